@@ -1,0 +1,49 @@
+"""Dragline: train a StyleGAN2 on your own pictures, take hold of a point and pull.
+
+The names below are imported when they are first used: `import framework` costs milliseconds, and
+a command line that only prints its help never loads torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from framework.drag import DragSession as DragSession
+    from framework.drag import DragSettings as DragSettings
+    from framework.drag import DragStep as DragStep
+    from framework.drag import drag as drag
+    from framework.errors import UserError as UserError
+    from framework.formats import load_discriminator as load_discriminator
+    from framework.formats import load_generator as load_generator
+    from framework.formats import save_model_folder as save_model_folder
+    from framework.media.images import to_float as to_float
+    from framework.media.images import to_uint8 as to_uint8
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DragSession": "framework.drag",
+    "DragSettings": "framework.drag",
+    "DragStep": "framework.drag",
+    "UserError": "framework.errors",
+    "drag": "framework.drag",
+    "load_discriminator": "framework.formats",
+    "load_generator": "framework.formats",
+    "save_model_folder": "framework.formats",
+    "to_float": "framework.media.images",
+    "to_uint8": "framework.media.images",
+}
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,132 @@
+"""Where metrics go beyond the run folder: Weights & Biases, decided in this one place.
+
+Neither torch nor Lightning is imported here, and W&B itself only when a run is opened.
+"""
+
+import netrc
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+from framework.errors import UserError
+
+PROJECT = "dragline"
+ONLINE_TIMEOUT_SEC = 15.0
+WandbMode = Literal["auto", "online", "offline", "disabled"]
+ResolvedMode = Literal["online", "offline", "disabled"]
+# WANDB_MODE has older words for the same three things.
+_ENVIRONMENT_WORDS: dict[str, ResolvedMode] = {
+    "online": "online", "run": "online", "shared": "online",
+    "offline": "offline", "dryrun": "offline",
+    "disabled": "disabled", "off": "disabled",
+}  # fmt: skip
+
+
+def resolve_mode(mode: WandbMode = "auto") -> ResolvedMode:
+    """Decide what "auto" means on this machine.
+
+    WANDB_MODE is obeyed if set (WANDB_DISABLED too); otherwise "online" where somebody is logged
+    in, "offline" elsewhere: nobody is ever asked for a key, nothing leaves an unconfigured machine.
+
+    Raises:
+        UserError: If WANDB_MODE is a word that W&B does not know.
+    """
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_DISABLED", "").lower() in {"1", "true", "yes"}:
+        return "disabled"
+    word = os.environ.get("WANDB_MODE", "").strip().lower()
+    if word:
+        if word not in _ENVIRONMENT_WORDS:
+            raise UserError(f"WANDB_MODE={word}: use online, offline or disabled")
+        return _ENVIRONMENT_WORDS[word]
+    return "online" if has_api_key() else "offline"
+
+
+def has_api_key() -> bool:
+    """Tell whether a W&B key is configured (environment or netrc), without importing wandb."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    names = (".netrc", "_netrc")
+    paths = [Path(os.environ["NETRC"])] if os.environ.get("NETRC") else [
+        Path.home() / name for name in names
+    ]  # fmt: skip
+    return any(_has_login(path, host or "") for path in paths)
+
+
+def open_run(
+    folder: str | Path,
+    mode: WandbMode = "auto",
+    *,
+    name: str | None = None,
+    job_type: str | None = None,
+    config: dict[str, Any] | None = None,
+    project: str = PROJECT,
+    **init: Any,
+) -> Any | None:
+    """Open a W&B run whose files lie in `folder`/wandb; never fail the work it is to describe.
+
+    Args:
+        folder: Output folder of the run, existing.
+        mode: See `resolve_mode`. Online falls back to offline, with one line, if W&B cannot be
+            reached within 15 seconds.
+        name: Display name of the run; defaults to the folder's name.
+        job_type: Kind of run, such as "drag" or "train".
+        config: Resolved settings, shown beside the metrics.
+        project: W&B project; WANDB_PROJECT overrides it.
+        **init: Further arguments of `wandb.init` (such as `id` and `resume`).
+
+    Returns:
+        The run (`run.log`, `run.define_metric`, `run.finish`), or None if disabled or impossible.
+    """
+    resolved = resolve_mode(mode)
+    if resolved == "disabled":
+        return None
+    folder = Path(folder)
+    arguments: dict[str, Any] = {
+        "dir": str(folder),
+        "project": os.environ.get("WANDB_PROJECT", project),
+        "name": name or folder.resolve().name,
+        "job_type": job_type,
+        "config": config,
+        **init,
+    }
+    try:
+        return _init(resolved, arguments)
+    except Exception as error:  # whatever W&B or the network raised: an edit matters more
+        _say(f"W&B {resolved} run not opened ({_first_line(error)})")
+    if resolved == "offline":
+        return None
+    _say("logging offline instead; `wandb sync` uploads it later")
+    try:
+        return _init("offline", arguments)
+    except Exception as error:
+        _say(f"W&B offline run not opened ({_first_line(error)}); metrics are in stats.jsonl")
+        return None
+
+
+def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True, console="off", init_timeout=ONLINE_TIMEOUT_SEC, disable_git=True
+    )
+    return wandb.init(mode=mode, settings=settings, **arguments)
+
+
+def _has_login(path: Path, host: str) -> bool:
+    try:
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _say(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)
