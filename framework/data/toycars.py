@@ -71,18 +71,18 @@ class ToyCars:
             draw.polygon(self._to_canvas(shape), fill=shape.color)
         return np.asarray(canvas.reduce(s))
 
-    def _to_canvas(self, shape: Shape) -> list[tuple[int, int]]:
+    def _to_canvas(self, shape: Shape) -> list[int]:
         s, (height, width) = self._supersampling, self.size
         scale, dx, dy = s * self._unit, s * width / 2, s * height / 2
-        # floor(v) is the supersampled pixel that holds v; PIL fills both end pixels of a span.
-        return [(int(x * scale + dx + 1000) - 1000, int(y * scale + dy + 1000) - 1000) for x, y in shape.points]
+        # The integer part is the supersampled pixel that holds a point; PIL fills both end pixels.
+        return [v for x, y in shape.points for v in (int(x * scale + dx), int(y * scale + dy))]
 
     def _sky(self, p: CarParameters) -> Image.Image:
         height, width = (v * self._supersampling for v in self.size)
         top, foot, _, _ = SKIES[p.scene.sky]
         t = np.linspace(0, 1.5, height)[:, None].clip(0, 1)
         column = np.round(np.asarray(top) * (1 - t) + np.asarray(foot) * t).astype(np.uint8)
-        return Image.fromarray(np.ascontiguousarray(np.broadcast_to(column[:, None], (height, width, 3))))
+        return Image.fromarray(column[:, None]).resize((width, height), Image.Resampling.NEAREST)
 
 
 __all__ = ["CarParameters", "Part", "ToyCar", "ToyCars"]
