@@ -1,0 +1,9 @@
+"""Where training pictures come from: folders, zips, the toy cars.
+
+`open_dataset("photos/", size=64)` scans every file and names the unusable ones;
+`decoded(dataset)` gives all pictures as uint8 (N, C, H, W).
+"""
+
+from framework.data.images import ImageDataset, decoded, open_dataset
+
+__all__ = ["ImageDataset", "decoded", "open_dataset"]

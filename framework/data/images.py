@@ -1,0 +1,286 @@
+"""Data sets of pictures for training: every file looked at first, one size, a fixed order."""
+
+import hashlib
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from framework.data.fit import Crop, Filter, fit, size_pair
+from framework.data.labels import Labels, LabelSource, read_labels
+from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
+from framework.data.sources import Source, open_source
+from framework.errors import UserError
+from framework.media.images import MODES, ImageRefused, decode, printable
+
+log = logging.getLogger(__name__)
+TOY_COUNT, TOY_SIZE = 50_000, 64
+
+
+class ImageDataset(ABC):
+    """Pictures of one size, by number.
+
+    Attributes:
+        size: (H, W) of every picture.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        label_dim: Length of a label; 0 without labels.
+        classes: Names of the classes, where known.
+        fingerprint: Hexadecimal digest of names, contents, labels and treatment: equal if and only
+            if the data set gives the same pictures under the same numbers.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    label_dim: int = 0
+    classes: tuple[str, ...] = ()
+    fingerprint: str
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """Picture `index`, uint8 (C, H, W)."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What picture `index` is called, in one printable line."""
+
+    def label(self, index: int) -> np.ndarray:
+        """Label of picture `index`, float32 (label_dim,)."""
+        return np.zeros(0, np.float32)
+
+    def facts(self) -> dict[str, Any]:
+        """What a report or a run log should say about the data; JSON types only."""
+        return {
+            "count": len(self),
+            "size": list(self.size),
+            "channels": self.channels,
+            "label_dim": self.label_dim,
+            "classes": list(self.classes),
+            "fingerprint": self.fingerprint,
+        }
+
+
+def open_dataset(
+    source: str | Path,
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    use_labels: bool = False,
+    on_bad: OnBad = "error",
+    crop: Crop = "center",
+    filter: Filter = "lanczos",
+    labels: LabelSource = "auto",
+    follow_links: bool = False,
+    progress: Progress | None = None,
+) -> ImageDataset:
+    """Open a data set; decode every file once, so that training meets no surprise.
+
+    Args:
+        source: A folder (read at any depth), a zip in NVIDIA's layout, or `toycars` for procedural
+            pictures (`toycars:20000` sets their number, `toycars:20000:7` also the seed).
+        size: Side or (H, W) of the pictures, in pixels; None where all have the same size already.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        use_labels: Give labels to training.
+        on_bad: "error" stops at files that cannot be used, naming them; "skip" leaves them out.
+        crop: "center" cuts, "pad" adds white borders, "stretch" ignores proportions; see `fit`.
+        filter: "lanczos" or "box" resizing.
+        labels: Where labels come from; see `read_labels`.
+        follow_links: Also use symbolic links that lead out of the folder.
+        progress: Called as `progress(done, total)` during the scan.
+
+    Raises:
+        UserError: If the source is missing, empty or hostile, files are bad, or sizes differ.
+    """
+    pair = None if size is None else size_pair(size)
+    if channels not in MODES:
+        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    if str(source).split(":")[0] == "toycars" and not Path(source).exists():
+        return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
+    opened = open_source(source, follow_links)
+    found = scan(opened, channels, progress)
+    judge(opened, found, on_bad)
+    if found.problems:
+        total = len(found.records) + len(found.problems)
+        log.warning("%s: %s; skipped", opened.path, summary(found.problems, total))
+    names = [record.name for record in found.records]
+    known = read_labels(opened, names, labels if use_labels else "none")
+    return FileDataset(
+        opened, found, pair or _common_size(opened, found), channels, known, crop, filter
+    )
+
+
+def decoded(dataset: ImageDataset, progress: Progress | None = None) -> np.ndarray:
+    """All pictures in memory, uint8 (N, C, H, W).
+
+    Raises:
+        UserError: If they do not fit in memory, or a file changed since the data set was opened.
+    """
+    shape = (len(dataset), dataset.channels, *dataset.size)
+    needed = int(np.prod(shape, dtype=np.int64))
+    if needed > (available := _memory_bytes()):
+        text = f"{needed / 1e9:.1f} GB of pictures, {available / 1e9:.1f} GB of memory"
+        raise UserError(f"data set does not fit in memory ({text}); use fewer or smaller pictures")
+    pixels = np.empty(shape, np.uint8)
+    for index, picture in enumerate(in_threads(dataset.image, range(len(dataset)))):
+        pixels[index] = picture
+        if progress:
+            progress(index + 1, len(dataset))
+    return pixels
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return 2**63
+
+
+def _common_size(source: Source, found: Scan) -> tuple[int, int]:
+    sizes = Counter(record.size for record in found.records)
+    if len(sizes) > 1:
+        some = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
+        where = printable(str(source.path))
+        raise UserError(
+            f"{where}: pictures of {len(sizes)} sizes ({some} ...); give one size to use"
+        )
+    return next(iter(sizes))
+
+
+class FileDataset(ImageDataset):
+    """Pictures of a folder or a zip; made by `open_dataset`."""
+
+    def __init__(
+        self,
+        source: Source,
+        found: Scan,
+        size: tuple[int, int],
+        channels: int,
+        labels: Labels | None,
+        crop: Crop,
+        filter: Filter,
+    ) -> None:
+        self.source, self.scan = source, found
+        self.size, self.channels = size, channels
+        self.crop: Crop = crop
+        self.filter: Filter = filter
+        self._vectors = np.zeros((len(found.records), 0), np.float32)
+        if labels is not None:
+            self._vectors, self.classes = labels.vectors(), labels.classes
+        self.label_dim = self._vectors.shape[1]
+        self.fingerprint = self._fingerprint()
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(repr((self.size, self.channels, self.crop, self.filter)).encode())
+        for record, vector in zip(self.scan.records, self._vectors, strict=True):
+            digest.update(os.fsencode(record.name) + b"\0" + record.file_digest + vector.tobytes())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.scan.records)
+
+    def image(self, index: int) -> np.ndarray:
+        """Picture `index`, uint8 (C, H, W).
+
+        Raises:
+            UserError: If the file vanished or changed since the data set was opened.
+        """
+        record = self.scan.records[index]
+        try:
+            data = self.source.read(record.name)
+        except ImageRefused as error:
+            raise UserError(f"{error}; it was there when the data set was opened") from None
+        if hashlib.sha256(data).digest() != record.file_digest:
+            raise UserError(f"{printable(record.name)}: changed since the data set was opened")
+        picture = decode(data, record.name, self.channels).pixels
+        return np.ascontiguousarray(
+            fit(picture, self.size, self.crop, self.filter).transpose(2, 0, 1)
+        )
+
+    def label(self, index: int) -> np.ndarray:
+        """Label of picture `index`, float32 (label_dim,)."""
+        return self._vectors[index]
+
+    def name(self, index: int) -> str:
+        """Path inside the source, in one printable line."""
+        return printable(self.scan.records[index].name)
+
+    def facts(self) -> dict[str, Any]:
+        """Counts, sizes, modes, notes, duplicates and what was skipped."""
+        records = self.scan.records
+        return {
+            **super().facts(),
+            "source": printable(str(self.source.path)),
+            "crop": self.crop,
+            "filter": self.filter,
+            "upscaled": sum(self._is_upscaled(record.size) for record in records),
+            **describe(self.scan, self.source),
+        }
+
+    def _is_upscaled(self, size: tuple[int, int]) -> bool:
+        ratios = [wanted / found for wanted, found in zip(self.size, size, strict=True)]
+        return (min(ratios) if self.crop == "pad" else max(ratios)) > 1
+
+
+def describe(found: Scan, source: Source) -> dict[str, Any]:
+    """Histograms of what a scan found; JSON types only."""
+    records = found.records
+
+    def histogram(values: list[str]) -> dict[str, int]:
+        return dict(Counter(values).most_common())
+
+    return {
+        "resolutions": histogram([f"{r.size[1]}x{r.size[0]}" for r in records]),
+        "modes": histogram([r.mode for r in records]),
+        "formats": histogram([r.format for r in records]),
+        "notes": histogram([note for r in records for note in r.notes]),
+        "duplicates": len(records) - len({r.pixel_digest for r in records}),
+        "other_files": len(source.others),
+        "unusable": [
+            {"name": printable(p.name), "kind": str(p.kind), "reason": p.reason}
+            for p in found.problems
+        ],
+    }
+
+
+class ToyDataset(ImageDataset):
+    """The procedural toy cars as a data set; `spec` is `toycars[:count[:seed]]`."""
+
+    def __init__(self, spec: str, size: tuple[int, int], channels: int) -> None:
+        from framework.data.toycars import ToyCars
+
+        try:
+            numbers = [int(text) for text in spec.split(":")[1:]]
+            count, seed = [*numbers, *(TOY_COUNT, 0)[len(numbers) :]]
+        except ValueError:
+            raise UserError(f"{spec}: give toycars, toycars:COUNT or toycars:COUNT:SEED") from None
+        self._cars = ToyCars(size, count, seed)
+        self.size, self.channels = size, channels
+        parameters = json.dumps(["toycars", count, seed, size, channels])
+        digest = hashlib.sha256(parameters.encode())
+        for index in range(min(count, 4)):  # a changed drawing is another data set
+            digest.update(self.image(index).tobytes())
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._cars)
+
+    def image(self, index: int) -> np.ndarray:
+        """Car `index`, uint8 (C, H, W)."""
+        image = Image.fromarray(self._cars.image(index)).convert(MODES[self.channels])
+        pixels = np.asarray(image).reshape(*self.size, self.channels)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def name(self, index: int) -> str:
+        """`toycar00000123`."""
+        return f"toycar{index:08d}"
+
+    def facts(self) -> dict[str, Any]:
+        """Count, size and the source's name."""
+        return {**super().facts(), "source": "toycars"}

@@ -1,0 +1,92 @@
+"""Class labels of pictures: from `dataset.json`, or from the folders they lie in."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from framework.data.sources import LABEL_FILE, Source
+from framework.errors import UserError
+from framework.media.images import printable
+
+LabelSource = Literal["auto", "file", "folders", "none"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One label for each picture."""
+
+    raw: list[int] | list[list[float]]  # as `dataset.json` holds them
+    classes: tuple[str, ...] = ()  # names of the class numbers, where folders gave them
+
+    def vectors(self) -> np.ndarray:
+        """Labels for a network: float32 (N, label_dim); class numbers become one-hot."""
+        if isinstance(self.raw[0], int):
+            numbers = np.asarray(self.raw)
+            width = max(len(self.classes), int(numbers.max()) + 1)
+            return (numbers[:, None] == np.arange(width)).astype(np.float32)
+        return np.asarray(self.raw, np.float32)
+
+
+def read_labels(source: Source, names: list[str], kind: LabelSource) -> Labels | None:
+    """Labels of the pictures `names` of a source.
+
+    Args:
+        source: Where the pictures lie.
+        names: Those that are used.
+        kind: "file" reads `dataset.json` ({"labels": [[name, class number or vector], ...]}),
+            "folders" numbers the top-level sub-folders by name, "auto" takes the file if it holds
+            labels and else the folders, "none" gives None.
+
+    Raises:
+        UserError: If a picture has no label, or labels are of mixed kinds.
+    """
+    if kind == "none":
+        return None
+    content = source.label_file() if kind in ("auto", "file") else None
+    listed = content.get("labels") if content else None
+    if listed is not None:
+        return _from_file(source, names, listed)
+    if kind == "file":
+        raise UserError(f"{source.path}: no labels in {LABEL_FILE}; add them or train without")
+    if kind not in ("auto", "folders"):
+        raise UserError(f"labels {kind}: give auto, file, folders or none")
+    return _from_folders(source, names)
+
+
+def _from_file(source: Source, names: list[str], listed: Any) -> Labels:
+    where = f"{source.path}/{LABEL_FILE}"
+    try:
+        by_name = {str(name).replace("\\", "/"): label for name, label in listed}
+    except (TypeError, ValueError):
+        raise UserError(f'{where}: "labels" must be a list of [name, label] pairs') from None
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        first = printable(missing[0])
+        some = f"{len(missing)} of {len(names)} pictures"
+        raise UserError(f"{where}: no label for {some}: {first} ...")
+    raw = [by_name[name] for name in names]
+    for name, label in zip(names, raw, strict=True):
+        if _kind(label) is None or _kind(label) != _kind(raw[0]):
+            text = f"{printable(name)}: a label is a class number >= 0 or a vector like the others"
+            raise UserError(f"{where}: {text}")
+    return Labels(raw)
+
+
+def _kind(label: Any) -> int | None:
+    """0 for a class number, the length of a vector, None for anything else."""
+    if isinstance(label, int) and not isinstance(label, bool):
+        return 0 if 0 <= label < 100_000 else None
+    if isinstance(label, list) and label and all(type(v) in (int, float) for v in label):
+        return len(label) if np.isfinite(label).all() else None
+    return None
+
+
+def _from_folders(source: Source, names: list[str]) -> Labels:
+    loose = [name for name in names if "/" not in name]
+    if loose:
+        text = f"{printable(loose[0])} lies in no class folder"
+        raise UserError(f"{source.path}: no labels: {text}; sort the pictures into sub-folders")
+    folders = [name.split("/", 1)[0] for name in names]
+    classes = sorted(set(folders))
+    return Labels([classes.index(folder) for folder in folders], tuple(map(printable, classes)))

@@ -1,0 +1,113 @@
+"""Looking at every file before anything depends on it."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from framework.data.sources import Problem, Source
+from framework.errors import UserError
+from framework.media.images import ImageRefused, decode, printable
+
+OnBad = Literal["error", "skip"]
+Progress = Callable[[int, int], None]  # (done, total)
+MAX_NAMED = 10  # bad files named in a message; the rest is counted
+MAX_SKIPPED = 0.5  # a larger part of bad files is a mistake, not noise
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known about one usable file."""
+
+    name: str
+    file_digest: bytes  # SHA-256 of the file
+    pixel_digest: bytes  # SHA-256 of shape and decoded pixels: equal for exact duplicates
+    size: tuple[int, int]  # upright (H, W)
+    format: str
+    mode: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Outcome of decoding every file of a source."""
+
+    records: list[Record]  # in the order of the source's names
+    problems: list[Problem]
+
+
+def scan(source: Source, channels: int = 3, progress: Progress | None = None) -> Scan:
+    """Decode every file once; collect facts about the good and reasons for the bad."""
+
+    def look(name: str) -> Record | Problem:
+        try:
+            data = source.read(name)
+            picture = decode(data, name, channels)
+        except ImageRefused as error:
+            return Problem(name, error.kind, error.reason)
+        notes = picture.notes
+        if wrong_suffix(name, picture.format):
+            notes += (f"{picture.format} under another suffix",)
+        pixels = hashlib.sha256(str(picture.pixels.shape).encode())
+        pixels.update(picture.pixels.tobytes())
+        height, width = picture.pixels.shape[:2]
+        digests = hashlib.sha256(data).digest(), pixels.digest()
+        return Record(name, *digests, (height, width), picture.format, picture.mode, notes)
+
+    records: list[Record] = []
+    problems = list(source.problems)
+    for done, found in enumerate(in_threads(look, source.names), 1):
+        if isinstance(found, Record):
+            records.append(found)
+        else:
+            problems.append(found)
+        if progress:
+            progress(done, len(source.names))
+    return Scan(records, problems)
+
+
+def wrong_suffix(name: str, file_format: str) -> bool:
+    """Whether a file's suffix names another format than its bytes are in."""
+    suffix = os.path.splitext(name)[1].lower().lstrip(".")
+    family = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff", "apng": "png"}
+    return family.get(suffix, suffix) != file_format.lower()
+
+
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`map` over threads, in order, few pending (Pillow decodes outside the interpreter lock)."""
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(items), 64):
+            yield from pool.map(function, items[start : start + 64])
+
+
+def judge(source: Source, found: Scan, on_bad: OnBad) -> None:
+    """Refuse a scan that should not be used.
+
+    Raises:
+        UserError: If a file is bad and `on_bad` is "error", if most are bad, or if none is left.
+    """
+    if on_bad not in ("error", "skip"):
+        raise UserError(f"on_bad {on_bad}: give error or skip")
+    where, bad = printable(str(source.path)), len(found.problems)
+    total = bad + len(found.records)
+    if total == 0:
+        raise UserError(f"{where}: no pictures found (PNG, JPEG, WebP, GIF, BMP or TIFF files)")
+    if bad and (on_bad == "error" or not found.records):
+        hint = "remove them or pass on_bad=skip" if found.records else "none is left"
+        raise UserError(f"{where}: {summary(found.problems, total)}; {hint}")
+    if bad > MAX_SKIPPED * total:
+        text = summary(found.problems, total)
+        raise UserError(f"{where}: {text}; more than half is too much to skip, remove them")
+
+
+def summary(problems: list[Problem], total: int) -> str:
+    """'3 of 2100 files cannot be used: a.jpg (truncated ...), ...' on one line."""
+    named = ", ".join(str(problem) for problem in problems[:MAX_NAMED])
+    rest = len(problems) - MAX_NAMED
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"{len(problems)} of {total} files cannot be used: {named}{more}"

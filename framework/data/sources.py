@@ -1,0 +1,263 @@
+"""Folders and zips of picture files: which names there are, and the bytes behind a name.
+
+Nothing is decoded here. Both kinds of source are read-only, list names in the order of their bytes
+(the same on every file system), and never follow a name out of themselves.
+"""
+
+import json
+import os
+import stat
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from framework.errors import UserError
+from framework.media.images import MAX_FILE_BYTES, ImageRefused, Refusal, printable, read_bytes
+
+READ = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".apng"}
+NOT_READ = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".svg",
+    ".psd",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".arw",
+}
+LABEL_FILE = "dataset.json"
+MAX_RATIO = 100  # of unpacked to packed size; real pictures stay below 10
+MAX_UNSUSPECTED_BYTES = 8 * 2**20  # smaller entries may compress as well as they like
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that cannot be used."""
+
+    name: str
+    kind: str  # a `Refusal`
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{printable(self.name)} ({self.reason})"
+
+
+class Source(Protocol):
+    """What the scan and the dataset need to know about where files lie."""
+
+    path: Path
+    names: list[str]  # picture files, relative, "/" between folders, sorted by bytes
+    problems: list[Problem]  # entries that cannot even be opened
+    others: list[str]  # files that are no pictures by their name
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file; `ImageRefused` if it cannot be read."""
+        ...
+
+    def label_file(self) -> dict[str, Any] | None:
+        """Parsed `dataset.json`, or None where there is none."""
+        ...
+
+
+def open_source(path: str | Path, follow_links: bool = False) -> Source:
+    """A folder or a zip file, listed.
+
+    Raises:
+        UserError: If there is no such folder or zip, or if the zip is broken or hostile.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return FolderSource(path, follow_links)
+    if not path.exists():
+        raise UserError(f"{printable(str(path))}: no such folder or zip file")
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise UserError(f"{printable(str(path))}: neither a folder nor a (complete) zip file")
+    return ZipSource(path)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is meant to be a picture; hidden files are not."""
+    base = name.rsplit("/", 1)[-1]
+    suffix = os.path.splitext(base)[1].lower()
+    return suffix in READ | NOT_READ and not base.startswith(".") and "__MACOSX/" not in name
+
+
+def _parsed_labels(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not valid JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f'{where}: expected {{"labels": [[name, label], ...]}}')
+    return content
+
+
+# ----------------------------------------------------------------------------------------- folder
+
+
+@dataclass
+class FolderSource:
+    """Picture files below a folder, at any depth.
+
+    Symbolic links are used where they stay inside the folder; links that leave it are reported,
+    unless `follow_links`. A folder is entered once, so loops end.
+    """
+
+    path: Path
+    follow_links: bool = False
+    names: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._root = os.path.realpath(self.path)
+        entered: set[tuple[int, int]] = set()
+        pending = [""]
+        while pending:
+            pending += self._list(pending.pop(), entered)
+        self.names.sort(key=os.fsencode)
+        self.others.sort(key=os.fsencode)
+        self.problems.sort(key=lambda problem: os.fsencode(problem.name))
+
+    def _list(self, folder: str, entered: set[tuple[int, int]]) -> list[str]:
+        """Take in one folder's files; return its sub-folders."""
+        try:
+            facts = os.stat(self.path / folder)
+            if (facts.st_dev, facts.st_ino) in entered:
+                self._refuse(folder, "a link to a folder that is already read")
+                return []
+            entered.add((facts.st_dev, facts.st_ino))
+            with os.scandir(self.path / folder) as entries:
+                found = sorted(entries, key=lambda e: (e.is_symlink(), os.fsencode(e.name)))
+        except OSError as error:
+            self._refuse(folder, f"folder cannot be read ({error.strerror})")
+            return []
+        return [name for entry in found if (name := self._take(folder, entry)) is not None]
+
+    def _take(self, folder: str, entry: os.DirEntry) -> str | None:
+        """Sort one entry in; return its name if it is a folder to enter."""
+        name = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            return None
+        try:
+            mode = entry.stat().st_mode
+        except OSError as error:  # a link to nothing or to itself
+            if is_picture(name):
+                self._refuse(name, f"cannot be read ({error.strerror})")
+            return None
+        if entry.is_symlink() and not self.follow_links and not self._inside(entry.path):
+            if is_picture(name) or stat.S_ISDIR(mode):
+                self._refuse(name, "a link out of the folder; allow with follow_links")
+            return None
+        if stat.S_ISDIR(mode):
+            return name
+        if not is_picture(name):
+            self.others.append(name)
+        elif stat.S_ISREG(mode):
+            self.names.append(name)
+        else:
+            self._refuse(name, "not a regular file")
+        return None
+
+    def _inside(self, path: str) -> bool:
+        target = os.path.realpath(path)
+        return os.path.commonpath([self._root, target]) == self._root
+
+    def _refuse(self, name: str, reason: str) -> None:
+        self.problems.append(Problem(name or ".", Refusal.UNREADABLE, reason))
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file below the folder."""
+        try:
+            return read_bytes(self.path / name)
+        except ImageRefused as error:
+            raise ImageRefused(name, error.kind, error.reason) from None
+
+    def label_file(self) -> dict[str, Any] | None:
+        """Parsed `dataset.json` at the top of the folder."""
+        path = self.path / LABEL_FILE
+        return _parsed_labels(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+# -------------------------------------------------------------------------------------------- zip
+
+
+class ZipSource:
+    """Picture files in a zip, read in place; opened once in each process that reads.
+
+    Raises:
+        UserError: For entries no honest zip of pictures has: names that leave the zip, names that
+            occur twice, encryption, exotic compression, and bombs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self._open: tuple[int, zipfile.ZipFile] | None = None
+        self._lock = threading.Lock()
+        try:
+            entries = [entry for entry in self._zip().infolist() if not entry.is_dir()]
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise UserError(f"{path}: broken zip file ({error})") from None
+        seen: set[str] = set()
+        for entry in entries:
+            if reason := _suspicious(entry, seen):
+                where = f"{path}: entry {printable(entry.filename)}"
+                raise UserError(f"{where} {reason}; make the zip again")
+            seen.add(entry.filename)
+        self.names = sorted(filter(is_picture, seen), key=os.fsencode)
+        self.others = sorted(seen - set(self.names) - {LABEL_FILE}, key=os.fsencode)
+        self._has_labels = LABEL_FILE in seen
+
+    def _zip(self) -> zipfile.ZipFile:
+        # A file handle shared with a forked process would share its position, too.
+        with self._lock:
+            if self._open is None or self._open[0] != os.getpid():
+                self._open = (os.getpid(), zipfile.ZipFile(self.path))
+            return self._open[1]
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one entry, checked against the zip's checksum."""
+        try:
+            return self._zip().read(name)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ImageRefused(name, Refusal.DAMAGED, f"damaged in the zip ({error})") from None
+        except (OSError, KeyError) as error:
+            raise ImageRefused(name, Refusal.UNREADABLE, f"cannot be read ({error})") from None
+
+    def label_file(self) -> dict[str, Any] | None:
+        """Parsed `dataset.json` at the top of the zip."""
+        if not self._has_labels:
+            return None
+        return _parsed_labels(self.read(LABEL_FILE), f"{self.path}/{LABEL_FILE}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+
+def _suspicious(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
+    # `orig_filename` is the name as stored: ZipInfo cuts at NUL and turns separators.
+    name = entry.orig_filename.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
+        return "has a name that leads out of the zip"
+    if entry.filename in seen:
+        return "occurs twice"
+    if entry.flag_bits & 0x1:
+        return "is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "is neither stored nor deflated"
+    if entry.file_size > MAX_FILE_BYTES:
+        return f"unpacks to {entry.file_size:,} bytes (at most {MAX_FILE_BYTES:,})"
+    ratio = entry.file_size / max(entry.compress_size, 1)
+    if ratio > MAX_RATIO and entry.file_size > MAX_UNSUSPECTED_BYTES:
+        return f"unpacks to {ratio:.0f} times its size (a zip bomb?)"
+    return None

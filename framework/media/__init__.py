@@ -1,0 +1,1 @@
+"""Pictures in and out. Import the module you need; nothing is loaded here."""

@@ -1,0 +1,288 @@
+"""Pictures from and to files, and between uint8 HWC outside and float NCHW inside.
+
+Files are not trusted: six formats, a pixel cap checked before anything is decoded, and one typed
+reason for every refusal. What decoding means here:
+
+- the orientation in EXIF is applied; animations and multi-page files give their first frame;
+- transparency is laid on white (unless four channels are asked for): hidden colour never shows;
+- 16-bit grey is scaled (65535 becomes 255), not clipped; of 16-bit colour Pillow keeps the high
+  byte, which differs from scaling by at most one level;
+- CMYK is inverted exactly when the file is (Adobe's JPEG convention);
+- colour profiles are ignored: numbers are taken as sRGB.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from framework.errors import UserError
+from framework.files import whole_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 64_000_000
+MAX_FILE_BYTES = 512 * 2**20
+MIN_SIDE_PX = 8
+WHITE = 255
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's name
+
+
+class Refusal(StrEnum):
+    """Why a picture was refused; the value is for machines, `ImageRefused.reason` for people."""
+
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not an image"
+    TRUNCATED = "truncated"
+    DAMAGED = "damaged"
+    TOO_LARGE = "too large"
+    TOO_SMALL = "too small"
+    UNSUPPORTED = "unsupported"
+    UNREADABLE = "unreadable"
+
+
+class ImageRefused(UserError):
+    """A picture that cannot be used: `name` (which), `kind` (a `Refusal`), `reason` (in words)."""
+
+    def __init__(self, name: str, kind: Refusal, reason: str) -> None:
+        super().__init__(name, kind, reason)  # all of them, so that the error survives pickling
+        self.name, self.kind, self.reason = name, kind, reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.name)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture and what was learned on the way."""
+
+    pixels: np.ndarray  # uint8 (H, W, C), upright
+    format: str  # as found in the bytes, whatever the name says
+    mode: str  # Pillow's mode before conversion
+    notes: tuple[str, ...] = ()  # what decoding had to do: "rotated by EXIF", ...
+
+
+def printable(name: str) -> str:
+    r"""`name` on one line of valid UTF-8: control characters and stray bytes as \x escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Content of a regular file of at most 512 MiB; never waits on a pipe.
+
+    Raises:
+        ImageRefused: If the path is no such file, too large or unreadable.
+    """
+    name = str(path)
+    try:
+        handle = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
+        with open(handle, "rb") as file:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise ImageRefused(name, Refusal.UNREADABLE, "not a regular file")
+            if facts.st_size > MAX_FILE_BYTES:
+                reason = f"file of {facts.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+                raise ImageRefused(name, Refusal.TOO_LARGE, reason)
+            return file.read(MAX_FILE_BYTES)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror or error})"
+        raise ImageRefused(name, Refusal.UNREADABLE, reason) from None
+
+
+def read_image(path: str | Path, channels: int = 3, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode a picture file to uint8 (H, W, C); see `decode`."""
+    return decode(read_bytes(path), str(path), channels, max_pixels).pixels
+
+
+def decode(
+    data: bytes,
+    name: str = "image",
+    channels: int = 3,
+    max_pixels: int = MAX_PIXELS,
+    min_side_px: int = MIN_SIDE_PX,
+) -> Picture:
+    """Decode a picture of unknown origin.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in messages.
+        channels: 1 (luminance), 3 (RGB) or 4 (RGBA; opaque where the file has no transparency).
+        max_pixels: More than this (width times height) is refused before decoding.
+        min_side_px: A shorter side is refused.
+
+    Raises:
+        ImageRefused: If the bytes are no complete picture of one of `FORMATS` within the limits.
+    """
+    if channels not in MODES:
+        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    if not data:
+        raise ImageRefused(name, Refusal.EMPTY, "empty file (0 bytes)")
+    image = _open(data, name, max_pixels, min_side_px)
+    file_format = "JPEG" if image.format == "MPO" else str(image.format)
+    mode = image.mode
+    try:
+        notes = (
+            ["several frames, the first is used"] if getattr(image, "is_animated", False) else []
+        )
+        image.load()
+        image, turned = _upright(image)
+        converted, more = _convert(image, name, file_format, channels)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # decoders of hostile bytes raise anything: OSError to IndexError
+        raise _broken(name, error) from None
+    return Picture(converted, file_format, mode, (*notes, *turned, *more))
+
+
+def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageRefused(name, Refusal.TOO_LARGE, _too_many("", max_pixels)) from None
+    except UnidentifiedImageError:
+        kind, reason = _what_is_it(data)
+        raise ImageRefused(name, kind, reason) from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _broken(name, error) from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageRefused(name, Refusal.TOO_LARGE, _too_many(f"{width}x{height}, ", max_pixels))
+    if min(width, height) < min_side_px:
+        reason = f"{width}x{height} is too small (a side below {min_side_px} px)"
+        raise ImageRefused(name, Refusal.TOO_SMALL, reason)
+    return image
+
+
+def _too_many(size: str, max_pixels: int) -> str:
+    return f"{size}too many pixels (more than {max_pixels / 1e6:g} million)"
+
+
+def _broken(name: str, error: Exception) -> ImageRefused:
+    text = str(error).lower()
+    if "truncated" in text or "end of file" in text or isinstance(error, EOFError):
+        return ImageRefused(name, Refusal.TRUNCATED, "truncated (the file ends too early)")
+    first_line = printable(" ".join(str(error).split()))[:120]
+    return ImageRefused(name, Refusal.DAMAGED, f"damaged ({first_line or type(error).__name__})")
+
+
+def _what_is_it(data: bytes) -> tuple[Refusal, str]:
+    """Name what was taken for a picture: most are failed downloads."""
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith(b"version https://git-lfs"):
+        return Refusal.NOT_AN_IMAGE, "a Git-LFS pointer, not the image itself; run `git lfs pull`"
+    if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return Refusal.NOT_AN_IMAGE, "an HTML page, not an image (a failed download?)"
+    if head.startswith((b"<svg", b"<?xml")):
+        return Refusal.UNSUPPORTED, "SVG or XML; export it as PNG"
+    if data[4:8] == b"ftyp":
+        return Refusal.UNSUPPORTED, "HEIC, AVIF or video; export it as PNG or JPEG"
+    if data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")):
+        return Refusal.TRUNCATED, "truncated or damaged in its first bytes"
+    if not data.strip(b"\0"):
+        return Refusal.NOT_AN_IMAGE, "only zero bytes, not an image"
+    return Refusal.NOT_AN_IMAGE, f"not an image ({', '.join(FORMATS)} are read)"
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+        if orientation not in range(2, 9):
+            return image, []
+        return ImageOps.exif_transpose(image), ["rotated by EXIF"]
+    except Exception:  # broken metadata does not spoil the pixels
+        return image, []
+
+
+def _convert(
+    image: Image.Image, name: str, file_format: str, channels: int
+) -> tuple[np.ndarray, list[str]]:
+    """Pillow image of any mode to uint8 (H, W, C), with notes."""
+    notes = []
+    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PNG"):
+        levels = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+        notes.append("16-bit grey scaled to 8")
+    elif image.mode in ("I", "F", "LAB", "HSV"):
+        reason = f"pixels of kind {image.mode} have no agreed black and white; save as 8 or 16 bit"
+        raise ImageRefused(name, Refusal.UNSUPPORTED, reason)
+    elif image.mode == "CMYK":
+        if file_format == "JPEG" and "adobe" not in image.info:
+            # Pillow inverts every CMYK JPEG; only Adobe's are stored inverted. Undo it.
+            image = Image.fromarray(255 - np.asarray(image), mode="CMYK")
+        image = image.convert("RGB")
+        notes.append("CMYK converted")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if channels != 4:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
+            image = image.convert("RGB")
+            notes.append("transparency laid on white")
+    pixels = np.array(image.convert(MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels), notes
+
+
+# ----------------------------------------------------------------------- conversion and writing
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Network images to pictures: float (N, C, H, W) in [-1, 1] to uint8 (N, H, W, C).
+
+    Rounded; values outside [-1, 1] are clamped.
+    """
+    import torch
+
+    levels = ((images.detach().float() + 1) * 127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def to_float(pictures: np.ndarray) -> Tensor:
+    """Pictures to network images: uint8 (..., H, W, C) to float32 (..., C, H, W) in [-1, 1]."""
+    import torch
+
+    levels = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3)
+    return (levels.float() / 127.5 - 1).contiguous()
+
+
+def save_png(path: str | Path, picture: np.ndarray, compress_level: int = 6) -> None:
+    """Write uint8 (H, W) or (H, W, C) with 1, 3 or 4 channels as PNG, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(png_bytes(picture, compress_level))
+
+
+def png_bytes(picture: np.ndarray, compress_level: int = 6) -> bytes:
+    """PNG file of a uint8 picture (H, W) or (H, W, C) with 1, 3 or 4 channels."""
+    if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+        raise TypeError(f"expected uint8 (H, W[, C]), got {picture.dtype} {picture.shape}")
+    if picture.ndim == 3 and picture.shape[2] == 1:
+        picture = picture[..., 0]
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Tile uint8 (N, H, W, C) by rows to one (rows * H, columns * W, C); gaps are white."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * columns, height, width, channels), WHITE, np.uint8)
+    sheet[:count] = images
+    sheet = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return sheet.reshape(rows * height, columns * width, channels)
