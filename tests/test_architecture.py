@@ -1,0 +1,192 @@
+"""Which room may import which, and what no file of the package may do.
+
+Rooms are the folders of `framework/` and its root modules. Imports inside functions count, too:
+they are arrows all the same.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "framework"
+
+# room -> the rooms it may import. Every room may import `errors` and `files`.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "files": set(),
+    "dashboard": set(),
+    "ops": set(),
+    "zoo": set(),
+    "media": set(),
+    "data": {"media"},
+    "models": {"ops"},
+    "formats": {"models", "zoo"},
+    "training": {"models", "formats", "data", "media", "dashboard"},
+    "drag": {"models"},
+    "inversion": {"models"},
+    "evaluation": {
+        "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
+    },
+    "studio": {"drag", "inversion", "media", "formats", "dashboard"},
+    "cli": {
+        "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
+        "studio", "zoo", "dashboard",
+    },
+}  # fmt: skip
+EVERYWHERE = {"errors", "files"}
+# A `module.py` is a LightningModule: the one place of its room that knows of training.
+MODULE_MAY = {"training"}
+TRAINS = {"training", "cli"}
+TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
+# The package's own front door hands out names of every room; nothing may be learned from it.
+FRONT_DOOR = "framework"
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file of the package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """The second part of a dotted name; the front door itself has none."""
+    return module.split(".")[1] if "." in module else FRONT_DOOR
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text("utf-8")) for name, path in SOURCES.items()}
+
+
+def imports(name: str, tree: ast.AST) -> Iterator[str]:
+    """Every dotted name that a module imports, relative imports resolved."""
+    is_package = name in SOURCES and SOURCES[name].name == "__init__.py"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = name.split(".")
+                stem = parts[: len(parts) - node.level + is_package]
+                base = ".".join([*stem, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in SOURCES else base
+
+
+def may_import(name: str) -> set[str]:
+    """The rooms that a module may import, its own included."""
+    room = room_of(name)
+    extra = MODULE_MAY if SOURCES[name].name == "module.py" else set()
+    return ROOMS[room] | EVERYWHERE | {room} | extra
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call with the text of what is called."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def is_true(call: ast.Call, keyword: str) -> bool:
+    """Whether a call passes `keyword=True`, literally."""
+    return any(
+        k.arg == keyword and isinstance(k.value, ast.Constant) and k.value.value is True
+        for k in call.keywords
+    )
+
+
+MODULES = [name for name in SOURCES if name != FRONT_DOOR]
+
+
+def test_every_room_has_a_rule():
+    assert {room_of(name) for name in MODULES} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_stay_within_the_room_rules(name: str):
+    ours = {i for i in imports(name, TREES[name]) if i.split(".")[0] == "framework"}
+    assert FRONT_DOOR not in ours, f"{name} imports the front door; name the room"
+    foreign = {i for i in ours if room_of(i) not in may_import(name)}
+    assert not foreign, f"{name} may not import {sorted(foreign)}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_training_knows_lightning_and_wandb(name: str):
+    if room_of(name) in TRAINS or SOURCES[name].name == "module.py":
+        return
+    used = {i.split(".")[0] for i in imports(name, TREES[name])} & TRAINERS
+    if name == "framework.dashboard":
+        used -= {"wandb"}
+    assert not used, f"{name} imports {sorted(used)}"
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "ops"])
+def test_ops_stand_on_torch_alone(name: str):
+    libraries = {i.split(".")[0] for i in imports(name, TREES[name])}
+    assert libraries - set(sys.stdlib_module_names) <= {"torch", "framework"}
+
+
+def test_only_command_lines_and_training_open_the_dashboard():
+    users = {room_of(n) for n in MODULES if "framework.dashboard" in imports(n, TREES[n])}
+    assert users <= {"cli", "training", "studio"}
+
+
+def test_the_rules_themselves_point_downwards():
+    tuple(graphlib.TopologicalSorter(ROOMS).static_order())
+
+
+def test_no_two_modules_need_each_other():
+    graph = {
+        name: {i for i in imports(name, TREES[name]) if i in SOURCES and i != name}
+        for name in MODULES
+    }
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the cycle
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_that_is_read_can_run(name: str):
+    faults = []
+    for called, call in calls(TREES[name]):
+        if (
+            called in {"eval", "exec", "os.system", "yaml.load", "yaml.unsafe_load"}
+            or called.endswith("load_from_checkpoint")
+            or (called == "torch.load" and not is_true(call, "weights_only"))
+            or is_true(call, "allow_pickle")
+            or is_true(call, "shell")
+        ):
+            faults.append(f"line {call.lineno}: {called}")
+    unsafe = {"pickle", "_pickle", "dill", "joblib", "marshal", "shelve"}
+    faults += sorted(unsafe & {i.split(".")[0] for i in imports(name, TREES[name])})
+    assert not faults, f"{name}: {faults}"
+
+
+def test_a_script_that_only_edits_loads_no_trainer():
+    code = (
+        "import sys, framework.drag, framework.formats\n"
+        f"print(sorted({TRAINERS!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+BAD_SOURCES = {
+    "import pickle": "pickle",
+    "from ..models import generator": "framework.models",
+    "def f():\n    from framework.cli import run": "framework.cli",
+    "from . import motion": "framework.drag",
+}
+
+
+@pytest.mark.parametrize("source", BAD_SOURCES)
+def test_the_reader_of_imports_sees_every_kind(source: str):
+    found = {i for i in imports("framework.drag.drag", ast.parse(source))}
+    assert any(i.startswith(BAD_SOURCES[source]) for i in found), found
