@@ -1,0 +1,177 @@
+"""The StyleGAN2 discriminator (Karras et al. 2020, residual design), NVIDIA's names."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from framework.models.stylegan2.generator import MappingNetwork
+from framework.models.stylegan2.layers import (
+    RESAMPLE_TAPS,
+    Conv2dLayer,
+    FullyConnectedLayer,
+    channels_at,
+    pyramid,
+)
+from framework.ops.upfirdn2d import setup_filter
+
+
+def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
+    """Append the standard deviation over groups of the batch as one feature map.
+
+    Karras et al. 2018, section 3. Group members lie a group-count apart in the batch.
+
+    Args:
+        x: Features, shape (N, C, H, W).
+        group_size: Samples a group; the largest divisor of N up to it is used.
+
+    Returns:
+        Shape (N, C + 1, H, W).
+    """
+    n, _, h, w = x.shape
+    group = next(g for g in range(min(group_size, n), 0, -1) if n % g == 0)
+    y = x.float().reshape(group, n // group, *x.shape[1:])
+    y = (y - y.mean(dim=0)).square().mean(dim=0).add(1e-8).sqrt().mean(dim=(1, 2, 3))
+    y = y.to(x.dtype).repeat(group)[:, None, None, None].expand(n, 1, h, w)
+    return torch.cat([x, y], dim=1)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block that halves the size; the first one also reads the picture."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        img_channels: int,
+        dtype: torch.dtype = torch.float32,
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        # Unused in the residual design; the field's files have it.
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+        if in_channels == 0:
+            self.fromrgb = Conv2dLayer(
+                img_channels, channels, 1, act="lrelu", conv_clamp=conv_clamp
+            )
+        self.conv0 = Conv2dLayer(channels, channels, 3, act="lrelu", conv_clamp=conv_clamp)
+        self.conv1 = Conv2dLayer(
+            channels, out_channels, 3, act="lrelu", down=2, conv_clamp=conv_clamp
+        )
+        self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
+
+    def forward(self, x: Tensor, memory_format: torch.memory_format) -> Tensor:
+        """(N, C, h, w), or the picture in the first block, to (N, O, h/2, w/2)."""
+        x = x.to(self.dtype, memory_format=memory_format)
+        if hasattr(self, "fromrgb"):
+            x = self.fromrgb(x)
+        skip = self.skip(x, gain=math.sqrt(0.5))
+        x = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
+        return skip + x
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """Minibatch standard deviation, convolution and two dense layers."""
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        out_features: int,
+        mbstd_group_size: int,
+        conv_clamp: float | None,
+    ) -> None:
+        super().__init__()
+        self.mbstd_group_size = mbstd_group_size
+        extra = 1 if mbstd_group_size > 0 else 0
+        self.conv = Conv2dLayer(channels + extra, channels, 3, act="lrelu", conv_clamp=conv_clamp)
+        self.fc = FullyConnectedLayer(channels * size[0] * size[1], channels, act="lrelu")
+        self.out = FullyConnectedLayer(channels, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *size) to (N, out_features), float32."""
+        x = x.to(torch.float32, memory_format=torch.contiguous_format)
+        if self.mbstd_group_size > 0:
+            x = minibatch_stddev(x, self.mbstd_group_size)
+        return self.out(self.fc(self.conv(x).flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Pictures (and labels) to logits.
+
+    Args:
+        img_size: (H, W), or one number for a square.
+        c_dim: Length of label vectors, 0 without; labels enter by projection (Miyato & Koyama).
+        img_channels: 1, 3 or 4.
+        channel_base: Feature maps times resolution, before the maximum.
+        channel_max: Largest number of feature maps.
+        mbstd_group_size: Samples a group of the minibatch standard deviation; 0 switches it off.
+        mapping_layers: Depth of the label's mapping network.
+        low_precision_blocks: How many of the largest blocks run in `low_precision`.
+        low_precision: `float16` or `bfloat16`.
+        conv_clamp: Largest magnitude of features; None for no clamp.
+
+    Raises:
+        UserError: If the sizes are impossible.
+    """
+
+    def __init__(
+        self,
+        img_size: int | Sequence[int],
+        c_dim: int = 0,
+        img_channels: int = 3,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        mbstd_group_size: int = 4,
+        mapping_layers: int = 8,
+        low_precision_blocks: int = 0,
+        low_precision: Literal["float16", "bfloat16"] = "float16",
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.config = {
+            "img_size": [height, width],
+            "c_dim": c_dim,
+            "img_channels": img_channels,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "mbstd_group_size": mbstd_group_size,
+            "mapping_layers": mapping_layers,
+            "low_precision_blocks": low_precision_blocks,
+            "low_precision": low_precision,
+            "conv_clamp": conv_clamp,
+        }
+        self.img_size, self.c_dim, self.img_channels = (height, width), c_dim, img_channels
+        self.memory_format = torch.contiguous_format
+        base, resolutions = pyramid(self.img_size)
+        self.resolutions = resolutions[::-1]
+        channels = {r: channels_at(r, channel_base, channel_max) for r in resolutions}
+        for level, r in enumerate(self.resolutions[:-1]):
+            low = getattr(torch, low_precision) if level < low_precision_blocks else torch.float32
+            above = 0 if level == 0 else channels[r]
+            block = DiscriminatorBlock(
+                above, channels[r], channels[r // 2], img_channels, low, conv_clamp
+            )
+            self.add_module(f"b{r}", block)
+        self.cmap_dim = channels[4] if c_dim > 0 else 0
+        if c_dim > 0:
+            self.mapping = MappingNetwork(0, c_dim, self.cmap_dim, 1, mapping_layers)
+        self.b4 = DiscriminatorEpilogue(
+            channels[4], base, self.cmap_dim or 1, mbstd_group_size, conv_clamp
+        )
+
+    def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        """Pictures (N, img_channels, H, W) in [-1, 1], labels (N, c_dim), to logits (N, 1)."""
+        x = img
+        for r in self.resolutions[:-1]:
+            x = self.get_submodule(f"b{r}")(x, self.memory_format)
+        x = self.b4(x)
+        if self.c_dim == 0:
+            return x
+        cmap = self.mapping(None, c)[:, 0]
+        return (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)

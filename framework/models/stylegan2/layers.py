@@ -1,0 +1,110 @@
+"""Layers that generator and discriminator share, and the sizes of the pyramid they walk."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from framework.errors import UserError
+from framework.ops.bias_act import LRELU_GAIN, LRELU_SLOPE, bias_act
+from framework.ops.conv2d_resample import conv2d_resample
+from framework.ops.upfirdn2d import setup_filter
+
+RESAMPLE_TAPS = (1, 3, 3, 1)
+_BASE_SIDES = range(4, 8)  # the longer side of the smallest block
+
+
+def pyramid(img_size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Base size and block names of a picture size: (192, 256) gives (3, 4) and (4, 8, … 256).
+
+    Blocks carry the names that a square network would have, 4 * 2^k, whatever the base: `b4` is
+    always the smallest.
+
+    Raises:
+        UserError: If the sides are not base * 2^k with the longer base side from 4 to 7.
+    """
+    height, width = img_size
+    levels = 0
+    while max(height, width) > max(_BASE_SIDES) and height % 2 == 0 and width % 2 == 0:
+        height, width, levels = height // 2, width // 2, levels + 1
+    if min(height, width) < 1 or max(height, width) not in _BASE_SIDES:
+        raise UserError(
+            f"img_size {tuple(img_size)}: sides must be base * 2^k with the base's longer side "
+            "from 4 to 7, like 64x64, 512x384 or 192x256"
+        )
+    return (height, width), tuple(4 << k for k in range(levels + 1))
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Feature maps of block `b{resolution}` (Karras et al. 2018, `fmap_base` and `fmap_max`)."""
+    return max(1, min(channel_base // resolution, channel_max))
+
+
+def normalize_2nd_moment(x: Tensor) -> Tensor:
+    """Scale each row to a mean square of 1, shape kept."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class FullyConnectedLayer(nn.Module):
+    """Linear layer with equalised learning rate (Karras et al. 2018, section 4.1)."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        act: str = "linear",
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.act = act
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_features) to (N, out_features), in the dtype of `x`."""
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        bias = (self.bias * self.bias_gain).to(x.dtype)
+        return bias_act(F.linear(x, weight, bias), act=self.act)
+
+
+class Conv2dLayer(nn.Module):
+    """Convolution with equalised learning rate, optional halving, bias and activation."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = True,
+        act: str = "linear",
+        down: int = 1,
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.act, self.down, self.conv_clamp = act, down, conv_clamp
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """(N, C, H, W) to (N, O, H / down, W / down); `gain` scales the result.
+
+        A leaky ReLU lets positive factors through, so its gain rides on the weights and the bias
+        instead of costing a pass over the features.
+        """
+        act_gain = gain * (LRELU_GAIN if self.act == "lrelu" else 1.0)
+        weight = (self.weight * (self.weight_gain * act_gain)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * act_gain).to(x.dtype)
+        x = conv2d_resample(x, weight, self.resample_filter, down=self.down, bias=bias)
+        if self.act == "lrelu":
+            x = F.leaky_relu(x, LRELU_SLOPE)
+        clamp = self.conv_clamp
+        return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)

@@ -1,0 +1,28 @@
+"""The C library's allocator, told to keep large blocks.
+
+glibc returns every freed block above 128 KiB to the system and fetches fresh pages for the next
+one; each elementwise tensor operation then pays for page faults, several times its own cost.
+"""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_KEEP_BELOW_BYTES = 1 << 30
+
+
+def tune_malloc() -> bool:
+    """Raise glibc's mmap and trim thresholds to 1 GiB for this process.
+
+    Returns:
+        Whether it was done; False where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    done = mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW_BYTES)
+    done &= mallopt(_M_TRIM_THRESHOLD, 2 * _KEEP_BELOW_BYTES - 1)
+    return bool(done & mallopt(_M_TOP_PAD, 64 << 20))

@@ -1,0 +1,74 @@
+"""Weight (de)modulated convolution (Karras et al. 2020, StyleGAN2, section 2.2), in two ways."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from framework.ops.conv2d_resample import conv2d_resample
+
+Modulation = Literal["scaled", "grouped"]
+DEMOD_EPS = 1e-8
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    kernel: Tensor | None = None,
+    up: int = 1,
+    demodulate: bool = True,
+    gain: float = 1.0,
+    modulation: Modulation = "scaled",
+) -> Tensor:
+    """Convolve each sample with weights scaled by its own style, normalised to unit variance.
+
+    w' = s_i * w_oik;  w'' = w' / sqrt(sum_ik w'^2 + eps)   (StyleGAN2, Eq. 1 and 3)
+
+    `scaled` multiplies the activations before and after one shared convolution; `grouped` makes
+    the weights of each sample and convolves them as groups. They agree up to rounding. Gradients
+    to the styles need no weight gradient in the scaled form, which is therefore the faster one in
+    training and in editing.
+
+    Args:
+        x: Features, shape (N, C, H, W).
+        weight: Shape (O, C, k, k).
+        styles: Shape (N, C).
+        kernel: FIR kernel when `up` is 2.
+        up: 1 or 2.
+        demodulate: Whether to normalise; colour layers do not.
+        gain: Constant factor on the result, free of cost in the scaled form.
+        modulation: `scaled` or `grouped`.
+
+    Returns:
+        Shape (N, O, H * up, W * up), dtype of `x`.
+    """
+    n, channels = styles.shape
+    assert x.shape[:2] == (n, channels) and weight.shape[1] == channels
+    if demodulate and x.dtype == torch.float16:
+        weight, styles = _normalised_for_half(weight, styles)
+    if modulation == "scaled":
+        norm = demodulation(weight, styles) * gain if demodulate else None
+        x = x * styles.to(x.dtype)[:, :, None, None]
+        scaled = weight if demodulate else weight * gain
+        x = conv2d_resample(x, scaled.to(x.dtype), kernel, up=up)
+        return x if norm is None else x * norm.to(x.dtype)[:, :, None, None]
+    per_sample = weight[None] * styles[:, None, :, None, None]
+    if demodulate:
+        per_sample = per_sample * demodulation(weight, styles)[:, :, None, None, None]
+    grouped = (per_sample * gain).to(x.dtype).flatten(0, 1)
+    x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), grouped, kernel, up=up, groups=n)
+    return x.reshape(n, -1, *x.shape[2:])
+
+
+def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """Reciprocal norm of each sample's modulated filters (StyleGAN2, Eq. 3), shape (N, O)."""
+    energy = weight.square().sum(dim=(2, 3))
+    return torch.rsqrt(styles.square() @ energy.t() + DEMOD_EPS)
+
+
+def _normalised_for_half(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring weights and styles near 1 so that float16 cannot overflow; demodulation undoes it."""
+    fan_in = weight[0].numel()
+    weight = weight / (weight.abs().amax(dim=(1, 2, 3), keepdim=True) * fan_in**0.5)
+    return weight, styles / styles.abs().amax(dim=1, keepdim=True)

@@ -1,0 +1,73 @@
+"""Pad, upsample, filter with a small FIR kernel, downsample: the resampling of StyleGAN2.
+
+Pure PyTorch and differentiable any number of times; this is the definition that any compiled
+kernel has to equal.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def setup_filter(taps: Sequence[float]) -> Tensor:
+    """Separable FIR filter as a 2-D kernel, normalised to a sum of 1.
+
+    Args:
+        taps: One-dimensional taps, `[1, 3, 3, 1]` in StyleGAN2.
+
+    Returns:
+        Their normalised outer product, shape (len(taps), len(taps)), float32.
+    """
+    line = torch.as_tensor(taps, dtype=torch.float32)
+    kernel = torch.outer(line, line)
+    return kernel / kernel.sum()
+
+
+def upfirdn2d(
+    x: Tensor,
+    kernel: Tensor,
+    up: int = 1,
+    down: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    gain: float = 1.0,
+) -> Tensor:
+    """Insert `up - 1` zeros after each sample, pad, convolve with `kernel`, keep every `down`-th.
+
+    Args:
+        x: Images or features, shape (N, C, H, W).
+        kernel: FIR kernel, shape (kh, kw).
+        up: Upsampling factor of both axes.
+        down: Downsampling factor of both axes.
+        padding: Zeros before and after each axis, counted in upsampled samples, not negative.
+        gain: Factor on the result; `up ** 2` keeps the mean when upsampling.
+
+    Returns:
+        Shape (N, C, H', W') with H' = (H * up + sum(padding) - kh) // down + 1; dtype of `x`.
+    """
+    channels = x.shape[1]
+    before, after = padding
+    if up > 1:
+        n, c, h, w = x.shape
+        x = F.pad(x.reshape(n, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1))
+        x = x.reshape(n, c, h * up, w * up)
+    if before == after:
+        inside = before  # the convolution pads by itself, without a copy
+    else:
+        x, inside = F.pad(x, (before, after, before, after)), 0
+    # A convolution flips the kernel, torch's does not.
+    weight = (kernel * gain).flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, stride=down, padding=inside, groups=channels)
+
+
+def upsample2d(x: Tensor, kernel: Tensor) -> Tensor:
+    """Double both axes with an FIR filter: (N, C, H, W) to (N, C, 2H, 2W), mean kept."""
+    taps = kernel.shape[-1]
+    return upfirdn2d(x, kernel, up=2, padding=((taps + 1) // 2, (taps - 2) // 2), gain=4.0)
+
+
+def downsample2d(x: Tensor, kernel: Tensor) -> Tensor:
+    """Halve both axes with an FIR filter: (N, C, H, W) to (N, C, H/2, W/2)."""
+    taps = kernel.shape[-1]
+    return upfirdn2d(x, kernel, down=2, padding=((taps - 1) // 2, (taps - 2) // 2))
