@@ -1,18 +1,42 @@
-"""Toy cars: a procedural data set of side-view cars, at any resolution, with exact annotations."""
+"""Toy cars: a procedural data set of side-view cars, at any resolution, exactly annotated.
 
+The pictures need no download and no licence, and what they show is known: where each wheel is,
+which pixel is glass, what the car is called. `toycars_parameters` says what a car is,
+`toycars_scene` and `toycars_car` turn it into flat shapes, and this module paints those.
+"""
+
+import operator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from framework.data.toycars_drawing import Part, Shape, background, car
-from framework.data.toycars_parameters import SKIES, CarParameters, draw_parameters
+from framework.data.toycars_car import draw_car
+from framework.data.toycars_parameters import CarParameters, describe, draw_parameters
+from framework.data.toycars_scene import background, sky_column
+from framework.data.toycars_shapes import Ink, Part, Point, Shape
 from framework.errors import UserError
+
+MIN_SIDE_PX = 16
+INK, PAPER = 30, 255
+INK_WIDTH = 0.012
+"""Width of a sketch's lines in scene units; never less than a pixel."""
 
 
 @dataclass(frozen=True)
 class ToyCar:
-    """One sample."""
+    """One car and everything known about it.
+
+    Attributes:
+        image: The picture, (H, W, 3) uint8 RGB.
+        keypoints: Named by place in the picture (`left_wheel_hub`, never "front"): (x, y) in image
+            pixels, origin top left, pixel centres at integers, as exact as the drawing.
+        part_mask: What each pixel's centre shows, (H, W) uint8, values of `Part`.
+        sketch: The car's dark lines on white paper, (H, W) uint8.
+        caption: One English sentence, without a full stop.
+        parameters: What the car was drawn from.
+    """
 
     image: np.ndarray
     keypoints: dict[str, tuple[float, float]]
@@ -23,66 +47,112 @@ class ToyCar:
 
 
 class ToyCars:
-    """`count` cars, each a pure function of (seed, index)."""
+    """Side-view cars, each a pure function of (seed, index): any order, any process, any size.
 
-    def __init__(self, size: tuple[int, int] | int = (64, 64), count: int = 50_000, seed: int = 0):
-        """A set of `count` cars at `size` (height, width), a side or both, in pixels."""
-        self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        if min(self.size) < 16 or count < 1:
-            raise UserError(f"toy cars: size {self.size}, count {count}: give at least 16 px and 1 car")
+    A car is the same at every size. It fills about 80 % of the picture's width (of a picture more
+    than 1.5 times as wide as high, 80 % of 1.5 heights); a wheel's radius is about a tenth of it.
+
+    Args:
+        size: (height, width) in pixels, or the side of a square; at least 16.
+        count: How many cars there are.
+        seed: Chooses the set; two seeds share no car.
+
+    Raises:
+        UserError: A size or count that no picture could have.
+    """
+
+    def __init__(
+        self, size: tuple[int, int] | int = (64, 64), count: int = 50_000, seed: int = 0
+    ) -> None:
+        height, width = (size, size) if isinstance(size, int) else size
+        if min(height, width) < MIN_SIDE_PX:
+            raise UserError(f"toy cars of {height}x{width} px: give at least {MIN_SIDE_PX} px")
+        if count < 1:
+            raise UserError(f"{count} toy cars: give a count of at least 1")
+        self.size = (int(height), int(width))
         self.count, self.seed = count, seed
-        height, width = self.size
-        self._unit = min(width, 1.5 * height)
-        self._supersampling = 4 if self._unit < 256 else 2
+        self._unit_px = min(width, 1.5 * height)
+        self._supersampling = 4 if self._unit_px < 256 else 2
 
     def __len__(self) -> int:
         """How many cars there are."""
         return self.count
 
+    def __iter__(self) -> Iterator[ToyCar]:
+        """All cars in order."""
+        return (self[index] for index in range(self.count))
+
+    def __getitem__(self, index: int) -> ToyCar:
+        """Car `index` (0 to count - 1) with everything known about it."""
+        p = self.parameters(index)
+        shapes, points = draw_car(p)
+        return ToyCar(
+            image=self._paint(p, shapes),
+            keypoints={name: self._to_pixels(point) for name, point in points.items()},
+            part_mask=self._mask(shapes),
+            sketch=self._sketch(shapes),
+            caption=describe(p),
+            parameters=p,
+        )
+
     def parameters(self, index: int) -> CarParameters:
-        """The parameters of car `index`."""
+        """What car `index` (0 to count - 1) is drawn from; an IndexError outside."""
+        index = operator.index(index)
         if not 0 <= index < self.count:
-            raise IndexError(f"toy car {index} of {self.count}")
+            raise IndexError(f"toy car {index}: the set has cars 0 to {self.count - 1}")
         return draw_parameters(self.seed, index)
 
     def image(self, index: int) -> np.ndarray:
-        """Car `index` as a picture, (H, W, 3) uint8."""
-        return self._paint(self.parameters(index))
-
-    def __getitem__(self, index: int) -> ToyCar:
-        """Car `index` with everything known about it."""
+        """Only the picture of car `index`, (H, W, 3) uint8 RGB: what training reads."""
         p = self.parameters(index)
-        _, points = car(p)
-        keypoints = {name: self._to_pixels(*point) for name, point in points.items()}
-        blank = np.zeros(self.size, np.uint8)
-        return ToyCar(self._paint(p), keypoints, blank, blank, "", p)
+        return self._paint(p, draw_car(p)[0])
 
-    def _to_pixels(self, x: float, y: float) -> tuple[float, float]:
+    def _to_pixels(self, point: Point) -> tuple[float, float]:
         height, width = self.size
-        return x * self._unit + (width - 1) / 2, y * self._unit + (height - 1) / 2
-
-    def _paint(self, p: CarParameters) -> np.ndarray:
-        height, width = self.size
-        s, unit = self._supersampling, self._unit
-        shapes = background(p, width / unit / 2, height / unit / 2) + car(p)[0]
-        canvas = self._sky(p)
-        draw = ImageDraw.Draw(canvas)
-        for shape in shapes:
-            draw.polygon(self._to_canvas(shape), fill=shape.color)
-        return np.asarray(canvas.reduce(s))
+        x, y = point
+        return x * self._unit_px + (width - 1) / 2, y * self._unit_px + (height - 1) / 2
 
     def _to_canvas(self, shape: Shape) -> list[int]:
+        """The supersampled pixels that hold the corners; PIL fills both end pixels of a span."""
         s, (height, width) = self._supersampling, self.size
-        scale, dx, dy = s * self._unit, s * width / 2, s * height / 2
-        # The integer part is the supersampled pixel that holds a point; PIL fills both end pixels.
+        scale, dx, dy = s * self._unit_px, s * width / 2, s * height / 2
         return [v for x, y in shape.points for v in (int(x * scale + dx), int(y * scale + dy))]
 
-    def _sky(self, p: CarParameters) -> Image.Image:
-        height, width = (v * self._supersampling for v in self.size)
-        top, foot, _, _ = SKIES[p.scene.sky]
-        t = np.linspace(0, 1.5, height)[:, None].clip(0, 1)
-        column = np.round(np.asarray(top) * (1 - t) + np.asarray(foot) * t).astype(np.uint8)
-        return Image.fromarray(column[:, None]).resize((width, height), Image.Resampling.NEAREST)
+    def _canvas_size(self) -> tuple[int, int]:
+        height, width = self.size
+        return width * self._supersampling, height * self._supersampling
+
+    def _paint(self, p: CarParameters, car: list[Shape]) -> np.ndarray:
+        height, width = self.size
+        column = Image.fromarray(sky_column(p.scene, height * self._supersampling)[:, None])
+        canvas = column.resize(self._canvas_size(), Image.Resampling.NEAREST)
+        draw = ImageDraw.Draw(canvas)
+        behind = background(p, width / self._unit_px / 2, height / self._unit_px / 2)
+        for shape in behind + car:
+            draw.polygon(self._to_canvas(shape), fill=shape.color)
+        # A box filter; a copy, for callers who write into it.
+        return np.array(canvas.reduce(self._supersampling))
+
+    def _mask(self, car: list[Shape]) -> np.ndarray:
+        canvas = Image.new("L", self._canvas_size(), Part.BACKGROUND)
+        draw = ImageDraw.Draw(canvas)
+        for shape in car:
+            draw.polygon(self._to_canvas(shape), fill=int(shape.part))
+        s = self._supersampling
+        return np.array(canvas)[s // 2 :: s, s // 2 :: s].copy()
+
+    def _sketch(self, car: list[Shape]) -> np.ndarray:
+        canvas = Image.new("L", self._canvas_size(), PAPER)
+        draw = ImageDraw.Draw(canvas)
+        width = round(self._supersampling * max(1.0, INK_WIDTH * self._unit_px))
+        for shape in car:
+            corners = self._to_canvas(shape)
+            if shape.ink is Ink.SOLID:
+                draw.polygon(corners, fill=INK)
+            elif shape.ink is Ink.OUTLINE:
+                draw.polygon(corners, fill=PAPER)
+                draw.line(corners + corners[:4], fill=INK, width=width, joint="curve")
+        return np.array(canvas.reduce(self._supersampling))
 
 
 __all__ = ["CarParameters", "Part", "ToyCar", "ToyCars"]

@@ -1,7 +1,7 @@
 """What a toy car is: its parameters, how they are drawn by lot, and its caption.
 
-Lengths are in scene units: the picture width is 1 (of a very wide picture, 1.5 heights), so a car is
-the same car at any resolution. Heights are above the road, positions along the car are from its
+Lengths are in scene units: the picture width is 1 (of a very wide picture, 1.5 heights), so a car
+is the same car at any resolution. Heights are above the road; positions along the car are from its
 middle, positive towards its front.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T")  # PEP 695 syntax needs Python 3.12
 Color = tuple[int, int, int]
 
 COLORS: dict[str, Color] = {
@@ -33,6 +33,14 @@ COLORS: dict[str, Color] = {
 }
 """Body colours by the name that captions use."""
 
+SECOND_COLORS = ("cream", "white", "charcoal", "navy", "silver")
+RIM_COLORS: tuple[Color, ...] = (
+    (206, 212, 218),
+    (232, 234, 236),
+    (186, 190, 198),
+    (226, 206, 160),
+)
+
 SKIES: dict[str, tuple[Color, Color, Color, Color]] = {
     "clear": ((150, 200, 232), (218, 236, 242), (168, 196, 178), (150, 154, 162)),
     "hazy": ((182, 204, 214), (228, 232, 226), (184, 196, 190), (162, 162, 164)),
@@ -45,6 +53,13 @@ SKIES: dict[str, tuple[Color, Color, Color, Color]] = {
 """Backdrops: colours of the sky's top, the sky's foot, the hills and the road."""
 
 BACKDROPS = ("hills", "mountains", "skyline", "trees", "plain")
+SETTINGS = {
+    "hills": "hills",
+    "mountains": "mountains",
+    "skyline": "a skyline",
+    "trees": "trees",
+}
+TWO_TONES = {"roof": "roof", "lower": "lower half"}
 RIM_STYLES = ("disc", "five-spoke", "cross", "dotted", "ring")
 
 
@@ -65,31 +80,60 @@ class BodyShape:
     panes: tuple[int, ...]
 
 
+# One row a body type: where sills and roof corners are; then heights; then softness, ride, panes.
 # fmt: off
 BODY_SHAPES: dict[str, BodyShape] = {
-    "hatchback": BodyShape((.02, .05), (.10, .20), (.52, .58), (.70, .76), (.115, .145), (.030, .045),
-                           (.000, .010), (.020, .040), (.030, .060), (.055, .070), (2, 3)),
-    "sedan": BodyShape((.15, .21), (.27, .33), (.52, .57), (.67, .73), (.105, .130), (.025, .040),
-                       (.004, .018), (.014, .030), (.030, .050), (.050, .065), (2, 3)),
-    "coupe": BodyShape((.06, .12), (.32, .40), (.48, .53), (.65, .70), (.090, .112), (.022, .036),
-                       (.000, .012), (.020, .036), (.040, .070), (.045, .058), (1, 2)),
-    "SUV": BodyShape((.015, .035), (.05, .10), (.55, .61), (.68, .73), (.115, .140), (.042, .058),
-                     (.000, .004), (.010, .024), (.020, .040), (.072, .086), (3,)),
-    "pickup": BodyShape((.38, .42), (.41, .45), (.59, .63), (.70, .75), (.112, .138), (.040, .055),
-                        (.000, .016), (.008, .022), (.015, .035), (.070, .086), (1, 2)),
-    "van": BodyShape((.010, .020), (.03, .06), (.68, .75), (.84, .89), (.130, .160), (.036, .056),
-                     (.000, .004), (.016, .036), (.030, .060), (.055, .070), (3, 4)),
-    "wagon": BodyShape((.02, .04), (.06, .12), (.52, .57), (.67, .72), (.105, .125), (.026, .040),
-                       (.000, .006), (.014, .030), (.025, .045), (.050, .065), (3, 4)),
-    "beetle": BodyShape((.09, .13), (.25, .31), (.50, .55), (.66, .71), (.120, .150), (.030, .042),
-                        (.010, .024), (.030, .046), (.090, .130), (.052, .066), (2,)),
+    "hatchback": BodyShape(
+        (.020, .050), (.100, .200), (.520, .580), (.700, .760),
+        (.115, .145), (.030, .045), (.000, .010), (.020, .040),
+        (.030, .060), (.055, .070), (2, 3),
+    ),
+    "sedan": BodyShape(
+        (.150, .210), (.270, .330), (.520, .570), (.670, .730),
+        (.105, .130), (.025, .040), (.004, .018), (.014, .030),
+        (.030, .050), (.050, .065), (2, 3),
+    ),
+    "coupe": BodyShape(
+        (.060, .120), (.320, .400), (.480, .530), (.650, .700),
+        (.090, .112), (.022, .036), (.000, .012), (.020, .036),
+        (.040, .070), (.045, .058), (1, 2),
+    ),
+    "SUV": BodyShape(
+        (.015, .035), (.050, .100), (.550, .610), (.680, .730),
+        (.115, .140), (.042, .058), (.000, .004), (.010, .024),
+        (.020, .040), (.072, .086), (3,),
+    ),
+    "pickup": BodyShape(
+        (.380, .420), (.410, .450), (.590, .630), (.700, .750),
+        (.112, .138), (.040, .055), (.000, .016), (.008, .022),
+        (.015, .035), (.070, .086), (1, 2),
+    ),
+    "van": BodyShape(
+        (.010, .020), (.030, .060), (.680, .750), (.840, .890),
+        (.130, .160), (.036, .056), (.000, .004), (.016, .036),
+        (.030, .060), (.055, .070), (3, 4),
+    ),
+    "wagon": BodyShape(
+        (.020, .040), (.060, .120), (.520, .570), (.670, .720),
+        (.105, .125), (.026, .040), (.000, .006), (.014, .030),
+        (.025, .045), (.050, .065), (3, 4),
+    ),
+    "beetle": BodyShape(
+        (.090, .130), (.250, .310), (.500, .550), (.660, .710),
+        (.120, .150), (.030, .042), (.010, .024), (.030, .046),
+        (.090, .130), (.052, .066), (2,),
+    ),
 }
 # fmt: on
 
 
 @dataclass(frozen=True)
 class SceneParameters:
-    """What lies behind the car; positions are relative to the picture's middle, y downwards."""
+    """What lies behind the car; positions are relative to the picture's middle, y downwards.
+
+    `relief` are ten numbers in [0, 1) that shape the backdrop; the sun is (x, y, radius), each
+    cloud (x, y, size).
+    """
 
     sky: str
     backdrop: str
@@ -102,10 +146,13 @@ class SceneParameters:
 
 @dataclass(frozen=True)
 class CarParameters:
-    """Everything that is drawn; a picture is a pure function of this.
+    """Everything that is drawn; a picture is a pure function of this and its size.
 
     `x` and `ground` place the car's middle and the road under its wheels, relative to the
-    picture's middle, y downwards.
+    picture's middle, y downwards. Lengths and heights are in scene units; `rear_sill` to
+    `front_sill` are fractions of the length from the rear; `rim_size` is a fraction of the wheel
+    radius, `rim_angle` of a turn. `axle_shift` moves both axles forwards. `two_tone` says what
+    wears the second colour: "none", "roof" or "lower".
     """
 
     body_type: str
@@ -169,9 +216,7 @@ class Lots:
 
     def tint(self, color: Color, spread: float = 8.0) -> Color:
         """The colour, a little off, to either side in each channel."""
-        r, g, b = (
-            min(max(round(v + self.between(-spread, spread)), 0), 255) for v in color
-        )
+        r, g, b = (min(max(round(v + self.between(-spread, spread)), 0), 255) for v in color)
         return r, g, b
 
 
@@ -211,13 +256,17 @@ def _draw_scene(lots: Lots, color: Color, ground: float) -> SceneParameters:
 
 
 def draw_parameters(seed: int, index: int) -> CarParameters:
-    """The car number `index` of the set `seed`, by lot; the same on every machine."""
+    """The car number `index` of the set `seed`, by lot; the same on every machine.
+
+    The order of the draws is part of the look: a draw added anywhere but at the end of a stream
+    changes every car.
+    """
     lots = Lots(seed, index)
     body_type = lots.one_of(tuple(BODY_SHAPES))
     shape = BODY_SHAPES[body_type]
     color_name = lots.one_of(tuple(COLORS))
     color = lots.tint(COLORS[color_name])
-    second = lots.one_of([n for n in ("cream", "white", "charcoal", "navy", "silver") if n != color_name])
+    second = lots.one_of([name for name in SECOND_COLORS if name != color_name])
     length = lots.between(0.735, 0.845)
     radius = lots.between(0.097, 0.113)
     overhang = 1.2 * radius + 0.008
@@ -255,7 +304,7 @@ def draw_parameters(seed: int, index: int) -> CarParameters:
         tail_slant=lots.between(0.004, 0.024),
         panes=lots.one_of(shape.panes),
         rim_style=lots.one_of(RIM_STYLES),
-        rim_color=lots.one_of(((206, 212, 218), (232, 234, 236), (186, 190, 198), (226, 206, 160))),
+        rim_color=lots.one_of(RIM_COLORS),
         rim_size=lots.between(0.6, 0.7),
         rim_angle=lots.between(0, 1),
         round_lights=lots.chance(0.9 if body_type == "beetle" else 0.4),
@@ -265,4 +314,28 @@ def draw_parameters(seed: int, index: int) -> CarParameters:
         spoiler=lots.chance(0.4) and body_type in ("hatchback", "coupe", "sedan"),
         antenna=lots.chance(0.15),
         scene=_draw_scene(lots, color, ground),
+    )
+
+
+def describe(p: CarParameters) -> str:
+    """The car's caption: one English sentence without a full stop."""
+    article = "an" if p.color_name[0] in "aeiou" else "a"
+    features = [f"{p.rim_style} wheels"]
+    if p.two_tone != "none":
+        features.append(f"a {p.second_color_name} {TWO_TONES[p.two_tone]}")
+    features += [
+        text
+        for has, text in (
+            (p.white_walls, "white-wall tyres"),
+            (p.roof_rack, "a roof rack"),
+            (p.spoiler, "a spoiler"),
+            (p.antenna, "an antenna"),
+        )
+        if has
+    ]
+    listed = " and ".join([", ".join(features[:-1]), features[-1]] if features[1:] else features)
+    place = "" if p.scene.backdrop == "plain" else f" in front of {SETTINGS[p.scene.backdrop]}"
+    return (
+        f"{article} {p.color_name} {p.body_type} facing {p.facing} with {listed}"
+        f"{place} under a {p.scene.sky} sky"
     )

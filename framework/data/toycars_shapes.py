@@ -1,0 +1,107 @@
+"""Flat shapes that a toy car is drawn with, and the little geometry behind them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+from framework.data.toycars_parameters import Color
+
+Point = tuple[float, float]
+
+
+class Part(IntEnum):
+    """What a pixel of the part mask shows."""
+
+    BACKGROUND = 0
+    SHADOW = 1
+    BODY = 2
+    ROOF = 3
+    WINDOW = 4
+    TYRE = 5
+    RIM = 6
+    LIGHT = 7
+    BUMPER = 8
+    TRIM = 9
+
+
+class Ink(Enum):
+    """How a shape appears in the sketch."""
+
+    NONE = "not at all"
+    OUTLINE = "white, with a dark outline"
+    SOLID = "dark all over"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A filled polygon in scene units, relative to the picture's middle, y downwards."""
+
+    points: Sequence[Point]
+    color: Color
+    part: Part
+    ink: Ink = Ink.NONE
+
+
+def mix(a: Color, b: Color, share: float) -> Color:
+    """`a` with this share (0 to 1) of `b` in it."""
+    r, g, h = (round(u + (v - u) * share) for u, v in zip(a, b, strict=True))
+    return r, g, h
+
+
+def darker(color: Color, share: float = 0.25) -> Color:
+    """A shade of the colour, cool as shadows are."""
+    return mix(color, (24, 26, 48), share)
+
+
+def lighter(color: Color, share: float = 0.3) -> Color:
+    """A lit tone of the colour."""
+    return mix(color, (255, 255, 250), share)
+
+
+_CIRCLE = [(math.cos(2 * math.pi * k / 36), math.sin(2 * math.pi * k / 36)) for k in range(36)]
+
+
+def ellipse(x: float, y: float, rx: float, ry: float) -> list[Point]:
+    """A filled ellipse's outline about (x, y)."""
+    return [(x + rx * c, y + ry * s) for c, s in _CIRCLE]
+
+
+def rounded(points: Sequence[Point], radii: Sequence[float]) -> list[Point]:
+    """The polygon with each corner cut by a quadratic arc reaching `radius` along its sides."""
+    outline: list[Point] = []
+    for k, ((x, y), radius) in enumerate(zip(points, radii, strict=True)):
+        ends = []
+        for px, py in (points[k - 1], points[(k + 1) % len(points)]):
+            dx, dy = px - x, py - y
+            share = min(0.5, radius / max(math.hypot(dx, dy), 1e-9))
+            ends.append((x + dx * share, y + dy * share))
+        (ax, ay), (bx, by) = ends
+        for t in (0.0, 0.25, 0.5, 0.75, 1.0):
+            a, m, b = (1 - t) ** 2, 2 * t * (1 - t), t * t
+            outline.append((a * ax + m * x + b * bx, a * ay + m * y + b * by))
+    return outline
+
+
+def clip(points: Sequence[Point], a: float, b: float, c: float) -> list[Point]:
+    """The polygon's part where a x + b y <= c (Sutherland and Hodgman 1974)."""
+    kept: list[Point] = []
+    for k, (x, y) in enumerate(points):
+        px, py = points[k - 1]
+        here, before = a * x + b * y - c, a * px + b * py - c
+        if here * before < 0:
+            t = before / (before - here)
+            kept.append((px + (x - px) * t, py + (y - py) * t))
+        if here <= 0:
+            kept.append((x, y))
+    return kept
+
+
+def sector(
+    x: float, y: float, inner: float, outer: float, angle: float, half: float
+) -> list[Point]:
+    """A ring's sector about (x, y), reaching `half` radians to either side of `angle`."""
+    turns = [angle + half * t for t in (-1, -0.5, 0, 0.5, 1)]
+    return [(x + outer * math.cos(a), y + outer * math.sin(a)) for a in turns] + [
+        (x + inner * math.cos(a), y + inner * math.sin(a)) for a in reversed(turns)
+    ]
