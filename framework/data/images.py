@@ -56,6 +56,10 @@ class ImageDataset(ABC):
         """Label of picture `index`, float32 (label_dim,)."""
         return np.zeros(0, np.float32)
 
+    def raw_label(self, index: int) -> int | list[float] | None:
+        """Label of picture `index` as `dataset.json` holds it: class number, vector or None."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What a report or a run log should say about the data; JSON types only."""
         return {
@@ -77,6 +81,7 @@ def open_dataset(
     crop: Crop = "center",
     filter: Filter = "lanczos",
     labels: LabelSource = "auto",
+    dedup: bool = False,
     follow_links: bool = False,
     progress: Progress | None = None,
 ) -> ImageDataset:
@@ -92,6 +97,7 @@ def open_dataset(
         crop: "center" cuts, "pad" adds white borders, "stretch" ignores proportions; see `fit`.
         filter: "lanczos" or "box" resizing.
         labels: Where labels come from; see `read_labels`.
+        dedup: Of pictures with equal pixels, keep the first by name.
         follow_links: Also use symbolic links that lead out of the folder.
         progress: Called as `progress(done, total)` during the scan.
 
@@ -109,6 +115,9 @@ def open_dataset(
     if found.problems:
         total = len(found.records) + len(found.problems)
         log.warning("%s: %s; skipped", opened.path, summary(found.problems, total))
+    if dedup:
+        firsts = {record.pixel_digest: record for record in reversed(found.records)}
+        found = Scan([r for r in found.records if firsts[r.pixel_digest] is r], found.problems)
     names = [record.name for record in found.records]
     known = read_labels(opened, names, labels if use_labels else "none")
     return FileDataset(
@@ -170,6 +179,7 @@ class FileDataset(ImageDataset):
         self.size, self.channels = size, channels
         self.crop: Crop = crop
         self.filter: Filter = filter
+        self._labels = labels
         self._vectors = np.zeros((len(found.records), 0), np.float32)
         if labels is not None:
             self._vectors, self.classes = labels.vectors(), labels.classes
@@ -206,6 +216,10 @@ class FileDataset(ImageDataset):
     def label(self, index: int) -> np.ndarray:
         """Label of picture `index`, float32 (label_dim,)."""
         return self._vectors[index]
+
+    def raw_label(self, index: int) -> int | list[float] | None:
+        """Class number, vector or None."""
+        return None if self._labels is None else self._labels.raw[index]
 
     def name(self, index: int) -> str:
         """Path inside the source, in one printable line."""

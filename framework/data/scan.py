@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from framework.data.duplicates import difference_hash
 from framework.data.sources import Problem, Source
 from framework.errors import UserError
 from framework.media.images import ImageRefused, decode, printable
@@ -30,6 +31,7 @@ class Record:
     format: str
     mode: str
     notes: tuple[str, ...]
+    near_hash: bytes = b""  # see `difference_hash`; only where asked for
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,17 @@ class Scan:
     problems: list[Problem]
 
 
-def scan(source: Source, channels: int = 3, progress: Progress | None = None) -> Scan:
-    """Decode every file once; collect facts about the good and reasons for the bad."""
+def scan(
+    source: Source, channels: int = 3, progress: Progress | None = None, near: bool = False
+) -> Scan:
+    """Decode every file once; collect facts about the good and reasons for the bad.
+
+    Args:
+        source: Where the files lie.
+        channels: What to decode to; see `decode`.
+        progress: Called as `progress(done, total)`.
+        near: Also compute the hashes that find near duplicates.
+    """
 
     def look(name: str) -> Record | Problem:
         try:
@@ -56,7 +67,10 @@ def scan(source: Source, channels: int = 3, progress: Progress | None = None) ->
         pixels.update(picture.pixels.tobytes())
         height, width = picture.pixels.shape[:2]
         digests = hashlib.sha256(data).digest(), pixels.digest()
-        return Record(name, *digests, (height, width), picture.format, picture.mode, notes)
+        near_hash = difference_hash(picture.pixels) if near else b""
+        return Record(
+            name, *digests, (height, width), picture.format, picture.mode, notes, near_hash
+        )
 
     records: list[Record] = []
     problems = list(source.problems)

@@ -1,0 +1,70 @@
+"""What is in a folder of pictures, before anything is made of it."""
+
+from pathlib import Path
+from typing import Any
+
+from framework.data.duplicates import MAX_COMPARED, NEAR_BITS, equal_groups, near_pairs
+from framework.data.images import describe
+from framework.data.scan import Progress, scan
+from framework.data.sources import open_source
+from framework.media.images import printable
+
+MAX_LISTED = 20
+
+
+def inspect(
+    source: str | Path, follow_links: bool = False, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Decode everything in a folder or zip and report; JSON types only.
+
+    Besides `describe`'s facts: `count` of usable pictures, `duplicate_groups` (equal pixels, names in
+    order) and `near_pairs` ([name, name, differing bits of 128], see `difference_hash`; None above
+    50,000 pictures).
+    """
+    opened = open_source(source, follow_links)
+    found = scan(opened, progress=progress, near=True)
+    names = [printable(record.name) for record in found.records]
+    # One picture for each content: equal ones are reported as such, and not again as near.
+    firsts = {record.pixel_digest: record for record in reversed(found.records)}
+    unique = [record for record in found.records if firsts[record.pixel_digest] is record]
+    near = None
+    if len(unique) <= MAX_COMPARED:
+        near = near_pairs([printable(r.name) for r in unique], [r.near_hash for r in unique])
+    return {
+        "source": printable(str(source)),
+        "count": len(found.records),
+        **describe(found, opened),
+        "duplicate_groups": equal_groups(names, [record.pixel_digest for record in found.records]),
+        "near_pairs": None if near is None else [list(pair) for pair in near],
+    }
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """A report for reading; long lists are cut, every unusable file is named."""
+    unusable = report["unusable"]
+    total = report["count"] + len(unusable)
+    lines = [f"{report['source']}: {report['count']} of {total} pictures can be used"]
+    for title in ("resolutions", "modes", "formats", "notes"):
+        values = [f"{value} ({count})" for value, count in report[title].items()]
+        lines.append(f"  {title:12}{', '.join(_cut(values)) or 'none'}")
+    lines.append(f"  {'other files':12}{report['other_files']}, left aside")
+    groups = [" = ".join(_cut(group)) for group in report["duplicate_groups"]]
+    lines += _section(f"{report['duplicates']} duplicates (equal pixels)", groups)
+    if report["near_pairs"] is None:
+        lines.append(f"near duplicates: not searched above {MAX_COMPARED} pictures")
+    else:
+        pairs = [f"{a} ~ {b} ({bits} bits)" for a, b, bits in report["near_pairs"]]
+        how = f"at most {NEAR_BITS} of 128 bits of a difference hash apart"
+        lines += _section(f"{len(pairs)} pairs of near duplicates ({how})", pairs)
+    lines.append(f"{len(unusable)} unusable{':' if unusable else ''}")
+    lines += [f"  {item['name']}: {item['reason']}" for item in unusable]
+    return "\n".join(lines)
+
+
+def _section(title: str, items: list[str]) -> list[str]:
+    return [f"{title}{':' if items else ''}", *(f"  {item}" for item in _cut(items))]
+
+
+def _cut(items: list[str]) -> list[str]:
+    rest = len(items) - MAX_LISTED
+    return [*items[:MAX_LISTED], f"and {rest} more (--json true lists all)"] if rest > 0 else items

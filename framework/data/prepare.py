@@ -1,0 +1,96 @@
+"""A folder of any pictures to one zip of equal ones, in NVIDIA's layout."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from framework.data.fit import Crop, Filter
+from framework.data.images import ImageDataset, open_dataset
+from framework.data.labels import LabelSource
+from framework.data.scan import OnBad, Progress
+from framework.data.sources import LABEL_FILE
+from framework.errors import UserError
+from framework.files import whole_file
+from framework.media.images import png_bytes
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all entries: the same pictures give the same zip
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    crop: Crop = "center",
+    filter: Filter = "lanczos",
+    dedup: bool = False,
+    on_bad: OnBad = "error",
+    labels: LabelSource = "none",
+    follow_links: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write a data set as a zip of PNGs, `00000/img00000000.png` and so on, with `dataset.json`.
+
+    Nothing is compressed (reading is what training waits for), and the file appears whole or not at
+    all. Arguments are those of `open_dataset`.
+
+    Args:
+        source: Folder or zip of pictures, or `toycars`.
+        out: The zip to write.
+        size: Side or [height,width] in pixels; without it, pictures must have one size already.
+        channels: 1 is grey, 3 RGB, 4 RGBA. With 1 and 3, transparency is laid on white.
+        crop: Cut the largest central part, pad with white, or stretch out of proportion.
+        filter: Resizing; box is what NVIDIA's published FIDs used, lanczos is sharper.
+        dedup: Of pictures with equal pixels, keep the first by name.
+        on_bad: Stop at files that cannot be used, or leave them out.
+        labels: From top-level folders, from dataset.json (file), from either (auto), or none.
+        follow_links: Also use links that lead out of the folder.
+        progress: Called as `progress(done, total)` during the scan.
+
+    Returns:
+        The data set's facts, as `ImageDataset.facts`.
+
+    Raises:
+        UserError: If `out` exists, is no `.zip` or cannot be written, or if `open_dataset` refuses.
+    """
+    out = Path(out)
+    if out.suffix.lower() != ".zip":
+        raise UserError(f"--out {out}: give a name that ends in .zip")
+    if out.exists():
+        raise UserError(f"--out {out}: exists already; give another name or remove it")
+    dataset = open_dataset(
+        source,
+        size,
+        channels,
+        use_labels=labels != "none",
+        on_bad=on_bad,
+        crop=crop,
+        filter=filter,
+        labels=labels,
+        dedup=dedup,
+        follow_links=follow_links,
+        progress=progress,
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as temporary:
+            _write(dataset, temporary)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+    return dataset.facts()
+
+
+def _write(dataset: ImageDataset, path: Path) -> None:
+    labels = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for index in range(len(dataset)):
+            name = f"{index // 1000:05d}/img{index:08d}.png"
+            picture = dataset.image(index).transpose(1, 2, 0)
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), png_bytes(picture, compress_level=0))
+            labels.append([name, dataset.raw_label(index)])
+        content = {
+            "labels": labels if dataset.label_dim else None,
+            "classes": list(dataset.classes),
+        }
+        archive.writestr(zipfile.ZipInfo(LABEL_FILE, EPOCH), json.dumps(content))
