@@ -4,13 +4,16 @@ The names below are imported when they are first used: `import framework` costs 
 a command line that only prints its help never loads torch.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framework.drag import DragSession as DragSession
     from framework.drag import DragSettings as DragSettings
     from framework.drag import DragStep as DragStep
+    from framework.drag import EditFile as EditFile
     from framework.drag import drag as drag
     from framework.errors import UserError as UserError
     from framework.formats import load_discriminator as load_discriminator
@@ -25,6 +28,7 @@ _HOMES = {
     "DragSession": "framework.drag",
     "DragSettings": "framework.drag",
     "DragStep": "framework.drag",
+    "EditFile": "framework.drag",
     "UserError": "framework.errors",
     "drag": "framework.drag",
     "load_discriminator": "framework.formats",
@@ -33,17 +37,44 @@ _HOMES = {
     "to_float": "framework.media.images",
     "to_uint8": "framework.media.images",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    if name == "drag":
+        return home
+    value = getattr(home, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+class _CallableModule(ModuleType):
+    """A module that is called for the function of its own name."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return getattr(self, "drag")(*args, **options)  # noqa: B009
+
+
+class _Package(ModuleType):
+    """This package: whatever was imported first, `framework.drag` can be called and looked into.
+
+    Python binds the sub-package `framework.drag` over the function of the same name as soon as
+    anything in it is imported; without this, `from framework import drag` would be a function or
+    a module depending on what ran before.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "drag" and type(value) is ModuleType:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,43 @@
+"""What several rooms' tests share: a machine without accounts, and an untrained model folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports wandb: no test may talk to anybody.
+for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_BASE_URL"):
+    os.environ.pop(name, None)
+os.environ["WANDB_MODE"] = "disabled"
+
+TINY = {
+    "img_size": (64, 64),
+    "z_dim": 16,
+    "w_dim": 24,
+    "mapping_layers": 2,
+    "channel_base": 512,
+    "channel_max": 16,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_generator():
+    """An untrained 64 px generator of a few thousand weights, frozen."""
+    import torch
+
+    from framework.models.stylegan2 import Generator
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        generator = Generator(**TINY)
+    return generator.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_generator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a model folder."""
+    from framework.formats import save_model_folder
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model_folder(folder, tiny_generator, provenance={"data": "none"}, card="# tiny\n")
+    return folder
