@@ -23,8 +23,8 @@ cannot be used and why, which pictures occur twice. Nothing is changed.
 examples:
   python -m framework.data inspect photos/
   python -m framework.data inspect photos.zip --json > report.json"""
-PREPARE = """Make a training set: a zip of equal, uncompressed PNGs and dataset.json (NVIDIA's layout).
-Every file is decoded first. An existing file is never overwritten.
+PREPARE = """Make a training set: a zip of equal, uncompressed PNGs with dataset.json (NVIDIA's
+layout). Every file is decoded first. An existing file is never overwritten.
 
 examples:
   python -m framework.data prepare photos/ --out photos64.zip --size 64
@@ -53,7 +53,7 @@ def build_parser() -> ArgumentParser:
     make = _Parser(description=PREPARE, formatter_class=_Formatter)
     make.add_argument("source", type=str, metavar="FOLDER", help="folder or zip, or toycars:COUNT")
     make.add_argument("--out", type=str, required=True, metavar="ZIP", help="the zip to write")
-    ours = {"source", "out", "dedup", "follow_links", "progress"}
+    ours: set[str | int] = {"source", "out", "dedup", "follow_links", "progress"}
     make.add_function_arguments(prepare, as_group=False, skip=ours)
     make.add_argument("--dedup", action="store_true", help="of equal pictures keep one")
     _add_follow_links(make)

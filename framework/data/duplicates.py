@@ -47,6 +47,6 @@ def near_pairs(
     pairs = []
     for first in range(len(names) - 1):
         distance = np.bitwise_count(words[first + 1 :] ^ words[first]).sum(axis=1)
-        for offset in np.flatnonzero(distance <= max_bits):
+        for offset in np.flatnonzero(distance <= max_bits).tolist():
             pairs.append((names[first], names[first + 1 + offset], int(distance[offset])))
     return sorted(pairs, key=lambda pair: pair[2])

@@ -17,9 +17,9 @@ def inspect(
 ) -> dict[str, Any]:
     """Decode everything in a folder or zip and report; JSON types only.
 
-    Besides `describe`'s facts: `count` of usable pictures, `duplicate_groups` (equal pixels, names in
-    order) and `near_pairs` ([name, name, differing bits of 128], see `difference_hash`; None above
-    50,000 pictures).
+    Besides `describe`'s facts: `count` of usable pictures, `duplicate_groups` (equal pixels, names
+    in order) and `near_pairs` ([name, name, differing bits of 128], see `difference_hash`; None
+    above `MAX_COMPARED` pictures).
     """
     opened = open_source(source, follow_links)
     found = scan(opened, progress=progress, near=True)

@@ -123,7 +123,7 @@ def decode(
         data: The file's bytes.
         name: What to call it in messages.
         channels: 1 (luminance), 3 (RGB) or 4 (RGBA; opaque where the file has no transparency).
-        max_pixels: More than this (width times height) is refused before decoding.
+        max_pixels: Width times height must stay below this; checked before decoding.
         min_side_px: A shorter side is refused.
 
     Raises:
@@ -163,7 +163,7 @@ def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Im
     except Exception as error:
         raise _broken(name, error) from None
     width, height = image.size
-    if width * height > max_pixels:
+    if width * height >= max_pixels:
         raise ImageRefused(name, Refusal.TOO_LARGE, _too_many(f"{width}x{height}, ", max_pixels))
     if min(width, height) < min_side_px:
         reason = f"{width}x{height} is too small (a side below {min_side_px} px)"
@@ -172,7 +172,7 @@ def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Im
 
 
 def _too_many(size: str, max_pixels: int) -> str:
-    return f"{size}too many pixels (more than {max_pixels / 1e6:g} million)"
+    return f"{size}too many pixels (below {max_pixels / 1e6:g} million are read)"
 
 
 def _broken(name: str, error: Exception) -> ImageRefused:
