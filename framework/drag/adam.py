@@ -1,0 +1,31 @@
+"""Adam (Kingma & Ba 2015) as a pure function, so that a drag can stop and go on from any step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Adam:
+    """What Adam remembers: updates made, and running means of gradient and squared gradient."""
+
+    count: int
+    mean: Tensor
+    square: Tensor
+
+    @classmethod
+    def new(cls, like: Tensor) -> "Adam":
+        """The state before the first update."""
+        return cls(0, torch.zeros_like(like), torch.zeros_like(like))
+
+
+def adam_update(state: Adam, gradient: Tensor, learning_rate: float) -> tuple[Adam, Tensor]:
+    """The next state, and what to add to the parameters (same shape as the gradient)."""
+    count = state.count + 1
+    mean = BETA1 * state.mean + (1 - BETA1) * gradient
+    square = BETA2 * state.square + (1 - BETA2) * gradient.square()
+    scale = (square / (1 - BETA2**count)).sqrt() + EPSILON
+    return Adam(count, mean, square), -learning_rate / (1 - BETA1**count) * mean / scale

@@ -1,0 +1,198 @@
+"""The drag itself: a stream of steps, each moving the latents a little (Pan et al. 2023)."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.drag.adam import Adam, adam_update
+from framework.drag.features import patches
+from framework.drag.inputs import EditInputs, check_inputs, image_size
+from framework.drag.motion import directions, fixed_area, mask_loss, motion_loss
+from framework.drag.settings import DragSettings, ResolvedSettings
+from framework.drag.step import NOISE_MODE, DragStep, Picture, Status, gradients
+from framework.drag.tracking import track
+from framework.errors import InvalidEdit
+from framework.models.stylegan2 import Generator
+
+
+def drag(
+    generator: Generator,
+    ws: Tensor,
+    handles: Any,
+    targets: Any,
+    mask: Any = None,
+    settings: DragSettings | None = None,
+    *,
+    resume_from: DragStep | None = None,
+) -> Iterator[DragStep]:
+    """Drag handle points of a generated picture to targets.
+
+    Inputs are checked at once; then each step is computed when it is asked for. To stop, ask for no
+    more. The generator is only read: its weights get no gradients and nothing on it is set, so that
+    one generator may serve many drags.
+
+    Args:
+        generator: A frozen generator (`framework.models.stylegan2.Generator` or alike).
+        ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
+        handles: Points (x, y) to drag, in image pixels, origin top left, pixel centres at integers,
+            shape (K, 2), 1 ≤ K ≤ 64, inside the picture; fractions are kept.
+        targets: Where they should go, shape (K, 2), inside the picture.
+        mask: What may change, shape (H, W), from 0 (stays) to 1 (may change); None for everything.
+        settings: See `DragSettings`; None for the paper's.
+        resume_from: A step of an earlier drag with the same `ws` and `handles`: go on from there.
+            `targets`, `mask` and `settings` may differ.
+
+    Returns:
+        The steps, beginning with the picture as it is (step 0, or `resume_from`'s), ending with one
+        whose status is not "moving".
+
+    Raises:
+        InvalidEdit: If latents, points or mask do not fit the model.
+        UserError: If a setting does not.
+    """
+    settings = settings or DragSettings()
+    inputs = check_inputs(generator, ws, handles, targets, mask)
+    resolved = settings.resolve(
+        image_size(generator),
+        generator.synthesis.resolutions,
+        generator.num_ws,
+        len(inputs.handles),
+    )
+    if resume_from is not None and resume_from.points.shape != inputs.handles.shape:
+        raise InvalidEdit(
+            f"{len(inputs.handles)} points but the step to resume from has"
+            f" {len(resume_from.points)}: start a new drag from its ws and points"
+        )
+    return _drag(generator, inputs, settings, resolved, resume_from)
+
+
+def _drag(
+    generator: Generator,
+    inputs: EditInputs,
+    settings: DragSettings,
+    resolved: ResolvedSettings,
+    resume_from: DragStep | None,
+) -> Iterator[DragStep]:
+    """The paper's loop, in one piece to be read beside it (section 3.2, algorithm and equations).
+
+    Nothing is yielded inside a `with`: the caller's gradient mode is the caller's.
+    """
+    synthesis, img_size = generator.synthesis, image_size(generator)
+    targets = inputs.targets
+    picture = Picture(generator)
+    deadline = None if settings.max_seconds is None else time.monotonic() + settings.max_seconds
+
+    # What the handles and the fixed area looked like before the drag.
+    with gradients(False):
+        partial = synthesis.partial(inputs.ws, resolved.resolution, noise_mode=NOISE_MODE)
+        initial = partial.x.to(inputs.ws.dtype)
+        templates = patches(initial, inputs.handles, settings.template_radius_px, img_size)
+        fixed = None if inputs.mask is None else fixed_area(inputs.mask, initial)
+    del partial
+
+    step_index, ws, points = 0, inputs.ws, inputs.handles
+    optimizer, last = None, None
+    if resume_from is not None:
+        step_index, ws = resume_from.step, resume_from.ws.to(inputs.ws)
+        points, optimizer = resume_from.points.to(inputs.handles), resume_from.optimizer
+    optimizer = _fitting(optimizer, ws, settings, resolved)
+    first_index, steps = step_index, torch.zeros_like(points)
+
+    try:
+        while True:
+            with gradients(True):
+                ws = ws.detach().requires_grad_()
+                partial = synthesis.partial(ws, resolved.resolution, noise_mode=NOISE_MODE)
+                features = partial.x.to(ws.dtype)
+                picture = Picture(generator, partial)
+
+                # Point tracking (eq. 2): the update moved the handles; find them again.
+                with torch.no_grad():
+                    moved = step_index > first_index
+                    if moved and settings.tracking == "off":
+                        points = points + steps
+                    searched = moved and settings.tracking == "nearest"
+                    radius = resolved.tracking_radius_px if searched else 0
+                    points, drift = track(features, points, templates, radius, img_size)
+                    distances = (targets - points).norm(dim=1)
+                    steps = directions(points, targets)
+
+                # Motion supervision (eq. 1), for arrived handles too: released, they would wander.
+                motion = motion_loss(features, points, steps, resolved.motion_radius_px, img_size)
+                total = motion.sum()
+                change = total.new_zeros(())
+                if fixed is not None:
+                    change = mask_loss(features, initial, fixed)
+                loss = total + settings.mask_weight * change
+
+                # All numbers leave the device together: one wait a step.
+                health = ws.detach().sum() + features.detach().sum()
+                scalars = torch.stack([health, total, change]).detach()
+                numbers = torch.cat([scalars, distances, drift, points.flatten()]).cpu()
+
+            if not torch.isfinite(numbers).all():
+                if last is None:
+                    raise InvalidEdit("the model gives NaN or infinity for these latents")
+                yield replace(last, step=step_index, status="diverged")
+                return
+
+            count = len(points)
+            status = _status(
+                max(numbers[3 : 3 + count].tolist()) <= resolved.stop_distance_px,
+                step_index - first_index >= settings.max_steps,
+                deadline is not None and time.monotonic() >= deadline,
+            )
+            last = DragStep(
+                step=step_index,
+                status=status,
+                ws=ws.detach(),
+                points=numbers[3 + 2 * count :].view(count, 2).clone(),
+                targets=targets.cpu(),
+                motion_loss=numbers[1].item(),
+                mask_loss=numbers[2].item(),
+                distance_px=tuple(numbers[3 : 3 + count].tolist()),
+                drift=tuple(numbers[3 + count : 3 + 2 * count].tolist()),
+                optimizer=optimizer,
+                picture=picture,
+            )
+            yield last
+            if status != "moving":
+                return
+
+            # Only the latents get a gradient; then one step of Adam on those that move.
+            (gradient,) = torch.autograd.grad(loss, ws)
+            with gradients(False):
+                gradient = gradient[:, : resolved.layers]
+                if settings.latent_space == "w":
+                    gradient = gradient.sum(dim=1, keepdim=True)
+                optimizer, update = adam_update(optimizer, gradient, settings.learning_rate)
+                ws = ws.detach().clone()
+                ws[:, : resolved.layers] += update
+            step_index += 1
+            # Let go of this step's features before the next are made: half the memory.
+            picture.forget()
+            del partial, features, motion, total, loss, change
+    finally:
+        picture.forget()
+
+
+def _fitting(
+    optimizer: Adam | None, ws: Tensor, settings: DragSettings, resolved: ResolvedSettings
+) -> Adam:
+    """The given Adam state if it is one for these settings, else a new one."""
+    rows = 1 if settings.latent_space == "w" else resolved.layers
+    if optimizer is None or optimizer.mean.shape != (1, rows, ws.shape[2]):
+        return Adam.new(torch.zeros_like(ws[:, :rows]))
+    return Adam(optimizer.count, optimizer.mean.to(ws), optimizer.square.to(ws))
+
+
+def _status(arrived: bool, out_of_steps: bool, out_of_time: bool) -> Status:
+    if arrived:
+        return "arrived"
+    if out_of_steps:
+        return "max_steps"
+    return "max_seconds" if out_of_time else "moving"

@@ -1,0 +1,335 @@
+"""`edit.safetensors`: a whole drag in one file, to look at, to render again and to go on from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from framework.drag.adam import Adam
+from framework.drag.algorithm import drag
+from framework.drag.inputs import image_size
+from framework.drag.points import MAX_POINTS
+from framework.drag.settings import DragSettings
+from framework.drag.step import DragStep, Picture, Status
+from framework.errors import InvalidEdit
+from framework.files import whole_file
+from framework.models.digest import state_digest
+from framework.models.stylegan2 import Generator
+
+FORMAT = "dragline-edit"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class EditFile:
+    """The record of a drag: N steps of K points. All tensors are float32 on the CPU.
+
+    Args:
+        model_name: What the user called the model: a zoo name or a path.
+        model_digest: `state_digest` of the generator.
+        settings: Settings of the drag (the last run's).
+        status: How the last step ended (see `DragStep`).
+        img_size: Picture's (height, width).
+        start_ws: Latents before the drag, shape (1, num_ws, w_dim).
+        handles: The points before the drag, (x, y) in image pixels, shape (K, 2).
+        ws: Latents of every step, shape (N, num_ws, w_dim).
+        points: Where the handles were at every step, shape (N, K, 2).
+        targets: Where they should go, at every step, shape (N, K, 2).
+        step: Number of each step, rising, int64, shape (N,).
+        motion_loss: Shape (N,).
+        mask_loss: Shape (N,).
+        drift: Feature distance to the template, shape (N, K).
+        mask: Shape (H, W), 1 = may change, or None.
+        earlier_ws: Latents of earlier drags of the same edit, with other points, shape
+            (M, num_ws, w_dim); M may be 0. Only for films of the whole edit.
+        optimizer: What Adam remembers after the last step, or None.
+    """
+
+    model_name: str
+    model_digest: str
+    settings: DragSettings
+    status: Status
+    img_size: tuple[int, int]
+    start_ws: Tensor
+    handles: Tensor
+    ws: Tensor
+    points: Tensor
+    targets: Tensor
+    step: Tensor
+    motion_loss: Tensor
+    mask_loss: Tensor
+    drift: Tensor
+    mask: Tensor | None
+    earlier_ws: Tensor
+    optimizer: Adam | None
+
+    @classmethod
+    def from_steps(
+        cls,
+        steps: Sequence[DragStep],
+        generator: Generator,
+        *,
+        model_name: str,
+        settings: DragSettings,
+        mask: Tensor | None = None,
+        model_digest: str | None = None,
+        start_ws: Tensor | None = None,
+        handles: Sequence | Tensor | None = None,
+        earlier_ws: Tensor | None = None,
+    ) -> "EditFile":
+        """The record of the steps that `drag` gave.
+
+        Args:
+            steps: At least one, all of the same points.
+            generator: The model they were made with.
+            model_name: What the user calls it.
+            settings: Settings of the drag.
+            mask: Its mask.
+            model_digest: The model's `state_digest`; None to compute it.
+            start_ws: Latents before the drag; None if `steps` begins with step 0.
+            handles: Points before the drag; None likewise.
+            earlier_ws: Latents of earlier drags of the same edit.
+
+        Raises:
+            InvalidEdit: If there are no steps, or they do not begin with step 0 and the beginning
+                is not given.
+        """
+        if not steps:
+            raise InvalidEdit("an edit without steps cannot be saved")
+        if steps[0].step != 0 and (start_ws is None or handles is None):
+            raise InvalidEdit("the steps do not begin with step 0: give start_ws and handles")
+        first, last = steps[0], steps[-1]
+        ws = _stack([s.ws[0] for s in steps])
+        return cls(
+            model_name=model_name,
+            model_digest=model_digest or state_digest(generator),
+            settings=settings,
+            status=last.status,
+            img_size=image_size(generator),
+            start_ws=_float(first.ws if start_ws is None else start_ws).reshape(1, *ws.shape[1:]),
+            handles=_float(torch.as_tensor(first.points if handles is None else handles)),
+            ws=ws,
+            points=_stack([s.points for s in steps]),
+            targets=_stack([s.targets for s in steps]),
+            step=torch.tensor([s.step for s in steps]),
+            motion_loss=torch.tensor([s.motion_loss for s in steps]),
+            mask_loss=torch.tensor([s.mask_loss for s in steps]),
+            drift=torch.tensor([s.drift for s in steps]),
+            mask=None if mask is None else _float(torch.as_tensor(mask)),
+            earlier_ws=ws[:0].clone() if earlier_ws is None else _float(earlier_ws),
+            optimizer=last.optimizer,
+        )
+
+    @property
+    def distance_px(self) -> Tensor:
+        """Distance of each point to its target at every step, shape (N, K)."""
+        return (self.targets - self.points).norm(dim=2)
+
+    def steps(self, generator: Generator) -> Iterator[DragStep]:
+        """The recorded steps, pictures included; only the last knows Adam's state."""
+        device = next(generator.parameters()).device
+        for i in range(len(self.ws)):
+            is_last = i == len(self.ws) - 1
+            yield DragStep(
+                step=int(self.step[i]),
+                status=self.status if is_last else "moving",
+                ws=self.ws[i : i + 1].to(device),
+                points=self.points[i],
+                targets=self.targets[i],
+                motion_loss=self.motion_loss[i].item(),
+                mask_loss=self.mask_loss[i].item(),
+                distance_px=tuple(self.distance_px[i].tolist()),
+                drift=tuple(self.drift[i].tolist()),
+                optimizer=self.optimizer if is_last else None,
+                picture=Picture(generator),
+            )
+
+    def resume(
+        self,
+        generator: Generator,
+        targets: Sequence | Tensor | None = None,
+        settings: DragSettings | None = None,
+    ) -> Iterator[DragStep]:
+        """Go on with the drag where it ended, as if it had not.
+
+        Args:
+            generator: The model (see `check_model`).
+            targets: Other targets; None for the file's. With others Adam begins anew.
+            settings: Other settings; None for the file's.
+
+        Returns:
+            Steps as from `drag`, beginning with the file's last.
+        """
+        *_, last = self.steps(generator)
+        if targets is not None:
+            last = replace(last, optimizer=None)
+        else:
+            targets = self.targets[-1]
+        settings = settings or self.settings
+        return drag(
+            generator, self.start_ws, self.handles, targets, self.mask, settings, resume_from=last
+        )
+
+    def check_model(self, generator: Generator, allow_other: bool = False) -> None:
+        """Refuse a model that is not the one the edit was made with.
+
+        Args:
+            generator: The model to be used.
+            allow_other: Take another one whose latents and pictures have the same shape.
+
+        Raises:
+            InvalidEdit: If it is another, or one that cannot fit.
+        """
+        wanted = (self.ws.shape[1], self.ws.shape[2], *self.img_size)
+        given = (generator.num_ws, generator.w_dim, *image_size(generator))
+        if wanted != given:
+            raise InvalidEdit(
+                f"the edit was made with {self.model_name!r}: (num_ws, w_dim, height, width) is"
+                f" {wanted}, this model has {given}"
+            )
+        if not allow_other and state_digest(generator) != self.model_digest:
+            raise InvalidEdit(
+                f"the edit was made with other weights than these: {self.model_name!r}, digest"
+                f" {self.model_digest[:12]}; give that model, or allow another one"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all; an old one is replaced."""
+        tensors = {
+            name: getattr(self, name).contiguous()
+            for name in (*_SHAPES, "step")
+            if getattr(self, name) is not None
+        }
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "model_name": self.model_name,
+            "model_digest": self.model_digest,
+            "settings": json.dumps(self.settings.to_dict()),
+            "status": self.status,
+            "img_size": json.dumps(list(self.img_size)),
+        }
+        if self.optimizer is not None:
+            tensors["adam.mean"] = _float(self.optimizer.mean)
+            tensors["adam.square"] = _float(self.optimizer.square)
+            metadata["adam.count"] = str(self.optimizer.count)
+        with whole_file(path) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EditFile":
+        """Read a file written by `save`; only data is read, no code is run.
+
+        Raises:
+            InvalidEdit: If it is no such file, damaged, or its contents do not fit each other.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
+        except (OSError, SafetensorError) as error:
+            raise InvalidEdit(f"{path}: cannot be read as an edit ({error})") from None
+        try:
+            return _decode(metadata, tensors)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            what = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise InvalidEdit(f"{path}: not a whole edit file: {what}") from None
+
+
+# Shape of every tensor by the names of its sides; sides of one name are equal throughout the file.
+_SHAPES = {
+    "start_ws": ("1", "num_ws", "w_dim"),
+    "handles": ("K", "2"),
+    "ws": ("N", "num_ws", "w_dim"),
+    "points": ("N", "K", "2"),
+    "targets": ("N", "K", "2"),
+    "motion_loss": ("N",),
+    "mask_loss": ("N",),
+    "drift": ("N", "K"),
+    "mask": ("H", "W"),
+    "earlier_ws": ("M", "num_ws", "w_dim"),
+}
+
+
+def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
+    if metadata.get("format") != FORMAT:
+        raise ValueError("it has another format")
+    if metadata["version"] != str(VERSION):
+        raise ValueError(f"version {metadata['version']}, this program reads {VERSION}")
+    height, width = json.loads(metadata["img_size"])
+    sides = {"1": 1, "2": 2, "H": height, "W": width}
+    values = {}
+    for name, shape in _SHAPES.items():
+        if name == "mask" and name not in tensors:
+            values[name] = None
+            continue
+        values[name] = _checked(name, tensors.pop(name), shape, sides)
+    mask = values["mask"]
+    if mask is not None and not (mask.min() >= 0 and mask.max() <= 1 and mask.any()):
+        raise ValueError("mask is not from 0 to 1, or all zero")
+    step = tensors.pop("step")
+    if step.shape != (sides["N"],) or step.dtype != torch.int64 or sides["N"] == 0:
+        raise ValueError("step has the wrong shape or type")
+    if not 1 <= sides["K"] <= MAX_POINTS:
+        raise ValueError(f"{sides['K']} points")
+    limits = torch.tensor([width - 1, height - 1])
+    for name in ("handles", "points", "targets"):
+        if (values[name] < 0).any() or (values[name] > limits).any():
+            raise ValueError(f"{name} lie outside the picture")
+    status = next((s for s in get_args(Status) if s == metadata["status"]), None)
+    if status is None:
+        raise ValueError(f"unknown status {metadata['status']!r}")
+    optimizer = _optimizer(metadata, tensors, sides)
+    if tensors:
+        raise ValueError(f"unknown tensor {next(iter(tensors))!r}")
+    return EditFile(
+        model_name=metadata["model_name"],
+        model_digest=metadata["model_digest"],
+        settings=DragSettings.from_dict(json.loads(metadata["settings"]), "settings"),
+        status=status,
+        img_size=(height, width),
+        step=step,
+        optimizer=optimizer,
+        **values,
+    )
+
+
+def _optimizer(
+    metadata: dict[str, str], tensors: dict[str, Tensor], sides: dict[str, int]
+) -> Adam | None:
+    if "adam.count" not in metadata:
+        return None
+    shape = ("1", "rows", "w_dim")
+    mean = _checked("adam.mean", tensors.pop("adam.mean"), shape, sides)
+    square = _checked("adam.square", tensors.pop("adam.square"), shape, sides)
+    count = int(metadata["adam.count"])
+    if count < 0 or (square < 0).any():
+        raise ValueError("adam has impossible values")
+    return Adam(count, mean, square)
+
+
+def _checked(name: str, tensor: Tensor, shape: tuple[str, ...], sides: dict[str, int]) -> Tensor:
+    """The tensor, if it is finite float32 and fits the sides known so far; new sides are noted."""
+    if tensor.dtype != torch.float32 or tensor.ndim != len(shape):
+        raise ValueError(f"{name} is {tensor.dtype} with {tensor.ndim} sides")
+    for side, length in zip(shape, tensor.shape, strict=True):
+        if sides.setdefault(side, length) != length:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+    return tensor
+
+
+def _float(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).contiguous()
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    return torch.stack([_float(tensor) for tensor in tensors])

@@ -1,0 +1,109 @@
+"""Latents and masks checked against a model, before anything is computed."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.drag.points import Point, check_points
+from framework.errors import InvalidEdit
+from framework.models.stylegan2 import Generator
+
+
+@dataclass(frozen=True, eq=False)
+class EditInputs:
+    """A drag as asked for, checked: tensors on the model's device, in its type.
+
+    Args:
+        ws: Latents, shape (1, num_ws, w_dim).
+        handles: Shape (K, 2), image pixels.
+        targets: Shape (K, 2), image pixels.
+        mask: Shape (H, W), 1 = may change, or None.
+    """
+
+    ws: Tensor
+    handles: Tensor
+    targets: Tensor
+    mask: Tensor | None
+
+
+def check_inputs(
+    generator: Generator, ws: Any, handles: Any, targets: Any, mask: Any = None
+) -> EditInputs:
+    """Check all inputs of a drag (see `drag` for what they are).
+
+    Raises:
+        InvalidEdit: If latents, points or mask do not fit the model.
+    """
+    img_size = image_size(generator)
+    checked_handles, checked_targets = check_points(handles, targets, img_size)
+    weights = next(generator.parameters())
+    checked_ws = check_latents(generator, ws)
+    checked_mask = check_mask(mask, img_size, checked_handles)
+    dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
+    where = {"device": weights.device, "dtype": dtype}
+    return EditInputs(
+        ws=checked_ws.detach().to(**where, copy=True),
+        handles=torch.tensor(checked_handles, **where),
+        targets=torch.tensor(checked_targets, **where),
+        mask=None if checked_mask is None else checked_mask.to(**where),
+    )
+
+
+def image_size(generator: Generator) -> tuple[int, int]:
+    """The model's picture (height, width)."""
+    height, width = generator.img_size
+    return int(height), int(width)
+
+
+def check_latents(generator: Generator, ws: Any) -> Tensor:
+    """Check one picture's latents against a model; returns them with shape (1, num_ws, w_dim).
+
+    Raises:
+        InvalidEdit: If they are not finite numbers of that shape.
+    """
+    wanted = (1, generator.num_ws, generator.w_dim)
+    if not isinstance(ws, Tensor) or not ws.is_floating_point():
+        raise InvalidEdit(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
+    shape = tuple(ws.shape)
+    if shape == wanted[1:]:
+        ws = ws[None]
+    elif shape != wanted:
+        raise InvalidEdit(f"latents {shape}: this model takes (1, num_ws, w_dim) = {wanted}")
+    if not torch.isfinite(ws).all():
+        raise InvalidEdit("latents hold NaN or infinity: invert or generate the picture again")
+    return ws
+
+
+def check_mask(mask: Any, img_size: tuple[int, int], handles: list[Point]) -> Tensor | None:
+    """Check a mask: shape (H, W), values 0 to 1, 1 = may change; True and False are fine.
+
+    Returns:
+        A float tensor (H, W), or None if there is no mask.
+
+    Raises:
+        InvalidEdit: If size or values do not fit (a mask is never resized here), or all is zero.
+    """
+    if mask is None:
+        return None
+    try:
+        mask = torch.as_tensor(mask)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidEdit(f"mask {type(mask).__name__}: expected numbers (H, W)") from None
+    if tuple(mask.shape) != tuple(img_size):
+        raise InvalidEdit(
+            f"mask {tuple(mask.shape)}: expected the picture's (height, width) {tuple(img_size)}"
+        )
+    if mask.is_complex():
+        raise InvalidEdit("mask: expected numbers from 0 to 1, got complex ones")
+    mask = mask.detach().to(torch.float32)
+    if not bool(((mask >= 0) & (mask <= 1)).all()):  # also false for NaN
+        raise InvalidEdit("mask: values must be from 0 (stays) to 1 (may change)")
+    if not bool(mask.any()):
+        raise InvalidEdit("mask: all zero, nothing may change; give 1 to what may, or no mask")
+    for i, (x, y) in enumerate(handles):
+        if mask[round(y), round(x)] == 0:
+            warnings.warn(f"handle {i} ({x:g}, {y:g}) lies where the mask is 0", stacklevel=2)
+    return mask

@@ -1,0 +1,115 @@
+"""Points as users give them: read, checked, refused in one line. Needs no torch."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from framework.errors import InvalidEdit
+
+Point = tuple[float, float]
+MAX_POINTS = 64
+
+
+def check_points(
+    handles: Any, targets: Any, img_size: tuple[int, int]
+) -> tuple[list[Point], list[Point]]:
+    """Check handles and targets against a picture.
+
+    Args:
+        handles: Points (x, y) in image pixels: lists, tuples, an array or a tensor of shape (K, 2);
+            1 ≤ K ≤ 64. Fractions of pixels are kept.
+        targets: Where they should go, as many.
+        img_size: Picture's (height, width); points lie in [0, width - 1] x [0, height - 1].
+
+    Returns:
+        Handles and targets as lists of pairs of floats.
+
+    Raises:
+        InvalidEdit: If a point is no pair of finite numbers or lies outside the picture, or their
+            number does not fit. Nothing is moved to where it would fit.
+    """
+    checked_handles = _check_all("handle", handles, img_size)
+    checked_targets = _check_all("target", targets, img_size)
+    if len(checked_handles) != len(checked_targets):
+        raise InvalidEdit(
+            f"{len(checked_handles)} handles but {len(checked_targets)} targets:"
+            " give each handle one target"
+        )
+    if not checked_handles:
+        raise InvalidEdit("no points: give at least one handle and its target")
+    if len(checked_handles) > MAX_POINTS:
+        raise InvalidEdit(f"{len(checked_handles)} points: give at most {MAX_POINTS}")
+    return checked_handles, checked_targets
+
+
+def check_point(name: str, value: Any, img_size: tuple[int, int]) -> Point:
+    """Check one point (x, y), called `name` in errors; see `check_points`."""
+    value = _plain(value)
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise InvalidEdit(f"{name} {_short(value)}: expected a pair x, y")
+    for number in value:
+        good = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not good or not math.isfinite(number):
+            raise InvalidEdit(f"{name} {_short(value)}: expected two finite numbers x, y")
+    x, y = float(value[0]), float(value[1])
+    height, width = img_size
+    if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
+        raise InvalidEdit(
+            f"{name} ({x:g}, {y:g}): outside the picture, x is 0 to {width - 1}"
+            f" and y is 0 to {height - 1}"
+        )
+    return x, y
+
+
+def parse_points(text: str, img_size: tuple[int, int]) -> tuple[list[Point], list[Point]]:
+    """Read handles and targets from "x,y:x,y;x,y:x,y" (handle:target;handle:target).
+
+    Args:
+        text: Pairs of points in image pixels, origin top left; spaces do not matter.
+        img_size: Picture's (height, width).
+
+    Returns:
+        Handles and targets, as from `check_points`.
+
+    Raises:
+        InvalidEdit: If the text does not read so, or a point does not fit the picture.
+    """
+    handles, targets = [], []
+    for pair in text.split(";"):
+        if not pair.strip():
+            continue
+        ends = pair.split(":")
+        if len(ends) != 2:
+            raise InvalidEdit(
+                f"points {_short(pair.strip())}: expected handle:target, such as 20,30:26,30"
+            )
+        handles.append(_parse_point(ends[0]))
+        targets.append(_parse_point(ends[1]))
+    return check_points(handles, targets, img_size)
+
+
+def _parse_point(text: str) -> list[float]:
+    try:
+        x, y = (float(number) for number in text.split(","))
+    except ValueError:
+        raise InvalidEdit(
+            f"points {_short(text.strip())}: expected two numbers x,y, such as 20,30"
+        ) from None
+    return [x, y]
+
+
+def _check_all(kind: str, values: Any, img_size: tuple[int, int]) -> list[Point]:
+    values = _plain(values)
+    if isinstance(values, (str, bytes, dict)) or not isinstance(values, Iterable):
+        raise InvalidEdit(f"{kind}s {_short(values)}: expected a list of points (x, y)")
+    return [check_point(f"{kind} {i}", value, img_size) for i, value in enumerate(values)]
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and arrays as lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,293 @@
+"""An edit as it is worked on: points come and go, steps are made, undone and redone."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.drag.algorithm import drag
+from framework.drag.edit_file import EditFile
+from framework.drag.inputs import check_latents, check_mask, image_size
+from framework.drag.points import MAX_POINTS, Point, check_point, check_points
+from framework.drag.settings import DragSettings
+from framework.drag.step import DragStep, Picture
+from framework.errors import InvalidEdit
+from framework.models.stylegan2 import Generator
+
+HISTORY_STEPS = 400  # more than one drag of the paper's 300 steps
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Everything an edit is at one moment; never changed, only replaced.
+
+    `start_ws` and `handles` are the picture and the points that tracking and mask compare with: the
+    moment at which the set of points was last changed. `step` is what the last run ended with.
+    """
+
+    ws: Tensor
+    start_ws: Tensor
+    handles: tuple[Point, ...] = ()
+    points: tuple[Point, ...] = ()
+    targets: tuple[Point, ...] = ()
+    mask: Tensor | None = None
+    step: DragStep | None = None
+
+
+class DragSession:
+    """One user's edit of one picture. The generator is shared, only read, and holds none of it.
+
+    Adding, removing or replacing points makes the current picture the one that tracking compares
+    with; moving a target or changing the mask does not. Every step and every change can be undone
+    and redone, to the bit. A session does one thing at a time: while `run` is under way, from any
+    thread, everything but `cancel` and reading is refused.
+
+    Args:
+        generator: A frozen generator.
+        ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
+        settings: Settings of the runs; the attribute may be replaced between runs.
+        history: Steps and changes kept for undo; older ones are forgotten.
+
+    Raises:
+        InvalidEdit: If the latents do not fit the model.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        ws: Tensor,
+        settings: DragSettings | None = None,
+        *,
+        history: int = HISTORY_STEPS,
+    ) -> None:
+        ws = check_latents(generator, ws).detach()
+        ws = ws.to(next(generator.parameters()).device, copy=True)
+        self.generator = generator
+        self.settings = settings or DragSettings()
+        self._initial = _State(ws=ws, start_ws=ws)
+        self._states = [self._initial]
+        self._cursor = 0
+        self._history = max(1, history)
+        self._busy = threading.Lock()
+        self._cancelled = threading.Event()
+
+    @classmethod
+    def from_edit_file(
+        cls, generator: Generator, edit: EditFile, *, history: int = HISTORY_STEPS
+    ) -> "DragSession":
+        """A session that goes on where the file's edit ended, its steps there to be undone.
+
+        The next run equals one that was never interrupted; one after an undo starts Adam anew.
+        """
+        session = cls(generator, edit.start_ws, edit.settings, history=history)
+        device = session.ws.device
+        # One object for all states: it tells which of them belong to the drag that is open.
+        start_ws, handles = edit.start_ws.to(device), _pairs(edit.handles)
+        mask = None if edit.mask is None else edit.mask.to(device)
+        states = []
+        for step in edit.steps(generator):
+            points, targets = _pairs(step.points), _pairs(step.targets)
+            states.append(_State(step.ws, start_ws, handles, points, targets, mask, step))
+        session._states = states[-session._history - 1 :]
+        session._cursor = len(session._states) - 1
+        return session
+
+    @property
+    def ws(self) -> Tensor:
+        """Latents now, shape (1, num_ws, w_dim); not to be written to."""
+        return self._state.ws
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Where the handles are now, (x, y) in image pixels."""
+        return self._state.points
+
+    @property
+    def targets(self) -> tuple[Point, ...]:
+        """Where they should go, (x, y) in image pixels."""
+        return self._state.targets
+
+    @property
+    def mask(self) -> Tensor | None:
+        """What may change, shape (H, W), or None for everything."""
+        return self._state.mask
+
+    @property
+    def last_step(self) -> DragStep | None:
+        """The step at which the edit stands, or None if its points have not been dragged yet."""
+        return self._state.step
+
+    def image(self) -> Tensor:
+        """The picture now, shape (1, C, H, W), in [-1, 1] but for overshoot."""
+        return Picture(self.generator).make(self.ws)
+
+    def set_points(self, handles: Any, targets: Any) -> None:
+        """Replace all points (see `drag`); no points at all is fine here."""
+        if len(handles) or len(targets):
+            handles, targets = check_points(handles, targets, image_size(self.generator))
+        with self._exclusive():
+            self._anchor(tuple(handles), tuple(targets))
+
+    def add_point(self, handle: Any, target: Any) -> int:
+        """Add a point and its target; returns its index."""
+        handle = check_point("handle", handle, image_size(self.generator))
+        target = check_point("target", target, image_size(self.generator))
+        with self._exclusive():
+            if len(self.points) >= MAX_POINTS:
+                raise InvalidEdit(f"{MAX_POINTS} points are the most there can be")
+            self._anchor((*self.points, handle), (*self.targets, target))
+            return len(self.points) - 1
+
+    def remove_point(self, index: int) -> None:
+        """Remove a point by its index; later ones move up."""
+        with self._exclusive():
+            self._check_index(index)
+            keep = [i for i in range(len(self.points)) if i != index]
+            self._anchor(tuple(self.points[i] for i in keep), tuple(self.targets[i] for i in keep))
+
+    def move_target(self, index: int, target: Any) -> None:
+        """Give a point another target; it is still tracked by its first features."""
+        target = check_point("target", target, image_size(self.generator))
+        with self._exclusive():
+            self._check_index(index)
+            targets = (*self.targets[:index], target, *self.targets[index + 1 :])
+            step = self._state.step
+            if step is not None:  # Adam remembers the way to the old target
+                step = replace(step, optimizer=None)
+            self._push(replace(self._state, targets=targets, step=step))
+
+    def set_mask(self, mask: Any) -> None:
+        """Set what may change, shape (H, W), 0 to 1, or None for everything."""
+        checked = check_mask(mask, image_size(self.generator), list(self.points))
+        with self._exclusive():
+            if checked is not None:
+                checked = checked.to(self.ws.device, copy=True)
+            self._push(replace(self._state, mask=checked))
+
+    def run(self, max_steps: int | None = None) -> Iterator[DragStep]:
+        """Drag on from here; stop by asking for no more, or by `cancel`.
+
+        Args:
+            max_steps: Steps at most; None for the settings'.
+
+        Yields:
+            The steps, beginning with the one the edit stands at (see `drag`).
+
+        Raises:
+            InvalidEdit: If there are no points, or the session is busy.
+        """
+        settings = self.settings
+        if max_steps is not None:
+            settings = replace(settings, max_steps=max_steps)
+        with self._exclusive():
+            self._cancelled.clear()
+            state = self._state
+            stream = drag(
+                self.generator,
+                state.start_ws,
+                state.handles,
+                state.targets,
+                state.mask,
+                settings,
+                resume_from=state.step,
+            )
+            for count, step in enumerate(stream):
+                if count == 0:
+                    self._states[self._cursor] = replace(state, step=step)
+                elif step.status != "diverged":
+                    points = _pairs(step.points)
+                    self._push(replace(state, ws=step.ws, points=points, step=step))
+                yield step
+                if self._cancelled.is_set():
+                    return
+
+    def cancel(self) -> None:
+        """Let a run under way end after the step it is at; may be called from any thread."""
+        self._cancelled.set()
+
+    @property
+    def can_undo(self) -> int:
+        """How many steps and changes can be undone."""
+        return self._cursor
+
+    @property
+    def can_redo(self) -> int:
+        """How many undone steps and changes can be redone."""
+        return len(self._states) - 1 - self._cursor
+
+    def undo(self, count: int = 1) -> None:
+        """Go back by steps and changes, at most to the oldest kept."""
+        with self._exclusive():
+            self._cursor = max(0, self._cursor - count)
+
+    def redo(self, count: int = 1) -> None:
+        """Go forward again by what was undone."""
+        with self._exclusive():
+            self._cursor = min(len(self._states) - 1, self._cursor + count)
+
+    def reset(self) -> None:
+        """Back to the picture as the session began, without points or mask; can be undone."""
+        with self._exclusive():
+            self._push(self._initial)
+
+    def edit_file(self, model_name: str, model_digest: str | None = None) -> EditFile:
+        """The edit as a file holds it: the steps since the points were set, up to this one.
+
+        Args:
+            model_name: What the user calls the model: a zoo name or a path.
+            model_digest: The model's `state_digest`; None to compute it.
+
+        Raises:
+            InvalidEdit: If nothing has been dragged since the points were set.
+        """
+        past = self._states[: self._cursor + 1]
+        here = self._state
+        steps = [s.step for s in past if s.step is not None and s.start_ws is here.start_ws]
+        if here.step is None or not steps:
+            raise InvalidEdit("nothing to save: these points have not been dragged yet")
+        earlier = [s.ws for s in past if s.start_ws is not here.start_ws]
+        return EditFile.from_steps(
+            steps,
+            self.generator,
+            model_name=model_name,
+            model_digest=model_digest,
+            settings=self.settings,
+            mask=here.mask,
+            start_ws=here.start_ws,
+            handles=here.handles,
+            earlier_ws=torch.cat(earlier) if earlier else None,
+        )
+
+    @property
+    def _state(self) -> _State:
+        return self._states[self._cursor]
+
+    def _anchor(self, points: tuple[Point, ...], targets: tuple[Point, ...]) -> None:
+        """New points on the picture as it is now."""
+        ws = self.ws.clone()  # an object of its own: what tells this drag from those before
+        self._push(_State(ws, ws, points, points, targets, self.mask))
+
+    def _push(self, state: _State) -> None:
+        self._states = [*self._states[: self._cursor + 1], state][-self._history - 1 :]
+        self._cursor = len(self._states) - 1
+
+    def _check_index(self, index: int) -> None:
+        if not 0 <= index < len(self.points):
+            raise InvalidEdit(f"point {index}: there are {len(self.points)}, counted from 0")
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        if not self._busy.acquire(blocking=False):
+            raise InvalidEdit("this edit is being dragged: cancel that first")
+        try:
+            yield
+        finally:
+            self._busy.release()
+
+
+def _pairs(points: Tensor) -> tuple[Point, ...]:
+    return tuple((x, y) for x, y in points.tolist())

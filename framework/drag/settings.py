@@ -1,0 +1,180 @@
+"""What can be set about a drag, and what it means on a given model. Needs no torch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from framework.errors import UserError
+
+PAPER_SIZE_PX = 512  # the height at which the paper states its radii
+PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
+
+LatentSpace = Literal["w+", "w"]
+Tracking = Literal["nearest", "off"]
+
+
+@dataclass(frozen=True)
+class DragSettings:
+    """Settings of a drag; the defaults are those of the paper (Pan et al. 2023, section 3 and 4).
+
+    Args:
+        motion_radius: Radius r1 of the disc around a handle whose features are pulled, in pixels of
+            a picture 512 pixels high; scaled by the picture's height and never below 1 pixel.
+        tracking_radius: Half side r2 of the square searched for a handle after each step, in pixels
+            of a picture 512 pixels high; scaled like `motion_radius`.
+        motion_radius_px: Radius r1 in pixels of the picture itself; overrides `motion_radius`.
+        tracking_radius_px: Half side r2 in pixels of the picture; overrides `tracking_radius`.
+        template_radius_px: Half side t of the (2t+1)² patch, in pixels of the picture, that is
+            compared when a handle is searched. 0 is the paper's single feature vector; 1 is
+            steadier on small generators.
+        mask_weight: Weight λ of the features outside the mask staying as they were, ≥ 0. Both
+            losses are means (over disc or fixed area, and channels), so that it means the same for
+            every mask and resolution.
+        learning_rate: Step size of Adam on the latents.
+        layers: How many of the first layers of W+ move (all of them where a model has fewer).
+            Not used in W.
+        latent_space: "w+" moves the first `layers` latents each on its own; "w" moves all latents
+            of the picture by one common vector.
+        feature_resolution: Block whose features are compared, by its nominal side (4, 8, 16, …);
+            None for the paper's sixth (128), or the last that a smaller model has.
+        tracking: "nearest" searches each handle by its features; "off" believes that it moved as it
+            was told to (an ablation: such drags mostly miss).
+        stop_distance_px: The drag has arrived when every handle is within this distance of its
+            target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
+            2 for more.
+        max_steps: Steps after which a call to `drag` stops.
+        max_seconds: Seconds after which a call to `drag` stops, the caller's own time included;
+            None for no limit.
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    motion_radius: float = 3.0
+    tracking_radius: float = 12.0
+    motion_radius_px: int | None = None
+    tracking_radius_px: int | None = None
+    template_radius_px: int = 0
+    mask_weight: float = 20.0
+    learning_rate: float = 2e-3
+    layers: int = 6
+    latent_space: LatentSpace = "w+"
+    feature_resolution: int | None = None
+    tracking: Tracking = "nearest"
+    stop_distance_px: float | None = None
+    max_steps: int = 300
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("motion_radius", "tracking_radius", "learning_rate"):
+            self._check_number(name, zero_is_fine=False)
+        for name in ("mask_weight", "stop_distance_px", "max_seconds"):
+            self._check_number(name, zero_is_fine=True)
+        for name in ("motion_radius_px", "tracking_radius_px", "layers", "max_steps"):
+            self._check_whole(name, least=1)
+        self._check_whole("template_radius_px", least=0)
+        self._check_whole("feature_resolution", least=4)
+        self._check_choice("latent_space", get_args(LatentSpace))
+        self._check_choice("tracking", get_args(Tracking))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "drag settings") -> "DragSettings":
+        """Settings from the content of a YAML or JSON file.
+
+        Args:
+            values: Names and values; names not given keep their defaults.
+            where: What the errors call the source, for example the file's path.
+
+        Raises:
+            UserError: If a name is unknown or a value does not fit.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where}: expected settings by name, got {type(values).__name__}")
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UserError(f"{where}: no setting {name!r}; there are {', '.join(known)}")
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    def resolve(
+        self,
+        img_size: tuple[int, int],
+        resolutions: Sequence[int],
+        num_ws: int,
+        num_points: int,
+    ) -> "ResolvedSettings":
+        """What the settings mean for one picture.
+
+        Args:
+            img_size: Picture's (height, width).
+            resolutions: Nominal sides of the model's blocks, rising.
+            num_ws: Latents a picture has.
+            num_points: Handles being dragged.
+
+        Raises:
+            UserError: If `feature_resolution` is not one of the model's.
+        """
+        resolution = self.feature_resolution
+        if resolution is None:
+            resolution = resolutions[min(PAPER_BLOCK, len(resolutions) - 1)]
+        elif resolution not in resolutions:
+            offered = ", ".join(str(r) for r in resolutions)
+            raise UserError(f"feature_resolution {resolution}: this model has {offered}")
+        stop_px = self.stop_distance_px
+        if stop_px is None:
+            stop_px = 1.0 if num_points <= 5 else 2.0
+        return ResolvedSettings(
+            motion_radius_px=self.motion_radius_px or _scaled(self.motion_radius, img_size[0]),
+            tracking_radius_px=self.tracking_radius_px
+            or _scaled(self.tracking_radius, img_size[0]),
+            resolution=resolution,
+            layers=num_ws if self.latent_space == "w" else min(self.layers, num_ws),
+            stop_distance_px=stop_px,
+        )
+
+    def _check_number(self, name: str, zero_is_fine: bool) -> None:
+        value: Any = getattr(self, name)
+        if value is None and self.__dataclass_fields__[name].default is None:
+            return
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if good and math.isfinite(value) and (value > 0 or (zero_is_fine and value == 0)):
+            return
+        wanted = "a number of at least 0" if zero_is_fine else "a number above 0"
+        hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
+        raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
+
+    def _check_whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value is None and self.__dataclass_fields__[name].default is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
+
+    def _check_choice(self, name: str, choices: Sequence[str]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """Settings that depend on the picture, as they hold for one (units as in `DragSettings`)."""
+
+    motion_radius_px: int
+    tracking_radius_px: int
+    resolution: int
+    layers: int
+    stop_distance_px: float
+
+
+def _scaled(radius: float, height_px: int) -> int:
+    """Pixels of a radius stated for 512 px, by the picture's height as published, at least 1."""
+    return max(1, math.floor(radius / PAPER_SIZE_PX * height_px + 0.5))

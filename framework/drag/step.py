@@ -1,0 +1,104 @@
+"""One step of a drag, as the caller sees it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from framework.drag.adam import Adam
+from framework.models.stylegan2 import Generator
+
+Status = Literal["moving", "arrived", "max_steps", "max_seconds", "diverged"]
+NOISE_MODE = "const"  # as in the paper: other noise each step would move the picture by itself
+
+
+@contextmanager
+def gradients(enabled: bool) -> Iterator[None]:
+    """Gradients on or off whatever the caller's mode, inference mode included."""
+    with torch.inference_mode(False), torch.set_grad_enabled(enabled):
+        yield
+
+
+class Picture:
+    """How to make a step's picture: from its unfinished synthesis, as long as that is kept."""
+
+    def __init__(self, generator: Generator, partial: Any = None) -> None:
+        self._generator = generator
+        self._partial = partial
+
+    def make(self, ws: Tensor) -> Tensor:
+        """The picture of `ws`, shape (1, C, H, W), in [-1, 1] but for overshoot."""
+        synthesis, partial = self._generator.synthesis, self._partial
+        with gradients(False):
+            if partial is None:
+                return synthesis(ws, noise_mode=NOISE_MODE)
+            return synthesis.finish(partial, ws.detach(), noise_mode=NOISE_MODE)
+
+    def forget(self) -> None:
+        """Let go of the unfinished synthesis: it holds a whole graph, and steps get collected."""
+        self._partial = None
+
+
+@dataclass(frozen=True, eq=False)
+class DragStep:
+    """A drag after `step` updates; latents, points, losses and picture all belong together.
+
+    Args:
+        step: Updates made since the drag began; 0 is the picture as it was.
+        status: "moving", or why this is the last step: "arrived" (every handle within the stop
+            distance), "max_steps", "max_seconds", or "diverged" (this update gave numbers that are
+            not finite; everything here is as it was before it).
+        ws: Latents, shape (1, num_ws, w_dim), on the model's device.
+        points: Where the handles are now, (x, y) in image pixels, shape (K, 2), on the CPU.
+        targets: Where they should go, shape (K, 2), on the CPU.
+        motion_loss: Motion supervision, summed over the points.
+        mask_loss: Mean feature change outside the mask, without its weight λ; 0 without a mask.
+        distance_px: Distance of each point to its target, in image pixels.
+        drift: Of each point, the mean absolute difference between its features and those of its
+            handle before the drag; 0 at the beginning. What tracking could not find again is high.
+        optimizer: What Adam remembers; with it a later `drag` goes on as if it had not stopped.
+        picture: How `image` makes the picture.
+    """
+
+    step: int
+    status: Status
+    ws: Tensor
+    points: Tensor
+    targets: Tensor
+    motion_loss: float
+    mask_loss: float
+    distance_px: tuple[float, ...]
+    drift: tuple[float, ...]
+    optimizer: Adam | None
+    picture: Picture
+
+    @property
+    def mean_distance_px(self) -> float:
+        """Mean distance of the points to their targets, in image pixels."""
+        return sum(self.distance_px) / len(self.distance_px)
+
+    @property
+    def max_distance_px(self) -> float:
+        """Distance of the point that is farthest from its target, in image pixels."""
+        return max(self.distance_px)
+
+    @property
+    def mean_drift(self) -> float:
+        """Mean of `drift` over the points."""
+        return sum(self.drift) / len(self.drift)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether every point is within the stop distance of its target."""
+        return self.status == "arrived"
+
+    def image(self) -> Tensor:
+        """The picture of `ws`, shape (1, C, H, W), in [-1, 1] but for overshoot.
+
+        Made when asked for: while the drag waits at this step, by finishing the synthesis it
+        already began; later, from the latents again (the same picture).
+        """
+        return self.picture.make(self.ws)

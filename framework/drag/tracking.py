@@ -1,0 +1,65 @@
+"""Point tracking: where the handles are after a step (Pan et al. 2023, eq. 2)."""
+
+import torch
+from torch import Tensor
+
+from framework.drag.features import inside, patches
+
+
+def track(
+    features: Tensor,
+    points: Tensor,
+    templates: Tensor,
+    radius_px: int,
+    img_size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Find each handle again: the nearest features, in L1, to those it had at the beginning.
+
+    Args:
+        features: Block's features now, shape (1, C, h, w).
+        points: Handles (x, y) before the step, in image pixels, inside the image, shape (K, 2).
+        templates: The handles' initial features, `patches(initial, handles, t)`, shape
+            (K, C, 2t+1, 2t+1).
+        radius_px: Half side r2 of the searched square; whole-pixel moves from the old position.
+            0 measures without moving.
+        img_size: Image's (height, width); handles stay inside.
+
+    Returns:
+        The new points, shape (K, 2), and their drift, shape (K,): the mean absolute difference
+        between the features found and the initial ones. Of equally near places the one closest to
+        the old position is taken.
+    """
+    template_radius = templates.shape[-1] // 2
+    window = patches(features, points, radius_px + template_radius, img_size)
+    distances = _distances(window, templates, 2 * radius_px + 1)
+    distances = distances.masked_fill(~inside(points, radius_px, img_size), float("inf")).flatten(1)
+    moves = _moves(radius_px, points.device)
+    drift, choice = _first_min(distances[:, moves[:, 2]])
+    return points + moves[choice, :2].to(points.dtype), drift
+
+
+def _distances(window: Tensor, templates: Tensor, side: int) -> Tensor:
+    """Mean |window - template| at every place of the searched square, shape (K, side, side)."""
+    template_side = templates.shape[-1]
+    total = window.new_zeros(len(window), side, side)
+    for row in range(template_side):
+        for column in range(template_side):
+            part = window[:, :, row : row + side, column : column + side]
+            wanted = templates[:, :, row, column, None, None]
+            total = total + (part - wanted).abs().mean(dim=1)
+    return total / template_side**2
+
+
+def _moves(radius_px: int, device: torch.device) -> Tensor:
+    """All moves in the square, shortest first: (dx, dy, index in the flattened square)."""
+    reach = torch.arange(-radius_px, radius_px + 1, device=device)
+    dy, dx = torch.meshgrid(reach, reach, indexing="ij")
+    moves = torch.stack([dx.flatten(), dy.flatten(), torch.arange(dx.numel(), device=device)], 1)
+    order = moves[:, :2].square().sum(dim=1).argsort(stable=True)
+    return moves[order]
+
+
+def _first_min(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest value of each row and the first place that has it (`min` may give any)."""
+    choice = values.argmin(dim=1)
+    return values.gather(1, choice[:, None])[:, 0], choice
