@@ -10,6 +10,7 @@ from framework.media.images import WHITE
 
 Crop = Literal["center", "pad", "stretch"]
 Filter = Literal["lanczos", "box"]
+CROPS = ("center", "pad", "stretch")
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
 
@@ -23,6 +24,14 @@ def size_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
         raise UserError(f"size {size}: give one side or height and width, in pixels")
     return pair
+
+
+def check_treatment(crop: str, filter: str) -> None:
+    """Raise `UserError` unless `fit` knows both words."""
+    if crop not in CROPS:
+        raise UserError(f"crop {crop}: give {', '.join(CROPS[:-1])} or {CROPS[-1]}")
+    if filter not in FILTERS:
+        raise UserError(f"filter {filter}: give {' or '.join(FILTERS)}")
 
 
 def fit(
@@ -40,25 +49,22 @@ def fit(
     Returns:
         uint8 (H, W, C).
     """
+    check_treatment(crop, filter)
     (height, width), (h, w) = size, picture.shape[:2]
     if (h, w) == (height, width):
         return picture
-    box, inner = (0, 0, w, h), (width, height)
+    inner = (width, height)
     if crop == "center":
         scale = min(w / width, h / height)
         cut_w, cut_h = max(1, round(width * scale)), max(1, round(height * scale))
         left, top = (w - cut_w) // 2, (h - cut_h) // 2
-        box = (left, top, left + cut_w, top + cut_h)
+        picture = picture[top : top + cut_h, left : left + cut_w]
     elif crop == "pad":
         scale = min(width / w, height / h)
         inner = (max(1, round(w * scale)), max(1, round(h * scale)))
-    elif crop != "stretch":
-        raise UserError(f"crop {crop}: give center, pad or stretch")
-    if filter not in FILTERS:
-        raise UserError(f"filter {filter}: give {' or '.join(FILTERS)}")
     channels = picture.shape[2]
     image = Image.fromarray(picture[..., 0] if channels == 1 else picture)
-    resized = np.asarray(image.resize(inner, FILTERS[filter], box=box))
+    resized = np.asarray(image.resize(inner, FILTERS[filter]))
     result = np.full((height, width, channels), WHITE, np.uint8)
     top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
     result[top : top + inner[1], left : left + inner[0]] = resized.reshape(*inner[::-1], channels)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from framework.data.fit import Crop, Filter, fit, size_pair
+from framework.data.fit import Crop, Filter, check_treatment, fit, size_pair
 from framework.data.labels import Labels, LabelSource, read_labels
 from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
 from framework.data.sources import Source, open_source
@@ -107,6 +107,7 @@ def open_dataset(
     pair = None if size is None else size_pair(size)
     if channels not in MODES:
         raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    check_treatment(crop, filter)
     if str(source).split(":")[0] == "toycars" and not Path(source).exists():
         return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
     opened = open_source(source, follow_links)
