@@ -1,0 +1,73 @@
+"""Models from and to files: one door, `load_generator`, whatever the file is."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.checkpoint import read_checkpoint
+from framework.errors import UserError
+from framework.formats.model_folder import build, load_network, save_model_folder
+from framework.models.stylegan2 import Discriminator, Generator
+
+__all__ = ["load_discriminator", "load_generator", "save_model_folder", "zoo_models"]
+
+ZOO = Path(__file__).parents[1] / "zoo"
+_FOREIGN = {".pkl": "NVIDIA's", ".pickle": "NVIDIA's", ".pt": "PyTorch's", ".pth": "PyTorch's"}
+
+
+def zoo_models() -> list[str]:
+    """Names of the models that come with the project."""
+    return sorted(path.parent.name for path in ZOO.glob("*/config.json"))
+
+
+def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Open a generator, frozen and in evaluation.
+
+    Args:
+        model: Name of a shipped model, a model folder, a `.safetensors` file, or a `.ckpt` of a
+            training run (its averaged generator).
+        device: Where to put it.
+
+    Returns:
+        The generator in float32, with `digest` (SHA-256 of its weights) and `provenance`.
+
+    Raises:
+        UserError: If there is no such model or its kind is not known.
+        BrokenCheckpoint: If the file is damaged.
+    """
+    return _load(model, "generator", device)
+
+
+def load_discriminator(model: str | Path, device: str | torch.device = "cpu") -> Discriminator:
+    """Open the discriminator of a model; arguments and errors as in `load_generator`."""
+    return _load(model, "discriminator", device)
+
+
+def _load(model: str | Path, kind: str, device: str | torch.device) -> Any:
+    path = Path(model)
+    if str(model) in zoo_models() and not path.exists():
+        path = ZOO / str(model)
+    if not path.exists():
+        known = ", ".join(zoo_models()) or "none shipped"
+        raise UserError(f"--model {model}: no such file, folder or shipped model ({known})")
+    if path.suffix == ".ckpt":
+        return _from_run(path, kind).to(device)
+    if path.suffix in _FOREIGN:
+        raise UserError(f"--model {model}: {_FOREIGN[path.suffix]} pickles are not read yet")
+    if path.is_dir() or path.suffix == ".safetensors":
+        network = load_network(path, kind, device)
+    else:
+        raise UserError(f"--model {model}: give a model folder, a .safetensors or a .ckpt file")
+    return network
+
+
+def _from_run(path: Path, kind: str) -> Any:
+    """The averaged generator, or the discriminator, out of a training run's checkpoint."""
+    checkpoint = read_checkpoint(path)
+    prefix = {"generator": "generator_ema.", "discriminator": "discriminator."}[kind]
+    state = checkpoint["state_dict"].items()
+    tensors = {name[len(prefix) :]: t for name, t in state if name.startswith(prefix)}
+    network = build(kind, checkpoint["dragline"][kind], tensors, str(path))
+    network.provenance = {"seen_images": checkpoint["dragline"]["seen_images"]}  # type: ignore[assignment]
+    return network

@@ -1,0 +1,102 @@
+"""Run checkpoints on disk: known by their digests, read without running anything in them."""
+
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.errors import BrokenCheckpoint
+from framework.files import sha256_file, whole_file, write_text
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"run-(\d+)\.ckpt")
+
+
+def checkpoint_path(run_dir: str | Path, seen_images: int) -> Path:
+    """Where the checkpoint taken after `seen_images` lies."""
+    return Path(run_dir) / "checkpoints" / f"run-{seen_images:011d}.ckpt"
+
+
+def manifest_path(checkpoint: Path) -> Path:
+    """The file beside a checkpoint that holds its SHA-256 and its size."""
+    return checkpoint.with_suffix(".json")
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Write tensors and plain values to `path`, whole or not at all, and a manifest beside it.
+
+    The manifest comes first: after an accident there may be a manifest without its checkpoint,
+    never a checkpoint that nothing vouches for.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        torch.save(checkpoint, temporary)
+        facts = {"sha256": sha256_file(temporary), "bytes": temporary.stat().st_size}
+        write_text(manifest_path(path), json.dumps(facts) + "\n")
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a run checkpoint to the CPU; code inside is never run.
+
+    Raises:
+        BrokenCheckpoint: If the file does not match its manifest, cannot be read, or is newer
+            than this version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BrokenCheckpoint(f"{path}: no such checkpoint")
+    if not is_whole(path):
+        raise BrokenCheckpoint(f"{path}: damaged or incomplete, its manifest does not fit")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason})") from error
+    if not isinstance(checkpoint, dict) or "dragline" not in checkpoint:
+        raise BrokenCheckpoint(f"{path}: not a run checkpoint of dragline's")
+    version = checkpoint["dragline"].get("format", 0)
+    if version > FORMAT_VERSION:
+        raise BrokenCheckpoint(
+            f"{path}: written in format {version}, this version reads up to {FORMAT_VERSION}; "
+            "update dragline"
+        )
+    return checkpoint
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is there and matches its manifest."""
+    try:
+        facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+        same_size = path.stat().st_size == facts["bytes"]
+        return same_size and sha256_file(path) == facts["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def newest_first(run_dir: str | Path) -> Iterator[Path]:
+    """All checkpoints of a run by images seen, most first, whole or not."""
+    folder = Path(run_dir) / "checkpoints"
+    found = [(int(m[1]), p) for p in folder.glob("*.ckpt") if (m := _NAME.fullmatch(p.name))]
+    return (path for _, path in sorted(found, reverse=True))
+
+
+def latest_whole(run_dir: str | Path) -> Path | None:
+    """The newest checkpoint that matches its manifest; None if there is none."""
+    return next((path for path in newest_first(run_dir) if is_whole(path)), None)
+
+
+def remove_checkpoint(path: str | Path) -> None:
+    """Delete a checkpoint and its manifest."""
+    Path(path).unlink(missing_ok=True)
+    manifest_path(Path(path)).unlink(missing_ok=True)
+
+
+def prune(run_dir: str | Path, keep: int) -> None:
+    """Delete all but the newest `keep` checkpoints of a run."""
+    for path in list(newest_first(run_dir))[keep:]:
+        remove_checkpoint(path)

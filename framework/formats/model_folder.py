@@ -1,0 +1,193 @@
+"""The model folder: `config.json`, safetensors for the weights, a card. Data, never code."""
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from framework.errors import BrokenCheckpoint, UserError
+from framework.files import sha256_file, whole_file, write_text
+from framework.models.digest import state_digest
+from framework.models.stylegan2 import Discriminator, Generator
+
+FORMAT = "dragline-model"
+FORMAT_VERSION = 1
+_CONFIG, _CARD = "config.json", "README.md"
+_NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
+    "generator": Generator,
+    "discriminator": Discriminator,
+}
+_LARGEST_SIDE, _LARGEST_WIDTH = 4096, 65536
+
+
+def save_model_folder(
+    folder: str | Path,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    provenance: dict[str, Any] | None = None,
+    card: str = "",
+    half: bool = False,
+) -> Path:
+    """Write a model folder; each file is written whole, `config.json` with its digests last.
+
+    Args:
+        folder: Where to; created, existing files of the same names are replaced.
+        generator: The averaged generator.
+        discriminator: Its opponent, kept for fine-tuning and as a perceptual network.
+        provenance: Where the weights come from: data, images seen, command. JSON values.
+        card: Markdown of the model card.
+        half: Store weights in half precision.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    networks: dict[str, nn.Module] = {"generator": generator}
+    if discriminator is not None:
+        networks["discriminator"] = discriminator
+    description: dict[str, Any] = {"format": FORMAT, "version": FORMAT_VERSION}
+    digests = {}
+    for name, network in networks.items():
+        path = folder / f"{name}.safetensors"
+        description[name] = dict(network.config)  # type: ignore[arg-type]
+        facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "network": name}
+        facts["config"] = json.dumps(description[name])
+        with whole_file(path) as temporary:
+            save_file(_stored(network, half), temporary, metadata=facts)
+        digests[path.name] = sha256_file(path)
+    description |= {"provenance": provenance or {}, "sha256": digests}
+    if card:
+        write_text(folder / _CARD, card)
+    write_text(folder / _CONFIG, json.dumps(description, indent=2) + "\n")
+    return folder
+
+
+def _stored(network: nn.Module, half: bool) -> dict[str, Tensor]:
+    """State dict as it is written: contiguous, on the CPU, weights halved if wanted."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().to("cpu", copy=True).contiguous()
+        return tensor.half() if half and tensor.ndim > 0 else tensor.float()
+
+    return {name: convert(tensor) for name, tensor in network.state_dict().items()}
+
+
+def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> Any:
+    """Load network `kind` (`generator`, `discriminator`) from a folder or a lone file.
+
+    Returns:
+        The network, float32, frozen, in evaluation, with a `digest` of its weights and, from a
+        folder, its `provenance`.
+
+    Raises:
+        BrokenCheckpoint: If digests, shapes or values are wrong.
+        UserError: If there is no such network.
+    """
+    provenance: dict[str, Any] = {}
+    if path.is_dir():
+        description = _read_config(path)
+        provenance = description.get("provenance", {})
+        file = path / f"{kind}.safetensors"
+        expected = description["sha256"].get(file.name)
+        if expected is None:
+            raise UserError(f"{path}: this model folder has no {kind}")
+        if not file.is_file():
+            raise BrokenCheckpoint(f"{file}: missing, {_CONFIG} names it")
+        if sha256_file(file) != expected:
+            raise BrokenCheckpoint(f"{file}: its digest is not the one in {_CONFIG}; damaged")
+        config = description[kind]
+    else:
+        file, config = path, None
+    tensors, metadata = _read_tensors(file)
+    if config is None:
+        config = _lone_config(file, metadata, kind)
+    network = build(kind, config, tensors, str(file))
+    network.provenance = provenance  # type: ignore[assignment]
+    return network.to(device)
+
+
+def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
+    """Make a network from its configuration and tensors, all checked before memory is taken.
+
+    Raises:
+        BrokenCheckpoint: If something does not fit; `where` names the file.
+    """
+    _check_bounds(config, where)
+    try:
+        with torch.device("meta"):
+            network = _NETWORKS[kind](**config)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BrokenCheckpoint(f"{where}: its configuration is not a {kind}'s: {error}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    held = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if wanted != held:
+        odd = [name for name in wanted | held if wanted.get(name) != held.get(name)]
+        raise BrokenCheckpoint(
+            f"{where}: {len(odd)} tensors do not fit the configuration, such as "
+            + ", ".join(f"{n} {held.get(n, 'missing')}" for n in odd[:3])
+        )
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
+    network.load_state_dict({k: t.float() for k, t in tensors.items()}, assign=True)
+    network.eval().requires_grad_(False)
+    network.digest = state_digest(network)  # type: ignore[assignment]
+    return network
+
+
+def _check_bounds(config: Any, where: str) -> None:
+    if not isinstance(config, dict):
+        raise BrokenCheckpoint(f"{where}: its configuration is not a table")
+    sides = config.get("img_size")
+    if not isinstance(sides, list) or not all(isinstance(s, int) for s in sides) or not sides:
+        raise BrokenCheckpoint(f"{where}: its configuration has no img_size [H, W]")
+    numbers = [v for k, v in config.items() if isinstance(v, int) and k != "channel_base"]
+    if max(sides) > _LARGEST_SIDE or max(numbers, default=0) > _LARGEST_WIDTH:
+        raise BrokenCheckpoint(f"{where}: its configuration asks for an absurd size")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / _CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder}: not a model folder (no {_CONFIG} in it)")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        known = description["format"] == FORMAT
+        version = int(description["version"])
+        if not isinstance(description["sha256"], dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenCheckpoint(f"{path}: not a description of a dragline model") from error
+    if not known or version > FORMAT_VERSION:
+        raise BrokenCheckpoint(f"{path}: format {description['format']} {version} is not known")
+    return description
+
+
+def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
+        raise BrokenCheckpoint(f"{file}: not a readable safetensors file ({error})") from error
+
+
+def _lone_config(file: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+    if metadata.get("format") != FORMAT or metadata.get("network") != kind:
+        raise UserError(f"{file}: holds no dragline {kind} (its metadata does not say so)")
+    try:
+        return json.loads(metadata["config"])
+    except (ValueError, KeyError) as error:
+        raise BrokenCheckpoint(f"{file}: its metadata holds no configuration") from error
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trained values in a network."""
+    return sum(math.prod(p.shape) for p in network.parameters())

@@ -1,0 +1,313 @@
+"""StyleGAN2 training as a LightningModule (Karras et al. 2020)."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from framework.checkpoint import FORMAT_VERSION
+from framework.errors import UserError
+from framework.models.stylegan2 import Discriminator, Generator, losses
+from framework.models.stylegan2.augment import augment, parse_policy, random_flips
+from framework.training.data import Batch
+from framework.training.ema import ema_beta, update_ema
+from framework.training.gradients import all_sum, sum_gradients, world_size
+from framework.training.precision import pick_low_precision
+from framework.training.randomness import keyed_generator
+from framework.training.stats import StatsCollector
+
+Phase = Literal["Gmain", "Dmain", "Dr1"]
+
+
+class StyleGAN2Training(lightning.LightningModule):
+    """Trains generator and discriminator, and averages the generator.
+
+    Picture size, channels and labels come from the data. Everything random is keyed by (seed,
+    position of the micro-batch among all images, phase), so a run that is stopped and resumed, or
+    split over more processes with the same micro-batches, is the same run.
+
+    Args:
+        z_dim: Length of the latent z.
+        w_dim: Length of the style w.
+        mapping_layers: Depth of the mapping network.
+        channel_base: Feature maps times resolution, generator.
+        channel_max: Largest number of feature maps, both networks.
+        discriminator_channel_base: As `channel_base`, discriminator; the same if None.
+        mbstd_group_size: Samples a group of the minibatch standard deviation.
+        lr: Learning rate of both networks, before the lazy-regularisation correction.
+        betas: Adam's decay rates.
+        r1_gamma: R1 weight; None takes 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`).
+        r1_interval: Batches between R1 steps.
+        style_mixing_prob: Share of samples whose late layers follow another latent.
+        ema_kimg: Half-life of the averaged generator; None takes batch * 10 / 32.
+        ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
+        augment: DiffAugment changes for small data sets, out of color,translation,cutout.
+        mirror: Show each picture mirrored half of the time.
+        micro_batch: Images a process works on at once; its whole share if None.
+        low_precision: `auto` is float16 on CUDA, bfloat16 on CPUs that have it, else none.
+        low_precision_blocks: How many of the largest blocks run in low precision.
+        channels_last: Memory layout of features; faster convolutions on most machines.
+        seed: Seed of everything random.
+    """
+
+    def __init__(
+        self,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        discriminator_channel_base: int | None = None,
+        mbstd_group_size: int = 4,
+        lr: float = 0.0025,
+        betas: tuple[float, float] = (0.0, 0.99),
+        r1_gamma: float | None = None,
+        r1_interval: int = 16,
+        style_mixing_prob: float = 0.9,
+        ema_kimg: float | None = None,
+        ema_rampup: float | None = 0.05,
+        augment: str = "",
+        mirror: bool = True,
+        micro_batch: int | None = None,
+        low_precision: Literal["auto", "none", "float16", "bfloat16"] = "auto",
+        low_precision_blocks: int = 4,
+        channels_last: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        for name, value in (("lr", lr), ("r1_interval", r1_interval), ("z_dim", z_dim)):
+            if not value > 0:
+                raise UserError(f"--model.{name} {value}: must be positive")
+        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.settings = {k: v for k, v in self.settings.items() if k not in ("name", "value")}
+        self.policy = parse_policy(augment)
+        self.seed = seed
+        self.seen_images = 0
+        self.stats = StatsCollector()
+
+    # Construction
+
+    def setup(self, stage: str) -> None:
+        """Build the networks for the data at hand, the same in every process."""
+        if hasattr(self, "generator"):
+            return
+        data, s = self.trainer.datamodule, self.settings  # type: ignore[attr-defined]
+        self.batch_size, dataset = data.batch_size, data.dataset
+        self.gamma = s["r1_gamma"]
+        if self.gamma is None:
+            self.gamma = 0.0002 * dataset.size[0] * dataset.size[1] / self.batch_size
+        self._check_micro_batch()
+        self.generator, self.discriminator = self.build_networks(
+            dataset.size, dataset.channels, dataset.label_dim, self.trainer.strategy.root_device
+        )
+        self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+
+    def build_networks(
+        self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
+    ) -> tuple[Generator, Discriminator]:
+        """Freshly initialised networks for pictures of `size` with `channels`."""
+        s = self.settings
+        dtype = pick_low_precision(s["low_precision"], device)
+        common: dict[str, Any] = {
+            "img_size": size,
+            "c_dim": c_dim,
+            "img_channels": channels,
+            "channel_max": s["channel_max"],
+            "low_precision_blocks": s["low_precision_blocks"] if dtype else 0,
+            "low_precision": dtype or "float16",
+            "conv_clamp": 256.0 if dtype == "float16" else None,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            generator = Generator(
+                z_dim=s["z_dim"],
+                w_dim=s["w_dim"],
+                mapping_layers=s["mapping_layers"],
+                channel_base=s["channel_base"],
+                **common,
+            )
+            discriminator = Discriminator(
+                channel_base=s["discriminator_channel_base"] or s["channel_base"],
+                mbstd_group_size=s["mbstd_group_size"],
+                mapping_layers=s["mapping_layers"],
+                **common,
+            )
+        if s["channels_last"]:
+            generator.synthesis.memory_format = torch.channels_last
+            discriminator.memory_format = torch.channels_last
+        return generator, discriminator
+
+    def _check_micro_batch(self) -> None:
+        share = self.batch_size // world_size()
+        self.micro_batch = min(self.settings["micro_batch"] or share, share)
+        if share % self.micro_batch:
+            raise UserError(
+                f"--model.micro_batch {self.micro_batch}: must divide the {share} images that "
+                "each process has of a batch"
+            )
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for each network; the discriminator's slowed for its lazy penalty.
+
+        A penalty step every k batches makes k + 1 steps of k, so learning rate and decay rates are
+        corrected by k / (k + 1) (Karras et al. 2020, appendix B).
+        """
+        ratio = self.settings["r1_interval"] / (self.settings["r1_interval"] + 1)
+        return [
+            self._adam(self.generator, 1.0),
+            self._adam(self.discriminator, ratio if self.gamma > 0 else 1.0),
+        ]
+
+    def _adam(self, module: nn.Module, ratio: float) -> torch.optim.Optimizer:
+        betas = tuple(float(beta) ** ratio for beta in self.settings["betas"])
+        lr = self.settings["lr"] * ratio
+        return torch.optim.Adam(module.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+
+    # Training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch: generator, discriminator, sometimes R1, then the average."""
+        g_optimizer, d_optimizer = self.optimizers()  # type: ignore[misc]
+        self._phase("Gmain", batch, self.generator, g_optimizer)
+        self._phase("Dmain", batch, self.discriminator, d_optimizer)
+        if self.gamma > 0 and self.batches_seen % self.settings["r1_interval"] == 0:
+            self._phase("Dr1", batch, self.discriminator, d_optimizer)
+        self.seen_images += self.batch_size
+        half_life = self.settings["ema_kimg"] or self.batch_size * 10 / 32
+        beta = ema_beta(
+            self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images
+        )
+        update_ema(self.generator_ema, self.generator, beta)
+
+    @property
+    def batches_seen(self) -> int:
+        """Batches since the beginning of the run, over all its resumptions."""
+        return self.seen_images // self.batch_size
+
+    def _phase(self, phase: Phase, batch: Batch, network: nn.Module, optimizer: Any) -> None:
+        """Accumulate one objective's gradient over the micro-batches, sum processes, step."""
+        start = time.perf_counter()
+        self.generator.requires_grad_(network is self.generator)
+        self.discriminator.requires_grad_(network is self.discriminator)
+        optimizer.zero_grad(set_to_none=True)
+        objective = {"Gmain": self._g_loss, "Dmain": self._d_loss, "Dr1": self._r1_loss}[phase]
+        with self._without_ddp_sync():
+            for micro in self._micro_batches(batch):
+                rng = keyed_generator(self.device, self.seed, micro.first, phase)
+                self.manual_backward(objective(micro, rng) / self.batch_size)
+        bad = sum_gradients(network.parameters())
+        self.stats.report("Guard/nonfinite_grads", bad)
+        # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
+        (optimizer if phase == "Gmain" else optimizer.optimizer).step()
+        if phase == "Gmain":
+            self._update_w_avg()
+        self.stats.report(f"Timing/{phase}", time.perf_counter() - start)
+
+    def _g_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
+        images, ws = self._fakes(micro, rng)
+        self._w_sum = getattr(self, "_w_sum", 0) + ws[:, 0].detach().sum(dim=0)
+        logits = self._judge(images, micro.labels, rng)
+        loss = losses.generator_loss(logits)
+        self.stats.report("Loss/scores/fake", logits)
+        self.stats.report("Loss/signs/fake", logits.detach().sign())
+        self.stats.report("Loss/G/loss", loss)
+        return loss.sum()
+
+    def _d_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            images, _ = self._fakes(micro, rng)
+        fake_logits = self._judge(images, micro.labels, rng)
+        real_logits = self._judge(self._reals(micro, rng), micro.labels, rng)
+        loss = losses.discriminator_fake_loss(fake_logits)
+        loss = loss + losses.discriminator_real_loss(real_logits)
+        self.stats.report("Loss/scores/fake", fake_logits)
+        self.stats.report("Loss/signs/fake", fake_logits.detach().sign())
+        self.stats.report("Loss/scores/real", real_logits)
+        self.stats.report("Loss/signs/real", real_logits.detach().sign())
+        self.stats.report("Loss/D/loss", loss)
+        return loss.sum()
+
+    def _r1_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
+        reals = self._reals(micro, rng).requires_grad_()
+        penalty = losses.r1_penalty(self._judge(reals, micro.labels, rng), reals)
+        loss = penalty * (self.gamma / 2)
+        self.stats.report("Loss/r1_penalty", penalty)
+        self.stats.report("Loss/D/reg", loss)
+        return loss.sum() * self.settings["r1_interval"]
+
+    def _fakes(self, micro: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Generated pictures (N, C, H, W) and the unmixed styles (N, num_ws, w_dim)."""
+        n, z_dim = len(micro.images), self.generator.z_dim
+        z = torch.randn(2, n, z_dim, device=self.device, generator=rng)
+        ws = mixed = self.generator.mapping(z[0], micro.labels)
+        if self.settings["style_mixing_prob"] > 0:
+            other = self.generator.mapping(z[1], micro.labels)
+            mixed = losses.mix_styles(ws, other, self.settings["style_mixing_prob"], rng)
+        return self.generator.synthesis(mixed, noise_mode="random", rng=rng), ws
+
+    def _reals(self, micro: Batch, rng: torch.Generator) -> Tensor:
+        images = micro.images.float() / 127.5 - 1
+        return random_flips(images, rng) if self.settings["mirror"] else images
+
+    def _judge(self, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
+        return self.discriminator(augment(images, self.policy, rng), labels)
+
+    def _update_w_avg(self) -> None:
+        w_mean = all_sum(self._w_sum) / self.batch_size
+        self._w_sum = 0
+        self.generator.mapping.update_w_avg(w_mean[None])
+
+    def _micro_batches(self, batch: Batch) -> Iterator[Batch]:
+        size = self.micro_batch
+        for i in range(0, len(batch.images), size):
+            yield Batch(batch.images[i : i + size], batch.labels[i : i + size], batch.first + i)
+
+    def _without_ddp_sync(self) -> AbstractContextManager:
+        """Keep DDP's reducer out: we sum gradients ourselves, once a phase."""
+        strategy = self.trainer.strategy
+        block = getattr(strategy, "block_backward_sync", None)
+        return block() if block is not None and world_size() > 1 else nullcontext()
+
+    def train(self, mode: bool = True) -> "StyleGAN2Training":
+        """Switch to training; the averaged generator stays in evaluation."""
+        super().train(mode)
+        if hasattr(self, "generator_ema"):
+            self.generator_ema.eval()
+        return self
+
+    # State
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run is resumed; plain values only."""
+        return {
+            "generator": self.generator.config,
+            "discriminator": self.discriminator.config,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "data": self.trainer.datamodule.dataset.fingerprint,  # type: ignore[attr-defined]
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the image count and what the run is to a checkpoint."""
+        checkpoint["dragline"] = {
+            "format": FORMAT_VERSION,
+            "seen_images": self.seen_images,
+            **self.identity(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the image count back; refuse a checkpoint of another run."""
+        held, ours = checkpoint["dragline"], self.identity()
+        differing = [key for key in ours if held.get(key) != ours[key]]
+        if differing:
+            raise UserError(
+                f"the run in this folder has another {', '.join(differing)}; "
+                "give a new --run.dir or the old settings"
+            )
+        self.seen_images = held["seen_images"]

@@ -1,0 +1,52 @@
+"""Gradients of several processes, summed once a phase and made finite."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+_LARGEST = 1e5
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Index of this process among them."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """Sum `tensor` over all processes in place; returns it."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+    return tensor
+
+
+@torch.no_grad()
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Add up the gradients of all processes in one message, and replace what is not finite.
+
+    Every process holds its own share of the batch mean, so the sum is the gradient of the batch.
+    NaN becomes 0 and infinities +-1e5, as in StyleGAN2-ADA.
+
+    Args:
+        parameters: Parameters of one network; those without gradient are skipped, which must be
+            the same ones in every process.
+
+    Returns:
+        Number of gradient values that were not finite, shape ().
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if not grads:
+        return torch.zeros(())
+    flat = torch.cat([g.reshape(-1) for g in grads])
+    all_sum(flat)
+    bad = flat.numel() - flat.isfinite().sum()
+    flat.nan_to_num_(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+    parts = flat.split([g.numel() for g in grads])
+    torch._foreach_copy_(grads, [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
+    return bad

@@ -1,0 +1,27 @@
+"""Which low precision, if any, a device computes convolutions faster in."""
+
+from typing import Literal
+
+import torch
+
+Choice = Literal["auto", "none", "float16", "bfloat16"]
+
+
+def has_native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is ten times slower."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def pick_low_precision(choice: Choice, device: torch.device) -> str | None:
+    """Name of the dtype for the large blocks, or None for float32 throughout.
+
+    `auto` is float16 on CUDA as the field does, bfloat16 on CPUs with the instructions for it.
+    """
+    if choice == "none":
+        return None
+    if choice != "auto":
+        return choice
+    if device.type == "cuda":
+        return "float16"
+    return "bfloat16" if device.type == "cpu" and has_native_bfloat16() else None

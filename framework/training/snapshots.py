@@ -1,0 +1,92 @@
+"""Sample grids under NVIDIA's names, and a model folder at every snapshot."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+
+from framework.formats import save_model_folder
+from framework.media.images import grid, save_png, to_uint8
+from framework.training.callbacks import KimgCallback, require_finite
+from framework.training.randomness import keyed_generator
+
+_GRID_WIDTH_PX, _GRID_HEIGHT_PX = 1024, 512
+_BATCH = 16
+
+
+class Snapshots(KimgCallback):
+    """Pictures from fixed latents, and the averaged generator as a model folder.
+
+    Args:
+        run_dir: Run folder; gets `reals.png`, `fakes_init.png`, `fakes000200.png`, … and
+            `network-000200/`, ….
+        every_kimg: Between snapshots.
+        keep: Newest model folders to keep; 0 keeps all.
+    """
+
+    def __init__(self, run_dir: str | Path, every_kimg: float, keep: int = 0) -> None:
+        super().__init__(every_kimg)
+        self.run_dir, self.keep = Path(run_dir), keep
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Draw the fixed latents and show the data beside the untrained network."""
+        super().on_train_start(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        height, width = data.dataset.size
+        self.columns = max(4, _GRID_WIDTH_PX // width)
+        count = self.columns * max(4, _GRID_HEIGHT_PX // height)
+        rng = keyed_generator("cpu", pl_module.seed, "grid")
+        self.z = torch.randn(count, pl_module.generator.z_dim, generator=rng)
+        picks = torch.randperm(len(data.images), generator=rng)[:count]
+        self.labels = data.label_table[picks].repeat(-(-count // len(picks)), 1)[:count]
+        if pl_module.seen_images == 0:
+            reals = data.images[picks].permute(0, 2, 3, 1).numpy()
+            self._show(trainer, "reals", reals)
+            self._show(trainer, "fakes_init", self._fakes(pl_module))
+
+    def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Write the grid and the model folder."""
+        if not trainer.is_global_zero:
+            return
+        require_finite(pl_module.generator_ema)
+        kimg = f"{pl_module.seen_images // 1000:06d}"
+        self._show(trainer, f"fakes{kimg}", self._fakes(pl_module))
+        save_model_folder(
+            self.run_dir / f"network-{kimg}",
+            pl_module.generator_ema,
+            pl_module.discriminator,
+            provenance={
+                "seen_kimg": pl_module.seen_images / 1000,
+                "data": trainer.datamodule.facts(),  # type: ignore[attr-defined]
+                "training": pl_module.settings,
+            },
+        )
+        self._prune()
+
+    def _fakes(self, pl_module: Any) -> np.ndarray:
+        """Pictures of the fixed latents, uint8 (N, H, W, C)."""
+        device, pictures = pl_module.device, []
+        with torch.no_grad():
+            for z, c in zip(self.z.split(_BATCH), self.labels.split(_BATCH), strict=True):
+                images = pl_module.generator_ema(z.to(device), c.to(device), noise_mode="const")
+                pictures.append(to_uint8(images))
+        return np.concatenate(pictures)
+
+    def _show(self, trainer: lightning.Trainer, name: str, pictures: np.ndarray) -> None:
+        sheet = grid(pictures, self.columns)
+        save_png(self.run_dir / f"{name}.png", sheet)
+        key = "Samples/reals" if name == "reals" else "Samples/fakes"
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image(key, [sheet], caption=[name])
+
+    def _prune(self) -> None:
+        folders = sorted(self.run_dir.glob("network-*"))
+        for folder in folders[: -self.keep] if self.keep else []:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()

@@ -1,0 +1,9 @@
+#!/usr/bin/env python
+"""Train StyleGAN2 on your own pictures: `python train.py fit --help`."""
+
+import sys
+
+from framework.cli.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())
