@@ -133,9 +133,12 @@ def test_a_replaced_zip_is_noticed(tmp_path):
 
 
 def test_forked_and_threaded_readers_do_not_share_a_position(tmp_path):
-    dataset = open_dataset(nvidia_zip(tmp_path / "a.zip", None))
+    # Larger than any read buffer: what is buffered is safe even from a shared position.
+    large = [np.tile(picture(seed), (10, 10, 1)) for seed in range(3)]
+    entries = [(f"{seed}.png", png_bytes(large[seed], 0)) for seed in range(3)]
+    dataset = open_dataset(make_zip(tmp_path / "a.zip", entries))
     expected = decoded(dataset)
-    order = [0, 1, 2] * 100
+    order = [0, 1, 2] * 60
 
     def read_all():
         for index, pixels in zip(order, in_threads(dataset.image, order), strict=True):
