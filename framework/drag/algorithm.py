@@ -55,7 +55,8 @@ def drag(
         UserError: If a setting does not.
     """
     settings = settings or DragSettings()
-    inputs = check_inputs(generator, ws, handles, targets, mask)
+    with gradients(False):  # copies made in a caller's inference mode could get no gradients
+        inputs = check_inputs(generator, ws, handles, targets, mask)
     resolved = settings.resolve(
         image_size(generator),
         generator.synthesis.resolutions,
@@ -92,15 +93,10 @@ def _drag(
         initial = partial.x.to(inputs.ws.dtype)
         templates = patches(initial, inputs.handles, settings.template_radius_px, img_size)
         fixed = None if inputs.mask is None else fixed_area(inputs.mask, initial)
+        step_index, ws, points, optimizer = _beginning(inputs, settings, resolved, resume_from)
+        steps = torch.zeros_like(points)
     del partial
-
-    step_index, ws, points = 0, inputs.ws, inputs.handles
-    optimizer, last = None, None
-    if resume_from is not None:
-        step_index, ws = resume_from.step, resume_from.ws.to(inputs.ws)
-        points, optimizer = resume_from.points.to(inputs.handles), resume_from.optimizer
-    optimizer = _fitting(optimizer, ws, settings, resolved)
-    first_index, steps = step_index, torch.zeros_like(points)
+    first_index, last = step_index, None
 
     try:
         while True:
@@ -180,14 +176,24 @@ def _drag(
         picture.forget()
 
 
-def _fitting(
-    optimizer: Adam | None, ws: Tensor, settings: DragSettings, resolved: ResolvedSettings
-) -> Adam:
-    """The given Adam state if it is one for these settings, else a new one."""
+def _beginning(
+    inputs: EditInputs,
+    settings: DragSettings,
+    resolved: ResolvedSettings,
+    resume_from: DragStep | None,
+) -> tuple[int, Tensor, Tensor, Adam]:
+    """Step number, latents, points and Adam's state to begin with, in tensors of their own."""
     rows = 1 if settings.latent_space == "w" else resolved.layers
-    if optimizer is None or optimizer.mean.shape != (1, rows, ws.shape[2]):
-        return Adam.new(torch.zeros_like(ws[:, :rows]))
-    return Adam(optimizer.count, optimizer.mean.to(ws), optimizer.square.to(ws))
+    optimizer = Adam.new(inputs.ws[:, :rows])
+    if resume_from is None:
+        return 0, inputs.ws, inputs.handles, optimizer
+    ws = resume_from.ws.to(inputs.ws, copy=True)
+    points = resume_from.points.to(inputs.handles, copy=True)
+    known = resume_from.optimizer
+    if known is not None and known.mean.shape == optimizer.mean.shape:
+        mean, square = known.mean.to(ws, copy=True), known.square.to(ws, copy=True)
+        optimizer = Adam(known.count, mean, square)
+    return resume_from.step, ws, points, optimizer
 
 
 def _status(arrived: bool, out_of_steps: bool, out_of_time: bool) -> Status:

@@ -264,6 +264,8 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
     if metadata["version"] != str(VERSION):
         raise ValueError(f"version {metadata['version']}, this program reads {VERSION}")
     height, width = json.loads(metadata["img_size"])
+    if not (type(height) is int and type(width) is int):
+        raise ValueError("img_size is not two whole numbers")
     sides = {"1": 1, "2": 2, "H": height, "W": width}
     values = {}
     for name, shape in _SHAPES.items():

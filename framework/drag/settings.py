@@ -141,12 +141,12 @@ class DragSettings:
         )
 
     def _check_number(self, name: str, zero_is_fine: bool) -> None:
-        value: Any = getattr(self, name)
+        value = getattr(self, name)
         if value is None and self.__dataclass_fields__[name].default is None:
             return
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if good and math.isfinite(value) and (value > 0 or (zero_is_fine and value == 0)):
-            return
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if math.isfinite(value) and (value > 0 or (zero_is_fine and value == 0)):
+                return
         wanted = "a number of at least 0" if zero_is_fine else "a number above 0"
         hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
         raise UserError(f"{name} {value!r}: expected {wanted}{hint}")

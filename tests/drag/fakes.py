@@ -19,8 +19,8 @@ class Partial:
 class ShiftSynthesis(nn.Module):
     """Waves that do not repeat within the picture, shifted by gain · mean of ws[..., :2] pixels.
 
-    Features of any block are the same picture seen at that block's size. `still` fixes everything
-    left of that column, `sway` moves it the other way, to give a mask something to hold.
+    Features of any block are the same picture seen at that block's size. With `sway`, ws[..., 2:4]
+    move the left half on top of that: with them a mask can hold it.
     """
 
     def __init__(self, img_size, num_ws, channels, gain, seed, sway=0.0):
@@ -50,8 +50,8 @@ class ShiftSynthesis(nn.Module):
         shift = self.gain * ws[:, :, :2].mean(dim=1)
         moved = grid - shift[0]
         if self.sway:
-            side = (grid[..., :1] < self.img_size[1] / 2).to(ws)
-            moved = moved + side * (1 + self.sway) * shift[0]
+            left = (grid[..., :1] < self.img_size[1] / 2).to(ws)
+            moved = moved - left * self.sway * self.gain * ws[0, :, 2:4].mean(dim=0)
         waves = torch.sin(moved @ self.frequencies.T + self.phases)
         return (waves @ self.mix.T).permute(2, 0, 1)[None]
 

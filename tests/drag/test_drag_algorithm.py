@@ -1,0 +1,368 @@
+"""The loop: first against a generator whose truth is known, then on a real (untrained) one."""
+
+import gc
+import itertools
+import math
+
+import pytest
+import torch
+
+import framework.drag
+from framework.drag import DragSettings, drag
+from framework.drag.adam import Adam, adam_update
+from framework.drag.step import DragStep
+from framework.errors import InvalidEdit
+from framework.models.digest import state_digest
+from tests.drag.fakes import ShiftGenerator
+
+FAST = DragSettings(learning_rate=0.02, layers=8)
+SIZES = [(16, 16), (32, 32), (64, 64), (128, 128), (256, 256), (48, 64), (64, 48)]
+
+
+def finish(*args, **kwargs) -> list[DragStep]:
+    return list(drag(*args, **kwargs))
+
+
+def same(a: DragStep, b: DragStep) -> bool:
+    return torch.equal(a.ws, b.ws) and torch.equal(a.points, b.points) and a.drift == b.drift
+
+
+# --- a latent shift is an image shift ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_a_point_dragged_from_edge_to_edge_takes_the_picture_along(size):
+    height, width = size
+    start = torch.tensor([1.0, height - 2.0])
+    generator = ShiftGenerator(size, channels=8, gain=0.8 * height)
+    *_, last = finish(generator, generator.ws(), [(1, height - 2)], [(width - 2, 1)], settings=FAST)
+    assert last.status == "arrived" and last.max_distance_px <= 1
+    true_point = start + generator.shift(last.ws)
+    assert (last.points[0] - true_point).norm() < 1
+    assert (true_point - last.targets[0]).norm() < 2
+
+
+def test_the_tracked_point_is_the_true_point_at_every_step(shifter):
+    handle = torch.tensor([20.25, 40.5])
+    for step in drag(shifter, shifter.ws(), [handle], [(50, 12)], settings=FAST):
+        assert (step.points[0] - handle - shifter.shift(step.ws)).norm() < 1.2
+        assert step.distance_px[0] == pytest.approx(
+            (step.points[0] - step.targets[0]).norm().item()
+        )
+
+
+def test_fractions_of_a_pixel_are_kept(shifter):
+    *_, last = finish(shifter, shifter.ws(), [(20.3, 30.7)], [(26.5, 30.7)], settings=FAST)
+    torch.testing.assert_close(last.points % 1, torch.tensor([[0.3, 0.7]]))
+
+
+def test_without_tracking_the_points_are_believed_to_have_moved(shifter):
+    settings = DragSettings(learning_rate=1e-6, tracking="off")
+    *_, last = finish(shifter, shifter.ws(), [(20, 30)], [(25, 30)], settings=settings)
+    assert (last.status, last.step) == ("arrived", 4)
+    assert shifter.shift(last.ws).norm() < 0.1  # and nothing has
+
+
+def test_w_moves_all_latents_by_one_vector(shifter):
+    ws = torch.randn(1, 8, 4) * 0.01
+    settings = DragSettings(learning_rate=0.02, latent_space="w", max_steps=10)
+    *_, last = finish(shifter, ws, [(20, 30)], [(35, 25)], settings=settings)
+    moved = last.ws - ws
+    assert moved.abs().max() > 0.01
+    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved))
+
+
+def test_w_plus_moves_the_first_layers_only(shifter):
+    settings = DragSettings(max_steps=5)
+    *_, last = finish(shifter, shifter.ws(), [(20, 30)], [(35, 25)], settings=settings)
+    assert (last.ws[:, :6] != 0).any() and (last.ws[:, 6:] == 0).all()
+
+
+# --- masks ------------------------------------------------------------------------------------
+
+
+def test_what_lies_outside_the_mask_stays():
+    generator = ShiftGenerator(sway=1.0)
+    mask = torch.zeros(64, 64)
+    mask[:, 32:] = 1
+    arguments = (generator, generator.ws(), [(48, 20)], [(54, 26)])
+    settings = DragSettings(learning_rate=0.005, layers=8, mask_weight=1)
+    before, *_, free = finish(*arguments, settings=settings)
+    *_, held = finish(*arguments, mask, settings)
+    assert free.arrived and held.arrived
+
+    def change_on_the_left(step):
+        return (step.image() - before.image())[..., :30].abs().mean()
+
+    assert change_on_the_left(held) < 0.25 * change_on_the_left(free)
+    assert held.mask_loss > 0 and free.mask_loss == 0
+
+
+def test_a_mask_of_ones_constrains_nothing(shifter):
+    arguments = (shifter, shifter.ws(), [(20, 30)], [(24, 30)])
+    for without, ones in zip(
+        drag(*arguments), drag(*arguments, mask=torch.ones(64, 64)), strict=True
+    ):
+        assert same(without, ones)
+
+
+BAD_MASKS = {
+    "all zero": torch.zeros(64, 64),
+    r"\(64, 63\): expected": torch.ones(64, 63),
+    r"\(1, 64, 64\): expected": torch.ones(1, 64, 64),
+    r"\(64, 64, 4\): expected": torch.ones(64, 64, 4),
+    "from 0 .* to 1": torch.full((64, 64), 255, dtype=torch.uint8),
+    "to 1 ": torch.full((64, 64), float("nan")),
+    "complex": torch.ones(64, 64, dtype=torch.complex64),
+    "mask str": "mask.png",
+}
+
+
+@pytest.mark.parametrize("message", BAD_MASKS)
+def test_a_bad_mask_is_refused(shifter, message):
+    with pytest.raises(InvalidEdit, match=f"^mask.*{message}|{message}"):
+        drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)], BAD_MASKS[message])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
+def test_masks_of_any_number_type_are_the_same(shifter, dtype):
+    mask = torch.zeros(64, 64)
+    mask[:, 16:] = 1
+    arguments = (shifter, shifter.ws(), [(20, 30)], [(30, 30)])
+    steps = [list(itertools.islice(drag(*arguments, m), 4)) for m in (mask, mask.to(dtype).numpy())]
+    assert all(same(a, b) for a, b in zip(*steps, strict=True))
+
+
+def test_a_handle_outside_the_mask_is_said_and_survived(shifter):
+    mask = torch.zeros(64, 64)
+    mask[60, 60] = 1
+    with pytest.warns(UserWarning, match=r"handle 0 \(20, 30\) lies where the mask is 0"):
+        steps = drag(shifter, shifter.ws(), [(20, 30)], [(30, 30)], mask)
+    *_, last = itertools.islice(steps, 10)
+    assert torch.isfinite(last.ws).all() and math.isfinite(last.mask_loss)
+
+
+# --- inputs -----------------------------------------------------------------------------------
+
+
+def test_bad_points_are_refused_at_the_call_before_anything_is_computed(shifter):
+    ws = shifter.ws()
+    for handles, targets in [([(64, 5)], [(5, 5)]), ([(5, 5)], [(5, -0.1)]), ([], [])]:
+        with pytest.raises(InvalidEdit):
+            drag(shifter, ws, handles, targets)
+    assert shifter.synthesis.calls == [] and (ws == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("ws", "message"),
+    [
+        (torch.zeros(1, 7, 4), r"\(1, 7, 4\): .*\(1, 8, 4\)"),
+        (torch.zeros(1, 8, 512), r"\(1, 8, 512\)"),
+        (torch.zeros(2, 8, 4), r"\(2, 8, 4\)"),
+        (torch.zeros(1, 4), r"\(1, 4\)"),
+        (torch.full((1, 8, 4), float("nan")), "NaN"),
+        (torch.zeros(1, 8, 4, dtype=torch.long), "float tensor"),
+        ([[0.0]], "float tensor"),
+    ],
+)
+def test_latents_that_do_not_fit_the_model_are_refused_with_shapes(shifter, ws, message):
+    with pytest.raises(InvalidEdit, match=message):
+        drag(shifter, ws, [(5, 5)], [(9, 9)])
+
+
+def test_latents_are_copied_and_may_lack_the_batch_side(shifter):
+    ws = torch.zeros(8, 4)
+    steps = finish(shifter, ws, [(20, 30)], [(24, 30)])
+    assert steps[0].ws.shape == (1, 8, 4) and (ws == 0).all()
+
+
+# --- ends -------------------------------------------------------------------------------------
+
+
+def test_a_point_at_its_target_needs_no_step(shifter):
+    for target in [(20, 30), (20.6, 30.7)]:
+        (only,) = finish(shifter, shifter.ws(), [(20, 30)], [target])
+        assert only.status == "arrived" and only.step == 0 and only.drift == (0.0,)
+        assert torch.equal(only.ws, shifter.ws())
+
+
+def test_opposite_targets_for_one_point_end_by_the_limit(shifter):
+    steps = finish(
+        shifter,
+        shifter.ws(),
+        [(30, 30), (30, 30)],
+        [(10, 30), (50, 30)],
+        settings=DragSettings(max_steps=20, learning_rate=0.02),
+    )
+    assert len(steps) == 21 and steps[-1].status == "max_steps"
+    assert torch.isfinite(steps[-1].ws).all()
+    assert [s.status for s in steps[:-1]] == ["moving"] * 20
+
+
+def test_time_is_a_limit_too(shifter):
+    settings = DragSettings(max_seconds=0.0)
+    (only,) = finish(shifter, shifter.ws(), [(5, 5)], [(50, 50)], settings=settings)
+    assert only.status == "max_seconds"
+
+
+def test_numbers_that_are_not_finite_are_rolled_back(tiny_generator, tiny_ws):
+    settings = DragSettings(learning_rate=3e38)
+    steps = finish(tiny_generator, tiny_ws, [(20, 30)], [(40, 30)], settings=settings)
+    assert [(s.step, s.status) for s in steps] == [(0, "moving"), (1, "diverged")]
+    assert torch.equal(steps[1].ws, tiny_ws)
+    assert torch.equal(steps[1].image(), steps[0].image())
+
+
+def test_arrived_points_are_pulled_back_while_others_move():
+    """The second point starts at its target; the first drags everything away from it."""
+    generator = ShiftGenerator(sway=1.0)
+    handles, targets = [(12, 30), (50, 30)], [(22, 30), (50, 30)]
+    settings = DragSettings(learning_rate=0.004, layers=8)
+    *_, last = finish(generator, generator.ws(), handles, targets, settings=settings)
+    assert last.arrived
+    assert generator.shift(last.ws).norm() < 2  # the right half, where the second point is
+
+
+# --- the stream -------------------------------------------------------------------------------
+
+
+def test_every_part_of_a_step_belongs_to_the_same_latents(tiny_generator, tiny_ws):
+    """No picture one step behind, neither while the drag waits nor afterwards."""
+    settings = DragSettings(learning_rate=0.05, feature_resolution=32, max_steps=4)
+    kept = []
+    for step in drag(tiny_generator, tiny_ws, [(20, 30)], [(40, 30)], settings=settings):
+        truth = tiny_generator.synthesis(step.ws, noise_mode="const")
+        assert torch.equal(step.image(), truth)
+        kept.append((step, truth))
+    assert all(torch.equal(step.image(), truth) for step, truth in kept)
+    assert not torch.equal(kept[0][1], kept[-1][1])
+
+
+def test_features_stop_at_their_block_and_the_picture_waits_for_a_look(shifter):
+    settings = DragSettings(feature_resolution=16, max_steps=3)
+    for step in drag(shifter, shifter.ws(), [(5, 5)], [(50, 50)], settings=settings):
+        if step.step == 2:
+            step.image()
+    calls = shifter.synthesis.calls
+    partial = ("partial", 16, "const")
+    assert calls == [partial] * 4 + [("finish", 16, "const"), partial]
+
+
+def test_steps_that_are_kept_hold_no_features(shifter):
+    def large_tensors():
+        gc.collect()
+        return sum(type(o) is torch.Tensor and o.numel() > 1000 for o in gc.get_objects())
+
+    start = large_tensors()
+    steps = finish(shifter, shifter.ws(), [(5, 5)], [(60, 60)], settings=DragSettings(max_steps=30))
+    assert len(steps) == 31 and large_tensors() <= start
+
+
+def test_a_drag_that_is_left_early_holds_no_features(shifter):
+    for step in drag(shifter, shifter.ws(), [(5, 5)], [(60, 60)]):
+        if step.step == 3:
+            break
+    gc.collect()
+    assert step.picture._partial is None
+    assert torch.equal(step.image(), shifter.synthesis(step.ws))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_the_callers_gradient_mode_neither_matters_nor_changes(shifter, mode):
+    wanted = finish(shifter, shifter.ws(), [(20, 30)], [(24, 30)])
+    with mode():
+        before = torch.is_grad_enabled()
+        steps = []
+        for step in drag(shifter, shifter.ws(), [(20, 30)], [(24, 30)]):
+            assert torch.is_grad_enabled() == before
+            assert not step.image().requires_grad and not step.ws.requires_grad
+            steps.append(step)
+    assert all(same(a, b) for a, b in zip(steps, wanted, strict=True))
+
+
+def test_the_generator_is_only_read(shifter):
+    shifter.train()
+    assert all(p.requires_grad for p in shifter.parameters())
+    digest = state_digest(shifter)
+    finish(shifter, shifter.ws(), [(20, 30)], [(24, 30)])
+    steps = drag(shifter, shifter.ws(), [(20, 30)], [(60, 30)])
+    next(steps)
+    with pytest.raises(RuntimeError):
+        steps.throw(RuntimeError("the caller fails"))
+    assert state_digest(shifter) == digest
+    assert all(p.grad is None and p.requires_grad for p in shifter.parameters())
+    assert shifter.training
+
+
+def test_two_drags_at_once_do_not_see_each_other(tiny_generator, tiny_ws):
+    settings = DragSettings(max_steps=5, learning_rate=0.02)
+    tasks = [([(20, 30)], [(40, 30)]), ([(10, 50), (30, 5)], [(12, 40), (33, 9)])]
+    alone = [finish(tiny_generator, tiny_ws, *t, settings=settings) for t in tasks]
+    streams = [drag(tiny_generator, tiny_ws, *t, settings=settings) for t in tasks]
+    for i, steps in enumerate(zip(*streams, strict=True)):
+        assert all(same(step, alone[k][i]) for k, step in enumerate(steps))
+
+
+@pytest.mark.parametrize("latent_space", ["w+", "w"])
+def test_stopped_and_continued_is_as_if_never_stopped(tiny_generator, tiny_ws, latent_space):
+    settings = DragSettings(max_steps=9, learning_rate=0.02, latent_space=latent_space)
+    arguments = (tiny_generator, tiny_ws, [(20, 30)], [(40, 30)])
+    whole = finish(*arguments, settings=settings)
+    part = list(itertools.islice(drag(*arguments, settings=settings), 5))
+    rest = list(itertools.islice(drag(*arguments, settings=settings, resume_from=part[-1]), 6))
+    assert [s.step for s in rest] == [4, 5, 6, 7, 8, 9]
+    assert all(same(a, b) for a, b in zip(whole, part[:-1] + rest, strict=True))
+
+
+def test_a_step_of_other_points_cannot_be_continued(shifter):
+    first = next(drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)]))
+    with pytest.raises(InvalidEdit, match="2 points but the step to resume from has 1"):
+        drag(shifter, shifter.ws(), [(5, 5), (7, 7)], [(9, 9), (9, 5)], resume_from=first)
+
+
+def test_the_order_of_points_does_not_matter(tiny_generator, tiny_ws):
+    settings = DragSettings(max_steps=5)
+    handles, targets = [(20, 30), (50, 8), (9, 55)], [(30, 30), (44, 9), (12, 50)]
+    *_, one = finish(tiny_generator, tiny_ws, handles, targets, settings=settings)
+    *_, other = finish(tiny_generator, tiny_ws, handles[::-1], targets[::-1], settings=settings)
+    torch.testing.assert_close(one.ws, other.ws, atol=1e-5, rtol=0)
+    torch.testing.assert_close(one.points, other.points.flip(0))
+
+
+@pytest.mark.parametrize("size", [16, 32, (24, 32)])
+def test_default_settings_work_on_every_size(size):
+    from framework.models.stylegan2 import Generator
+
+    generator = Generator(
+        img_size=size, z_dim=8, w_dim=12, mapping_layers=1, channel_base=128, channel_max=8
+    )
+    height, width = generator.img_size
+    ws = generator.mapping(torch.randn(1, 8)).detach()
+    mask = torch.ones(height, width)
+    mask[:2] = 0
+    corners = [(0, height - 1), (width - 1, height - 1), (width - 1, 2)]
+    steps = finish(generator, ws, corners, [(5, 5)] * 3, mask, settings=DragSettings(max_steps=3))
+    for step in steps:
+        assert all(map(math.isfinite, (step.motion_loss, step.mask_loss, step.mean_drift)))
+        assert (step.points >= 0).all()
+        assert (step.points <= torch.tensor([width - 1, height - 1])).all()
+    assert steps[-1].status == "max_steps" and steps[-1].motion_loss > 0
+
+
+def test_adam_is_torchs():
+    start, reference = torch.randn(3, 4), torch.nn.Parameter(torch.zeros(3, 4))
+    reference.data.copy_(start)
+    optimizer = torch.optim.Adam([reference], lr=0.01)
+    state, ours = Adam.new(start), start
+    for _ in range(20):
+        gradient = torch.randn(3, 4)
+        reference.grad = gradient
+        optimizer.step()
+        state, update = adam_update(state, gradient, 0.01)
+        ours = ours + update
+    torch.testing.assert_close(ours, reference.data)
+
+
+def test_the_package_itself_can_be_called(shifter):
+    """`from framework import drag` may find the package of that name; both mean the function."""
+    assert next(framework.drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)])).step == 0
