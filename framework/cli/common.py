@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,15 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
             raise UserError(f"{flag} {text!r}: more than {MAX_SEEDS} seeds")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+@contextmanager
+def blame(flag: str) -> Iterator[None]:
+    """Name the flag in the complaint of whoever looks at its value."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
 
 
 def pick_device(device: str = "auto") -> "torch.device":
@@ -116,6 +127,21 @@ def render(generator: "Generator", ws: "Tensor") -> "np.ndarray":
 
     with torch.no_grad():
         return rgb(to_uint8(generator.synthesis(ws, noise_mode="const"))[0])
+
+
+def read_mask(path: str | Path, flag: str = "--mask") -> "np.ndarray":
+    """Read a mask picture: float32 (H, W), 1 where it is light (at least half white), else 0."""
+    import numpy as np
+
+    from framework.media.images import read_image
+
+    with blame(flag):
+        return (read_image(path, channels=1)[..., 0] >= 128).astype(np.float32)
+
+
+def portable_name(model: str) -> str:
+    """Return a model's name for a file that may be opened from elsewhere: paths are made whole."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
 
 
 def numbered_folder(base: str | Path) -> Path:

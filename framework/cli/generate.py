@@ -62,7 +62,7 @@ def generate(
         files.append("grid.png")
     print(f"{len(numbers)} pictures in {folder}" + (", all on grid.png" if grid else ""))
     if json:
-        print_json({"out": str(folder), "seeds": numbers, "psi": psi, "files": files})
+        print_json({"seeds": numbers, "psi": psi, "files": [str(folder / name) for name in files]})
 
 
 def _save_grid(path: Path, pictures: list, columns: int | None) -> None:

@@ -1,0 +1,74 @@
+"""Frames for clips: the steps of an edit, or a walk between latents."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from framework.cli.common import render
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from framework.models.stylegan2 import Generator
+
+MAX_STEP_FRAMES = 240
+
+
+def shown_steps(count: int, at_most: int = MAX_STEP_FRAMES) -> list[int]:
+    """Return which of `count` steps a clip shows: all, or evenly chosen with first and last."""
+    if count <= at_most:
+        return list(range(count))
+    return [round(index * (count - 1) / (at_most - 1)) for index in range(at_most)]
+
+
+def edit_frames(
+    generator: "Generator",
+    latents: "Sequence[Tensor]",
+    points: Sequence[Sequence[Sequence[float]]],
+    targets: Sequence[Sequence[float]],
+    overlay: bool = True,
+) -> "Iterator[np.ndarray]":
+    """Draw the steps of a drag, one frame each.
+
+    Args:
+        generator: The model of the edit.
+        latents: One per step, (1, num_ws, w_dim).
+        points: One list of tracked points (x, y) per step.
+        targets: Where they shall go.
+        overlay: Draw targets, tracks and points on the frames.
+
+    Yields:
+        uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
+    """
+    from framework.media.draw import draw_state
+
+    device = next(generator.parameters()).device
+    for index in shown_steps(len(latents)):
+        picture = render(generator, latents[index].to(device))
+        if overlay:
+            tracks = list(zip(*points[: index + 1], strict=True))
+            picture = draw_state(picture, points[index], targets, tracks, resample="nearest")
+        yield picture
+
+
+def walk_latents(keys: "Tensor", frames_per_leg: int) -> "Iterator[Tensor]":
+    """Walk through latents and back to the first, without a kink (Catmull and Rom 1974).
+
+    Args:
+        keys: The latents to pass through, (K, num_ws, w_dim), K at least 2.
+        frames_per_leg: Frames from one to the next.
+
+    Yields:
+        Latents (1, num_ws, w_dim), K * frames_per_leg of them.
+    """
+    count = len(keys)
+    for leg in range(count):
+        before, start, end, after = (keys[(leg + offset) % count] for offset in (-1, 0, 1, 2))
+        for frame in range(frames_per_leg):
+            t = frame / frames_per_leg
+            yield (
+                start
+                + 0.5 * t * (end - before)
+                + t**2 * (before - 2.5 * start + 2 * end - 0.5 * after)
+                + t**3 * (1.5 * (start - end) + 0.5 * (after - before))
+            )[None]

@@ -1,0 +1,97 @@
+"""Which settings a drag has: a preset, a file or the edit's own, and the flags on top."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from framework.drag.settings import DragSettings
+from framework.errors import UserError
+
+Preset = Literal["auto", "draggan", "small"]
+SMALL_MODEL_PX = 128
+
+
+@dataclass(frozen=True)
+class SettingsChoice:
+    """What the command line says about settings; None is nothing.
+
+    Args:
+        preset: "auto" takes small for pictures up to 128 px, draggan beyond.
+        config: YAML file, in place of a preset.
+        steps: In place of `max_steps`.
+        lr: In place of `learning_rate`.
+        space: In place of `latent_space`.
+    """
+
+    preset: Preset = "auto"
+    config: str | None = None
+    steps: int | None = None
+    lr: float | None = None
+    space: str | None = None
+
+    def resolve(
+        self, img_size: tuple[int, int], default: DragSettings | None = None
+    ) -> tuple[DragSettings, str]:
+        """Return the settings that hold for a picture, and where they come from.
+
+        Args:
+            img_size: Its (height, width).
+            default: Settings that hold if neither preset nor file is asked for.
+
+        Raises:
+            UserError: Naming the flag, if a value does not fit.
+        """
+        from framework.cli.common import blame
+
+        settings, origin = self._base(img_size, default)
+        for name, flag, value in (
+            ("max_steps", "--steps", self.steps),
+            ("learning_rate", "--lr", self.lr),
+            ("latent_space", "--space", self.space),
+        ):
+            if value is not None:
+                with blame(flag):
+                    settings = replace(settings, **{name: value})
+        return settings, origin
+
+    def _base(
+        self, img_size: tuple[int, int], default: DragSettings | None
+    ) -> tuple[DragSettings, str]:
+        if self.config is not None:
+            return load_settings(self.config), self.config
+        if default is not None and self.preset == "auto":
+            return default, "the edit's settings"
+        name = self.preset
+        if name == "auto":
+            name = "small" if max(img_size) <= SMALL_MODEL_PX else "draggan"
+        return load_preset(name), f"preset {name}"
+
+
+def load_preset(name: str) -> DragSettings:
+    """Return the settings of configs/drag/NAME.yaml.
+
+    Raises:
+        UserError: If the file is not there or does not hold settings.
+    """
+    framework = Path(__file__).resolve().parent.parent
+    # Beside the package in a checkout, inside it where it was installed.
+    for folder in (framework.parent / "configs", framework / "configs"):
+        path = folder / "drag" / f"{name}.yaml"
+        if path.exists():
+            return load_settings(path)
+    raise UserError(f"--preset {name}: there is no configs/drag/{name}.yaml here; give --config")
+
+
+def load_settings(path: str | Path) -> DragSettings:
+    """Read settings from a YAML file.
+
+    Raises:
+        UserError: If it cannot be read, is no YAML, or holds what is no setting.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML ({error})") from None
+    return DragSettings.from_dict(values or {}, where=str(path))

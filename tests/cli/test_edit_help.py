@@ -1,0 +1,87 @@
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from framework.cli.edit import COMMANDS, build_parser, main, plain_complaint
+
+ROOT = Path(__file__).parents[2]
+
+
+def ask(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
+    """Run edit.py in its own process; returns it and the CPU seconds it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "edit.py", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["drag", "--help"]])
+def test_help_answers_in_half_a_second(arguments):
+    done, cpu_sec = ask(*arguments)
+    assert done.returncode == 0 and "python edit.py" in done.stdout
+    assert cpu_sec < 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_complete_commands_and_explains_every_flag(command, capsys):
+    with_torch = "torch" in sys.modules
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"python edit.py {command}" in text
+    assert "Args:" not in text and "::" not in text
+    flags = re.findall(r"^  (--[\w-]+)", text, re.M)
+    explained = re.findall(r"^  (--[\w-]+)\S*(?: \S+)*(?:  +|\n {20,})\S", text, re.M)
+    assert flags and flags == explained
+    assert ("torch" in sys.modules) == with_torch
+
+
+def test_every_example_of_a_help_parses():
+    parser = build_parser()
+    for command in COMMANDS.values():
+        lines = re.findall(r"python edit.py (.+)", command.__doc__ or "")
+        assert lines
+        for line in lines:
+            words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)]
+            assert parser.parse_args(words)["command"] == command.__name__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "which command"),
+        (["bogus"], "bogus"),
+        (["drag"], "--out"),
+        (["generate", "--out", "x"], "--model, --seeds"),
+        (["drag", "--out", "x", "--seed", "a"], "--seed a: give a whole number"),
+        (["drag", "--out", "x", "--space", "z"], "--space z: give w or w+"),
+        (["drag", "--out", "x", "--modle", "m"], "--modle"),
+        (["video", "--out", "x", "--fps", "fast"], "--fps fast: give a number"),
+        (["drag", "--out", "x", "--class", "y"], "--class y"),
+    ],
+)
+def test_what_does_not_parse_is_one_line_and_2(arguments, complaint, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert complaint in said and "<class" not in said
+
+
+def test_a_complaint_is_told_where_to_read_on(capsys):
+    main(["drag", "--out", "x", "--seed", "a"])
+    assert "edit.py drag --help" in capsys.readouterr().err
+
+
+def test_an_unknown_complaint_is_passed_on_in_one_line():
+    assert plain_complaint("something\n  else.") == "something else"
+
+
+def test_a_mistake_in_a_process_of_its_own_ends_with_2_and_no_traceback():
+    done, _ = ask("drag", "--out", "x", "--seed", "1")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --model") and done.stderr.count("\n") == 1
