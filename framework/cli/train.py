@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from framework.checkpoint import latest_whole, newest_first
@@ -26,6 +27,7 @@ from framework.training.callbacks import (
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.snapshots import Snapshots
+from framework.training.wandb_logger import KimgWandbLogger, open_logger
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": -1,
@@ -81,9 +83,12 @@ class TrainCLI(LightningCLI):
         if settings.dry_run:
             self._describe(resolved)
             sys.exit(0)
-        facts = self.datamodule.facts()
         self.checkpoint = open_run(Path(settings.dir), settings.resume)
         write_text(Path(settings.dir) / "config.yaml", resolved)
+        facts = self.datamodule.facts()
+        logged = {**yaml.safe_load(resolved), "facts": facts}
+        logger = open_logger(settings.dir, settings.wandb, logged)
+        self.trainer.loggers = [*self.trainer.loggers, *([logger] if logger else [])]
         start = int(self.checkpoint.stem.split("-")[1]) / 1000 if self.checkpoint else 0.0
         print(
             f"training from {start:g} to {settings.kimg:g} kimg on {facts['count']} pictures of "
@@ -93,7 +98,12 @@ class TrainCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train, from the run's last whole checkpoint if there is one."""
-        self.trainer.fit(**kwargs, ckpt_path=self.checkpoint)
+        try:
+            self.trainer.fit(**kwargs, ckpt_path=self.checkpoint)
+        finally:
+            for logger in self.trainer.loggers:
+                if isinstance(logger, KimgWandbLogger):
+                    logger.experiment.finish()
         if self.signals.received:
             sys.exit(128 + self.signals.received)
 

@@ -11,6 +11,7 @@ from framework.formats import save_model_folder
 from framework.media.images import grid, save_png, to_uint8
 from framework.training.callbacks import KimgCallback, require_finite
 from framework.training.randomness import keyed_generator
+from framework.training.wandb_logger import KimgWandbLogger
 
 _GRID_WIDTH_PX, _GRID_HEIGHT_PX = 1024, 512
 _BATCH = 16
@@ -45,22 +46,23 @@ class Snapshots(KimgCallback):
         self.labels = data.label_table[picks].repeat(-(-count // len(picks)), 1)[:count]
         if pl_module.seen_images == 0:
             reals = data.images[picks].permute(0, 2, 3, 1).numpy()
-            self._show(trainer, "reals", reals)
-            self._show(trainer, "fakes_init", self._fakes(pl_module))
+            self._show(trainer, "reals", reals, 0.0)
+            self._show(trainer, "fakes_init", self._fakes(pl_module), 0.0)
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Write the grid and the model folder."""
         if not trainer.is_global_zero:
             return
         require_finite(pl_module.generator_ema)
-        kimg = f"{pl_module.seen_images // 1000:06d}"
-        self._show(trainer, f"fakes{kimg}", self._fakes(pl_module))
+        seen_kimg = pl_module.seen_images / 1000
+        name = f"{int(seen_kimg):06d}"
+        self._show(trainer, f"fakes{name}", self._fakes(pl_module), seen_kimg)
         save_model_folder(
-            self.run_dir / f"network-{kimg}",
+            self.run_dir / f"network-{name}",
             pl_module.generator_ema,
             pl_module.discriminator,
             provenance={
-                "seen_kimg": pl_module.seen_images / 1000,
+                "seen_kimg": seen_kimg,
                 "data": trainer.datamodule.facts(),  # type: ignore[attr-defined]
                 "training": pl_module.settings,
             },
@@ -76,13 +78,15 @@ class Snapshots(KimgCallback):
                 pictures.append(to_uint8(images))
         return np.concatenate(pictures)
 
-    def _show(self, trainer: lightning.Trainer, name: str, pictures: np.ndarray) -> None:
+    def _show(
+        self, trainer: lightning.Trainer, name: str, pictures: np.ndarray, kimg: float
+    ) -> None:
         sheet = grid(pictures, self.columns)
         save_png(self.run_dir / f"{name}.png", sheet)
         key = "Samples/reals" if name == "reals" else "Samples/fakes"
         for logger in trainer.loggers:
-            if hasattr(logger, "log_image"):
-                logger.log_image(key, [sheet], caption=[name])
+            if isinstance(logger, KimgWandbLogger):
+                logger.log_picture(key, sheet, kimg, caption=name)
 
     def _prune(self) -> None:
         folders = sorted(self.run_dir.glob("network-*"))
