@@ -213,6 +213,14 @@ def test_numbers_that_are_not_finite_are_rolled_back(tiny_generator, tiny_ws):
     assert torch.equal(steps[1].image(), steps[0].image())
 
 
+def test_arrived_points_stay_in_the_loss(shifter):
+    """Within the stop distance, but not at the target: released, it would be free to wander."""
+    ws = shifter.ws()
+    moving = next(drag(shifter, ws, [(20, 30)], [(40, 30)]))
+    both = next(drag(shifter, ws, [(20, 30), (50, 30)], [(40, 30), (50, 30.8)]))
+    assert both.distance_px[1] < 1 and both.motion_loss > 1.1 * moving.motion_loss
+
+
 def test_arrived_points_are_pulled_back_while_others_move():
     """The second point starts at its target; the first drags everything away from it."""
     generator = ShiftGenerator(sway=1.0)

@@ -29,11 +29,12 @@ def naive_motion_loss(features, point, step, radius, size):
     return torch.stack(values).mean()
 
 
-@pytest.mark.parametrize("point", [(10, 12), (0, 0), (31, 31), (1, 30), (31, 3)])
+@pytest.mark.parametrize("point", [(10, 12), (1, 0), (30, 31), (2, 30), (29, 3)])
 @pytest.mark.parametrize("radius", [1, 3])
-def test_motion_loss_equals_the_equation_with_gradient_on_the_far_side_only(point, radius):
+@pytest.mark.parametrize("inward", [1, -1])
+def test_motion_loss_equals_the_equation_with_gradient_on_the_far_side_only(point, radius, inward):
     features = torch.randn(1, 5, *SIZE, dtype=torch.float64, requires_grad=True)
-    step = (1 if point[0] < 16 else -1, 0)
+    step = (inward if point[0] < 16 else -inward, 0)
     arguments = (torch.tensor([point]).double(), torch.tensor([step]).double())
     got = motion_loss(features, *arguments, radius, SIZE)
     want = naive_motion_loss(features, point, step, radius, SIZE)
