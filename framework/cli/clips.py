@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from framework.models.stylegan2 import Generator
 
-MAX_STEP_FRAMES = 240
+MAX_STEP_FRAMES = 120
 
 
 def shown_steps(count: int, at_most: int = MAX_STEP_FRAMES) -> list[int]:
@@ -27,6 +27,7 @@ def edit_frames(
     points: Sequence[Sequence[Sequence[float]]],
     targets: Sequence[Sequence[float]],
     overlay: bool = True,
+    at_most: int = MAX_STEP_FRAMES,
 ) -> "Iterator[np.ndarray]":
     """Draw the steps of a drag, one frame each.
 
@@ -36,6 +37,7 @@ def edit_frames(
         points: One list of tracked points (x, y) per step.
         targets: Where they shall go.
         overlay: Draw targets, tracks and points on the frames.
+        at_most: Frames, of a drag with more steps.
 
     Yields:
         uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
@@ -43,7 +45,7 @@ def edit_frames(
     from framework.media.draw import draw_state
 
     device = next(generator.parameters()).device
-    for index in shown_steps(len(latents)):
+    for index in shown_steps(len(latents), at_most):
         picture = render(generator, latents[index].to(device))
         if overlay:
             tracks = list(zip(*points[: index + 1], strict=True))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.cli.clips import edit_frames, shown_steps
+from framework.cli.clips import MAX_STEP_FRAMES, edit_frames, shown_steps
 from framework.cli.common import render
 from framework.cli.drag_log import DragLog
 from framework.dashboard import WandbMode
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from framework.drag import DragStep, EditFile
     from framework.models.stylegan2 import Generator
+
+GIF_FRAMES = 40  # a GIF is kept in memory and is large
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,12 +179,14 @@ def _write_clips(
     names = ["drag.mp4"] * outputs.video + ["drag.gif"] * outputs.gif
     for name in names:
         log.say(f"writing {name}")
+        fps, at_most = (24, MAX_STEP_FRAMES) if name.endswith(".mp4") else (12, GIF_FRAMES)
         frames = edit_frames(
             job.generator,
             [step.ws for step in steps],
             [step.points.tolist() for step in steps],
             job.targets,
+            at_most=at_most,
         )
-        fps = 24 if name.endswith(".mp4") else 12
-        write_video(folder / name, paced(frames, len(shown_steps(len(steps))), fps), fps)
+        count = len(shown_steps(len(steps), at_most))
+        write_video(folder / name, paced(frames, count, fps), fps)
     return names

@@ -5,8 +5,8 @@ picture *before* enlargement, pixel centres at integers. Lines are drawn several
 scaled down, which is the whole of the anti-aliasing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ INK: Colour = (24, 26, 32)
 PAPER: Colour = (255, 255, 255)
 MIN_PANEL_PX = 384
 _SUPERSAMPLE = 4
+_REACH = 26  # of whatever is drawn at a point, in 256ths of the picture: a number of two digits
 
 
 def rgb(image: np.ndarray) -> np.ndarray:
@@ -49,23 +50,33 @@ def enlarge(image: np.ndarray, factor: int, resample: Resample = "nearest") -> n
     return np.asarray(Image.fromarray(image).resize((width * factor, height * factor), how))
 
 
-@dataclass
 class Overlay:
     """A transparent sheet over a picture enlarged by `factor`, drawn on in picture coordinates.
 
     Stroke widths scale with the picture, so that a sheet looks the same at 384 and at 1024 px.
+
+    Args:
+        height: Picture's height in pixels, before enlargement.
+        width: Its width.
+        factor: Whole enlargement.
+        around: Points that everything drawn stays near; the sheet then covers only their
+            surroundings, which is much faster. None for the whole picture.
     """
 
-    height: int
-    width: int
-    factor: int
-
-    def __post_init__(self) -> None:
-        shown_px = max(self.height, self.width) * self.factor
+    def __init__(
+        self, height: int, width: int, factor: int, around: Iterable[Point] | None = None
+    ) -> None:
+        shown_px = max(height, width) * factor
         # Beyond 768 px the picture itself is fine-grained enough; four times 1024 is 64 MB a sheet.
-        self._fine = _SUPERSAMPLE if shown_px <= 768 else 2
-        self._unit = self._fine * shown_px / 256
-        size = (self.width * self.factor * self._fine, self.height * self.factor * self._fine)
+        fine = _SUPERSAMPLE if shown_px <= 768 else 2
+        self._unit = fine * shown_px / 256
+        self._scale, self.factor = factor * fine, factor
+        self._box = (0, 0, width * factor, height * factor)
+        if around is not None:
+            self._box = _surroundings(around, factor, round(_REACH * shown_px / 256), self._box)
+        left, top, right, bottom = self._box
+        self._corner = (left * fine, top * fine)
+        size = (max(1, right - left) * fine, max(1, bottom - top) * fine)
         self._sheet = Image.new("RGBA", size, (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self._sheet)
 
@@ -119,7 +130,7 @@ class Overlay:
             self._draw.ellipse(box, outline=(*ink, 255), width=stroke)
 
     def shade(self, allowed: np.ndarray) -> None:
-        """Darken what a mask (H, W), 1 = may change, keeps fixed."""
+        """Darken what a mask (H, W), 1 = may change, keeps fixed; needs a sheet of the whole."""
         fixed = Image.fromarray(np.where(allowed > 0, 0, 120).astype(np.uint8))
         sheet = Image.new("RGBA", self._sheet.size, (*INK, 255))
         sheet.putalpha(fixed.resize(self._sheet.size, Image.Resampling.NEAREST))
@@ -128,7 +139,7 @@ class Overlay:
     def number(self, point: Point, text: str) -> None:
         """Write a short label beside a point."""
         x, y = self._place(point)
-        font = ImageFont.load_default(9 * self._unit)
+        font = _font(9 * self._unit)
         self._draw.text(
             (x + 5 * self._unit, y - 5 * self._unit), text, font=font, anchor="lb",
             fill=(*PAPER, 255), stroke_fill=(*INK, 255), stroke_width=round(1.1 * self._unit),
@@ -136,14 +147,16 @@ class Overlay:
 
     def on(self, image: np.ndarray, resample: Resample = "nearest") -> np.ndarray:
         """Return `image` (height, width, 3) enlarged, with the sheet laid over it."""
-        base = Image.fromarray(enlarge(image, self.factor, resample)).convert("RGBA")
-        sheet = self._sheet.resize(base.size, Image.Resampling.BOX)
-        return np.asarray(Image.alpha_composite(base, sheet).convert("RGB"))
+        picture = Image.fromarray(enlarge(image, self.factor, resample))
+        part = picture.crop(self._box).convert("RGBA")
+        part.alpha_composite(self._sheet.resize(part.size, Image.Resampling.BOX))
+        picture.paste(part.convert("RGB"), self._box[:2])
+        return np.asarray(picture)
 
     def _place(self, point: Point) -> tuple[float, float]:
         """Return where the centre of a picture's pixel lies on the sheet."""
-        scale = self.factor * self._fine
-        return (float(point[0]) + 0.5) * scale - 0.5, (float(point[1]) + 0.5) * scale - 0.5
+        x, y = ((float(value) + 0.5) * self._scale - 0.5 for value in point)
+        return x - self._corner[0], y - self._corner[1]
 
     def _disc(self, x: float, y: float, radius: float, colour: Colour) -> None:
         box = (x - radius, y - radius, x + radius, y + radius)
@@ -171,7 +184,7 @@ def draw_task(
     Returns:
         uint8 picture (H * factor, W * factor, 3).
     """
-    sheet = _sheet_for(image, factor)
+    sheet = _sheet_for(image, factor, [*handles, *targets] if mask is None else None)
     if mask is not None:
         sheet.shade(mask)
     for handle, target in zip(handles, targets, strict=True):
@@ -202,7 +215,7 @@ def draw_state(
     Returns:
         uint8 picture (H * factor, W * factor, 3).
     """
-    sheet = _sheet_for(image, factor)
+    sheet = _sheet_for(image, factor, [*points, *targets, *(p for track in tracks for p in track)])
     for target in targets:
         sheet.ring(target)
     for track in tracks:
@@ -249,7 +262,7 @@ def titled(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
     height, width = panels[0].shape[:2]
     gap, band = max(8, width // 48), max(20, width // 14)
     sheet = Image.new("RGB", (len(panels) * (width + gap) + gap, height + band + gap), color=PAPER)
-    font = ImageFont.load_default(band * 0.62)
+    font = _font(band * 0.62)
     for index, (panel, title) in enumerate(zip(panels, titles, strict=True)):
         left = gap + index * (width + gap)
         sheet.paste(Image.fromarray(panel), (left, band))
@@ -258,12 +271,34 @@ def titled(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _sheet_for(image: np.ndarray, factor: int | None) -> Overlay:
+def _sheet_for(image: np.ndarray, factor: int | None, around: Iterable[Point] | None) -> Overlay:
     height, width = image.shape[:2]
-    return Overlay(height, width, factor or enlargement(height, width))
+    return Overlay(height, width, factor or enlargement(height, width), around)
+
+
+def _surroundings(
+    points: Iterable[Point], factor: int, reach_px: int, whole: tuple[int, int, int, int]
+) -> tuple[int, int, int, int]:
+    """Return the box (left, top, right, bottom) of an enlarged picture around its points."""
+    places = np.array([(float(x), float(y)) for x, y in points]).reshape(-1, 2)
+    if not len(places):
+        return (0, 0, 1, 1)
+    low = np.floor(places.min(axis=0) * factor).astype(int) - reach_px
+    high = np.ceil((places.max(axis=0) + 1) * factor).astype(int) + reach_px
+    # At least a pixel, wherever the points are: Pillow has no empty pictures.
+    left, top = (min(max(0, int(v)), limit - 1) for v, limit in zip(low, whole[2:], strict=True))
+    return (
+        left, top,
+        max(left + 1, min(whole[2], int(high[0]))), max(top + 1, min(whole[3], int(high[1]))),
+    )  # fmt: skip
 
 
 def _number(sheet: Overlay, points: Sequence[Point]) -> None:
     """Number the points, if there is anything to tell apart."""
     for index, point in enumerate(points if len(points) > 1 else (), start=1):
         sheet.number(point, str(index))
+
+
+@cache
+def _font(size_px: float) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size_px)

@@ -158,7 +158,7 @@ def test_the_demo_runs_again_and_again_and_says_where_to_look(
 ):
     monkeypatch.chdir(tiny_model.parent)
     monkeypatch.setattr(framework.formats, "zoo_models", lambda: [tiny_model.name])
-    show = demo_module.Show(tiny_model.name, 3, "20,40:24,40")
+    show = demo_module.Show(tiny_model.name, 3, "20,40:20,41")
     monkeypatch.setattr(demo_module, "SHOWS", (show, demo_module.Show("absent64", 1, "1,1:2,2")))
     for name in ("demo", "demo-2"):
         assert main(["demo", "--out", str(tmp_path / "demo")]) == 0

@@ -48,6 +48,23 @@ def test_an_arrow_ends_at_the_target_and_leaves_the_rest_alone():
     assert np.abs(rows_columns[:, 0] - (32.5 * 6 - 0.5)).max() < 20
 
 
+@pytest.mark.parametrize("point", [(0, 0), (63, 63), (31.5, 7.25), (30, 60)])
+def test_a_sheet_around_its_points_looks_like_one_of_the_whole(point):
+    pictures = []
+    for around in (None, [point, (20, 40)]):
+        sheet = draw.Overlay(64, 64, 6, around)
+        sheet.arrow(point, (20, 40))
+        sheet.dot(point)
+        sheet.ring((20, 40))
+        sheet.number(point, "12")
+        pictures.append(sheet.on(GREY))
+    assert np.array_equal(*pictures)
+
+
+def test_a_sheet_around_nothing_changes_nothing():
+    assert np.array_equal(draw.Overlay(64, 64, 6, []).on(GREY), draw.enlarge(GREY, 6))
+
+
 def test_an_arrow_of_no_length_draws_nothing():
     sheet = draw.Overlay(64, 64, 6)
     sheet.arrow((10, 32), (10, 32))
