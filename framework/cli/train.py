@@ -14,6 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from framework.checkpoint import latest_whole, newest_first
 from framework.cli.run import run
 from framework.errors import UserError
+from framework.evaluation.validation import SlicedWasserstein
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
 from framework.ops.memory import tune_malloc
@@ -39,7 +40,7 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
 }
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
-_QUIET = (".*does not have many workers.*", ".*in eval mode.*", ".*mid-epoch.*", ".*litlogger.*")
+_QUIET = (".*does not have many workers.*", ".*in eval mode.*", ".*mid-epoch.*", ".*LeafSpec.*")
 
 
 class TrainCLI(LightningCLI):
@@ -48,7 +49,8 @@ class TrainCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """Commands, each with the arguments that are not the user's to give."""
-        return {"fit": {*_LOADERS, "ckpt_path", "weights_only"}}
+        given = {*_LOADERS, "ckpt_path", "weights_only"}
+        return {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the `--run.*` options."""
@@ -70,6 +72,7 @@ class TrainCLI(LightningCLI):
             checkpoints,
             StopAtKimg(settings.kimg),
             self.signals,
+            SlicedWasserstein(),
         ]
         return super().instantiate_trainer(
             callbacks=callbacks, plugins=[WholeCheckpointIO()], **kwargs
@@ -106,6 +109,15 @@ class TrainCLI(LightningCLI):
                     logger.experiment.finish()
         if self.signals.received:
             sys.exit(128 + self.signals.received)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Measure the run's newest whole checkpoint; prints one JSON line."""
+        self.datamodule.seed = self.model.seed
+        folder = Path(self.run_settings.dir)
+        checkpoint = latest_whole(folder)
+        if checkpoint is None:
+            raise UserError(f"--run.dir {folder}: holds no whole checkpoint to validate")
+        self.trainer.validate(**kwargs, ckpt_path=checkpoint, verbose=False)
 
     def _describe(self, resolved: str) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""
@@ -150,13 +162,14 @@ def _train(args: ArgsType) -> None:
     tune_malloc()
     for message in _QUIET:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.ERROR)
     TrainCLI(
         datamodule_class=TrainingImages,
         subclass_mode_model=True,
         auto_configure_optimizers=False,
         save_config_callback=None,
-        seed_everything_default=0,
+        seed_everything_default=False,  # everything random is keyed by the model's seed
         trainer_defaults=TRAINER_DEFAULTS,
         args=args,
     )

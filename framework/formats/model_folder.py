@@ -173,7 +173,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
             return tensors, opened.metadata() or {}
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise BrokenCheckpoint(f"{file}: not a readable safetensors file ({error})") from error

@@ -1,0 +1,1 @@
+"""The numerics everything stands on: pure PyTorch, differentiable twice."""

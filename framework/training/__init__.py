@@ -1,0 +1,1 @@
+"""What every training shares: clock, average, random numbers, checkpoints, callbacks."""

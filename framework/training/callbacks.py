@@ -153,7 +153,7 @@ class StatusLine(KimgCallback):
         """Start the clocks."""
         super().on_train_start(trainer, pl_module)
         self.started = self.tick_started = time.monotonic()
-        self.first = self.tick_first = pl_module.seen_images
+        self.first = self.tick_first = pl_module.seen_images / 1000
 
     def on_train_batch_end(self, trainer, pl_module, *rest: Any) -> None:
         """Move the bar, and pass ticks."""
@@ -167,8 +167,8 @@ class StatusLine(KimgCallback):
         if not trainer.is_global_zero:
             return
         now, kimg = time.monotonic(), pl_module.seen_images / 1000
-        tick_sec, tick_kimg = now - self.tick_started, (pl_module.seen_images - self.tick_first) / 1e3
-        self.tick_started, self.tick_first = now, pl_module.seen_images
+        tick_sec, tick_kimg = now - self.tick_started, kimg - self.tick_first
+        self.tick_started, self.tick_first = now, kimg
         singles = {
             "Progress/tick": pl_module.seen_images // self.every,
             "Progress/kimg": kimg,
@@ -211,7 +211,7 @@ class StatusLine(KimgCallback):
 
     def _left(self, kimg: float) -> float:
         """Seconds to go at the mean speed of this session."""
-        done = kimg - self.first / 1000
+        done = kimg - self.first
         elapsed = time.monotonic() - self.started
         return elapsed / done * max(self.total_kimg - kimg, 0) if done > 0 else float("nan")
 

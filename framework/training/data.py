@@ -14,6 +14,8 @@ from framework.errors import UserError
 from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
 
+VALIDATION_COUNT = 2048
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -48,9 +50,14 @@ class ImageStream(IterableDataset):
         share = self.batch_size // world_size()
         first = self.start + rank() * share
         while True:
-            index = torch.tensor([self.position(first + i) for i in range(share)])
-            yield Batch(self.images[index], self.labels[index], first)
+            yield self.batch(first, share)
             first += self.batch_size
+
+    def batch(self, first: int, count: int | None = None) -> Batch:
+        """`count` images (a whole batch if None) from position `first` of the stream."""
+        places = range(first, first + (count or self.batch_size))
+        index = torch.tensor([self.position(i) for i in places])
+        return Batch(self.images[index], self.labels[index], first)
 
     def position(self, i: int) -> int:
         """Index of the image at position `i` of the stream."""
@@ -92,6 +99,7 @@ class TrainingImages(lightning.LightningDataModule):
             raise UserError(f"--data.batch_size {batch_size}: must be at least 1")
         self.source, self.size, self.channels = source, size, channels
         self.batch_size, self.labels, self.crop, self.on_bad = batch_size, labels, crop, on_bad
+        self.validation_count = VALIDATION_COUNT
         self.seed = 0
         self._dataset: ImageDataset | None = None
         self._images: Tensor | None = None
@@ -138,6 +146,13 @@ class TrainingImages(lightning.LightningDataModule):
         start = getattr(module, "seen_images", 0)
         stream = ImageStream(self.images, self.label_table, self.batch_size, self.seed, start)
         return DataLoader(stream, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        """The first pictures of the shuffled data, every process the same, in whole batches."""
+        stream = ImageStream(self.images, self.label_table, self.batch_size, self.seed)
+        count = min(self.validation_count, len(self.images)) // self.batch_size * self.batch_size
+        firsts = range(0, count, self.batch_size)
+        return DataLoader([stream.batch(first) for first in firsts], batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

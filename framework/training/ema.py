@@ -21,7 +21,7 @@ def ema_beta(batch_size: int, half_life_kimg: float, rampup: float | None, seen:
 
 @torch.no_grad()
 def update_ema(ema: nn.Module, module: nn.Module, beta: float) -> None:
-    """ema = beta * ema + (1 - beta) * module for parameters; buffers are copied."""
+    """Set ema = beta * ema + (1 - beta) * module for parameters; copy buffers."""
     torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - beta)
     for ours, theirs in zip(ema.buffers(), module.buffers(), strict=True):
         ours.copy_(theirs)

@@ -434,6 +434,6 @@ class Generator(nn.Module):
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """z (N, z_dim) and labels (N, c_dim) to pictures (N, img_channels, H, W)."""
+        """Latents (N, z_dim) and labels (N, c_dim) to pictures (N, img_channels, H, W)."""
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return self.synthesis(ws, noise_mode, rng)

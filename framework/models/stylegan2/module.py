@@ -180,10 +180,17 @@ class StyleGAN2Training(lightning.LightningModule):
             self._phase("Dr1", batch, self.discriminator, d_optimizer)
         self.seen_images += self.batch_size
         half_life = self.settings["ema_kimg"] or self.batch_size * 10 / 32
-        beta = ema_beta(
-            self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images
-        )
+        beta = ema_beta(self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images)
         update_ema(self.generator_ema, self.generator, beta)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Pictures of a batch, and as many of the averaged generator's, (N, C, H, W) each."""
+        rng = keyed_generator(self.device, self.seed, batch.first, "validate")
+        z = torch.randn(
+            len(batch.images), self.generator_ema.z_dim, device=self.device, generator=rng
+        )
+        fake = self.generator_ema(z, batch.labels, noise_mode="random", rng=rng)
+        return {"real": batch.images.float() / 127.5 - 1, "fake": fake}
 
     @property
     def batches_seen(self) -> int:
