@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "inversion": {"models"},
     "evaluation": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
+        "checkpoint",
     },
     "studio": {"drag", "inversion", "media", "formats", "dashboard"},
     "cli": {

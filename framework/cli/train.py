@@ -13,8 +13,8 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from framework.checkpoint import latest_whole, newest_first
 from framework.cli.run import run
+from framework.cli.validation import SlicedWasserstein
 from framework.errors import UserError
-from framework.evaluation.validation import SlicedWasserstein
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
 from framework.ops.memory import tune_malloc
