@@ -5,6 +5,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from framework.evaluation.neighbours import nearest, nearest_other
 from framework.evaluation.swd import sliced_wasserstein
 from framework.files import new_folder
 from framework.formats import load_discriminator, load_generator, save_model_folder
+from framework.formats.model_folder import parameter_count
 from framework.media.images import grid, save_png, to_float, to_uint8
 from framework.models.stylegan2 import Generator
 
-SAMPLES, COLUMNS, NEIGHBOURS, COMPARED = 64, 16, 3, 4096
+SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 4096
 _BATCH = 32
 
+# ruff: noqa: E501 - a row of a table is a line
 CARD = """# {name}
 
 {title}
@@ -68,15 +71,31 @@ the nearest: generated {near_fake:.3f}, training pictures to each other {near_re
 {notes}"""
 
 
+@dataclass(frozen=True)
+class CardTexts:
+    """What only the trainer of a model can say on its card.
+
+    Args:
+        title: First sentence; names the data if empty.
+        data: What the training pictures are.
+        licence: Their licence and source.
+        machine: What the model was trained on.
+        command: The exact training command.
+        notes: Further paragraphs.
+    """
+
+    title: str = ""
+    data: str = ""
+    licence: str = ""
+    machine: str = ""
+    command: str = ""
+    notes: str = ""
+
+
 def publish(
     run: str,
     out: str,
-    title: str = "",
-    data: str = "",
-    licence: str = "",
-    machine: str = "",
-    command: str = "",
-    notes: str = "",
+    card: CardTexts = CardTexts(),
     earlier: list[str] | None = None,
     source: str | None = None,
 ) -> None:
@@ -85,81 +104,100 @@ def publish(
     Args:
         run: Run folder of `train.py fit`.
         out: New folder for the model.
-        title: First sentence of the card.
-        data: What the training pictures are.
-        licence: Their licence and source.
-        machine: What it was trained on.
-        command: The exact training command; the run's settings if empty.
-        notes: Further paragraphs.
+        card: Texts of the card.
         earlier: Earlier model folders of the same run, for the card's curve.
         source: Where the training pictures lie now; the run's own place if not given.
+
+    Raises:
+        UserError: If there is no whole checkpoint, or `out` holds something.
     """
     run_dir = Path(run)
     checkpoint = latest_whole(run_dir)
     if checkpoint is None:
         raise UserError(f"--run {run}: holds no whole checkpoint")
     settings = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-    reals = _reals(settings["data"], source)
+    data = settings["data"] | ({"source": source} if source else {})
+    reals = _reals(data)
     generator, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
     folder = new_folder(out)
 
-    seeds = COLUMNS * 2
-    whole = pictures(generator, range(SAMPLES))
-    short = pictures(generator, range(seeds), psi=0.7)
-    save_png(folder / "samples.png", grid(to_uint8(torch.cat([whole[:seeds], short])), COLUMNS))
-    index, near = nearest(whole[:seeds], reals, NEIGHBOURS)
-    rows = torch.cat([whole[:seeds, None], reals[index]], dim=1)[: SAMPLES // 4]
-    save_png(folder / "nearest.png", grid(to_uint8(rows.flatten(0, 1)), 4 * (1 + NEIGHBOURS)))
-
-    levels, distance = swd(generator, reals)
-    seen = float(generator.provenance["seen_images"]) / 1000  # type: ignore[index, arg-type]
-    curve = [_earlier(Path(path), reals) for path in earlier or []] + [(seen, distance)]
-    half = len(reals) // 2
-    facts: dict[str, Any] = {
+    seen_kimg = float(generator.provenance["seen_images"]) / 1000  # type: ignore[index, arg-type]
+    texts = {
+        "title": card.title or f"A StyleGAN2 trained on {data['source']}.",
+        "data": card.data or data["source"],
+        "licence": card.licence or "see the data",
+        "machine": f" on {card.machine}" if card.machine else "",
+        "command": card.command or "python train.py fit with the settings of config.json",
+        "notes": f"\n{card.notes}\n" if card.notes else "",
+    }
+    facts = {
         "name": folder.name,
-        "title": title or f"A StyleGAN2 trained on {settings['data']['source']}.",
-        "last_seed": seeds - 1,
+        "run": run_dir.name,
+        "out": folder.name,
         "size": "x".join(map(str, generator.img_size)),
         "channels": generator.img_channels,
-        "g_params": sum(p.numel() for p in generator.parameters()) / 1e6,
-        "d_params": sum(p.numel() for p in discriminator.parameters()) / 1e6,
-        "data": data or settings["data"]["source"],
-        "licence": licence or "see the data",
-        "kimg": seen,
-        "hours": _hours(run_dir, seen),
-        "machine": f" on {machine}" if machine else "",
+        "g_params": parameter_count(generator) / 1e6,
+        "d_params": parameter_count(discriminator) / 1e6,
+        "kimg": seen_kimg,
+        "hours": _hours(run_dir),
+    }
+    shown = _show(folder, generator, reals)
+    measured = _measure(generator, reals, seen_kimg, [Path(path) for path in earlier or []])
+    provenance = {
+        "seen_kimg": seen_kimg,
+        "data": texts["data"],
+        "licence": texts["licence"],
+        "training": settings["model"]["init_args"],
+        "batch_size": data["batch_size"],
+    }
+    text = CARD.format(**texts, **facts, **shown, **measured)
+    save_model_folder(folder, generator, discriminator, provenance, text, half=True)
+    print(f"{folder}: {seen_kimg:.0f} kimg, sliced Wasserstein distance {measured['swd']}")
+
+
+def _show(folder: Path, generator: Generator, reals: Tensor) -> dict[str, Any]:
+    """Write the card's two pictures; returns what its text says of them."""
+    whole = pictures(generator, range(SEEDS))
+    short = pictures(generator, range(SEEDS), psi=0.7)
+    save_png(folder / "samples.png", grid(to_uint8(torch.cat([whole, short])), COLUMNS))
+    index, near = nearest(whole, reals, NEIGHBOURS)
+    rows = torch.cat([whole[:, None], reals[index]], dim=1)[:COLUMNS]
+    save_png(folder / "nearest.png", grid(to_uint8(rows.flatten(0, 1)), 4 * (1 + NEIGHBOURS)))
+    some = torch.arange(min(256, len(reals)))
+    return {
+        "last_seed": SEEDS - 1,
+        "last_neighbour": COLUMNS - 1,
+        "neighbours": NEIGHBOURS,
+        "near_fake": near[:, 0].median().item(),
+        "near_real": nearest_other(reals, some).median().item(),
+    }
+
+
+def _measure(
+    generator: Generator, reals: Tensor, seen_kimg: float, earlier: list[Path]
+) -> dict[str, Any]:
+    """Distances for the card: this model's, its earlier selves', and the data's to themselves."""
+    levels, distance = swd(generator, reals)
+    curve = [(seen_kimg, distance)]
+    for folder in earlier:
+        network = load_generator(folder)
+        kimg = float(network.provenance["seen_kimg"])  # type: ignore[index, arg-type]
+        curve.append((kimg, swd(network, reals)[1]))
+    halves = _shuffled(reals)[: len(reals) // 2 * 2].chunk(2)
+    return {
         "swd": f"{distance:.2f}",
         "curve": ", ".join(f"{kimg:.0f} kimg {value:.2f}" for kimg, value in sorted(curve)),
         "levels": ", ".join(f"{side} px" for side in levels),
         "compared": min(COMPARED, len(reals)),
-        "swd_real": f"{_mean(sliced_wasserstein(reals[:half], reals[half : 2 * half])):.2f}",
-        "command": command or "python train.py fit with the settings of config.json",
-        "run": run_dir.name,
-        "out": folder.name,
-        "last_neighbour": SAMPLES // 4 - 1,
-        "neighbours": NEIGHBOURS,
-        "near_fake": near[:, 0].median().item(),
-        "near_real": nearest_other(reals, torch.arange(min(256, len(reals)))).median().item(),
-        "notes": f"\n{notes}\n" if notes else "",
+        "swd_real": f"{_mean(sliced_wasserstein(*halves)):.2f}",
     }
-    provenance = {
-        "seen_kimg": seen,
-        "data": facts["data"],
-        "licence": facts["licence"],
-        "training": settings["model"]["init_args"],
-        "batch_size": settings["data"]["batch_size"],
-    }
-    card = CARD.format(**facts)
-    save_model_folder(folder, generator, discriminator, provenance, card, half=True)
-    print(f"{folder}: {seen:.0f} kimg, sliced Wasserstein distance {distance:.2f}")
 
 
 def swd(generator: Generator, reals: Tensor) -> tuple[list[int], float]:
     """Levels of the pyramid, and the mean sliced Wasserstein distance of a generator to `reals`."""
     count = min(COMPARED, len(reals))
-    order = torch.randperm(len(reals), generator=torch.Generator().manual_seed(0))[:count]
     fakes = pictures(generator, range(10_000, 10_000 + count))
-    distances = sliced_wasserstein(reals[order], to_float(to_uint8(fakes)))
+    distances = sliced_wasserstein(_shuffled(reals)[:count], to_float(to_uint8(fakes)))
     return list(distances), _mean(distances)
 
 
@@ -172,10 +210,10 @@ def pictures(generator: Generator, seeds: range, psi: float = 1.0) -> Tensor:
     return torch.cat(images)
 
 
-def _reals(data: dict[str, Any], source: str | None) -> Tensor:
+def _reals(data: dict[str, Any]) -> Tensor:
     """As many real pictures as are compared, evenly spread over the data, in [-1, 1]."""
     dataset = open_dataset(
-        source or data["source"],
+        data["source"],
         size=tuple(data["size"]) if isinstance(data["size"], list) else data["size"],
         channels=data["channels"],
         crop=data["crop"],
@@ -186,12 +224,12 @@ def _reals(data: dict[str, Any], source: str | None) -> Tensor:
     return to_float(chosen.transpose(0, 2, 3, 1))
 
 
-def _earlier(folder: Path, reals: Tensor) -> tuple[float, float]:
-    generator = load_generator(folder)
-    return float(generator.provenance["seen_kimg"]), swd(generator, reals)[1]  # type: ignore[index, arg-type]
+def _shuffled(reals: Tensor) -> Tensor:
+    """In an order that mixes classes, always the same."""
+    return reals[torch.randperm(len(reals), generator=torch.Generator().manual_seed(0))]
 
 
-def _hours(run_dir: Path, seen_kimg: float) -> float:
+def _hours(run_dir: Path) -> float:
     """Hours spent on training, from the seconds of every tick."""
     seconds = 0.0
     for line in (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines():
