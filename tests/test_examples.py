@@ -1,0 +1,72 @@
+"""Every script of `examples/` runs, on an untrained model, and leaves what it says."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+VERBS = ("train", "generate", "drag", "continue_edit", "walk_video")
+
+
+def example(name: str) -> dict:
+    """The names that a script defines, without running it."""
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+
+
+def test_there_is_a_script_for_each_verb_and_each_says_how_to_call_it():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(VERBS)
+    for name in VERBS:
+        assert f"python examples/{name}.py" in (EXAMPLES / f"{name}.py").read_text()
+
+
+def test_generate(tiny_model, tmp_path):
+    example("generate")["main"](str(tiny_model), str(tmp_path / "new" / "sheet.png"))
+    sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
+    assert sheet.shape == (256, 256, 3)
+    assert not np.array_equal(sheet[:64, :64], sheet[:64, 64:128])
+
+
+def test_drag_then_continue(tiny_model, tmp_path, capsys):
+    from framework import EditFile
+
+    first, further = str(tmp_path / "edit.safetensors"), str(tmp_path / "further.safetensors")
+    example("drag")["main"](str(tiny_model), first)
+    assert Image.open(tmp_path / "edit.png").width > 2 * 384
+    example("continue_edit")["main"](str(tiny_model), first, further)
+    assert "2 can be redone" in capsys.readouterr().out
+    assert len(EditFile.load(further).ws) > len(EditFile.load(first).ws)
+
+
+def test_walk_video(tiny_model, tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    example("walk_video")["main"](str(tiny_model), str(tmp_path / "walk.mp4"), 4)
+    assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "walk.mp4"))[0] == 12
+
+
+@pytest.mark.slow
+def test_train_makes_the_model_that_its_text_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(EXAMPLES.parent)
+    tiny = {
+        "data.source": "toycars:64",
+        "model.init_args.channel_base": "256",
+        "model.init_args.discriminator_channel_base": "256",
+        "model.init_args.channel_max": "16",
+        "run.kimg": "0.064",
+        "run.tick_kimg": "0.032",
+        "run.snapshot_kimg": "0.064",
+    }
+    flags = [part for name, value in tiny.items() for part in (f"--{name}", value)]
+    script = EXAMPLES / "train.py"
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "run"), *flags])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(script), run_name="__main__")
+    assert end.value.code == 0
+    (network,) = (tmp_path / "run").glob("network-*")
+    named = re.search(r"first/(network-\d+)", script.read_text())
+    assert named and len(named[1]) == len(network.name)
+    example("generate")["main"](str(network), str(tmp_path / "sheet.png"))
