@@ -2,33 +2,43 @@
 
 import json
 import logging
+import re
 import sys
 import warnings
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from jsonargparse import DefaultHelpFormatter
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from framework.checkpoint import latest_whole, newest_first
+from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.run import run
 from framework.cli.validation import SlicedWasserstein
 from framework.errors import UserError
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
 from framework.ops.memory import tune_malloc
-from framework.training.callbacks import (
-    RunCheckpoints,
-    RunSettings,
-    StatusLine,
-    StopAtKimg,
-    StopSignals,
-)
+from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.run_folder import (
+    CONFIG,
+    check_folder,
+    check_same_run,
+    clean_up,
+    last_checkpoint,
+    lock_folder,
+)
+from framework.training.run_settings import RunSettings
 from framework.training.snapshots import Snapshots
-from framework.training.wandb_logger import KimgWandbLogger, open_logger
+from framework.training.status import StatusLine
+from framework.training.wandb_logger import open_logger
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": -1,
@@ -38,6 +48,23 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
     "num_sanity_val_steps": 0,
+}
+MODEL = "framework.models.stylegan2.module.StyleGAN2Training"
+DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars."""
+HELP = {
+    "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
+
+  python train.py fit --config configs/stylegan2/toycars64.yaml
+  python train.py fit --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
+      --run.dir runs/mine --model.r1_gamma 0.2
+
+Settings come from the YAML; the command line wins. First the run (--run.*), then the pictures
+(--data.*), the networks and their training (--model.*; all of them: --model.help
+StyleGAN2Training), and last what Lightning's Trainer knows (--trainer.*).
+To look without training: --run.dry_run true, or --print_config.""",
+    "validate": """Measure the newest checkpoint of a run; prints one line of JSON.
+
+  python train.py validate --config runs/toycars64/config.yaml""",
 }
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
 _QUIET = (".*does not have many workers.*", ".*in eval mode.*", ".*mid-epoch.*", ".*LeafSpec.*")
@@ -52,9 +79,17 @@ class TrainCLI(LightningCLI):
         given = {*_LOADERS, "ckpt_path", "weights_only"}
         return {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the `--run.*` options."""
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the `--run.*` options, in the place of a global seed: all draws are keyed."""
         parser.add_class_arguments(RunSettings, "run")
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add data, model and trainer, what people change most first."""
+        super().add_core_arguments_to_parser(parser)
+        parser.set_defaults({"model": {"class_path": MODEL}})
+
+    def _set_seed(self) -> None:
+        """Nothing draws from the global generator."""
 
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no settings: the command line and the YAML decide."""
@@ -62,15 +97,17 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """A trainer with our clocks, checkpoints and signals."""
         settings = self.run_settings = self._get(self.config_init, "run")
+        settings.check()
+        total = settings.kimg
         checkpoints = RunCheckpoints(
-            settings.dir, settings.checkpoint_kimg, settings.keep_checkpoints
+            settings.dir, settings.checkpoint_kimg, total, settings.keep_checkpoints
         )
         self.signals = StopSignals(checkpoints)
         callbacks = [
-            StatusLine(settings.dir, settings.tick_kimg, settings.kimg),
-            Snapshots(settings.dir, settings.snapshot_kimg, settings.keep_snapshots),
+            StatusLine(settings.dir, settings.tick_kimg, total),
+            Snapshots(settings.dir, settings.snapshot_kimg, total, settings.keep_snapshots),
             checkpoints,
-            StopAtKimg(settings.kimg),
+            StopAtKimg(total),
             self.signals,
             SlicedWasserstein(),
         ]
@@ -79,36 +116,52 @@ class TrainCLI(LightningCLI):
         )
 
     def before_fit(self) -> None:
-        """Open the data and the run folder, say what will be done, find where to go on."""
+        """Look at everything that can be looked at before something is written."""
         self.datamodule.seed = self.model.seed
-        settings = self.run_settings
-        resolved = self._parser(self.subcommand).dump(self.config[self.subcommand])
-        if settings.dry_run:
-            self._describe(resolved)
+        # Lightning validates whenever a training is stopped, which a signal has no time for.
+        self.trainer.limit_val_batches = 0
+        self.plan = self.model.plan(self.trainer, self.datamodule)
+        self.resolved = self._parser(self.subcommand).dump(self.config[self.subcommand])
+        if self.run_settings.dry_run:
+            self._describe()
             sys.exit(0)
-        self.checkpoint = open_run(Path(settings.dir), settings.resume)
-        write_text(Path(settings.dir) / "config.yaml", resolved)
-        facts = self.datamodule.facts()
-        logged = {**yaml.safe_load(resolved), "facts": facts}
-        logger = open_logger(settings.dir, settings.wandb, logged)
-        self.trainer.loggers = [*self.trainer.loggers, *([logger] if logger else [])]
-        start = int(self.checkpoint.stem.split("-")[1]) / 1000 if self.checkpoint else 0.0
-        print(
-            f"training from {start:g} to {settings.kimg:g} kimg on {facts['count']} pictures of "
-            f"{facts['source']} in {settings.dir}",
-            flush=True,
-        )
 
     def fit(self, **kwargs: Any) -> None:
         """Train, from the run's last whole checkpoint if there is one."""
-        try:
-            self.trainer.fit(**kwargs, ckpt_path=self.checkpoint)
-        finally:
-            for logger in self.trainer.loggers:
-                if isinstance(logger, KimgWandbLogger):
-                    logger.experiment.finish()
+        folder = Path(self.run_settings.dir)
+        with ExitStack() as stack:
+            stack.enter_context(self.signals.taken())
+            if rank_zero_only.rank == 0:
+                check_folder(folder, self.run_settings.resume)
+                stack.enter_context(lock_folder(folder))
+            checkpoint = last_checkpoint(folder)
+            if rank_zero_only.rank == 0:
+                self._open(folder, checkpoint, stack)
+            self.trainer.fit(**kwargs, ckpt_path=checkpoint)
         if self.signals.received:
-            sys.exit(128 + self.signals.received)
+            # A helper process that ends with anything but 0 makes Lightning kill the first one.
+            sys.exit(128 + self.signals.received if rank_zero_only.rank == 0 else 0)
+
+    def _open(self, folder: Path, checkpoint: Path | None, stack: ExitStack) -> None:
+        """Prepare the run folder and the logger; say what will be done."""
+        start_kimg = 0.0
+        if checkpoint is not None:
+            held = read_checkpoint(checkpoint)["dragline"]
+            check_same_run(held, self.plan)
+            start_kimg = held["seen_images"] / 1000
+        clean_up(folder, start_kimg)
+        write_text(folder / CONFIG, self.resolved)
+        facts = self.datamodule.facts()
+        config = {**yaml.safe_load(self.resolved), "facts": facts}
+        logger = open_logger(folder, self.run_settings.wandb, config)
+        if logger is not None:
+            stack.callback(logger.experiment.finish)
+            self.trainer.loggers = [*self.trainer.loggers, logger]
+        print(
+            f"training from {start_kimg:g} to {self.run_settings.kimg:g} kimg on {facts['count']} "
+            f"pictures of {facts['source']} in {folder}",
+            flush=True,
+        )
 
     def validate(self, **kwargs: Any) -> None:
         """Measure the run's newest whole checkpoint; prints one JSON line."""
@@ -117,40 +170,24 @@ class TrainCLI(LightningCLI):
         checkpoint = latest_whole(folder)
         if checkpoint is None:
             raise UserError(f"--run.dir {folder}: holds no whole checkpoint to validate")
-        self.trainer.validate(**kwargs, ckpt_path=checkpoint, verbose=False)
+        with self.signals.taken():
+            self.trainer.validate(**kwargs, ckpt_path=checkpoint, verbose=False)
 
-    def _describe(self, resolved: str) -> None:
+    def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""
         data = self.datamodule.dataset
-        networks = self.model.build_networks(
-            data.size, data.channels, data.label_dim, torch.device("cpu")
-        )
-        print(resolved)
+        with torch.device("meta"):
+            networks = self.model.build_networks(
+                data.size, data.channels, data.label_dim, self.trainer.strategy.root_device
+            )
+        print(self.resolved)
         for name, network in zip(("generator", "discriminator"), networks, strict=True):
-            print(f"{name}: {parameter_count(network) / 1e6:.2f} M parameters")
+            print(f"{name}: {parameter_count(network) / 1e6:.3f} M parameters")
         print("data: " + json.dumps(self.datamodule.facts()))
 
 
-def open_run(folder: Path, resume: str) -> Path | None:
-    """Create a run folder, or find the checkpoint to go on from in one that holds a run.
-
-    Returns:
-        The newest whole checkpoint; None for a run that begins.
-
-    Raises:
-        UserError: If the folder holds something else, or a run that must not be resumed.
-    """
-    if not folder.is_dir() or not any(folder.iterdir()):
-        folder.mkdir(parents=True, exist_ok=True)
-        return None
-    if resume == "never":
-        raise UserError(f"--run.dir {folder}: already holds a run; give a new folder")
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"--run.dir {folder}: holds files but no run; give a new folder")
-    checkpoint = latest_whole(folder)
-    if checkpoint is None and any(newest_first(folder)):
-        raise UserError(f"--run.dir {folder}: none of its checkpoints is whole; give a new folder")
-    return checkpoint
+class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the lines of the examples."""
 
 
 def main(args: ArgsType = None) -> int:
@@ -164,12 +201,41 @@ def _train(args: ArgsType) -> None:
         warnings.filterwarnings("ignore", message=message)
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
-    TrainCLI(
-        datamodule_class=TrainingImages,
-        subclass_mode_model=True,
-        auto_configure_optimizers=False,
-        save_config_callback=None,
-        seed_everything_default=False,  # everything random is keyed by the model's seed
-        trainer_defaults=TRAINER_DEFAULTS,
-        args=args,
-    )
+    try:
+        TrainCLI(
+            datamodule_class=TrainingImages,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_kwargs=_parser_settings(),
+            args=args,
+        )
+    except (ArgumentError, ValueError) as error:
+        raise _user_error(error) or error from error
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+
+
+def _user_error(error: BaseException) -> UserError | None:
+    """The user's mistake behind what the parser raised, in one line; None if it is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__
+    if not isinstance(error, ArgumentError):
+        return None
+    text = " ".join(str(error).split())
+    if key := re.match(r'Parser key "([\w.]+)": ', text):
+        text = f"--{key[1]}: {text.removeprefix(key[0])}"
+    # Of the reasons why no type of a union fits, the first is of the type that was meant.
+    text = re.sub(r"Does not validate against any .*? Errors: - (.*?) - Expected a .*", r"\1", text)
+    return UserError(f"{text}; `python train.py fit --help` lists what there is")
+
+
+def _parser_settings() -> dict[str, Any]:
+    """Arguments of the parsers: the main one's, and those of each command under its name."""
+    common = {"exit_on_error": False, "formatter_class": _HelpFormatter}
+    commands = {name: {**common, "description": text} for name, text in HELP.items()}
+    return {**common, "description": DESCRIPTION, **commands}

@@ -6,6 +6,7 @@ from typing import Any
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from framework.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from framework.errors import UserError
 
 
 class WholeCheckpointIO(CheckpointIO):
@@ -18,8 +19,19 @@ class WholeCheckpointIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Save `checkpoint` (tensors and plain values) to `path`, whole or not at all."""
-        write_checkpoint(checkpoint, path)
+        """Save `checkpoint` (tensors and plain values) to `path`, whole or not at all.
+
+        Raises:
+            UserError: If the disk refuses.
+        """
+        try:
+            write_checkpoint(checkpoint, path)
+        except (OSError, RuntimeError) as error:  # RuntimeError is how torch says "disk full"
+            reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+            raise UserError(
+                f"{path}: not saved ({reason}); the last checkpoint is good, the same command goes "
+                "on from it"
+            ) from error
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True

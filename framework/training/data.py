@@ -104,6 +104,19 @@ class TrainingImages(lightning.LightningDataModule):
         self._dataset: ImageDataset | None = None
         self._images: Tensor | None = None
 
+    def share(self, processes: int) -> int:
+        """Images of a batch that each of `processes` works on.
+
+        Raises:
+            UserError: If they cannot be shared out evenly.
+        """
+        if self.batch_size % processes:
+            raise UserError(
+                f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
+                "processes"
+            )
+        return self.batch_size // processes
+
     @property
     def dataset(self) -> ImageDataset:
         """The opened data set; every file has been checked."""
@@ -124,11 +137,6 @@ class TrainingImages(lightning.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Decode all pictures into memory, once."""
-        if self.batch_size % world_size():
-            raise UserError(
-                f"--data.batch_size {self.batch_size}: must be a multiple of the "
-                f"{world_size()} processes"
-            )
         if self._images is None:
             self._images = torch.from_numpy(decoded(self.dataset))
             labels = [torch.from_numpy(self.dataset.label(i)) for i in range(len(self.dataset))]
@@ -151,6 +159,11 @@ class TrainingImages(lightning.LightningDataModule):
         """The first pictures of the shuffled data, every process the same, in whole batches."""
         stream = ImageStream(self.images, self.label_table, self.batch_size, self.seed)
         count = min(self.validation_count, len(self.images)) // self.batch_size * self.batch_size
+        if count == 0:
+            raise UserError(
+                f"--data.batch_size {self.batch_size}: more than the {len(self.images)} pictures "
+                "there are; a measure needs whole batches"
+            )
         firsts = range(0, count, self.batch_size)
         return DataLoader([stream.batch(first) for first in firsts], batch_size=None)
 

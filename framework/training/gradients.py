@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from framework.errors import UserError
+
 _LARGEST = 1e5
 
 
@@ -50,3 +52,37 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
     parts = flat.split([g.numel() for g in grads])
     torch._foreach_copy_(grads, [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
     return bad
+
+
+class FiniteGuard:
+    """Ends a training whose gradients stay broken; a single overflow is let pass.
+
+    `sum_gradients` keeps NaN out of the weights, so without this a training that has lost its way
+    would go on for days, changing nothing.
+
+    Args:
+        patience: Steps of one phase, in a row, with most gradient values not finite.
+    """
+
+    def __init__(self, patience: int = 4) -> None:
+        self.patience = patience
+        self._streaks: dict[str, Tensor] = {}
+
+    def note(self, phase: str, bad: Tensor, total: int) -> None:
+        """Count a step of `phase` with `bad` of `total` values not finite; no synchronisation."""
+        streak = self._streaks.get(phase, torch.zeros_like(bad))
+        self._streaks[phase] = (streak + 1) * (bad > total / 2)
+
+    def check(self) -> None:
+        """Look at the counts; the same in every process, because `bad` is.
+
+        Raises:
+            UserError: Naming the phase.
+        """
+        for phase, streak in self._streaks.items():
+            if streak.item() >= self.patience:
+                raise UserError(
+                    f"{phase}: loss and gradients have not been finite for {self.patience} steps "
+                    "in a row; the last checkpoint is good: resume from it with a lower --model.lr,"
+                    " a higher --model.r1_gamma or --model.low_precision none"
+                )

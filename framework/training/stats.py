@@ -1,5 +1,9 @@
 """Averages of what training reports, between one status line and the next."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -15,19 +19,42 @@ class StatsCollector:
 
     def __init__(self) -> None:
         self._moments: dict[str, Tensor] = {}
+        self._spans: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     def report(self, name: str, values: Tensor | float) -> None:
         """Add all elements of `values` to the statistics of `name`."""
         flat = torch.as_tensor(values).detach().double().reshape(-1)
-        moments = torch.stack([flat.new_tensor(flat.numel()), flat.sum(), flat.square().sum()])
+        count = flat.new_full((), flat.numel())
+        moments = torch.stack([count, flat.sum(), flat.square().sum()])
         held = self._moments.get(name)
         self._moments[name] = moments if held is None else held + moments
 
+    @contextmanager
+    def timed(self, name: str, device: torch.device) -> Iterator[None]:
+        """Report the seconds that the body takes; on a GPU, that its kernels take."""
+        if device.type != "cuda":
+            start = time.perf_counter()
+            yield
+            self.report(name, time.perf_counter() - start)
+            return
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        yield
+        last.record()
+        self._spans.append((name, first, last))
+
     def collect(self) -> dict[str, dict[str, float]]:
         """Statistics since the last call, {name: {num, mean, std}}; starts anew."""
+        for name, first, last in self._spans:
+            last.synchronize()
+            self.report(name, first.elapsed_time(last) / 1000)
+        self._spans = []
         if not self._moments:
             return {}
-        table = all_sum(torch.stack(list(self._moments.values()))).cpu()
+        # Processes on GPUs can only exchange what lies there; plain numbers were reported on CPU.
+        device = max((m.device for m in self._moments.values()), key=lambda d: d.type != "cpu")
+        table = torch.stack([moments.to(device) for moments in self._moments.values()])
+        table = all_sum(table).cpu()
         names = list(self._moments)
         self._moments = {}
         stats = {}

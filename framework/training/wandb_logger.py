@@ -1,5 +1,6 @@
 """Lightning's W&B logger with images seen as the x-axis."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,22 @@ class KimgWandbLogger(WandbLogger):
 
     def __init__(self, run: Any, save_dir: str | Path) -> None:
         super().__init__(experiment=run, save_dir=str(save_dir))
-        self._declared = {X_AXIS}
+        self._declared, self._failed = {X_AXIS}, False
         run.define_metric(X_AXIS)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log scalars or media; `Progress/kimg` should be among them."""
-        self._declare(metrics)
-        super().log_metrics(dict(metrics), step)
+        """Log scalars or media; `Progress/kimg` should be among them.
+
+        A failure of W&B's is told once and never ends a training.
+        """
+        try:
+            self._declare(metrics)
+            super().log_metrics(dict(metrics), step)
+        except Exception as error:
+            if not self._failed:
+                print(f"note: W&B takes no more ({error}); stats.jsonl has all", file=sys.stderr)
+            self._failed = True
 
     def log_picture(self, key: str, picture: np.ndarray, kimg: float, caption: str) -> None:
         """Log one uint8 (H, W, C) picture."""

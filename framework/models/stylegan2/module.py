@@ -1,7 +1,7 @@
 """StyleGAN2 training as a LightningModule (Karras et al. 2020)."""
 
-import time
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
@@ -14,14 +14,32 @@ from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator, losses
 from framework.models.stylegan2.augment import augment, parse_policy, random_flips
-from framework.training.data import Batch
+from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
-from framework.training.gradients import all_sum, sum_gradients, world_size
+from framework.training.gradients import FiniteGuard, all_sum, sum_gradients
 from framework.training.precision import pick_low_precision
 from framework.training.randomness import keyed_generator
+from framework.training.run_folder import check_same_run
 from framework.training.stats import StatsCollector
+from framework.training.trainer import check_trainer
 
 Phase = Literal["Gmain", "Dmain", "Dr1"]
+_TIMING_NAMES = {"Dr1": "Dreg"}  # NVIDIA's, which people's tools know
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (
+        "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
+        "micro_batch r1_interval lr ema_kimg",
+        lambda value: 0 < value < math.inf,
+        "positive",
+    ),
+    (
+        "mbstd_group_size low_precision_blocks r1_gamma ema_rampup seed",
+        lambda value: 0 <= value < math.inf,
+        "0 or more",
+    ),
+    ("style_mixing_prob", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+)
 
 
 class StyleGAN2Training(lightning.LightningModule):
@@ -79,30 +97,56 @@ class StyleGAN2Training(lightning.LightningModule):
         channels_last: bool = True,
         seed: int = 0,
     ) -> None:
+        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.automatic_optimization = False
-        for name, value in (("lr", lr), ("r1_interval", r1_interval), ("z_dim", z_dim)):
-            if not value > 0:
-                raise UserError(f"--model.{name} {value}: must be positive")
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        self.settings = {k: v for k, v in self.settings.items() if k not in ("name", "value")}
+        _check_ranges(self.settings)
         self.policy = parse_policy(augment)
         self.seed = seed
         self.seen_images = 0
-        self.stats = StatsCollector()
+        self._w_sum = torch.zeros(())  # of the generator's phase, over its micro-batches
+        self.stats, self.guard = StatsCollector(), FiniteGuard()
 
     # Construction
+
+    def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
+        """Look whether all this can be trained, before anything is written or takes memory.
+
+        Returns:
+            What must not change when a run is resumed; plain values only.
+
+        Raises:
+            UserError: If sizes, batch, strategy or precision are impossible.
+        """
+        check_trainer(trainer)
+        _micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
+        dataset, device = data.dataset, trainer.strategy.root_device
+        try:
+            with torch.device("meta"):
+                generator, discriminator = self.build_networks(
+                    dataset.size, dataset.channels, dataset.label_dim, device
+                )
+        except UserError as error:
+            raise UserError(f"--data.size: {error}") from None
+        return {
+            "generator": generator.config,
+            "discriminator": discriminator.config,
+            "batch_size": data.batch_size,
+            "seed": self.seed,
+            "data": dataset.fingerprint,
+        }
 
     def setup(self, stage: str) -> None:
         """Build the networks for the data at hand, the same in every process."""
         if hasattr(self, "generator"):
             return
-        data, s = self.trainer.datamodule, self.settings  # type: ignore[attr-defined]
-        self.batch_size, dataset = data.batch_size, data.dataset
-        self.gamma = s["r1_gamma"]
-        if self.gamma is None:
-            self.gamma = 0.0002 * dataset.size[0] * dataset.size[1] / self.batch_size
-        self._check_micro_batch()
+        data: TrainingImages = self.trainer.datamodule  # type: ignore[attr-defined]
+        dataset = data.dataset
+        self._identity = self.plan(self.trainer, data)
+        self.batch_size = data.batch_size
+        share = data.share(self.trainer.world_size)
+        self.micro_batch = _micro_batch(self.settings["micro_batch"], share)
+        self.gamma = r1_gamma(self.settings["r1_gamma"], dataset.size, self.batch_size)
         self.generator, self.discriminator = self.build_networks(
             dataset.size, dataset.channels, dataset.label_dim, self.trainer.strategy.root_device
         )
@@ -143,15 +187,6 @@ class StyleGAN2Training(lightning.LightningModule):
             discriminator.memory_format = torch.channels_last
         return generator, discriminator
 
-    def _check_micro_batch(self) -> None:
-        share = self.batch_size // world_size()
-        self.micro_batch = min(self.settings["micro_batch"] or share, share)
-        if share % self.micro_batch:
-            raise UserError(
-                f"--model.micro_batch {self.micro_batch}: must divide the {share} images that "
-                "each process has of a batch"
-            )
-
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for each network; the discriminator's slowed for its lazy penalty.
 
@@ -178,6 +213,8 @@ class StyleGAN2Training(lightning.LightningModule):
         self._phase("Dmain", batch, self.discriminator, d_optimizer)
         if self.gamma > 0 and self.batches_seen % self.settings["r1_interval"] == 0:
             self._phase("Dr1", batch, self.discriminator, d_optimizer)
+        if self.batches_seen % self.guard.patience == 0:
+            self.guard.check()
         self.seen_images += self.batch_size
         half_life = self.settings["ema_kimg"] or self.batch_size * 10 / 32
         beta = ema_beta(self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images)
@@ -198,8 +235,19 @@ class StyleGAN2Training(lightning.LightningModule):
         return self.seen_images // self.batch_size
 
     def _phase(self, phase: Phase, batch: Batch, network: nn.Module, optimizer: Any) -> None:
-        """Accumulate one objective's gradient over the micro-batches, sum processes, step."""
-        start = time.perf_counter()
+        """One objective's gradient and one step of its network."""
+        with self.stats.timed(f"Timing/{_TIMING_NAMES.get(phase, phase)}", self.device):
+            self._accumulate(phase, batch, network, optimizer)
+            bad = sum_gradients(network.parameters())
+            self.stats.report("Guard/nonfinite_grads", bad)
+            self.guard.note(phase, bad, sum(p.numel() for p in network.parameters()))
+            # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
+            (optimizer if phase == "Gmain" else optimizer.optimizer).step()
+            if phase == "Gmain":
+                self._update_w_avg()
+
+    def _accumulate(self, phase: Phase, batch: Batch, network: nn.Module, optimizer: Any) -> None:
+        """Add up an objective's gradient over the micro-batches; the other network gets none."""
         self.generator.requires_grad_(network is self.generator)
         self.discriminator.requires_grad_(network is self.discriminator)
         optimizer.zero_grad(set_to_none=True)
@@ -208,17 +256,10 @@ class StyleGAN2Training(lightning.LightningModule):
             for micro in self._micro_batches(batch):
                 rng = keyed_generator(self.device, self.seed, micro.first, phase)
                 self.manual_backward(objective(micro, rng) / self.batch_size)
-        bad = sum_gradients(network.parameters())
-        self.stats.report("Guard/nonfinite_grads", bad)
-        # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
-        (optimizer if phase == "Gmain" else optimizer.optimizer).step()
-        if phase == "Gmain":
-            self._update_w_avg()
-        self.stats.report(f"Timing/{phase}", time.perf_counter() - start)
 
     def _g_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
         images, ws = self._fakes(micro, rng)
-        self._w_sum = getattr(self, "_w_sum", 0) + ws[:, 0].detach().sum(dim=0)
+        self._w_sum = self._w_sum + ws[:, 0].detach().sum(dim=0)
         logits = self._judge(images, micro.labels, rng)
         loss = losses.generator_loss(logits)
         self.stats.report("Loss/scores/fake", logits)
@@ -267,7 +308,7 @@ class StyleGAN2Training(lightning.LightningModule):
 
     def _update_w_avg(self) -> None:
         w_mean = all_sum(self._w_sum) / self.batch_size
-        self._w_sum = 0
+        self._w_sum = torch.zeros(())
         self.generator.mapping.update_w_avg(w_mean[None])
 
     def _micro_batches(self, batch: Batch) -> Iterator[Batch]:
@@ -277,9 +318,8 @@ class StyleGAN2Training(lightning.LightningModule):
 
     def _without_ddp_sync(self) -> AbstractContextManager:
         """Keep DDP's reducer out: we sum gradients ourselves, once a phase."""
-        strategy = self.trainer.strategy
-        block = getattr(strategy, "block_backward_sync", None)
-        return block() if block is not None and world_size() > 1 else nullcontext()
+        block = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if block is None else block()
 
     def train(self, mode: bool = True) -> "StyleGAN2Training":
         """Switch to training; the averaged generator stays in evaluation."""
@@ -292,13 +332,7 @@ class StyleGAN2Training(lightning.LightningModule):
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a run is resumed; plain values only."""
-        return {
-            "generator": self.generator.config,
-            "discriminator": self.discriminator.config,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "data": self.trainer.datamodule.dataset.fingerprint,  # type: ignore[attr-defined]
-        }
+        return self._identity
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the image count and what the run is to a checkpoint."""
@@ -310,11 +344,32 @@ class StyleGAN2Training(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the image count back; refuse a checkpoint of another run."""
-        held, ours = checkpoint["dragline"], self.identity()
-        differing = [key for key in ours if held.get(key) != ours[key]]
-        if differing:
-            raise UserError(
-                f"the run in this folder has another {', '.join(differing)}; "
-                "give a new --run.dir or the old settings"
-            )
+        held = checkpoint["dragline"]
+        check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
+
+
+def r1_gamma(given: float | None, size: tuple[int, int], batch_size: int) -> float:
+    """R1's weight: the given one, or 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`)."""
+    return 0.0002 * size[0] * size[1] / batch_size if given is None else given
+
+
+def _micro_batch(wanted: int | None, share: int) -> int:
+    """Images that a process works on at once, of its `share` of a batch."""
+    size = min(wanted or share, share)
+    if share % size:
+        raise UserError(
+            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
+            "a batch"
+        )
+    return size
+
+
+def _check_ranges(settings: dict[str, Any]) -> None:
+    """Refuse numbers that no training can have, naming the flag; None is always a choice."""
+    for names, fits, must in _RANGES:
+        for name in names.split():
+            given = settings[name]
+            for value in given if isinstance(given, tuple | list) else (given,):
+                if value is not None and not fits(value):
+                    raise UserError(f"--model.{name} {value}: must be {must}")

@@ -1,0 +1,48 @@
+"""The `--run.*` options: where a run lives and when it does what."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from framework.dashboard import WandbMode
+from framework.errors import UserError
+
+
+@dataclass
+class RunSettings:
+    """Where a run lives and when it does what; everything is counted in thousands of images.
+
+    Args:
+        dir: Run folder; the same command in the same folder resumes.
+        kimg: Length of the training.
+        tick_kimg: Between status lines (and stats.jsonl and W&B).
+        checkpoint_kimg: Between run checkpoints, for resuming.
+        snapshot_kimg: Between sample grids and model folders.
+        keep_checkpoints: Newest checkpoints to keep.
+        keep_snapshots: Newest model folders to keep; 0 keeps all.
+        resume: `auto` goes on if the folder holds a run, `never` refuses such a folder.
+        wandb: `auto` is online if someone is logged in, else offline; `disabled` for none.
+        dry_run: Print settings, sizes and data facts, and stop; nothing is written.
+    """
+
+    dir: str = "runs/stylegan2"
+    kimg: float = 25000
+    tick_kimg: float = 4
+    checkpoint_kimg: float = 20
+    snapshot_kimg: float = 200
+    keep_checkpoints: int = 2
+    keep_snapshots: int = 0
+    resume: Literal["auto", "never"] = "auto"
+    wandb: WandbMode = "auto"
+    dry_run: bool = False
+
+    def check(self) -> None:
+        """Refuse numbers that cannot be.
+
+        Raises:
+            UserError: Naming the flag.
+        """
+        for name in ("kimg", "tick_kimg", "checkpoint_kimg", "snapshot_kimg", "keep_checkpoints"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"--run.{name} {getattr(self, name)}: must be positive")
+        if self.keep_snapshots < 0:
+            raise UserError(f"--run.keep_snapshots {self.keep_snapshots}: 0 keeps all")

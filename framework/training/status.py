@@ -1,0 +1,131 @@
+"""Where a training stands: a status line, a bar, stats.jsonl and the logger, once a tick."""
+
+import json
+import math
+import resource
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+
+from framework.training.callbacks import KimgCallback
+from framework.training.run_folder import STATS
+
+
+class StatusLine(KimgCallback):
+    """Once a tick: averages of everything reported, to the console, stats.jsonl and the logger."""
+
+    def __init__(self, run_dir: str | Path, every_kimg: float, total_kimg: float) -> None:
+        super().__init__(every_kimg, total_kimg)
+        self.run_dir = Path(run_dir)
+        self.bar = sys.stdout.isatty()
+        self._unwritable = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Start the clocks."""
+        super().on_train_start(trainer, pl_module)
+        self.started = self.tick_started = self.tick_ended = time.monotonic()
+        self.first = self.tick_first = pl_module.seen_images / 1000
+
+    def on_train_batch_start(self, trainer, pl_module, *_: Any) -> None:
+        """A tick begins when pictures, checkpoints and the like of the last one are done."""
+        if self.tick_started < self.tick_ended:
+            self.tick_started = time.monotonic()
+
+    def on_train_batch_end(self, trainer, pl_module, *rest: Any) -> None:
+        """Move the bar, and pass ticks."""
+        super().on_train_batch_end(trainer, pl_module, *rest)
+        if self.bar and trainer.is_global_zero:
+            self._show_bar(pl_module.seen_images / 1000)
+
+    def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Collect, print, write and log."""
+        stats = pl_module.stats.collect()
+        kimg = pl_module.seen_images / 1000
+        for name, value in self._clocks(kimg).items():
+            stats[name] = {"num": 1, "mean": float(value), "std": 0.0}
+        self.tick_ended, self.tick_first = time.monotonic(), kimg
+        if not trainer.is_global_zero:
+            return
+        self._append(STATS, json.dumps({**stats, "timestamp": time.time()}))
+        self._print(stats, kimg)
+        metrics = {name: moments["mean"] for name, moments in stats.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=pl_module.batches_seen)
+
+    def _clocks(self, kimg: float) -> dict[str, float]:
+        """Progress, times and memory under NVIDIA's names; a tick's time is without upkeep."""
+        now = time.monotonic()
+        tick_sec, tick_kimg = now - self.tick_started, kimg - self.tick_first
+        return {
+            "Progress/tick": math.ceil(round(kimg * 1000) / self.every),
+            "Progress/kimg": kimg,
+            "Timing/total_sec": now - self.started,
+            "Timing/sec_per_tick": tick_sec,
+            "Timing/sec_per_kimg": tick_sec / tick_kimg,
+            "Timing/maintenance_sec": self.tick_started - self.tick_ended,
+            "Resources/cpu_mem_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "Resources/peak_gpu_mem_gb": _peak_gpu_gb(),
+        }
+
+    def _append(self, name: str, line: str) -> None:
+        """Add a line to a log of the run; a full disk must not end a training."""
+        try:
+            with open(self.run_dir / name, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            if not self._unwritable:
+                print(f"note: {self.run_dir / name}: {error.strerror}", file=sys.stderr)
+            self._unwritable = True
+
+    def _print(self, stats: dict[str, dict[str, float]], kimg: float) -> None:
+        def mean(name: str) -> float:
+            return stats[name]["mean"] if name in stats else float("nan")
+
+        line = (
+            f"tick {mean('Progress/tick'):<5.0f} kimg {kimg:<8.1f} "
+            f"time {_clock(mean('Timing/total_sec')):<12s} "
+            f"sec/kimg {mean('Timing/sec_per_kimg'):<7.2f} "
+            f"mem {mean('Resources/cpu_mem_gb'):<5.1f} gpumem {_peak_gpu_gb():<5.1f} "
+            f"G {mean('Loss/G/loss'):<6.3f} D {mean('Loss/D/loss'):<6.3f} "
+            f"r1 {mean('Loss/r1_penalty'):<8.4f} left {_clock(self._left(kimg))}"
+        )
+        bad = mean("Guard/nonfinite_grads")
+        line += f"  {bad:.1f} gradients a step were not finite" if bad > 0 else ""
+        print(("\r\033[K" if self.bar else "") + line, flush=True)
+        self._append("log.txt", line)
+
+    def _left(self, kimg: float) -> float:
+        """Seconds to go at the mean speed of this session."""
+        done = kimg - self.first
+        elapsed = time.monotonic() - self.started
+        return elapsed / done * max(self.total / 1000 - kimg, 0) if done > 0 else float("nan")
+
+    def _show_bar(self, kimg: float) -> None:
+        width = max(10, shutil.get_terminal_size().columns - 50)
+        filled = int(width * min(1.0, kimg * 1000 / self.total))
+        bar = "█" * filled + "·" * (width - filled)
+        left = _clock(self._left(kimg))
+        print(
+            f"\r\033[K{bar} {kimg:.1f}/{self.total / 1000:g} kimg, {left} left", end="", flush=True
+        )
+
+
+def _peak_gpu_gb() -> float:
+    return torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as `1d 02h 03m`, `2h 03m 04s` or `3m 04s`."""
+    if seconds != seconds:
+        return "?"
+    minutes, sec = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours:02d}h {minutes:02d}m"
+    return f"{hours}h {minutes:02d}m {sec:02d}s" if hours else f"{minutes}m {sec:02d}s"

@@ -1,0 +1,51 @@
+"""Training in processes of their own, forked from one that has imported everything.
+
+An interpreter that imports torch and Lightning takes seconds; a fork takes none, and can be killed
+like any other process.
+"""
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["framework.cli.train", "framework.cli.run", "wandb"])
+
+
+def start(args: list[str], log: Path, env: dict[str, str] | None = None) -> BaseProcess:
+    """Start `python train.py ARGS`, its output going to `log`."""
+    process = _SERVER.Process(target=_train, args=(args, str(log), env or {}), daemon=True)
+    process.start()
+    return process
+
+
+def finish(process: BaseProcess, seconds: float = 120) -> int:
+    """Wait for the end; returns the exit code, negative for a signal."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"still running after {seconds} s")
+    return process.exitcode
+
+
+def _train(args: list[str], log: str, env: dict[str, str]) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(env)
+    sys.argv = ["train.py", *args]
+
+    import torch
+
+    from framework.cli.train import main
+
+    torch.set_num_threads(1)
+    sys.exit(main())
+
+
+def fit(run_dir: Path, *extra: str) -> list[str]:
+    """Command line of a tiny training in `run_dir`."""
+    return ["fit", "--config", str(CONFIG), "--run.dir", str(run_dir), *extra]
