@@ -1,0 +1,279 @@
+"""Images per second of StyleGAN2 training steps, by phase: the reference formulation and ours.
+
+    python benchmarks/train_step.py                       # the shipped 64 px configuration
+    python benchmarks/train_step.py --threads 1 2 --rounds 5 --batch 8
+    python benchmarks/train_step.py --img-size 128 --channel-base 4096 --channel-max 256
+
+Every variant lives in a process of its own (the allocator's settings are per process); all of them
+are started and warmed up first, then measured in turns, so that a machine that slows down slows
+down all of them. Medians over the rounds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+# What NVIDIA's formulation is, and what each of our changes brings on its own.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "reference": {"grouped": True, "channels_last": False, "malloc": False, "low": "none"},
+    "ours": {"grouped": False, "channels_last": True, "malloc": True, "low": "auto"},
+    "-malloc": {"grouped": False, "channels_last": True, "malloc": False, "low": "auto"},
+    "-channels_last": {"grouped": False, "channels_last": False, "malloc": True, "low": "auto"},
+    "-scaled": {"grouped": True, "channels_last": True, "malloc": True, "low": "auto"},
+}
+R1_INTERVAL = 16
+GFLOPS = 1e9
+
+
+def arguments() -> argparse.Namespace:
+    """The command line; defaults are those of configs/stylegan2/toycars64.yaml."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--img-size", type=int, default=64, help="side of the pictures in pixels")
+    add("--latent", type=int, default=128, help="length of z and w")
+    add("--mapping-layers", type=int, default=2)
+    add("--channel-base", type=int, default=1536, help="of the generator")
+    add("--discriminator-channel-base", type=int, default=1024)
+    add("--channel-max", type=int, default=96)
+    add("--batch", type=int, default=16)
+    add("--threads", type=int, nargs="+", default=[os.cpu_count() or 1])
+    add("--rounds", type=int, default=3)
+    add("--steps", type=int, default=2, help="steps of each phase in a round")
+    add("--variants", nargs="+", choices=VARIANTS, default=["reference", "ours"])
+    add("--device", default="cpu")
+    add("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+class Step:
+    """The phases of a training step, as the LightningModule computes them."""
+
+    def __init__(self, args: argparse.Namespace, grouped: bool, channels_last: bool, low: str):
+        import torch
+
+        from framework.models.stylegan2.module import StyleGAN2Training
+        from framework.training.data import Batch
+
+        module = StyleGAN2Training(
+            z_dim=args.latent,
+            w_dim=args.latent,
+            mapping_layers=args.mapping_layers,
+            channel_base=args.channel_base,
+            discriminator_channel_base=args.discriminator_channel_base,
+            channel_max=args.channel_max,
+            channels_last=channels_last,
+            low_precision=low,  # type: ignore[arg-type]
+        )
+        module.batch_size, module.gamma = args.batch, 0.05
+        size, device = (args.img_size, args.img_size), torch.device(args.device)
+        module.generator, module.discriminator = module.build_networks(size, 3, 0, device)
+        if grouped:
+            module.generator.synthesis.modulation = "grouped"
+        self.module = module.to(device)
+        self.g_optimizer, self.d_optimizer = module.configure_optimizers()
+        images = torch.randint(0, 256, (args.batch, 3, *size), dtype=torch.uint8, device=device)
+        self.batch = Batch(images, images.new_zeros(args.batch, 0).float(), 0)
+
+    def run(self, phase: str) -> None:
+        """Forward, backward, gradient check and optimiser step of one phase."""
+        from framework.training.gradients import sum_gradients
+        from framework.training.randomness import keyed_generator
+
+        module = self.module
+        network, optimizer, objective = {
+            "Gmain": (module.generator, self.g_optimizer, module._g_loss),
+            "Dmain": (module.discriminator, self.d_optimizer, module._d_loss),
+            "Dr1": (module.discriminator, self.d_optimizer, module._r1_loss),
+        }[phase]
+        module.generator.requires_grad_(network is module.generator)
+        module.discriminator.requires_grad_(network is module.discriminator)
+        optimizer.zero_grad(set_to_none=True)
+        rng = keyed_generator(module.device, 0, 0, phase)
+        (objective(self.batch, rng) / module.batch_size).backward()
+        sum_gradients(network.parameters())
+        optimizer.step()
+        if module.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+
+PHASES = ("Gmain", "Dmain", "Dr1")
+
+
+def worker(args: argparse.Namespace) -> None:
+    """Serve one variant: a line of JSON with its times for every line read from stdin."""
+    import torch
+
+    from framework.ops.memory import tune_malloc
+
+    torch.set_num_threads(args.threads[0])
+    choice = dict(VARIANTS[args.worker])
+    if choice.pop("malloc"):
+        tune_malloc()
+    step = Step(args, **choice)
+    flops = {phase: count_flops(lambda p=phase: step.run(p)) for phase in PHASES}
+    for phase in PHASES:
+        step.run(phase)
+    facts = {"flops": flops, "torch": torch.__version__}
+    say(facts | {"low": step.module.discriminator.config["low_precision_blocks"]})
+    for line in sys.stdin:
+        if line.strip() == "peak":
+            say({"peak": peak_flops(args.device)})
+        else:
+            say({phase: median_seconds(lambda p=phase: step.run(p), args.steps) for phase in PHASES})
+
+
+def say(facts: dict[str, Any]) -> None:
+    """Answer the parent."""
+    print(json.dumps(facts), flush=True)
+
+
+def count_flops(function: Callable[[], None]) -> int:
+    """Floating-point operations of the convolutions and matrix products in a call."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
+
+    total = 0
+
+    # FlopCounterMode itself follows modules with hooks that refuse autograd.grad on leaves.
+    class Counter(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            nonlocal total
+            result = function(*args, **(kwargs or {}))
+            if function._overloadpacket in flop_registry:
+                count = flop_registry[function._overloadpacket]
+                total += count(*args, **(kwargs or {}), out_val=result)
+            return result
+
+    with Counter():
+        function()
+    return total
+
+
+def median_seconds(function: Callable[[], None], repeats: int) -> float:
+    """Median wall time of a call."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak_flops(device: str) -> float:
+    """What one large 3x3 convolution reaches, in operations per second."""
+    import torch
+    import torch.nn.functional as F
+
+    x = torch.randn(8, 128, 32, 32, device=device)
+    x = x.to(memory_format=torch.channels_last)
+    weight = torch.randn(128, 128, 3, 3, device=device)
+
+    def convolve() -> None:
+        F.conv2d(x, weight, padding=1)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    with torch.no_grad():
+        convolve()
+        return count_flops(convolve) / median_seconds(convolve, 5)
+
+
+class Worker:
+    """A variant's process."""
+
+    def __init__(self, variant: str, threads: int) -> None:
+        command = [sys.executable, __file__, *sys.argv[1:], "--worker", variant]
+        command += ["--threads", str(threads)]
+        env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+        )
+
+    def read(self) -> dict[str, Any]:
+        """The next answer."""
+        line = self.process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            sys.exit("a worker ended early; its message is above")
+        return json.loads(line)
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Send a command and wait for the answer."""
+        self.process.stdin.write(what + "\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+        return self.read()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+
+def per_image(times: dict[str, float], batch: int) -> dict[str, float]:
+    """Images per second of each phase and of the whole step, R1 counted once in its interval."""
+    whole = times["Gmain"] + times["Dmain"] + times["Dr1"] / R1_INTERVAL
+    return {phase: batch / times[phase] for phase in PHASES} | {"step": batch / whole}
+
+
+def compare(args: argparse.Namespace, threads: int) -> None:
+    """Measure all variants with one number of threads and print a table."""
+    workers = {name: Worker(name, threads) for name in args.variants}
+    facts = {name: process.read() for name, process in workers.items()}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
+    peaks = []
+    for _ in range(args.rounds):
+        for name, process in workers.items():
+            rounds[name].append(per_image(process.ask("go"), args.batch))
+        peaks.append(next(iter(workers.values())).ask("peak")["peak"])
+    for process in workers.values():
+        process.close()
+    peak = statistics.median(peaks)
+    print(f"\nthreads {threads}; one large convolution: {peak / GFLOPS:.1f} GFLOP/s")
+    columns = (*PHASES, "step")
+    print(f"{'images/s':16}" + "".join(f"{c:>9}" for c in columns) + f"{'of peak':>9}{'speed':>8}")
+    first = None
+    for name in workers:
+        speed = {c: statistics.median(r[c] for r in rounds[name]) for c in columns}
+        first = first or speed["step"]
+        flops = facts[name]["flops"]
+        whole = flops["Gmain"] + flops["Dmain"] + flops["Dr1"] / R1_INTERVAL
+        share = whole / args.batch * speed["step"] / peak
+        row = f"{name:16}" + "".join(f"{speed[c]:9.1f}" for c in columns)
+        print(row + f"{share:9.0%}{speed['step'] / first:7.2f}x")
+
+
+def main() -> None:
+    """Measure and print."""
+    args = arguments()
+    if args.worker:
+        return worker(args)
+    print(f"{processor()}, {os.cpu_count()} cores, {platform.platform()}", flush=True)
+    for threads in args.threads:
+        compare(args, threads)
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
