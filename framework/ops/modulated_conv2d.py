@@ -20,6 +20,7 @@ def modulated_conv2d(
     demodulate: bool = True,
     gain: float = 1.0,
     modulation: Modulation = "scaled",
+    noise: Tensor | None = None,
 ) -> Tensor:
     """Convolve each sample with weights scaled by its own style, normalised to unit variance.
 
@@ -39,6 +40,7 @@ def modulated_conv2d(
         demodulate: Whether to normalise; colour layers do not.
         gain: Constant factor on the result, free of cost in the scaled form.
         modulation: `scaled` or `grouped`.
+        noise: Added to the result, broadcastable to it; almost free in the scaled form.
 
     Returns:
         Shape (N, O, H * up, W * up), dtype of `x`.
@@ -48,17 +50,33 @@ def modulated_conv2d(
     if demodulate and x.dtype == torch.float16:
         weight, styles = _normalised_for_half(weight, styles)
     if modulation == "scaled":
-        norm = demodulation(weight, styles) * gain if demodulate else None
+        if not demodulate and weight.shape[2:] == (1, 1) and up == 1:
+            x = _mix_channels(x, weight * gain, styles)
+            return x if noise is None else x + noise
         x = x * styles.to(x.dtype)[:, :, None, None]
         scaled = weight if demodulate else weight * gain
         x = conv2d_resample(x, scaled.to(x.dtype), kernel, up=up)
-        return x if norm is None else x * norm.to(x.dtype)[:, :, None, None]
+        if not demodulate:
+            return x if noise is None else x + noise
+        norm = (demodulation(weight, styles) * gain).to(x.dtype)[:, :, None, None]
+        return x * norm if noise is None else torch.addcmul(noise, x, norm)
     per_sample = weight[None] * styles[:, None, :, None, None]
     if demodulate:
         per_sample = per_sample * demodulation(weight, styles)[:, :, None, None, None]
     grouped = (per_sample * gain).to(x.dtype).flatten(0, 1)
     x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), grouped, kernel, up=up, groups=n)
-    return x.reshape(n, -1, *x.shape[2:])
+    x = x.reshape(n, -1, *x.shape[2:])
+    return x if noise is None else x + noise
+
+
+def _mix_channels(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
+    """Modulated 1x1 convolution as one matrix product a sample: no scaled copy of the features."""
+    mixing = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)  # (N, O, C)
+    n, _, h, w = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last):
+        pixels = x.permute(0, 2, 3, 1).reshape(n, h * w, -1)  # a view
+        return (pixels @ mixing.mT).reshape(n, h, w, -1).permute(0, 3, 1, 2)
+    return (mixing @ x.reshape(n, -1, h * w)).reshape(n, -1, h, w)
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ kernel has to equal.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,6 @@ def upfirdn2d(
     Returns:
         Shape (N, C, H', W') with H' = (H * up + sum(padding) - kh) // down + 1; dtype of `x`.
     """
-    channels = x.shape[1]
     before, after = padding
     if up > 1:
         n, c, h, w = x.shape
@@ -57,8 +57,53 @@ def upfirdn2d(
     else:
         x, inside = F.pad(x, (before, after, before, after)), 0
     # A convolution flips the kernel, torch's does not.
-    weight = (kernel * gain).flip(0, 1).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, stride=down, padding=inside, groups=channels)
+    return _Filter.apply(x, (kernel * gain).flip(0, 1).to(x.dtype), down, inside)
+
+
+class _Filter(torch.autograd.Function):
+    """Each channel correlated with one constant kernel; its own and its adjoint's derivative.
+
+    A depthwise `F.conv2d` computes the same. But asked for second derivatives, as R1 does, torch
+    makes the gradient of a depthwise weight channel by channel even where nobody wants it, which
+    took half of the time of an R1 step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: Tensor, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.size, ctx.stride, ctx.padding = x.shape, stride, padding
+        channels = x.shape[1]
+        weight = kernel.expand(channels, 1, *kernel.shape)
+        return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (kernel,) = ctx.saved_tensors
+        return _Adjoint.apply(grads[0], kernel, ctx.stride, ctx.padding, ctx.size), None, None, None
+
+
+class _Adjoint(torch.autograd.Function):
+    """The transpose of `_Filter` as a linear map, for an input of `size`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, kernel: Tensor, stride: int, padding: int, size: torch.Size
+    ) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.stride, ctx.padding = stride, padding
+        channels = size[1]
+        weight = kernel.expand(channels, 1, *kernel.shape)
+        rest = [
+            size[axis] - ((grad.shape[axis] - 1) * stride - 2 * padding + kernel.shape[axis - 2])
+            for axis in (2, 3)
+        ]
+        return F.conv_transpose2d(grad, weight, None, stride, padding, rest, channels)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (kernel,) = ctx.saved_tensors
+        filtered = _Filter.apply(grads[0], kernel, ctx.stride, ctx.padding)
+        return filtered, None, None, None, None
 
 
 def upsample2d(x: Tensor, kernel: Tensor) -> Tensor:

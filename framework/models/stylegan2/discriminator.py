@@ -71,7 +71,7 @@ class DiscriminatorBlock(nn.Module):
             x = self.fromrgb(x)
         skip = self.skip(x, gain=math.sqrt(0.5))
         x = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
-        return skip + x
+        return skip.add_(x)  # in place: a pass over memory less
 
 
 class DiscriminatorEpilogue(nn.Module):

@@ -133,6 +133,7 @@ class SynthesisLayer(nn.Module):
         The leaky ReLU's gain rides on the demodulation, the noise and the bias: one pass less.
         """
         act_gain = gain * LRELU_GAIN
+        noise = self._noise(x, noise_mode, rng)
         x = modulated_conv2d(
             x,
             self.weight,
@@ -141,12 +142,11 @@ class SynthesisLayer(nn.Module):
             up=self.up,
             gain=act_gain,
             modulation=modulation,
+            noise=None if noise is None else noise * (self.noise_strength * act_gain).to(x.dtype),
         )
-        bias = (self.bias * act_gain).to(x.dtype)[None, :, None, None]
-        noise = self._noise(x, noise_mode, rng)
-        if noise is not None:
-            x = x + noise * (self.noise_strength * act_gain).to(x.dtype)
-        x = F.leaky_relu(x + bias, LRELU_SLOPE)
+        # In place: nobody needs what the convolution gave, and each pass costs as much as memory.
+        x = x.add_((self.bias * act_gain).to(x.dtype)[None, :, None, None])
+        x = F.leaky_relu(x, LRELU_SLOPE, inplace=True)
         clamp = self.conv_clamp
         return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
 

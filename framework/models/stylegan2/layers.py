@@ -105,6 +105,6 @@ class Conv2dLayer(nn.Module):
         bias = None if self.bias is None else (self.bias * act_gain).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, down=self.down, bias=bias)
         if self.act == "lrelu":
-            x = F.leaky_relu(x, LRELU_SLOPE)
+            x = F.leaky_relu(x, LRELU_SLOPE, inplace=True)
         clamp = self.conv_clamp
         return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
