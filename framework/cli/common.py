@@ -4,8 +4,8 @@ Torch is imported inside the functions: this module is on the path of `--help`.
 """
 
 import json
-import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -154,9 +154,14 @@ def numbered_folder(base: str | Path) -> Path:
     return folder
 
 
+def json_line(facts: dict[str, Any]) -> str:
+    """Return one line of strict JSON; what is not a finite number becomes null."""
+    return json.dumps(_finite(facts), allow_nan=False)
+
+
 def print_json(facts: dict[str, Any]) -> None:
-    """Print one line of strict JSON; what is not a finite number becomes null."""
-    print(json.dumps(_finite(facts), allow_nan=False), flush=True)
+    """Print what a script reads: one line of strict JSON."""
+    print(json_line(facts), flush=True)
 
 
 class ProgressLine:
@@ -172,7 +177,7 @@ class ProgressLine:
         if not self._shown or (now_sec - self._last_sec < 0.1 and not force):
             return
         self._last_sec = now_sec
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
+        width = shutil.get_terminal_size((100, 24)).columns
         print(f"\r\x1b[K{text[: width - 1]}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """`edit.py drag`: handle points to targets."""
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def drag(
     seed: int | None = None,
     points: str | None = None,
     edit: str | None = None,
+    at: int | None = None,
     tasks: str | None = None,
     mask: str | None = None,
     psi: float = 0.7,
@@ -57,6 +59,7 @@ def drag(
         points: Handles and targets "x,y:x,y;x,y:x,y" in image pixels, origin top left, x to the
             right, y down.
         edit: edit.safetensors to continue; with --points, from its last picture with other points.
+        at: Continue the edit from this step, not from its last: what came after is left out.
         tasks: Many drags from a file, a JSON object a line: {"seed": 7, "points": "20,44:26,44"};
             also name, mask, ws. Each gets its own folder in OUT; OUT/results.jsonl has them all.
         mask: Picture of the model's size; what is white in it may change. Everything by default.
@@ -77,6 +80,8 @@ def drag(
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     _check_choice(seed=seed, edit=edit, tasks=tasks, points=points, model=model)
+    if at is not None and edit is None:
+        raise UserError(f"--at {at}: only with --edit")
     if config is not None and preset != "auto":
         raise UserError(f"--config {config} and --preset {preset}: give one of them")
     from framework.cli.drag_job import Outputs
@@ -92,7 +97,7 @@ def drag(
         _run_batch(source, tasks, out, outputs, json)
         return
     if edit is not None:
-        job = source.continued(edit, points, mask)
+        job = source.continued(edit, at, points, mask)
     else:
         job = source.new(seed or 0, points or "", mask)
     _run_one(job, out, outputs, json)
@@ -130,9 +135,7 @@ def _run_one(job: "DragJob", out: str, outputs: "Outputs", json: bool) -> None:
 
 
 def _run_batch(source: "JobSource", tasks: str, out: str, outputs: "Outputs", json: bool) -> None:
-    import json as json_module
-
-    from framework.cli.common import print_json
+    from framework.cli.common import json_line, print_json
     from framework.cli.drag_job import carry_out
     from framework.files import new_folder
 
@@ -141,20 +144,28 @@ def _run_batch(source: "JobSource", tasks: str, out: str, outputs: "Outputs", js
     folder = new_folder(out)
     outputs = replace(outputs, wandb_group=folder.resolve().name)
     print(f"{len(jobs)} tasks, {next(iter(jobs.values())).facts['settings_from']}")
-    outcomes, stop = [], None
+    outcomes, failed, stop = [], [], None
     with open(folder / "results.jsonl", "w", encoding="utf-8") as results:
         for name, job in jobs.items():
             place = new_folder(folder / name)
-            outcome, stop = carry_out(job, streams.pop(name), place, outputs)
+            try:
+                outcome, stop = carry_out(job, streams.pop(name), place, outputs)
+            except UserError as error:  # found only while dragging; the other tasks go on
+                failed.append(name)
+                print(json_line({"name": name, "error": str(error)}), file=results, flush=True)
+                print(f"{name}: {error}", file=sys.stderr)
+                continue
             outcomes.append(outcome)
-            print(json_module.dumps({"name": name, **outcome}), file=results, flush=True)
+            print(json_line({"name": name, **outcome}), file=results, flush=True)
             print(f"{name}: {describe(outcome)}", flush=True)
             if stop is not None:
                 break
     if json:
-        print_json(_summary(outcomes, folder))
+        print_json({"tasks": len(jobs), "failed": failed, **_summary(outcomes, folder)})
     if stop is not None:
         raise stop
+    if failed:
+        raise UserError(f"{len(failed)} of {len(jobs)} tasks failed: {', '.join(failed)}")
 
 
 def describe(outcome: dict[str, Any]) -> str:
@@ -183,14 +194,13 @@ def _checked_stream(job: "DragJob", where: str = "") -> "Iterator[DragStep]":
 
 def _summary(outcomes: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     """Return the outcome of a batch: counts, sums and means, the farthest point of all."""
-    count = len(outcomes)
+    count = len(outcomes) or math.nan  # a mean of nothing is nothing
     return {
-        "tasks": count,
         "arrived": sum(outcome["arrived"] for outcome in outcomes),
         "steps": sum(outcome["steps"] for outcome in outcomes),
         "seconds": round(sum(outcome["seconds"] for outcome in outcomes), 3),
         "mean_distance_px": sum(outcome["mean_distance_px"] for outcome in outcomes) / count,
-        "max_distance_px": max(outcome["max_distance_px"] for outcome in outcomes),
+        "max_distance_px": max((o["max_distance_px"] for o in outcomes), default=math.nan),
         "drift": sum(outcome["drift"] for outcome in outcomes) / count,
         "files": [str(folder / "results.jsonl")],
     }

@@ -1,11 +1,10 @@
 """What watches a drag: a line on the terminal, stats.jsonl, W&B."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.cli.common import ProgressLine
+from framework.cli.common import ProgressLine, json_line
 from framework.dashboard import WandbMode, open_run
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class DragLog:
         """Record one step everywhere."""
         elapsed_sec = time.monotonic() - self._start_sec
         # A line a step, flushed: a drag that is killed leaves what it knew.
-        print(json.dumps(step_record(step, elapsed_sec)), file=self._stats, flush=True)
+        print(json_line(step_record(step, elapsed_sec)), file=self._stats, flush=True)
         if self._run is not None:
             self._run.log(drag_metrics(step), step=step.step)
         self._line.show(
@@ -110,7 +109,7 @@ class DragLog:
             f"Drag/{name}": wandb.Image(picture) for name, picture in pictures.items()
         }
         if clip is not None:
-            media["Drag/video"] = wandb.Video(str(clip), format=clip.suffix[1:])
+            media["Drag/video"] = wandb.Video(str(clip))
         self._run.log(media)
 
     def summary(self, facts: dict[str, Any]) -> None:

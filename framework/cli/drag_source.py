@@ -53,12 +53,13 @@ class JobSource:
         facts = {"seed": seed, "psi": self.psi}
         return self._job(ws, handles, targets, self._mask(mask), facts)
 
-    def continued(self, edit: str, points: str | None, mask: str | None) -> DragJob:
+    def continued(self, edit: str, at: int | None, points: str | None, mask: str | None) -> DragJob:
         """Return the job that goes on with an edit: with its points, or with others.
 
         Args:
             edit: File to go on from.
-            points: Other points; they start from its last picture.
+            at: Step to go on from; None for the last.
+            points: Other points; they start from that step's picture.
             mask: Another mask; by default the edit's.
         """
         record = EditFile.load(edit)
@@ -66,17 +67,19 @@ class JobSource:
         with blame(f"--edit {edit}"):
             record.check_model(self.generator)
         allowed = None if record.mask is None else record.mask.numpy()
+        numbers = record.step.tolist()
+        if at is not None and at not in numbers:
+            raise UserError(f"--at {at}: the edit has steps {numbers[0]} to {numbers[-1]}")
+        kept = len(numbers) if at is None else numbers.index(at) + 1
         if points is None:
             handles, targets = record.handles.tolist(), record.targets[-1].tolist()
-            past, ws, earlier = (
-                list(record.steps(self.generator)),
-                record.start_ws,
-                record.earlier_ws,
-            )
+            past, ws = list(record.steps(self.generator))[:kept], record.start_ws
+            earlier = record.earlier_ws
         else:
             with blame("--points"):
                 handles, targets = parse_points(points, self.img_size)
-            past, ws, earlier = [], record.ws[-1:], torch.cat([record.earlier_ws, record.ws])
+            past, ws = [], record.ws[kept - 1 : kept]
+            earlier = torch.cat([record.earlier_ws, record.ws[:kept]])
         if mask is not None:
             allowed = self._mask(mask)
         return self._job(

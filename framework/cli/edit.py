@@ -41,8 +41,8 @@ First steps:
 METAVARS = {
     "out": "PATH", "model": "MODEL", "seed": "N", "seeds": "LIST", "points": "X,Y:X,Y;…",
     "edit": "FILE", "tasks": "FILE", "mask": "PICTURE", "config": "YAML", "steps": "N",
-    "lr": "RATE", "psi": "PSI", "columns": "N", "frames": "N", "fps": "N", "device": "DEVICE",
-    "class_": "N",
+    "lr": "RATE", "at": "STEP", "psi": "PSI", "columns": "N", "frames": "N", "fps": "N",
+    "device": "DEVICE", "class_": "N",
 }  # fmt: skip
 ADVANCED = {
     "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",

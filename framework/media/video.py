@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -111,16 +112,15 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
     first = next(frames)
     height, width = first.shape[:2]
-    writer = imageio_ffmpeg.write_frames(
-        str(path),
-        (width, height),
-        fps=Fraction(fps).limit_denominator(1001),
-        codec="libx264",
-        quality=None,
-        macro_block_size=1,  # even sides are made above; the default would rescale to 16
-        output_params=["-crf", "16", "-preset", "medium", "-movflags", "+faststart"],
-        ffmpeg_log_level="error",
-    )
+    options: dict[str, Any] = {
+        "fps": Fraction(fps).limit_denominator(1001),
+        "codec": "libx264",
+        "quality": None,  # -crf says it
+        "macro_block_size": 1,  # even sides are made above; the default would rescale to 16
+        "output_params": ["-crf", "16", "-preset", "medium", "-movflags", "+faststart"],
+        "ffmpeg_log_level": "error",
+    }
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), **options)
     writer.send(None)
     count = 0
     try:

@@ -17,6 +17,7 @@ from framework.cli.drag_settings import SettingsChoice, load_preset
 from framework.cli.edit import main
 from framework.drag import EditFile
 from framework.drag.settings import DragSettings
+from framework.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 POINTS = "20,40:24,40"
@@ -87,6 +88,18 @@ def test_an_edit_continues_as_if_it_had_not_stopped(tiny_model, tmp_path, capsys
     assert torch.equal(rest.points, whole.points) and torch.equal(rest.step, whole.step)
     before = (picture(tmp_path / n / "before.png") for n in ("whole", "rest"))
     assert np.array_equal(*before)
+
+
+def test_an_edit_goes_back_to_a_step_and_on_from_there(tiny_model, tmp_path, capsys):
+    dragged(tiny_model, tmp_path / "first", points="20,40:50,40", steps=4)
+    first = tmp_path / "first" / "edit.safetensors"
+    back = ["drag", "--edit", str(first), "--at", "2", "--steps", "1", "--no-video", "--out"]
+    assert main([*back, str(tmp_path / "second")]) == 0
+    second = EditFile.load(tmp_path / "second" / "edit.safetensors")
+    assert second.step.tolist() == [0, 1, 2, 3]
+    assert torch.equal(second.ws[:3], EditFile.load(first).ws[:3])
+    assert main([*back, str(tmp_path / "third"), "--at", "9"]) == 2
+    assert "--at 9: the edit has steps 0 to 4" in capsys.readouterr().err
 
 
 def test_an_edit_goes_on_with_other_points_from_its_last_picture(tiny_model, tmp_path):
@@ -172,6 +185,7 @@ def bad_mask(folder: Path, name: str, pixels: np.ndarray) -> str:
         (["--device", "tpu"], "--device tpu"),
         (["--device", "cuda:99"], "--device cuda:99"),
         (["--edit", "x.safetensors"], "--seed and --edit given"),
+        (["--at", "3"], "--at 3: only with --edit"),
         (["--out", "{tmp}/full"], "already holds files"),
     ],
 )
@@ -237,6 +251,29 @@ def test_a_bad_task_is_named_before_any_is_done(tiny_model, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "line_2" in said and "no.png" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_task_that_fails_on_the_way_does_not_stop_the_others(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    tasks = tmp_path / "tasks.jsonl"
+    lines = [json.dumps({"name": name, "seed": 3, "points": POINTS}) for name in ("bad", "good")]
+    tasks.write_text("\n".join(lines))
+
+    def fails_once(*arguments):
+        monkeypatch.setattr(algorithm, "adam_update", adam_update)
+        raise UserError("the model gives NaN")
+
+    adam_update = algorithm.adam_update
+    monkeypatch.setattr(algorithm, "adam_update", fails_once)
+    batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--steps", "1", "--json"]
+    assert main([*batch, "--no-video", "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.endswith("error: 1 of 2 tasks failed: bad\n")
+    assert json.loads(captured.out.splitlines()[-1])["failed"] == ["bad"]
+    results = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert json.loads(results[0]) == {"name": "bad", "error": "the model gives NaN"}
+    assert json.loads(results[1])["steps"] == 1
 
 
 def test_latents_of_a_file_start_a_task(tiny_model, tmp_path):
