@@ -134,7 +134,8 @@ def worker(args: argparse.Namespace) -> None:
         if line.strip() == "peak":
             say({"peak": peak_flops(args.device)})
         else:
-            say({phase: median_seconds(lambda p=phase: step.run(p), args.steps) for phase in PHASES})
+            times = [median_seconds(lambda p=phase: step.run(p), args.steps) for phase in PHASES]
+            say(dict(zip(PHASES, times, strict=True)))
 
 
 def say(facts: dict[str, Any]) -> None:
