@@ -26,12 +26,14 @@ def test_a_tuned_allocator_keeps_its_pages():
         if not tune_malloc():
             sys.exit("skip")
         faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(3): torch.ones(4_000_000)
-        before = faults()
-        for _ in range(20): torch.ones(4_000_000)
-        print(faults() - before)
+        costs = []
+        for _ in range(30):
+            before = faults()
+            torch.ones(10_000_000)
+            costs.append(faults() - before)
+        print(min(costs))
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     if done.stderr.strip() == "skip":
         pytest.skip("another C library")
-    assert int(done.stdout) < 1000  # 40 MB in 4 kB pages, 5 times, would be 49,000
+    assert int(done.stdout) < 100, done.stderr  # 40 MB in 4 kB pages would be 9,800

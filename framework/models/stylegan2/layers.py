@@ -23,16 +23,17 @@ def pyramid(img_size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, ...]]:
     always the smallest.
 
     Raises:
-        UserError: If the sides are not base * 2^k with the longer base side from 4 to 7.
+        UserError: If the sides are not base * 2^k, k at least 1, with the longer base side from 4
+            to 7.
     """
     height, width = img_size
     levels = 0
     while max(height, width) > max(_BASE_SIDES) and height % 2 == 0 and width % 2 == 0:
         height, width, levels = height // 2, width // 2, levels + 1
-    if min(height, width) < 1 or max(height, width) not in _BASE_SIDES:
+    if levels == 0 or min(height, width) < 1 or max(height, width) not in _BASE_SIDES:
         raise UserError(
-            f"img_size {tuple(img_size)}: sides must be base * 2^k with the base's longer side "
-            "from 4 to 7, like 64x64, 512x384 or 192x256"
+            f"img_size {tuple(img_size)}: sides must be base * 2^k, k >= 1, with the base's longer "
+            "side from 4 to 7, like 64x64, 512x384 or 192x256"
         )
     return (height, width), tuple(4 << k for k in range(levels + 1))
 
