@@ -15,12 +15,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     A reader sees the old file or the new one, never a part. The temporary file lies in the target's
     own folder, so that the rename cannot become a copy, keeps the suffix (writers choose their
-    format by it), and is removed if the body raises.
+    format by it), and is removed if the body raises. Its permissions are those of any new file,
+    whatever the writer thinks of them.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        temporary.touch()
+        permissions = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(permissions)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -15,6 +15,7 @@ from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.layers import channels_at
 
 FORMAT = "dragline-model"
 FORMAT_VERSION = 1
@@ -23,7 +24,7 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "generator": Generator,
     "discriminator": Discriminator,
 }
-_LARGEST_SIDE, _LARGEST_WIDTH = 4096, 65536
+_LARGEST_SIDE = 4096
 
 
 def save_model_folder(
@@ -119,9 +120,9 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     Raises:
         BrokenCheckpoint: If something does not fit; `where` names the file.
     """
-    _check_bounds(config, where)
+    _check_bounds(config, sum(tensor.numel() for tensor in tensors.values()), where)
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and thrown away
             network = _NETWORKS[kind](**config)
     except (TypeError, ValueError, AttributeError) as error:
         raise BrokenCheckpoint(f"{where}: its configuration is not a {kind}'s: {error}") from error
@@ -142,15 +143,26 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     return network
 
 
-def _check_bounds(config: Any, where: str) -> None:
+def _check_bounds(config: Any, held: int, where: str) -> None:
+    """Refuse a configuration that asks for much more memory than the file's `held` values."""
     if not isinstance(config, dict):
         raise BrokenCheckpoint(f"{where}: its configuration is not a table")
     sides = config.get("img_size")
-    if not isinstance(sides, list) or not all(isinstance(s, int) for s in sides) or not sides:
+    if not isinstance(sides, list) or len(sides) != 2 or not all(_is_count(s) for s in sides):
         raise BrokenCheckpoint(f"{where}: its configuration has no img_size [H, W]")
-    numbers = [v for k, v in config.items() if isinstance(v, int) and k != "channel_base"]
-    if max(sides) > _LARGEST_SIDE or max(numbers, default=0) > _LARGEST_WIDTH:
-        raise BrokenCheckpoint(f"{where}: its configuration asks for an absurd size")
+    sizes = {k: v for k, v in config.items() if k.endswith(("_dim", "_base", "_max", "_layers"))}
+    if not all(_is_count(v) for v in sizes.values()):
+        raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are no numbers")
+    width = channels_at(4, sizes.get("channel_base", 0), sizes.get("channel_max", 0))
+    w_dim, z_dim = sizes.get("w_dim", 0), sizes.get("z_dim", 0)
+    mapping = sizes.get("mapping_layers", 0) * w_dim**2 if z_dim else 0
+    wanted = 9 * width**2 + mapping + max(z_dim, sizes.get("c_dim", 0)) * w_dim
+    if max(sides) > _LARGEST_SIDE or wanted > 2 * held:
+        raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
