@@ -32,8 +32,12 @@ def sliced_wasserstein(reals: Tensor, fakes: Tensor, seed: int = 0) -> dict[int,
     distances = {}
     levels = zip(laplacian_pyramid(reals), laplacian_pyramid(fakes), strict=True)
     for real, fake in levels:
-        rng = keyed_generator("cpu", seed, "swd", real.shape[2])
-        a, b = (_normalised(_patches(level, rng)) for level in (real, fake))
+        # Both sets are looked at in the same places, so that equal sets are no distance apart.
+        a, b = (
+            _normalised(_patches(level, keyed_generator("cpu", seed, "patches", level.shape[2])))
+            for level in (real, fake)
+        )
+        rng = keyed_generator("cpu", seed, "directions", real.shape[2])
         directions = F.normalize(torch.randn(a.shape[1], DIRECTIONS, generator=rng), dim=0)
         gap = (a @ directions).sort(dim=0).values - (b @ directions).sort(dim=0).values
         distances[real.shape[2]] = gap.abs().mean().item() * UNIT

@@ -7,6 +7,8 @@ like any other process.
 import multiprocessing
 import os
 import sys
+import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -15,14 +17,32 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["framework.cli.train", "framework.cli.run", "wandb"])
 
 
-def start(args: list[str], log: Path, env: dict[str, str] | None = None) -> BaseProcess:
-    """Start `python train.py ARGS`, its output going to `log`."""
-    process = _SERVER.Process(target=_train, args=(args, str(log), env or {}), daemon=True)
+def start(
+    args: list[str],
+    log: Path,
+    env: dict[str, str] | None = None,
+    before: Callable[[], object] | None = None,
+) -> BaseProcess:
+    """Start `python train.py ARGS`, its output going to `log`.
+
+    Args:
+        args: The command line.
+        log: Takes stdout and stderr, appended.
+        env: Added to the environment.
+        before: Called first in the new process; a function of a module.
+    """
+    return run(_train, args, str(log), env or {}, before)
+
+
+def run(target: Callable[..., object], *args: object) -> BaseProcess:
+    """Start any function of a module in a process of its own."""
+    # Not a daemon: a training may have processes of its own.
+    process = _SERVER.Process(target=target, args=args, daemon=False)
     process.start()
     return process
 
 
-def finish(process: BaseProcess, seconds: float = 120) -> int:
+def finish(process: BaseProcess, seconds: float = 200) -> int:
     """Wait for the end; returns the exit code, negative for a signal."""
     process.join(seconds)
     if process.exitcode is None:
@@ -31,7 +51,18 @@ def finish(process: BaseProcess, seconds: float = 120) -> int:
     return process.exitcode
 
 
-def _train(args: list[str], log: str, env: dict[str, str]) -> None:
+def wait_for(condition: Callable[[], object], process: BaseProcess, seconds: float = 200) -> None:
+    """Wait until `condition` holds while `process` is running."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.exitcode is None, f"ended with {process.exitcode}"
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.002)
+
+
+def _train(
+    args: list[str], log: str, env: dict[str, str], before: Callable[[], object] | None
+) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -43,6 +74,8 @@ def _train(args: list[str], log: str, env: dict[str, str]) -> None:
     from framework.cli.train import main
 
     torch.set_num_threads(1)
+    if before is not None:
+        before()
     sys.exit(main())
 
 

@@ -1,0 +1,192 @@
+"""What one step of training does to the two networks, the average and the counters."""
+
+from copy import deepcopy
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from framework.cli.train import TRAINER_DEFAULTS
+from framework.errors import UserError
+from framework.models.stylegan2.module import r1_gamma
+from framework.training.ema import ema_beta
+from framework.training.randomness import keyed_generator
+from framework.training.trainer import check_trainer
+from tests.training.tiny import tiny_data, tiny_module, train, weights
+
+
+class Spy(lightning.Callback):
+    """Keeps what a training looked like after each batch."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, int]] = []
+        self.leaks: list[str] = []
+        self.generators: list[dict[str, torch.Tensor]] = []
+        self.averages: list[dict[str, torch.Tensor]] = []
+        self.seen: list[int] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.initial = deepcopy(pl_module.generator)
+        take = pl_module._phase
+
+        def phase(name: str, batch: Any, network: torch.nn.Module, optimizer: Any) -> None:
+            pl_module.zero_grad(set_to_none=True)
+            take(name, batch, network, optimizer)
+            self.phases.append((name, pl_module.seen_images))
+            with_grad = {
+                n.split(".")[0] for n, p in pl_module.named_parameters() if p.grad is not None
+            }
+            if with_grad != {"generator" if name == "Gmain" else "discriminator"}:
+                self.leaks.append(f"{name}: {with_grad}")
+
+        pl_module._phase = phase
+
+    def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
+        self.generators.append(weights(pl_module.generator))
+        self.averages.append(weights(pl_module.generator_ema))
+        self.seen.append(pl_module.seen_images)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Eight batches of four pictures, a penalty every fourth."""
+    spy, module = Spy(), tiny_module(ema_kimg=0.02, ema_rampup=0.5)
+    trainer = train(module, 32, callbacks=(spy,))
+    del module._phase
+    return module, spy, trainer
+
+
+def test_images_and_batches_are_counted_once_whatever_the_phases(trained):
+    module, spy, trainer = trained
+    assert spy.seen == [4, 8, 12, 16, 20, 24, 28, 32]
+    assert trainer.global_step == 8
+    assert module.batches_seen == 8
+
+
+def test_the_penalty_comes_at_its_interval_and_after_the_main_phases(trained):
+    _, spy, _ = trained
+    expected = []
+    for seen in range(0, 32, 4):
+        expected += [("Gmain", seen), ("Dmain", seen)] + [("Dr1", seen)] * (seen % 16 == 0)
+    assert spy.phases == expected
+
+
+def test_each_phase_gives_gradients_to_its_own_network_alone(trained):
+    assert trained[1].leaks == []
+
+
+def test_the_average_follows_the_formula_batch_by_batch(trained):
+    module, spy, _ = trained
+    by_hand = weights(spy.initial)
+    names = dict(module.generator.named_parameters())
+    for seen, now in zip(spy.seen, spy.generators, strict=True):
+        beta = ema_beta(4, 0.02, 0.5, seen)
+        for name in by_hand:
+            new = beta * by_hand[name] + (1 - beta) * now[name] if name in names else now[name]
+            by_hand[name] = new
+    for name, value in spy.averages[-1].items():
+        torch.testing.assert_close(value, by_hand[name], msg=name)
+    assert 0.5 < ema_beta(4, 0.02, 0.5, 32) < 1  # or the average would be the last state
+
+
+def test_the_average_has_the_buffers_of_the_generator_and_stays_in_evaluation(trained):
+    module, _, _ = trained
+    for name, value in module.generator.named_buffers():
+        assert torch.equal(value, module.generator_ema.get_buffer(name)), name
+    assert module.generator.mapping.w_avg.abs().max() > 0
+    module.train()
+    assert module.generator.training and not module.generator_ema.training
+    assert not any(p.requires_grad for p in module.generator_ema.parameters())
+
+
+def test_the_mean_style_moves_by_its_share_of_the_first_batchs_styles(trained):
+    spy = trained[1]
+    rng = keyed_generator("cpu", 0, 0, "Gmain")
+    z = torch.randn(2, 4, 8, generator=rng)[0]
+    with torch.no_grad():
+        expected = 0.002 * spy.initial.mapping(z)[:, 0].mean(dim=0)
+    torch.testing.assert_close(spy.generators[0]["mapping.w_avg"], expected)
+
+
+def test_everything_the_field_looks_at_is_reported(trained):
+    reported = trained[0].stats.collect()
+    assert set(reported) == {
+        "Loss/scores/fake", "Loss/signs/fake", "Loss/G/loss", "Loss/scores/real",
+        "Loss/signs/real", "Loss/D/loss", "Loss/r1_penalty", "Loss/D/reg",
+        "Timing/Gmain", "Timing/Dmain", "Timing/Dreg", "Guard/nonfinite_grads",
+    }  # fmt: skip
+    assert reported["Loss/G/loss"]["num"] == 32
+    assert reported["Loss/scores/fake"]["num"] == 64
+    assert reported["Loss/r1_penalty"]["num"] == 8
+    assert reported["Timing/Dreg"]["num"] == 2
+    assert reported["Guard/nonfinite_grads"]["mean"] == 0
+    penalty, loss = reported["Loss/r1_penalty"]["mean"], reported["Loss/D/reg"]["mean"]
+    assert loss == pytest.approx(penalty * 0.0002 * 16 * 16 / 4 / 2)
+
+
+def test_micro_batches_change_only_what_is_drawn_for_them():
+    """The same micro-batches give the same numbers, whatever the batch is called."""
+    data = tiny_data(batch_size=4)
+    parts, whole = tiny_module(micro_batch=2), tiny_module()
+    train(parts, 8, data)
+    train(whole, 8, tiny_data(batch_size=4))
+    assert parts.micro_batch == 2 and whole.micro_batch == 4
+    assert not torch.equal(parts.generator.mapping.w_avg, whole.generator.mapping.w_avg)
+    assert parts.stats.collect()["Loss/G/loss"]["num"] == 8
+
+
+def optimizers(**settings: Any) -> list[torch.optim.Optimizer]:
+    module = tiny_module(**{"r1_interval": 16, **settings})
+    module.gamma = 0.0 if settings.get("r1_gamma") == 0 else 1.0
+    size, device = (16, 16), torch.device("cpu")
+    module.generator, module.discriminator = module.build_networks(size, 3, 0, device)
+    return module.configure_optimizers()
+
+
+def test_the_lazy_penalty_slows_the_discriminators_optimizer():
+    g, d = (made.param_groups[0] for made in optimizers(lr=0.0025))
+    assert (g["lr"], *g["betas"]) == (0.0025, 0.0, 0.99)
+    assert d["lr"] == pytest.approx(0.0025 * 16 / 17)
+    assert d["betas"] == (0.0, pytest.approx(0.99 ** (16 / 17)))
+    assert g["eps"] == d["eps"] == 1e-8
+
+
+def test_without_penalty_both_optimizers_are_alike():
+    g, d = (made.param_groups[0] for made in optimizers(r1_gamma=0))
+    assert (d["lr"], d["betas"]) == (g["lr"], g["betas"])
+
+
+def test_the_penaltys_weight_follows_size_and_batch_unless_given():
+    assert r1_gamma(None, (256, 256), 16) == pytest.approx(0.8192)
+    assert r1_gamma(None, (32, 64), 8) == pytest.approx(0.0512)
+    assert r1_gamma(10, (256, 256), 16) == 10
+    assert r1_gamma(0, (256, 256), 16) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", -1), ("lr", float("nan")), ("lr", float("inf")), ("z_dim", 0), ("micro_batch", -4),
+        ("micro_batch", 0), ("r1_interval", 0), ("r1_gamma", -0.1), ("betas", (0.0, 1.0)),
+        ("style_mixing_prob", 1.5), ("ema_kimg", 0), ("ema_rampup", -1), ("channel_base", 0),
+        ("seed", -1),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_training_can_have_are_refused_by_name(name, value):
+    with pytest.raises(UserError, match=rf"^--model\.{name} .*: must be "):
+        tiny_module(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"precision": "bf16-mixed"}, "--trainer.precision"),
+        ({"gradient_clip_val": 1.0}, "--trainer.gradient_clip_val"),
+        ({"accumulate_grad_batches": 2}, "--trainer.accumulate_grad_batches"),
+    ],
+)
+def test_settings_of_the_trainer_that_would_train_wrongly_are_refused(settings, says):
+    trainer = lightning.Trainer(**TRAINER_DEFAULTS, accelerator="cpu", devices=1, **settings)
+    with pytest.raises(UserError, match=says):
+        check_trainer(trainer)
