@@ -59,7 +59,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason})") from error
     if not isinstance(checkpoint, dict) or "dragline" not in checkpoint:
         raise BrokenCheckpoint(f"{path}: not a run checkpoint of dragline's")
-    version = checkpoint["dragline"].get("format", 0)
+    facts = checkpoint["dragline"]
+    version = facts.get("format") if isinstance(facts, dict) else None
+    if not isinstance(version, int):
+        raise BrokenCheckpoint(f"{path}: not a run checkpoint of dragline's (it names no format)")
     if version > FORMAT_VERSION:
         raise BrokenCheckpoint(
             f"{path}: written in format {version}, this version reads up to {FORMAT_VERSION}; "

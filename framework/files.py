@@ -23,6 +23,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode
+        temporary.unlink()  # a body that wrote nothing is a mistake, not an empty file
         yield temporary
         temporary.chmod(permissions)
         with open(temporary, "rb") as file:
