@@ -68,6 +68,7 @@ def _from_run(path: Path, kind: str) -> Any:
     prefix = {"generator": "generator_ema.", "discriminator": "discriminator."}[kind]
     state = checkpoint["state_dict"].items()
     tensors = {name[len(prefix) :]: t for name, t in state if name.startswith(prefix)}
-    network = build(kind, checkpoint["dragline"][kind], tensors, str(path))
-    network.provenance = {"seen_images": checkpoint["dragline"]["seen_images"]}  # type: ignore[assignment]
+    facts = checkpoint["dragline"]
+    network = build(kind, facts.get(kind), tensors, str(path))
+    network.provenance = {"seen_images": facts.get("seen_images")}  # type: ignore[assignment]
     return network

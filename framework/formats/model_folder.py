@@ -25,6 +25,7 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "discriminator": Discriminator,
 }
 _LARGEST_SIDE = 4096
+_NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta")
 
 
 def save_model_folder(
@@ -103,7 +104,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
             raise BrokenCheckpoint(f"{file}: missing, {_CONFIG} names it")
         if sha256_file(file) != expected:
             raise BrokenCheckpoint(f"{file}: its digest is not the one in {_CONFIG}; damaged")
-        config = description[kind]
+        config = description.get(kind) or {}  # empty is refused below
     else:
         file, config = path, None
     tensors, metadata = _read_tensors(file)
@@ -150,8 +151,11 @@ def _check_bounds(config: Any, held: int, where: str) -> None:
     sides = config.get("img_size")
     if not isinstance(sides, list) or len(sides) != 2 or not all(_is_count(s) for s in sides):
         raise BrokenCheckpoint(f"{where}: its configuration has no img_size [H, W]")
-    sizes = {k: v for k, v in config.items() if k.endswith(("_dim", "_base", "_max", "_layers"))}
-    if not all(_is_count(v) for v in sizes.values()):
+    sizes = {k: v for k, v in config.items() if k not in _NO_COUNTS}
+    factors = [config.get("conv_clamp"), config.get("w_avg_beta")]
+    if not all(_is_count(v) for v in sizes.values()) or not all(
+        v is None or isinstance(v, int | float) for v in factors
+    ):
         raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are no numbers")
     width = channels_at(4, sizes.get("channel_base", 0), sizes.get("channel_max", 0))
     w_dim, z_dim = sizes.get("w_dim", 0), sizes.get("z_dim", 0)

@@ -73,7 +73,12 @@ def test_grey_rgb_and_rgba(img_channels):
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"img_channels": 2}, "img_channels"), ({"z_dim": 0}, "z_dim"), ({"w_dim": -1}, "w_dim")],
+    [
+        ({"img_channels": 2}, "img_channels"),
+        ({"z_dim": 0}, "z_dim"),
+        ({"w_dim": -1}, "w_dim"),
+        ({"low_precision": "float8"}, "low_precision"),
+    ],
 )
 def test_impossible_settings_are_refused(options, name):
     with pytest.raises(UserError, match=name):

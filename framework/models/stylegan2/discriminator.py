@@ -13,6 +13,7 @@ from framework.models.stylegan2.layers import (
     Conv2dLayer,
     FullyConnectedLayer,
     channels_at,
+    low_precision_dtype,
     pyramid,
 )
 from framework.ops.upfirdn2d import setup_filter
@@ -151,8 +152,9 @@ class Discriminator(nn.Module):
         base, resolutions = pyramid(self.img_size)
         self.resolutions = resolutions[::-1]
         channels = {r: channels_at(r, channel_base, channel_max) for r in resolutions}
+        half = low_precision_dtype(low_precision)
         for level, r in enumerate(self.resolutions[:-1]):
-            low = getattr(torch, low_precision) if level < low_precision_blocks else torch.float32
+            low = half if level < low_precision_blocks else torch.float32
             above = 0 if level == 0 else channels[r]
             block = DiscriminatorBlock(
                 above, channels[r], channels[r // 2], img_channels, low, conv_clamp

@@ -14,6 +14,7 @@ from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
     FullyConnectedLayer,
     channels_at,
+    low_precision_dtype,
     normalize_2nd_moment,
     pyramid,
 )
@@ -417,7 +418,7 @@ class Generator(nn.Module):
             channel_base,
             channel_max,
             low_precision_blocks,
-            getattr(torch, low_precision),
+            low_precision_dtype(low_precision),
             conv_clamp,
         )
         self.num_ws = self.synthesis.num_ws

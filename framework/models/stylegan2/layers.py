@@ -43,6 +43,17 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     return max(1, min(channel_base // resolution, channel_max))
 
 
+def low_precision_dtype(name: str) -> torch.dtype:
+    """The dtype called `float16` or `bfloat16`.
+
+    Raises:
+        UserError: If `name` is neither.
+    """
+    if name not in ("float16", "bfloat16"):
+        raise UserError(f"low_precision {name!r}: float16 or bfloat16")
+    return getattr(torch, name)
+
+
 def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Scale each row to a mean square of 1, shape kept."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
