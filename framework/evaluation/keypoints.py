@@ -52,7 +52,7 @@ class KeypointJudge:
     Args:
         network: What finds them, trained, on the CPU.
         facts: `names` of the key points (by place in the picture: `left_wheel_hub`), `img_size`
-            (H, W), `typical` (the median place of each in drawings), and how it was trained.
+            (H, W), `low` and `high` (see `usual`), and how it was trained.
     """
 
     def __init__(self, network: KeypointNetwork, facts: dict[str, Any]) -> None:
@@ -61,10 +61,11 @@ class KeypointJudge:
         self.names: tuple[str, ...] = tuple(facts["names"])
         self.img_size: tuple[int, int] = tuple(facts["img_size"])
 
-    def typical(self, name: str) -> tuple[float, float]:
-        """Where a key point usually is in drawings: the median (x, y) in pixels."""
-        x, y = self.facts["typical"][self.names.index(name)]
-        return x, y
+    def usual(self, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where drawings have a key point: the (x, y) that 1 % and 99 % stay below, in pixels."""
+        index = self.names.index(name)
+        (x0, y0), (x1, y1) = (self.facts[end][index] for end in ("low", "high"))
+        return (x0, y0), (x1, y1)
 
     @classmethod
     def load(cls, folder: str | Path = SHIPPED) -> KeypointJudge:
@@ -133,7 +134,7 @@ class KeypointJudge:
 
 
 def held_out_error_px(
-    judge: KeypointJudge, count: int = HELD_OUT_COUNT, seed: int = HELD_OUT_SEED
+    judge: KeypointJudge, count: int, seed: int = HELD_OUT_SEED
 ) -> dict[str, float]:
     """Mean distance of each key point to the truth on drawings of another seed, in pixels."""
     from framework.evaluation.keypoint_training import draw
@@ -142,6 +143,14 @@ def held_out_error_px(
     found = judge(drawings.images).points
     distance = ((found - drawings.points.numpy()) ** 2).sum(axis=2) ** 0.5
     return dict(zip(drawings.names, distance.mean(axis=0).tolist(), strict=True))
+
+
+def usual_places(points: Tensor) -> list[list[list[float]]]:
+    """Places of key points (N, K, 2) that 1 % and 99 % of the pictures stay below, each (K, 2)."""
+    import torch
+
+    ends = points.quantile(torch.tensor([0.01, 0.99]), dim=0).tolist()
+    return [[[round(x, 1), round(y, 1)] for x, y in end] for end in ends]
 
 
 def train(
@@ -186,13 +195,14 @@ def train(
             elapsed = time.monotonic() - start
             print(f"step {step} of {steps}  error {error_px:.2f} px  {elapsed:.0f} s", flush=True)
 
-    usual = cars.points.median(dim=0).values.tolist()
+    low, high = usual_places(cars.points)
     network = training.train(cars, steps, batch_size, learning_rate, seed, report)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "names": list(cars.names),
         "img_size": list(cars.images.shape[2:]),
-        "typical": [[round(x, 1), round(y, 1)] for x, y in usual],
+        "low": low,
+        "high": high,
         "trained": {
             "data": f"toycars:{drawings}, seed {seed}",
             "steps": steps,
@@ -205,7 +215,7 @@ def train(
     judge = KeypointJudge(network, facts)
     judge.save(folder)
     judge = KeypointJudge.load(folder)  # measured as stored, in half precision
-    errors = held_out_error_px(judge)
+    errors = held_out_error_px(judge, HELD_OUT_COUNT)
     judge.facts["held_out_error_px"] = {name: round(error, 3) for name, error in errors.items()}
     judge.save(folder)
     mean = sum(errors.values()) / len(errors)
