@@ -111,9 +111,12 @@ class TrainCLI(LightningCLI):
             self.signals,
             SlicedWasserstein(),
         ]
-        return super().instantiate_trainer(
-            callbacks=callbacks, plugins=[WholeCheckpointIO()], **kwargs
-        )
+        try:
+            return super().instantiate_trainer(
+                callbacks=callbacks, plugins=[WholeCheckpointIO()], **kwargs
+            )
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(f"--trainer: {error}") from error
 
     def before_fit(self) -> None:
         """Look at everything that can be looked at before something is written."""
@@ -121,7 +124,8 @@ class TrainCLI(LightningCLI):
         # Lightning validates whenever a training is stopped, which a signal has no time for.
         self.trainer.limit_val_batches = 0
         self.plan = self.model.plan(self.trainer, self.datamodule)
-        self.resolved = self._parser(self.subcommand).dump(self.config[self.subcommand])
+        command = str(self.subcommand)
+        self.resolved = self._parser(command).dump(self.config[command])
         if self.run_settings.dry_run:
             self._describe()
             sys.exit(0)
@@ -212,7 +216,10 @@ def _train(args: ArgsType) -> None:
             args=args,
         )
     except (ArgumentError, ValueError) as error:
-        raise _user_error(error) or error from error
+        mistake = _user_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
 

@@ -5,8 +5,15 @@ from typing import Any
 
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from framework.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
+from framework.checkpoint import (
+    FORMAT_VERSION,
+    read_checkpoint,
+    remove_checkpoint,
+    write_checkpoint,
+)
 from framework.errors import UserError
+
+_WEIGHTS = "weights"
 
 
 class WholeCheckpointIO(CheckpointIO):
@@ -24,6 +31,9 @@ class WholeCheckpointIO(CheckpointIO):
         Raises:
             UserError: If the disk refuses.
         """
+        if "dragline" not in checkpoint:
+            # Bare weights, which a process that Lightning started hands back to its parent.
+            checkpoint = {"dragline": {"format": FORMAT_VERSION}, _WEIGHTS: checkpoint}
         try:
             write_checkpoint(checkpoint, path)
         except (OSError, RuntimeError) as error:  # RuntimeError is how torch says "disk full"
@@ -37,7 +47,8 @@ class WholeCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Load `path` to the CPU; code inside is never run, whatever the caller asks for."""
-        return read_checkpoint(path)
+        checkpoint = read_checkpoint(path)
+        return checkpoint.get(_WEIGHTS, checkpoint)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the checkpoint and its manifest."""

@@ -31,6 +31,10 @@ class Batch:
     labels: Tensor
     first: int
 
+    def pictures(self) -> Tensor:
+        """The images as networks take them: float32 (N, C, H, W) in [-1, 1], where they lie."""
+        return self.images.float() / 127.5 - 1
+
 
 class ImageStream(IterableDataset):
     """Endless shuffled batches: every image once an epoch, each epoch in its own order.
@@ -98,7 +102,9 @@ class TrainingImages(lightning.LightningDataModule):
         if batch_size < 1:
             raise UserError(f"--data.batch_size {batch_size}: must be at least 1")
         self.source, self.size, self.channels = source, size, channels
-        self.batch_size, self.labels, self.crop, self.on_bad = batch_size, labels, crop, on_bad
+        self.batch_size, self.labels = batch_size, labels
+        self.crop: Literal["center", "pad", "stretch"] = crop
+        self.on_bad: Literal["error", "skip"] = on_bad
         self.validation_count = VALIDATION_COUNT
         self.seed = 0
         self._dataset: ImageDataset | None = None
@@ -165,7 +171,8 @@ class TrainingImages(lightning.LightningDataModule):
                 "there are; a measure needs whole batches"
             )
         firsts = range(0, count, self.batch_size)
-        return DataLoader([stream.batch(first) for first in firsts], batch_size=None)
+        batches: Any = [stream.batch(first) for first in firsts]
+        return DataLoader(batches, batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

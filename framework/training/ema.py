@@ -1,7 +1,7 @@
 """Moving average of a network's weights, its half-life counted in images."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def ema_beta(batch_size: int, half_life_kimg: float, rampup: float | None, seen: int) -> float:
@@ -22,6 +22,8 @@ def ema_beta(batch_size: int, half_life_kimg: float, rampup: float | None, seen:
 @torch.no_grad()
 def update_ema(ema: nn.Module, module: nn.Module, beta: float) -> None:
     """Set ema = beta * ema + (1 - beta) * module for parameters; copy buffers."""
-    torch._foreach_lerp_(list(ema.parameters()), list(module.parameters()), 1 - beta)
-    for ours, theirs in zip(ema.buffers(), module.buffers(), strict=True):
-        ours.copy_(theirs)
+    ours: list[Tensor] = list(ema.parameters())
+    theirs: list[Tensor] = list(module.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - beta)  # pyright: ignore[reportPrivateImportUsage]
+    for buffer, source in zip(ema.buffers(), module.buffers(), strict=True):
+        buffer.copy_(source)

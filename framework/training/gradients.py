@@ -50,7 +50,8 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
     bad = flat.numel() - flat.isfinite().sum()
     flat.nan_to_num_(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
     parts = flat.split([g.numel() for g in grads])
-    torch._foreach_copy_(grads, [part.view_as(g) for part, g in zip(parts, grads, strict=True)])
+    shaped = [part.view_as(g) for part, g in zip(parts, grads, strict=True)]
+    torch._foreach_copy_(grads, shaped)  # pyright: ignore[reportPrivateImportUsage]
     return bad
 
 

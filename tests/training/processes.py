@@ -14,7 +14,9 @@ from pathlib import Path
 
 CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["framework.cli.train", "framework.cli.run", "wandb"])
+_SERVER.set_forkserver_preload(
+    ["framework.cli.train", "framework.models.stylegan2.module", "wandb", "tests.training.tiny"]
+)
 
 
 def start(

@@ -9,7 +9,7 @@ import torch
 
 from framework.cli.train import TRAINER_DEFAULTS
 from framework.errors import UserError
-from framework.models.stylegan2.module import r1_gamma
+from framework.models.stylegan2.limits import r1_gamma
 from framework.training.ema import ema_beta
 from framework.training.randomness import keyed_generator
 from framework.training.trainer import check_trainer

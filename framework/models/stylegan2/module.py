@@ -1,7 +1,6 @@
 """StyleGAN2 training as a LightningModule (Karras et al. 2020)."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator, losses
 from framework.models.stylegan2.augment import augment, parse_policy, random_flips
+from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, all_sum, sum_gradients
@@ -25,21 +25,6 @@ from framework.training.trainer import check_trainer
 
 Phase = Literal["Gmain", "Dmain", "Dr1"]
 _TIMING_NAMES = {"Dr1": "Dreg"}  # NVIDIA's, which people's tools know
-_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    (
-        "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
-        "micro_batch r1_interval lr ema_kimg",
-        lambda value: 0 < value < math.inf,
-        "positive",
-    ),
-    (
-        "mbstd_group_size low_precision_blocks r1_gamma ema_rampup seed",
-        lambda value: 0 <= value < math.inf,
-        "0 or more",
-    ),
-    ("style_mixing_prob", lambda value: 0 <= value <= 1, "from 0 to 1"),
-    ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
-)
 
 
 class StyleGAN2Training(lightning.LightningModule):
@@ -100,7 +85,7 @@ class StyleGAN2Training(lightning.LightningModule):
         self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.automatic_optimization = False
-        _check_ranges(self.settings)
+        check_ranges(self.settings)
         self.policy = parse_policy(augment)
         self.seed = seed
         self.seen_images = 0
@@ -119,7 +104,7 @@ class StyleGAN2Training(lightning.LightningModule):
             UserError: If sizes, batch, strategy or precision are impossible.
         """
         check_trainer(trainer)
-        _micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
+        micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
         dataset, device = data.dataset, trainer.strategy.root_device
         try:
             with torch.device("meta"):
@@ -145,7 +130,7 @@ class StyleGAN2Training(lightning.LightningModule):
         self._identity = self.plan(self.trainer, data)
         self.batch_size = data.batch_size
         share = data.share(self.trainer.world_size)
-        self.micro_batch = _micro_batch(self.settings["micro_batch"], share)
+        self.micro_batch = micro_batch(self.settings["micro_batch"], share)
         self.gamma = r1_gamma(self.settings["r1_gamma"], dataset.size, self.batch_size)
         self.generator, self.discriminator = self.build_networks(
             dataset.size, dataset.channels, dataset.label_dim, self.trainer.strategy.root_device
@@ -227,7 +212,7 @@ class StyleGAN2Training(lightning.LightningModule):
             len(batch.images), self.generator_ema.z_dim, device=self.device, generator=rng
         )
         fake = self.generator_ema(z, batch.labels, noise_mode="random", rng=rng)
-        return {"real": batch.images.float() / 127.5 - 1, "fake": fake}
+        return {"real": batch.pictures(), "fake": fake}
 
     @property
     def batches_seen(self) -> int:
@@ -300,7 +285,7 @@ class StyleGAN2Training(lightning.LightningModule):
         return self.generator.synthesis(mixed, noise_mode="random", rng=rng), ws
 
     def _reals(self, micro: Batch, rng: torch.Generator) -> Tensor:
-        images = micro.images.float() / 127.5 - 1
+        images = micro.pictures()
         return random_flips(images, rng) if self.settings["mirror"] else images
 
     def _judge(self, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
@@ -347,29 +332,3 @@ class StyleGAN2Training(lightning.LightningModule):
         held = checkpoint["dragline"]
         check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
-
-
-def r1_gamma(given: float | None, size: tuple[int, int], batch_size: int) -> float:
-    """R1's weight: the given one, or 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`)."""
-    return 0.0002 * size[0] * size[1] / batch_size if given is None else given
-
-
-def _micro_batch(wanted: int | None, share: int) -> int:
-    """Images that a process works on at once, of its `share` of a batch."""
-    size = min(wanted or share, share)
-    if share % size:
-        raise UserError(
-            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
-            "a batch"
-        )
-    return size
-
-
-def _check_ranges(settings: dict[str, Any]) -> None:
-    """Refuse numbers that no training can have, naming the flag; None is always a choice."""
-    for names, fits, must in _RANGES:
-        for name in names.split():
-            given = settings[name]
-            for value in given if isinstance(given, tuple | list) else (given,):
-                if value is not None and not fits(value):
-                    raise UserError(f"--model.{name} {value}: must be {must}")

@@ -1,0 +1,57 @@
+"""Which numbers a training can have, and what its `auto` means."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from framework.errors import UserError
+
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (
+        "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
+        "micro_batch r1_interval lr ema_kimg",
+        lambda value: 0 < value < math.inf,
+        "positive",
+    ),
+    (
+        "mbstd_group_size low_precision_blocks r1_gamma ema_rampup seed",
+        lambda value: 0 <= value < math.inf,
+        "0 or more",
+    ),
+    ("style_mixing_prob", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+)
+
+
+def r1_gamma(given: float | None, size: tuple[int, int], batch_size: int) -> float:
+    """R1's weight: the given one, or 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`)."""
+    return 0.0002 * size[0] * size[1] / batch_size if given is None else given
+
+
+def micro_batch(wanted: int | None, share: int) -> int:
+    """Images that a process works on at once, of its `share` of a batch; all of it if None.
+
+    Raises:
+        UserError: If they do not divide it.
+    """
+    size = min(wanted or share, share)
+    if share % size:
+        raise UserError(
+            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
+            "a batch"
+        )
+    return size
+
+
+def check_ranges(settings: dict[str, Any]) -> None:
+    """Refuse numbers that no training can have; None is always a choice.
+
+    Raises:
+        UserError: Naming the flag.
+    """
+    for names, fits, must in _RANGES:
+        for name in names.split():
+            given = settings[name]
+            for value in given if isinstance(given, tuple | list) else (given,):
+                if value is not None and not fits(value):
+                    raise UserError(f"--model.{name} {value}: must be {must}")

@@ -1,0 +1,123 @@
+import json
+import os
+import signal
+
+import pytest
+
+from framework.errors import UserError
+from framework.training.run_folder import (
+    check_folder,
+    check_same_run,
+    clean_up,
+    last_checkpoint,
+    lock_folder,
+)
+from tests.training import processes
+from tests.training.processes import finish, wait_for
+
+
+def test_a_new_an_empty_and_a_just_locked_folder_may_take_a_run(tmp_path):
+    check_folder(tmp_path / "new", "never")
+    check_folder(tmp_path, "never")
+    with lock_folder(tmp_path):
+        check_folder(tmp_path, "never")
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_peoples_files_are_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(UserError, match=r"--run.dir .* holds files but no run"):
+        check_folder(tmp_path, "auto")
+    with pytest.raises(UserError, match="is a file"):
+        check_folder(tmp_path / "thesis.txt", "auto")
+
+
+def test_a_run_is_gone_on_with_unless_it_must_not(tmp_path):
+    (tmp_path / "config.yaml").write_text("run:\n")
+    check_folder(tmp_path, "auto")
+    with pytest.raises(UserError, match="already holds a run"):
+        check_folder(tmp_path, "never")
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_begun_anew(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "run-00000000008.ckpt").write_bytes(b"half")
+    with pytest.raises(UserError, match="none of its checkpoints is whole"):
+        last_checkpoint(tmp_path)
+
+
+def hold(folder) -> None:
+    with lock_folder(folder):
+        (folder / "held").touch()
+        signal.pause()
+
+
+def test_a_folder_takes_one_training_at_a_time_and_a_dead_one_counts_for_nothing(tmp_path):
+    holder = processes.run(hold, tmp_path)
+    wait_for((tmp_path / "held").exists, holder)
+    with pytest.raises(UserError, match=rf"process {holder.pid}\) is at work in it"):
+        with lock_folder(tmp_path):
+            raise AssertionError("two at once")
+    holder.kill()
+    assert finish(holder) == -signal.SIGKILL
+    assert (tmp_path / ".lock").read_text() == f"{holder.pid}\n"
+    for _ in range(2):
+        with lock_folder(tmp_path):
+            assert (tmp_path / ".lock").read_text() == f"{os.getpid()}\n"
+
+
+HELD = {
+    "format": 1,
+    "seen_images": 8,
+    "seed": 0,
+    "batch_size": 4,
+    "data": "abc",
+    "generator": {"img_size": [16, 16], "w_dim": 8, "low_precision_blocks": 4},
+}
+OURS = {k: v for k, v in HELD.items() if k not in ("format", "seen_images")}
+
+
+def test_the_same_settings_are_the_same_run_on_another_machine_too():
+    check_same_run(HELD, OURS)
+    generator = {"img_size": (16, 16), "w_dim": 8, "low_precision_blocks": 0}
+    check_same_run(HELD, {**OURS, "generator": generator})
+
+
+def test_settings_that_changed_are_named_with_both_values():
+    generator = {**HELD["generator"], "w_dim": 16, "z_dim": 3}
+    with pytest.raises(UserError) as caught:
+        check_same_run(HELD, {**OURS, "seed": 1, "generator": generator})
+    said = str(caught.value)
+    assert "generator.w_dim 8, now 16; generator.z_dim unset, now 3; seed 0, now 1" in said
+    assert "batch_size" not in said and "img_size" not in said and "\n" not in said
+
+
+def line(kimg: float) -> str:
+    return json.dumps({"Progress/kimg": {"num": 1, "mean": kimg, "std": 0.0}, "timestamp": 1.0})
+
+
+def test_what_a_killed_training_left_is_cleaned_up(tmp_path):
+    places = [tmp_path, tmp_path / "checkpoints", tmp_path / "network-000001"]
+    rests = [place / ".run-8.123.part.ckpt" for place in places]
+    for rest in rests:
+        rest.parent.mkdir(exist_ok=True)
+        rest.write_bytes(b"half")
+    kept = [tmp_path / "checkpoints" / "run-8.ckpt", tmp_path / "notes.part", tmp_path / ".hidden"]
+    for file in kept:
+        file.write_bytes(b"whole")
+    stats = tmp_path / "stats.jsonl"
+    stats.write_text(f"{line(0.004)}\n{line(0.008)}\n{line(0.012)}\n{line(0.016)[:20]}")
+    clean_up(tmp_path, 0.008)
+    assert not any(rest.exists() for rest in rests)
+    assert all(file.read_bytes() == b"whole" for file in kept)
+    assert stats.read_text() == f"{line(0.004)}\n{line(0.008)}\n"
+
+
+def test_statistics_that_fit_are_not_touched(tmp_path):
+    stats = tmp_path / "stats.jsonl"
+    stats.write_text(f"{line(0.004)}\n")
+    before = stats.stat().st_ino
+    clean_up(tmp_path, 0.004)
+    assert stats.stat().st_ino == before
+    clean_up(tmp_path / "new", 0.0)
