@@ -11,8 +11,8 @@ from torch import Tensor
 from framework.training.randomness import keyed_generator
 
 PATCH_PX = 7
-PATCHES_PER_PICTURE = 64
-DIRECTIONS = 512
+PATCHES_PER_PICTURE = 16
+DIRECTIONS = 128
 SMALLEST_SIDE_PX = 16
 UNIT = 1e3  # published numbers are multiplied by it
 
