@@ -1,8 +1,14 @@
 """Images per second of StyleGAN2 training steps, by phase: the reference formulation and ours.
 
     python benchmarks/train_step.py                       # the shipped 64 px configuration
-    python benchmarks/train_step.py --threads 1 2 --rounds 5 --batch 8
+    python benchmarks/train_step.py --threads 1 2 --rounds 5 --variants reference ours -malloc
     python benchmarks/train_step.py --img-size 128 --channel-base 4096 --channel-max 256
+    python benchmarks/train_step.py --clock cpu --threads 1   # on a machine that is not idle
+
+The reference formulation makes the modulated weights of each sample and convolves them as groups,
+and takes noise, bias, leaky ReLU and gain one pass after another, in float32 and contiguous
+tensors. Ours scales activations around one shared convolution, folds what it can into weights,
+keeps channels last and freed memory, and takes the device's low precision where it has one.
 
 Every variant lives in a process of its own (the allocator's settings are per process); all of them
 are started and warmed up first, then measured in turns, so that a machine that slows down slows
@@ -24,14 +30,22 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# What NVIDIA's formulation is, and what each of our changes brings on its own.
+# `-x` is ours without x: what each change brings.
+OURS = {"plain": False, "grouped": False, "channels_last": True, "malloc": True, "low": "auto"}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "reference": {"grouped": True, "channels_last": False, "malloc": False, "low": "none"},
-    "ours": {"grouped": False, "channels_last": True, "malloc": True, "low": "auto"},
-    "-malloc": {"grouped": False, "channels_last": True, "malloc": False, "low": "auto"},
-    "-channels_last": {"grouped": False, "channels_last": False, "malloc": True, "low": "auto"},
-    "-scaled": {"grouped": True, "channels_last": True, "malloc": True, "low": "auto"},
-}
+    "reference": {
+        "plain": True, "grouped": True, "channels_last": False, "malloc": False, "low": "none",
+    },
+    "ours": OURS,
+    "-fused": OURS | {"plain": True},
+    "-scaled": OURS | {"grouped": True},
+    "-channels_last": OURS | {"channels_last": False},
+    "-malloc": OURS | {"malloc": False},
+    "-low": OURS | {"low": "none"},
+}  # fmt: skip
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+PHASES = ("Gmain", "Dmain", "Dr1")
+COLUMNS = (*PHASES, "step")
 R1_INTERVAL = 16
 GFLOPS = 1e9
 
@@ -54,6 +68,7 @@ def arguments() -> argparse.Namespace:
     add("--steps", type=int, default=2, help="steps of each phase in a round")
     add("--variants", nargs="+", choices=VARIANTS, default=["reference", "ours"])
     add("--device", default="cpu")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: seconds of this process's threads")
     add("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -61,7 +76,9 @@ def arguments() -> argparse.Namespace:
 class Step:
     """The phases of a training step, as the LightningModule computes them."""
 
-    def __init__(self, args: argparse.Namespace, grouped: bool, channels_last: bool, low: str):
+    def __init__(
+        self, args: argparse.Namespace, plain: bool, grouped: bool, channels_last: bool, low: str
+    ) -> None:
         import torch
 
         from framework.models.stylegan2.module import StyleGAN2Training
@@ -77,11 +94,13 @@ class Step:
             channels_last=channels_last,
             low_precision=low,  # type: ignore[arg-type]
         )
-        module.batch_size, module.gamma = args.batch, 0.05
+        module.batch_size, module.gamma, module._w_sum = args.batch, 0.05, 0
         size, device = (args.img_size, args.img_size), torch.device(args.device)
         module.generator, module.discriminator = module.build_networks(size, 3, 0, device)
         if grouped:
             module.generator.synthesis.modulation = "grouped"
+        if plain:
+            use_plain_operations(module.generator, module.discriminator)
         self.module = module.to(device)
         self.g_optimizer, self.d_optimizer = module.configure_optimizers()
         images = torch.randint(0, 256, (args.batch, 3, *size), dtype=torch.uint8, device=device)
@@ -111,7 +130,42 @@ class Step:
             torch.cuda.synchronize()
 
 
-PHASES = ("Gmain", "Dmain", "Dr1")
+def use_plain_operations(*networks: Any) -> None:
+    """One operation after another, as the papers write them; the networks' values stay the same."""
+    import torch
+    import torch.nn.functional as F
+
+    from framework.models.stylegan2 import generator, layers
+    from framework.ops import conv2d_resample, upfirdn2d
+    from framework.ops.bias_act import bias_act
+    from framework.ops.modulated_conv2d import modulated_conv2d
+
+    def synthesis_layer(self, x, w, noise_mode="random", rng=None, modulation="scaled", gain=1.0):
+        noise = self._noise(x, noise_mode, rng)
+        x = modulated_conv2d(
+            x, self.weight, self.affine(w), self.resample_filter, self.up, modulation=modulation
+        )
+        if noise is not None:
+            x = x + noise * self.noise_strength
+        return bias_act(x, self.bias) * gain
+
+    def conv2d_layer(self, x, gain=1.0):
+        weight = self.weight * self.weight_gain
+        x = conv2d_resample.conv2d_resample(x, weight, self.resample_filter, down=self.down)
+        return bias_act(x, self.bias, act=self.act) * gain
+
+    def depthwise(x, kernel, stride, padding):
+        weight = kernel.expand(x.shape[1], 1, *kernel.shape)
+        return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
+
+    ws = torch.randn(2, networks[0].num_ws, networks[0].w_dim)
+    with torch.no_grad():
+        before = networks[1](networks[0].synthesis(ws, noise_mode="const"))
+        generator.SynthesisLayer.forward = synthesis_layer  # type: ignore[method-assign]
+        layers.Conv2dLayer.forward = conv2d_layer  # type: ignore[method-assign]
+        upfirdn2d._Filter.apply = depthwise  # type: ignore[method-assign]
+        after = networks[1](networks[0].synthesis(ws, noise_mode="const"))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
 
 
 def worker(args: argparse.Namespace) -> None:
@@ -121,20 +175,24 @@ def worker(args: argparse.Namespace) -> None:
     from framework.ops.memory import tune_malloc
 
     torch.set_num_threads(args.threads[0])
+    clock = CLOCKS[args.clock]
     choice = dict(VARIANTS[args.worker])
     if choice.pop("malloc"):
         tune_malloc()
+    # What the step needs: counted on our formulation, for torch counts grouped gradients too high.
+    ours = Step(args, plain=False, grouped=False, channels_last=True, low="none")
+    flops = {phase: count_flops(lambda p=phase: ours.run(p)) for phase in PHASES}
     step = Step(args, **choice)
-    flops = {phase: count_flops(lambda p=phase: step.run(p)) for phase in PHASES}
     for phase in PHASES:
         step.run(phase)
-    facts = {"flops": flops, "torch": torch.__version__}
-    say(facts | {"low": step.module.discriminator.config["low_precision_blocks"]})
+    say({"flops": flops, "torch": torch.__version__})
     for line in sys.stdin:
         if line.strip() == "peak":
-            say({"peak": peak_flops(args.device)})
+            say({"peak": peak_flops(args.device, clock)})
         else:
-            times = [median_seconds(lambda p=phase: step.run(p), args.steps) for phase in PHASES]
+            times = [
+                median_seconds(lambda p=phase: step.run(p), args.steps, clock) for phase in PHASES
+            ]
             say(dict(zip(PHASES, times, strict=True)))
 
 
@@ -165,17 +223,17 @@ def count_flops(function: Callable[[], None]) -> int:
     return total
 
 
-def median_seconds(function: Callable[[], None], repeats: int) -> float:
-    """Median wall time of a call."""
+def median_seconds(function: Callable[[], None], repeats: int, clock: Callable[[], float]) -> float:
+    """Median time of a call."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         function()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
-def peak_flops(device: str) -> float:
+def peak_flops(device: str, clock: Callable[[], float]) -> float:
     """What one large 3x3 convolution reaches, in operations per second."""
     import torch
     import torch.nn.functional as F
@@ -191,7 +249,7 @@ def peak_flops(device: str) -> float:
 
     with torch.no_grad():
         convolve()
-        return count_flops(convolve) / median_seconds(convolve, 5)
+        return count_flops(convolve) / median_seconds(convolve, 5, clock)
 
 
 class Worker:
@@ -242,19 +300,27 @@ def compare(args: argparse.Namespace, threads: int) -> None:
         peaks.append(next(iter(workers.values())).ask("peak")["peak"])
     for process in workers.values():
         process.close()
-    peak = statistics.median(peaks)
-    print(f"\nthreads {threads}; one large convolution: {peak / GFLOPS:.1f} GFLOP/s")
-    columns = (*PHASES, "step")
-    print(f"{'images/s':16}" + "".join(f"{c:>9}" for c in columns) + f"{'of peak':>9}{'speed':>8}")
-    first = None
-    for name in workers:
-        speed = {c: statistics.median(r[c] for r in rounds[name]) for c in columns}
-        first = first or speed["step"]
-        flops = facts[name]["flops"]
-        whole = flops["Gmain"] + flops["Dmain"] + flops["Dr1"] / R1_INTERVAL
-        share = whole / args.batch * speed["step"] / peak
-        row = f"{name:16}" + "".join(f"{speed[c]:9.1f}" for c in columns)
-        print(row + f"{share:9.0%}{speed['step'] / first:7.2f}x")
+    speeds = {
+        name: {c: statistics.median(r[c] for r in held) for c in COLUMNS}
+        for name, held in rounds.items()
+    }
+    facts = next(iter(facts.values()))
+    print(f"\n{threads} threads, {args.clock} time, torch {facts['torch']}")
+    report(args.batch, speeds, facts["flops"], statistics.median(peaks))
+
+
+def report(
+    batch: int, speeds: dict[str, dict[str, float]], flops: dict[str, int], peak: float
+) -> None:
+    """Print a table: images per second, share of the peak, factor over the first variant."""
+    print(f"one large convolution: {peak / GFLOPS:.1f} GFLOP/s")
+    per_image = (flops["Gmain"] + flops["Dmain"] + flops["Dr1"] / R1_INTERVAL) / batch
+    print(f"a step: {per_image / GFLOPS:.2f} GFLOP an image, R1 every {R1_INTERVAL} batches")
+    print(f"{'images/s':16}" + "".join(f"{c:>9}" for c in COLUMNS) + f"{'of peak':>9}{'factor':>8}")
+    first = next(iter(speeds.values()))["step"]
+    for name, speed in speeds.items():
+        row = f"{name:16}" + "".join(f"{speed[c]:9.1f}" for c in COLUMNS)
+        print(row + f"{per_image * speed['step'] / peak:9.0%}{speed['step'] / first:7.2f}x")
 
 
 def main() -> None:
