@@ -67,7 +67,13 @@ To look without training: --run.dry_run true, or --print_config.""",
   python train.py validate --config runs/toycars64/config.yaml""",
 }
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
-_QUIET = (".*does not have many workers.*", ".*in eval mode.*", ".*mid-epoch.*", ".*LeafSpec.*")
+_QUIET = (
+    ".*does not have many workers.*",
+    ".*in eval mode.*",
+    ".*mid-epoch.*",
+    ".*LeafSpec.*",
+    ".*args parameter is intended.*",
+)
 
 
 class TrainCLI(LightningCLI):

@@ -182,11 +182,11 @@ def test_help_begins_with_commands_to_copy(tmp_path):
         assert flag in text
     assert text.index("\n  --run.dir ") < text.index("\n  --trainer.devices ")
     text = said(["fit", "--model.help", "StyleGAN2Training"], tmp_path / "log2", 0)
-    assert "--model.init_args.r1_gamma" in text and "R1 weight" in text
+    assert "--model.r1_gamma" in text and "R1 weight" in text
 
 
 def test_validate_prints_one_line_of_json(trained, tmp_path):
-    args = ["validate", "--config", str(CONFIG), "--run.dir", str(trained)]
+    args = ["validate", "--config", str(trained / "config.yaml")]
     first, second = (said(args, tmp_path / f"log{i}", 0) for i in range(2))
     assert first == second and first.count("\n") == 1
     report = json.loads(first)
