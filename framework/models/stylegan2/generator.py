@@ -230,10 +230,10 @@ class SynthesisBlock(nn.Module):
         else:
             x = x.to(self.dtype, memory_format=memory_format)
             x = self.conv0(x, ws[:, 0], **layer_options)
-        x = self.conv1(x, ws[:, self.num_conv - 1], **layer_options)
-        rgb = self.torgb(x, ws[:, self.num_conv], layer_options.get("modulation", "scaled"))
+        features: Tensor = self.conv1(x, ws[:, self.num_conv - 1], **layer_options)
+        rgb = self.torgb(features, ws[:, self.num_conv], layer_options.get("modulation", "scaled"))
         rgb = rgb.to(torch.float32, memory_format=torch.contiguous_format)
-        return x, rgb if img is None else upsample2d(img, self.resample_filter) + rgb
+        return features, rgb if img is None else upsample2d(img, self.resample_filter) + rgb
 
 
 @dataclass(frozen=True)
