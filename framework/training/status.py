@@ -42,6 +42,11 @@ class StatusLine(KimgCallback):
         if self.bar and trainer.is_global_zero:
             self._show_bar(pl_module.seen_images / 1000)
 
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Leave the bar's line to whoever prints next."""
+        if self.bar and trainer.is_global_zero:
+            print(flush=True)
+
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Collect, print, write and log."""
         stats = pl_module.stats.collect()

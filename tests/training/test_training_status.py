@@ -92,6 +92,8 @@ def test_on_a_terminal_a_bar_shows_the_way_to_the_end(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("\r") and not out.endswith("\n") and "0.1/0.1 kimg" in out
     assert out.count("█") == out.count("·")  # half of the way
+    line.on_train_end(trainer, module)
+    assert capsys.readouterr().out == "\n"
 
 
 def test_the_time_of_a_tick_is_without_what_was_done_between_ticks(tmp_path, monkeypatch):
