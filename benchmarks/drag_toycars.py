@@ -4,9 +4,9 @@
     python benchmarks/drag_toycars.py --model runs/toycars64/network-000400 --tasks 50
     python benchmarks/drag_toycars.py --config configs/drag/small.yaml --out out/cars
 
-Every task pulls a wheel hub or a roof corner by 6 px (framework/evaluation/drag_benchmark.py says
-how tasks are made). With --out, a picture of all tasks: one row a task, one
-column a variant; the target is blue, where the judge sees the part is red.
+Every task pulls a wheel hub or a roof corner by 6 px; `--pulls` chooses which and where to
+(framework/evaluation/drag_benchmark.py has the kinds). With --out, a picture of all tasks: one row
+a task, one column a variant; the target is blue, where the judge sees the part is red.
 """
 
 import argparse
@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--model", default="toycars64", help="zoo name or model folder of a 64 px toy-car model")
     add("--tasks", type=int, default=40)
+    add("--pulls", default="wheels outward", help="kind of pull, one of PULLS")
     add("--first-seed", type=int, default=0)
     add("--psi", type=float, default=0.7, help="truncation of the pictures")
     add("--config", nargs="+", default=[], help="further variants: YAML files of drag settings")
@@ -69,13 +70,14 @@ def main() -> None:
     generator, judge = open_generator(args.model, "cpu"), KeypointJudge.load()
     seeds = range(args.first_seed, args.first_seed + 10 * args.tasks)
     latents = {seed: seed_latents(generator, seed, args.psi) for seed in seeds}
-    tasks = make_tasks(generator, judge, latents, args.tasks)
+    tasks = make_tasks(generator, judge, latents, args.tasks, args.pulls)
     if not tasks:
         sys.exit(f"--model {args.model}: the judge sees no car in its pictures")
     passed_over = tasks[-1].seed - args.first_seed + 1 - len(tasks)
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
     print(
-        f"{args.model}, {len(tasks)} tasks, psi {args.psi:g}; {passed_over} pictures passed over\n"
+        f"{args.model}, {args.pulls}, {len(tasks)} tasks, psi {args.psi:g}; "
+        f"{passed_over} pictures passed over\n"
     )
     print("| variant | mean px | median | worst | under 2 px | steps | seconds |")
     print("|---|---|---|---|---|---|---|")

@@ -56,6 +56,7 @@ def test_the_judge_sees_drawings_it_never_saw(judge):
 def test_most_pictures_show_a_car(tasks):
     assert len(tasks) == COUNT
     assert tasks[-1].seed < 2 * COUNT
+    assert {task.part for task in tasks} == {"left_wheel_hub", "right_wheel_hub"}
 
 
 @needs_model

@@ -4,13 +4,13 @@ A task takes one key point that the judge finds in a generated picture and asks 
 the judge then looks for the same key point in the result. Where the drag itself believes its handle
 to be plays no part.
 
-Which tasks: parts and axes take turns (`TURNS`). A pull is made only to where drawings have such a
-part (`KeypointJudge.usual`): no generator can put a part where it never saw one. Wheels, for one,
-differ by 7 px among all drawings, so that most cannot be pulled by 6. If nothing suits the picture
-at this turn, the next turns are tried; if both senses of an axis would do, odd seeds take the
-negative one. A picture is passed over if the judge is unsure of any of its key points (`SURE`):
-there is then no truth to start from.
-In a result, unsure counts as missed.
+Which tasks: a kind of pull (`PULLS`) names the parts that take turns and where each is pulled.
+Wheels can be pulled further than drawings ever have them; roof corners differ by more than 6 px
+among drawings, but in jumps from one body to another, and a roof is an edge without a place along
+it: both make them the hard case, which is why kinds are told apart.
+A picture is passed over if the judge is unsure of any of its key points (`SURE`), there is then no
+truth to start from, or if the target would lie outside the picture. In a result, unsure counts as
+missed.
 """
 
 import math
@@ -33,15 +33,25 @@ NEAR_PX = 2.0
 SURE = 0.5
 """Least confidence of the judge at which it counts as having found a point."""
 
-TURNS = (
-    ("left_roof_corner", "x"),
-    ("right_roof_corner", "y"),
-    ("right_roof_corner", "x"),
-    ("left_wheel_hub", "x"),
-    ("left_roof_corner", "y"),
-    ("right_wheel_hub", "x"),
-)
-"""Part and axis of each task, in turn. Wheels stand on the road: they are pulled along it."""
+PULLS: dict[str, tuple[tuple[str, Point], ...]] = {
+    "wheels outward": (
+        ("left_wheel_hub", (-PULL_PX, 0.0)),
+        ("right_wheel_hub", (PULL_PX, 0.0)),
+    ),
+    "wheels inward": (
+        ("left_wheel_hub", (PULL_PX, 0.0)),
+        ("right_wheel_hub", (-PULL_PX, 0.0)),
+    ),
+    "roof outward": (
+        ("left_roof_corner", (-PULL_PX, 0.0)),
+        ("right_roof_corner", (PULL_PX, 0.0)),
+    ),
+    "roof inward": (
+        ("left_roof_corner", (PULL_PX, 0.0)),
+        ("right_roof_corner", (-PULL_PX, 0.0)),
+    ),
+}
+"""Parts and their pulls in pixels, which take turns, by kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +119,7 @@ def make_tasks(
     judge: KeypointJudge,
     latents: Mapping[int, Tensor],
     count: int,
+    kind: str = "wheels outward",
 ) -> list[Task]:
     """Pulls on generated pictures, one a picture, in the order given.
 
@@ -117,21 +128,20 @@ def make_tasks(
         judge: Finds the handles.
         latents: Seeds and their latents, each (1, num_ws, w_dim).
         count: Tasks wanted; fewer come back where the pictures do not suffice.
+        kind: One of `PULLS`.
     """
+    height, width = generator.img_size
     tasks: list[Task] = []
     for seed, ws in latents.items():
         if len(tasks) == count:
             break
         points, confidence = _look(generator, judge, ws)
-        if min(confidence) < SURE:
-            continue
-        for turn in range(len(TURNS)):
-            part, axis = TURNS[(len(tasks) + turn) % len(TURNS)]
-            handle = points[judge.names.index(part)]
-            target = _target(handle, axis, judge.usual(part), -1 if seed % 2 else 1)
-            if target is not None:
-                tasks.append(Task(seed, ws, part, handle, target))
-                break
+        part, (dx, dy) = PULLS[kind][len(tasks) % len(PULLS[kind])]
+        x, y = points[judge.names.index(part)]
+        target = (x + dx, y + dy)
+        inside = 0 <= target[0] <= width - 1 and 0 <= target[1] <= height - 1
+        if inside and min(confidence) >= SURE:
+            tasks.append(Task(seed, ws, part, (x, y), target))
     return tasks
 
 
@@ -168,17 +178,6 @@ def summarize(outcomes: Sequence[Outcome]) -> Summary:
         steps=fmean(outcome.steps for outcome in outcomes),
         seconds=fmean(outcome.seconds for outcome in outcomes),
     )
-
-
-def _target(handle: Point, axis: str, usual: tuple[Point, Point], preferred: int) -> Point | None:
-    """6 px along the axis, in the preferred sense if the part may be there, else in the other."""
-    for sign in (preferred, -preferred):
-        pull = (sign * PULL_PX, 0.0) if axis == "x" else (0.0, sign * PULL_PX)
-        target = handle[0] + pull[0], handle[1] + pull[1]
-        low, high = usual
-        if all(a <= v <= b for a, v, b in zip(low, target, high, strict=True)):
-            return target
-    return None
 
 
 def _look(
