@@ -48,8 +48,8 @@ def drag(
 
     Examples::
 
-      python edit.py drag --model toycars64 --seed 7 --points "17,39:11,39" --out out/wheel
-      python edit.py drag --edit out/wheel/edit.safetensors --steps 50 --out out/wheel-on
+      python edit.py drag --model toycars64 --seed 8 --points "48,20:54,20" --out out/roof
+      python edit.py drag --edit out/roof/edit.safetensors --steps 50 --out out/roof-on
       python edit.py drag --model toycars64 --tasks tasks.jsonl --json --out out/batch
 
     Args:
@@ -60,7 +60,7 @@ def drag(
             right, y down.
         edit: edit.safetensors to continue; with --points, from its last picture with other points.
         at: Continue the edit from this step, not from its last: what came after is left out.
-        tasks: Many drags from a file, a JSON object a line: {"seed": 7, "points": "17,39:11,39"};
+        tasks: Many drags from a file, a JSON object a line: {"seed": 8, "points": "48,20:54,20"};
             also name, mask, ws. Each gets its own folder in OUT; OUT/results.jsonl has them all.
         mask: Picture of the model's size; what is white in it may change. Everything by default.
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.

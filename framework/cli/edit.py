@@ -34,7 +34,7 @@ DESCRIPTION = """Take hold of a point in a generated picture and pull.
 First steps:
   python edit.py demo
   python edit.py generate --model toycars64 --seeds 1-16 --grid --out out/cars
-  python edit.py drag --model toycars64 --seed 7 --points "17,39:11,39" --out out/drag"""
+  python edit.py drag --model toycars64 --seed 8 --points "48,20:54,20" --out out/drag"""
 
 
 # What stands behind a flag in the help, and what comes in the help's second group.
