@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "media": set(),
     "data": {"media"},
     "models": {"ops"},
-    "formats": {"models", "zoo", "checkpoint"},
+    "formats": {"ops", "models", "zoo", "checkpoint"},
     "training": {"formats", "data", "media", "dashboard", "checkpoint"},
     "drag": {"models"},
     "inversion": {"models"},

@@ -7,13 +7,13 @@ import torch
 
 from framework.checkpoint import read_checkpoint
 from framework.errors import UserError
+from framework.formats.foreign import load_foreign
 from framework.formats.model_folder import build, load_network, save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
 
 __all__ = ["load_discriminator", "load_generator", "save_model_folder", "zoo_models"]
 
 ZOO = Path(__file__).parents[1] / "zoo"
-_FOREIGN = {".pkl": "NVIDIA's", ".pickle": "NVIDIA's", ".pt": "PyTorch's", ".pth": "PyTorch's"}
 
 
 def zoo_models() -> list[str]:
@@ -25,8 +25,9 @@ def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Gen
     """Open a generator, frozen and in evaluation.
 
     Args:
-        model: Name of a shipped model, a model folder, a `.safetensors` file, or a `.ckpt` of a
-            training run (its averaged generator).
+        model: Name of a shipped model, a model folder, a `.safetensors` file, a `.ckpt` of a
+            training run (its averaged generator), or a file of another program: NVIDIA's pickles,
+            rosinality's, pSp's and e4e's checkpoints. What it is, is seen in the file.
         device: Where to put it.
 
     Returns:
@@ -35,6 +36,7 @@ def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Gen
     Raises:
         UserError: If there is no such model or its kind is not known.
         BrokenCheckpoint: If the file is damaged.
+        UnsafeCheckpoint: If the file asks for code to be run.
     """
     return _load(model, "generator", device)
 
@@ -52,14 +54,12 @@ def _load(model: str | Path, kind: str, device: str | torch.device) -> Any:
         known = ", ".join(zoo_models()) or "none shipped"
         raise UserError(f"--model {model}: no such file, folder or shipped model ({known})")
     if path.suffix == ".ckpt":
-        return _from_run(path, kind).to(device)
-    if path.suffix in _FOREIGN:
-        raise UserError(f"--model {model}: {_FOREIGN[path.suffix]} pickles are not read yet")
-    if path.is_dir() or path.suffix == ".safetensors":
-        network = load_network(path, kind, device)
+        network = _from_run(path, kind)
+    elif path.is_dir() or path.suffix == ".safetensors":
+        network = load_network(path, kind)
     else:
-        raise UserError(f"--model {model}: give a model folder, a .safetensors or a .ckpt file")
-    return network
+        network = load_foreign(path, kind)
+    return network.to(device)
 
 
 def _from_run(path: Path, kind: str) -> Any:

@@ -1,0 +1,129 @@
+"""Model files of other programs: which dialect a file speaks is seen in it, not in its name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from framework.errors import BrokenCheckpoint, UserError
+from framework.formats import nvidia, pixel2style2pixel, rosinality
+from framework.formats.contents import Contents, sample_of
+from framework.formats.model_folder import build
+from framework.formats.pickle_machine import Source
+from framework.formats.source_file import read_file
+from framework.formats.storages import StoredTensor
+from framework.formats.symbols import StoredObject
+from framework.formats.torch_files import (
+    LEGACY_START,
+    ZIP_START,
+    read_plain_pickle,
+    read_stream,
+    read_zip,
+)
+from framework.models.digest import state_digest
+from framework.models.stylegan2 import Generator
+
+
+class Dialect(NamedTuple):
+    """How to know and how to read the files of one program."""
+
+    recognises: Callable[[Any], bool]
+    read: Callable[[Any, str], Contents]
+
+
+DIALECTS = (
+    Dialect(nvidia.recognises, nvidia.read),
+    Dialect(pixel2style2pixel.recognises, pixel2style2pixel.read),
+    Dialect(rosinality.recognises, rosinality.read),
+)
+
+
+def read_foreign(path: Path) -> tuple[Contents, int]:
+    """Read a model file of any dialect; its tensors stay in it until they are asked for.
+
+    Returns:
+        What is in it, and the file's length in bytes.
+
+    Raises:
+        UnsafeCheckpoint: If it asks for code to be run.
+        BrokenCheckpoint: If it is damaged or incomplete.
+        UserError: If it is no model, or one of another design.
+    """
+    source = read_file(path)
+    return read_source(source), len(source.data)
+
+
+def load_foreign(path: Path, kind: str) -> nn.Module:
+    """Open network `kind` of another program's file.
+
+    Args:
+        path: The file.
+        kind: `generator` (the averaged one where there are two), `training_generator` or
+            `discriminator`.
+
+    Returns:
+        The network, float32, frozen, in evaluation, with `digest` and `provenance`.
+    """
+    contents, file_bytes = read_foreign(path)
+    return build_foreign(contents, kind, str(path), file_bytes)
+
+
+def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) -> nn.Module:
+    """Make network `kind` of what was read; see `load_foreign`."""
+    parts = contents.networks.get(kind)
+    if parts is None:
+        held = ", ".join(contents.networks) or "none"
+        raise UserError(f"{where}: this {contents.dialect} file has no {kind} (it has: {held})")
+    tensors = parts.read(where, file_bytes)
+    family = "discriminator" if kind == "discriminator" else "generator"
+    network = build(family, parts.config, tensors, where)
+    if contents.needs_w_avg and isinstance(network, Generator):
+        compute_w_avg(network)
+    network.provenance = {"dialect": contents.dialect, "notes": contents.notes,
+                          **contents.provenance}  # type: ignore[assignment]  # fmt: skip
+    return network
+
+
+@torch.no_grad()
+def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
+    """Set `w_avg` to the mean of mapped z from seed 0, and the digest to what it then is."""
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(samples, generator.z_dim, generator=rng)
+    generator.mapping.w_avg.copy_(generator.mapping(z)[:, 0].mean(dim=0))
+    generator.digest = state_digest(generator)  # type: ignore[assignment]
+
+
+def read_source(source: Source) -> Contents:
+    """As `read_foreign`, from bytes in memory."""
+    value = _unfold(source)
+    for dialect in DIALECTS:
+        if dialect.recognises(value):
+            return dialect.read(value, source.label)
+    raise UserError(f"{source.label}: no StyleGAN2 of a known kind; it holds {_outline(value)}")
+
+
+def _unfold(source: Source) -> Any:
+    """The inert values in the file, by what its first bytes say."""
+    start = bytes(source.data[: len(LEGACY_START)])
+    if start.startswith(ZIP_START):
+        return read_zip(source)
+    if start == LEGACY_START:
+        return read_stream(source)
+    if start[:1] == b"\x80":
+        return read_plain_pickle(source)
+    raise BrokenCheckpoint(
+        f"{source.label}: neither a pickle nor a torch file (it begins with {start[:8]!r})"
+    )
+
+
+def _outline(value: Any) -> str:
+    """A few words on what was found instead of a model."""
+    if isinstance(value, StoredObject):
+        return f"an object of class {value.class_name[:60]}"
+    if isinstance(value, StoredTensor):
+        return f"a tensor of shape {value.shape}"
+    if isinstance(value, dict):
+        return f"{len(value)} entries, such as {sample_of(value)}"
+    return f"a {type(value).__name__}"

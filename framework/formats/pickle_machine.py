@@ -1,0 +1,376 @@
+"""Pickles read as data: a stack machine of our own that builds plain values and calls nothing.
+
+Python's unpickler runs what a file tells it to run, and an allow-list does not tame it: BUILD sets
+attributes on whatever was allowed. Here a file's names are inert `Symbol`s, what they stand for is
+looked up in a table of our own constructors at the moment of REDUCE or NEWOBJ, and everything that
+a format of this field has no use for is refused. The work is bounded by the size of the file.
+"""
+
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
+
+Constructor = Callable[..., Any]
+NEWEST_PROTOCOL = 5
+_LONGEST_NAME = 256
+_LONGEST_INT_BYTES = 16
+_LARGEST_KEY = 2**60
+_DEEPEST_STACK = 20_000
+_FREE_STEPS, _BYTES_A_STEP = 50_000, 32
+_FREE_TEXT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A dotted name that a pickle refers to. It stands for nothing by itself."""
+
+    name: str
+
+
+class Buildable:
+    """What BUILD may be applied to: our own values that expect a state."""
+
+    def build(self, state: Any) -> None:
+        """Take in the state; `Refused` if it is not what the value expects."""
+        raise NotImplementedError
+
+
+class Refused(ValueError):
+    """A constructor's reason not to take its arguments."""
+
+
+class Budget:
+    """How much work a file of some size may cause: steps of the machine and bytes of text."""
+
+    def __init__(self, file_bytes: int) -> None:
+        self.steps = _FREE_STEPS + file_bytes // _BYTES_A_STEP
+        self.text_bytes = _FREE_TEXT_BYTES + 2 * file_bytes
+
+
+@dataclass(slots=True)
+class Source:
+    """Bytes to read a pickle from, and how to name them in a complaint."""
+
+    data: memoryview
+    label: str
+
+    def refuse(self, at: int, reason: str, kind: type[UserError] = UnsafeCheckpoint) -> NoReturn:
+        """Raise the one line: what, where in the file, what to do."""
+        advice = "do not open it with other tools" if kind is UnsafeCheckpoint else "fetch it again"
+        raise kind(f"{self.label}, byte {at}: {reason}; {advice}")
+
+
+def read_pickle(
+    source: Source,
+    symbols: Mapping[str, Constructor],
+    budget: Budget,
+    start: int = 0,
+    persistent: Callable[[Any], Any] | None = None,
+) -> tuple[Any, int]:
+    """Interpret one pickle, protocols 2 to 5.
+
+    Args:
+        source: Where it lies.
+        symbols: What "module.name" may stand for: functions of ours that take the arguments of a
+            REDUCE or NEWOBJ and return an inert value. Other names are refused.
+        budget: Shared by all pickles of a file.
+        start: Offset of the first byte.
+        persistent: Resolves persistent ids; refused if None.
+
+    Returns:
+        The value and the offset behind its STOP. Bytes are memoryviews into `source`.
+
+    Raises:
+        UnsafeCheckpoint: If it asks for anything but data.
+        BrokenCheckpoint: If it is cut off or garbled.
+    """
+    machine = _Machine(source, symbols, budget, start, persistent)
+    try:
+        return machine.run(), machine.at
+    except (IndexError, struct.error):
+        source.refuse(
+            machine.op_at, "the pickle ends in the middle or is garbled", BrokenCheckpoint
+        )
+    except UnicodeError:
+        source.refuse(machine.op_at, "text that is not UTF-8", BrokenCheckpoint)
+    except Refused as error:
+        source.refuse(machine.op_at, str(error))
+
+
+class _Mark:
+    """Where on the stack a collection begins."""
+
+
+_MARK = _Mark()
+
+
+class _Machine:
+    """Registers of the interpreter; `run` is its loop, the methods are its opcodes."""
+
+    def __init__(self, source, symbols, budget, start, persistent) -> None:
+        self.source: Source = source
+        self.data: memoryview = source.data
+        self.symbols: Mapping[str, Constructor] = symbols
+        self.budget: Budget = budget
+        self.at = self.op_at = start
+        self.persistent: Callable[[Any], Any] | None = persistent
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """Execute opcodes up to STOP and return what is left on the stack."""
+        data, stack, budget, opcodes = self.data, self.stack, self.budget, _OPCODES
+        if data[self.at] != _PROTO:
+            raise Refused("not a pickle of protocol 2 or newer")
+        while True:
+            self.op_at = self.at
+            code = data[self.at]
+            self.at += 1
+            budget.steps -= 1
+            if budget.steps < 0:
+                raise Refused("the pickle takes far more steps than a file of this size needs")
+            if code == _STOP:
+                return self._pop()
+            opcode = opcodes.get(code)
+            if opcode is None:
+                raise Refused(f"pickle opcode 0x{code:02x}, which no model file needs")
+            opcode(self)
+            if len(stack) > _DEEPEST_STACK:
+                raise Refused("the pickle is nested too deeply")
+
+    # Reading
+
+    def _take(self, count: int) -> memoryview:
+        end = self.at + count
+        if end > len(self.data):
+            raise IndexError
+        taken = self.data[self.at : end]
+        self.at = end
+        return taken
+
+    def _number(self, count: int) -> int:
+        return int.from_bytes(self._take(count), "little")
+
+    def _text(self, count: int) -> str:
+        text = str(self._take(count), "utf-8", "surrogatepass")
+        self.budget.text_bytes -= sys.getsizeof(text)
+        if self.budget.text_bytes < 0:
+            raise Refused("the pickle unfolds to more text than a file of this size needs")
+        return text
+
+    def _line(self) -> str:
+        raw = bytes(self.data[self.at : self.at + _LONGEST_NAME])
+        length = raw.index(b"\n") if b"\n" in raw else None
+        if length is None:
+            raise Refused("a name of more than 256 characters")
+        self.at += length + 1
+        return raw[:length].decode("utf-8")
+
+    # Stack
+
+    def _pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise IndexError
+        return value
+
+    def _top(self) -> Any:
+        if self.stack[-1] is _MARK:
+            raise IndexError
+        return self.stack[-1]
+
+    def _pop_to_mark(self) -> list[Any]:
+        stack, first = self.stack, len(self.stack)
+        while stack[first - 1] is not _MARK:
+            first -= 1
+            if first == 0:
+                raise IndexError
+        values = stack[first:]
+        del stack[first - 1 :]
+        return values
+
+    # Opcodes: numbers, text, bytes
+
+    def proto(self) -> None:
+        version = self._number(1)
+        if not 2 <= version <= NEWEST_PROTOCOL:
+            raise Refused(f"pickle protocol {version}; 2 to {NEWEST_PROTOCOL} are read")
+
+    def frame(self) -> None:
+        if self._number(8) > len(self.data) - self.at:
+            raise IndexError
+
+    def binint(self) -> None:
+        self.stack.append(int.from_bytes(self._take(4), "little", signed=True))
+
+    def long1(self) -> None:
+        count = self._number(1)
+        if count > _LONGEST_INT_BYTES:
+            raise Refused(f"a whole number of {count} bytes")
+        self.stack.append(int.from_bytes(self._take(count), "little", signed=True))
+
+    def binfloat(self) -> None:
+        self.stack.append(struct.unpack(">d", self._take(8))[0])
+
+    # Opcodes: collections
+
+    def append(self) -> None:
+        value = self._pop()
+        self._extend([value])
+
+    def appends(self) -> None:
+        self._extend(self._pop_to_mark())
+
+    def _extend(self, values: list[Any]) -> None:
+        target = self._top()
+        if type(target) is not list:
+            raise Refused(f"adds items to {_kind(target)}")
+        target.extend(values)
+
+    def additems(self) -> None:
+        values, target = self._pop_to_mark(), self._top()
+        if type(target) is not set:
+            raise Refused(f"adds items to {_kind(target)}")
+        target.update(_key(value) for value in values)
+
+    def setitem(self) -> None:
+        value = self._pop()
+        key = self._pop()
+        self._set_items([key, value])
+
+    def setitems(self) -> None:
+        self._set_items(self._pop_to_mark())
+
+    def _set_items(self, pairs: list[Any]) -> None:
+        target = self._top()
+        if not isinstance(target, dict):
+            raise Refused(f"sets items of {_kind(target)}")
+        if len(pairs) % 2:
+            raise IndexError
+        for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+            target[_key(key)] = value
+
+    def fixed_tuple(self, count: int) -> None:
+        values = [self._pop() for _ in range(count)]
+        self.stack.append(tuple(reversed(values)))
+
+    # Opcodes: memo
+
+    def put(self, count: int) -> None:
+        self.memo[self._number(count)] = self._top()
+
+    def memoize(self) -> None:
+        self.memo[len(self.memo)] = self._top()
+
+    def get(self, count: int) -> None:
+        index = self._number(count)
+        if index not in self.memo:
+            raise IndexError
+        self.stack.append(self.memo[index])
+
+    # Opcodes: names and what is made of them
+
+    def global_(self) -> None:
+        module, name = self._line(), self._line()
+        self._push_symbol(module, name)
+
+    def stack_global(self) -> None:
+        name, module = self._pop(), self._pop()
+        if type(name) is not str or type(module) is not str:
+            raise Refused("a name that is not text")
+        self._push_symbol(module, name)
+
+    def _push_symbol(self, module: str, name: str) -> None:
+        dotted = f"{module}.{name}"
+        if dotted not in self.symbols:
+            raise Refused(f"refers to {dotted[:_LONGEST_NAME]!r}, which is code and not data")
+        self.stack.append(Symbol(dotted))
+
+    def reduce(self) -> None:
+        arguments, symbol = self._pop(), self._pop()
+        if type(symbol) is not Symbol or type(arguments) is not tuple:
+            raise Refused(f"calls {_kind(symbol)} with {_kind(arguments)}")
+        try:
+            value = self.symbols[symbol.name](*arguments)
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            reason = f": {error}" if isinstance(error, Refused) else ""
+            raise Refused(f"wrong arguments for {symbol.name}{reason}") from None
+        self.stack.append(value)
+
+    def build(self) -> None:
+        state, target = self._pop(), self._top()
+        if not isinstance(target, Buildable):
+            raise Refused(f"sets attributes of {_kind(target)}")
+        target.build(state)
+
+    def binpersid(self) -> None:
+        if self.persistent is None:
+            raise Refused("refers to something outside of the pickle")
+        self.stack.append(self.persistent(self._pop()))
+
+
+def _key(value: Any) -> Any:
+    """A dictionary's key or a set's member: text, or a number that cannot be made to collide."""
+    if type(value) is str or (type(value) is int and -_LARGEST_KEY < value < _LARGEST_KEY):
+        return value
+    raise Refused(f"uses {_kind(value)} as a key")
+
+
+def _kind(value: Any) -> str:
+    """What to call a value in a complaint."""
+    return f"the name {value.name}" if type(value) is Symbol else f"a {type(value).__name__}"
+
+
+def _push(make: Callable[["_Machine"], Any]) -> Callable[["_Machine"], None]:
+    return lambda machine: machine.stack.append(make(machine))
+
+
+_PROTO, _STOP = 0x80, ord(".")
+_OPCODES: dict[int, Callable[[_Machine], None]] = {
+    _PROTO: _Machine.proto,
+    0x95: _Machine.frame,
+    ord("N"): _push(lambda m: None),
+    0x88: _push(lambda m: True),
+    0x89: _push(lambda m: False),
+    ord("J"): _Machine.binint,
+    ord("K"): _push(lambda m: m._number(1)),
+    ord("M"): _push(lambda m: m._number(2)),
+    0x8A: _Machine.long1,
+    ord("G"): _Machine.binfloat,
+    0x8C: _push(lambda m: m._text(m._number(1))),
+    ord("X"): _push(lambda m: m._text(m._number(4))),
+    0x8D: _push(lambda m: m._text(m._number(8))),
+    ord("C"): _push(lambda m: m._take(m._number(1))),
+    ord("B"): _push(lambda m: m._take(m._number(4))),
+    0x8E: _push(lambda m: m._take(m._number(8))),
+    0x96: _push(lambda m: m._take(m._number(8))),
+    ord("("): _push(lambda m: _MARK),
+    ord(")"): _push(lambda m: ()),
+    ord("]"): _push(lambda m: []),
+    ord("}"): _push(lambda m: {}),
+    0x8F: _push(lambda m: set()),
+    ord("t"): _push(lambda m: tuple(m._pop_to_mark())),
+    0x85: lambda m: m.fixed_tuple(1),
+    0x86: lambda m: m.fixed_tuple(2),
+    0x87: lambda m: m.fixed_tuple(3),
+    ord("a"): _Machine.append,
+    ord("e"): _Machine.appends,
+    0x90: _Machine.additems,
+    ord("s"): _Machine.setitem,
+    ord("u"): _Machine.setitems,
+    ord("q"): lambda m: m.put(1),
+    ord("r"): lambda m: m.put(4),
+    0x94: _Machine.memoize,
+    ord("h"): lambda m: m.get(1),
+    ord("j"): lambda m: m.get(4),
+    ord("c"): _Machine.global_,
+    0x93: _Machine.stack_global,
+    ord("R"): _Machine.reduce,
+    0x81: _Machine.reduce,  # NEWOBJ: a class of ours and its arguments, the same thing here
+    ord("b"): _Machine.build,
+    ord("Q"): _Machine.binpersid,
+}

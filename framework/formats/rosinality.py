@@ -1,0 +1,234 @@
+"""Files of rosinality's stylegan2-pytorch: the same networks under other names.
+
+Names and shapes: model.py and convert_weight.py of github.com/rosinality/stylegan2-pytorch. Nothing
+is transposed, flipped or rescaled, only axes of length one come and go; the kernels of blur and
+upsampling are constants there.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.architecture import discriminator_config, generator_config
+from framework.formats.contents import Contents, NetworkParts, plain, without_prefixes
+from framework.formats.storages import StoredTensor
+from framework.models.stylegan2.layers import RESAMPLE_TAPS
+from framework.ops.upfirdn2d import setup_filter
+
+NETWORKS = {"g_ema": "generator", "g": "training_generator", "d": "discriminator"}
+MINIBATCH_GROUP = 4  # fixed in its discriminator
+_GENERATOR_SIGN, _DISCRIMINATOR_SIGN = "conv1.conv.modulation.weight", "final_linear.1.weight"
+_KERNEL = re.compile(r"(.*)\.kernel")
+
+
+class Name(NamedTuple):
+    """One tensor under both names; theirs has this many axes of length one more on each side."""
+
+    ours: str
+    theirs: str
+    leading: int = 0
+    trailing: int = 0
+
+
+def generator_names(mapping_layers: int, levels: int) -> Iterator[Name]:
+    """Every learned or stored tensor of a generator with `levels` blocks above the first."""
+    for i in range(mapping_layers):
+        for kind in ("weight", "bias"):
+            yield Name(f"mapping.fc{i}.{kind}", f"style.{i + 1}.{kind}")
+    yield Name("synthesis.b4.const", "input.input", 1)
+    yield from _layer("synthesis.b4.conv1", "conv1", 0)
+    yield from _colours("synthesis.b4.torgb", "to_rgb1")
+    for j in range(levels):
+        block = f"synthesis.b{8 << j}"
+        yield from _layer(f"{block}.conv0", f"convs.{2 * j}", 2 * j + 1)
+        yield from _layer(f"{block}.conv1", f"convs.{2 * j + 1}", 2 * j + 2)
+        yield from _colours(f"{block}.torgb", f"to_rgbs.{j}")
+
+
+def _layer(ours: str, theirs: str, noise: int) -> Iterator[Name]:
+    yield Name(f"{ours}.weight", f"{theirs}.conv.weight", 1)
+    yield Name(f"{ours}.bias", f"{theirs}.activate.bias")
+    yield Name(f"{ours}.noise_strength", f"{theirs}.noise.weight", 1)
+    yield Name(f"{ours}.noise_const", f"noises.noise_{noise}", 2)
+    yield from _affine(ours, theirs)
+
+
+def _colours(ours: str, theirs: str) -> Iterator[Name]:
+    yield Name(f"{ours}.weight", f"{theirs}.conv.weight", 1)
+    yield Name(f"{ours}.bias", f"{theirs}.bias", 1, 2)
+    yield from _affine(ours, theirs)
+
+
+def _affine(ours: str, theirs: str) -> Iterator[Name]:
+    for kind in ("weight", "bias"):
+        yield Name(f"{ours}.affine.{kind}", f"{theirs}.conv.modulation.{kind}")
+
+
+def discriminator_names(levels: int) -> Iterator[Name]:
+    """Every learned tensor of a discriminator with `levels` blocks above the last."""
+    top = 4 << levels
+    yield Name(f"b{top}.fromrgb.weight", "convs.0.0.weight")
+    yield Name(f"b{top}.fromrgb.bias", "convs.0.1.bias")
+    for j in range(levels):
+        ours, theirs = f"b{top >> j}", f"convs.{j + 1}"
+        yield Name(f"{ours}.conv0.weight", f"{theirs}.conv1.0.weight")
+        yield Name(f"{ours}.conv0.bias", f"{theirs}.conv1.1.bias")
+        yield Name(f"{ours}.conv1.weight", f"{theirs}.conv2.1.weight")
+        yield Name(f"{ours}.conv1.bias", f"{theirs}.conv2.2.bias")
+        yield Name(f"{ours}.skip.weight", f"{theirs}.skip.1.weight")
+    yield Name("b4.conv.weight", "final_conv.0.weight")
+    yield Name("b4.conv.bias", "final_conv.1.bias")
+    for i, ours in enumerate(("b4.fc", "b4.out")):
+        for kind in ("weight", "bias"):
+            yield Name(f"{ours}.{kind}", f"final_linear.{i}.{kind}")
+
+
+def recognises(value: Any) -> bool:
+    """Whether a file's value is a rosinality checkpoint, or the state dict of one network."""
+    if not isinstance(value, dict):
+        return False
+    return any(_is_state(value.get(name)) for name in NETWORKS) or _is_state(value)
+
+
+def _is_state(value: Any) -> bool:
+    signs = (_GENERATOR_SIGN, _DISCRIMINATOR_SIGN)
+    return isinstance(value, dict) and any(sign in without_prefixes(value) for sign in signs)
+
+
+def read(value: dict[str, Any], where: str) -> Contents:
+    """Take the networks out of a training file, a converted file or a bare state dict.
+
+    Raises:
+        BrokenCheckpoint: If tensors are missing, left over or do not fit together.
+    """
+    if _is_state(value):
+        bare = without_prefixes(value)
+        value = {"g_ema" if _GENERATOR_SIGN in bare else "d": bare}
+    contents = Contents("rosinality", {})
+    latent_avg = value.get("latent_avg")
+    const_size = None
+    for name in ("g_ema", "g"):
+        if isinstance(value.get(name), dict):
+            parts = generator_parts(without_prefixes(value[name]), latent_avg, contents, where)
+            contents.networks[NETWORKS[name]] = parts
+            const_size = parts.tensors["synthesis.b4.const"].shape[1:]
+    if isinstance(value.get("d"), dict):
+        state = without_prefixes(value["d"])
+        contents.networks["discriminator"] = discriminator_parts(state, const_size, where)
+    if "generator" not in contents.networks and "training_generator" in contents.networks:
+        contents.networks["generator"] = contents.networks["training_generator"]
+        contents.notes.append("The file has no averaged generator; the trained one is used.")
+    if "g_optim" in value:
+        contents.notes.append("The optimisers' state is left out.")
+    if isinstance(value.get("args"), dict):
+        contents.provenance["args"] = plain(value["args"], where)
+    return contents
+
+
+def generator_parts(
+    state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str
+) -> NetworkParts:
+    """A generator's state dict, renamed; what it lacks is noted in `contents`."""
+    layers = sum(bool(re.fullmatch(r"style\.\d+\.weight", name)) for name in state)
+    levels = sum(bool(re.fullmatch(r"to_rgbs\.\d+\.bias", name)) for name in state)
+    tensors: dict[str, Any] = {}
+    names = list(generator_names(layers, levels))
+    if not any(name.startswith("noises.") for name in state):
+        contents.notes.append("The file has no constant noise; it is drawn from seed 0.")
+        tensors |= _drawn_noise(state, names, where)
+    tensors |= _renamed(state, [n for n in names if n.ours not in tensors], where)
+    w_dim = tensors["synthesis.b4.conv1.affine.weight"].shape[1]
+    if isinstance(latent_avg, StoredTensor):
+        tensors["mapping.w_avg"] = _mean_style(latent_avg, w_dim, contents, where)
+    else:
+        contents.needs_w_avg = True
+        contents.notes.append("The file has no latent_avg; the mean of 10,000 mapped z is used.")
+        tensors["mapping.w_avg"] = torch.zeros(w_dim)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    config = generator_config(shapes, {}, where)
+    for j in range(-1, levels):
+        block = f"synthesis.b{8 << j}" if j >= 0 else "synthesis.b4"
+        for layer in ("", ".conv1", *([".conv0"] if j >= 0 else [])):
+            tensors[f"{block}{layer}.resample_filter"] = setup_filter(RESAMPLE_TAPS)
+    return NetworkParts(config, tensors)
+
+
+def discriminator_parts(
+    state: Mapping[str, Any], const_size: tuple[int, ...] | None, where: str
+) -> NetworkParts:
+    """A discriminator's state dict, renamed."""
+    levels = sum(bool(re.fullmatch(r"convs\.\d+\.skip\.1\.weight", name)) for name in state)
+    tensors = _renamed(state, list(discriminator_names(levels)), where)
+    claims = {"const_size": const_size, "mbstd_group_size": MINIBATCH_GROUP}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    config = discriminator_config(shapes, claims, where)
+    for j in range(levels):
+        block = f"b{8 << j}"
+        layers = ["", ".conv0", ".conv1", ".skip", *([".fromrgb"] if j == levels - 1 else [])]
+        for layer in layers:
+            tensors[f"{block}{layer}.resample_filter"] = setup_filter(RESAMPLE_TAPS)
+    tensors["b4.conv.resample_filter"] = setup_filter(RESAMPLE_TAPS)
+    return NetworkParts(config, tensors)
+
+
+def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Any]:
+    """The state under our names; complete, with nothing left over but the known constants."""
+    renamed = {}
+    for ours, theirs, leading, trailing in names:
+        tensor = state.get(theirs)
+        if not isinstance(tensor, StoredTensor):
+            raise BrokenCheckpoint(f"{where}: {theirs} is missing; not a whole rosinality network")
+        shape = tensor.shape
+        inner = shape[leading : len(shape) - trailing]
+        if shape != (1,) * leading + inner + (1,) * trailing:
+            raise BrokenCheckpoint(f"{where}: {theirs} has shape {shape}")
+        renamed[ours] = tensor.reshape(*inner)
+    left_over = state.keys() - {name.theirs for name in names}
+    for name in sorted(map(str, left_over)):
+        if not _KERNEL.fullmatch(name):
+            raise BrokenCheckpoint(f"{where}: {name[:60]} belongs to no StyleGAN2")
+        _check_kernel(state[name], name, where)
+    return renamed
+
+
+def _check_kernel(kernel: Any, name: str, where: str) -> None:
+    """Refuse kernels other than the outer product of (1, 3, 3, 1) whatever their gain."""
+    usual = setup_filter(RESAMPLE_TAPS)
+    if isinstance(kernel, StoredTensor) and kernel.shape == tuple(usual.shape):
+        values = kernel.read().float()
+        if torch.allclose(values / values.sum(), usual, atol=1e-6):
+            return
+    raise UserError(f"{where}: {name[:60]} is not the blur of {RESAMPLE_TAPS}; it is not supported")
+
+
+def _drawn_noise(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Tensor]:
+    """Constant noise for files that hold none, as big as each layer's pictures."""
+    const = state.get("input.input")
+    if not isinstance(const, StoredTensor) or len(const.shape) != 4:
+        raise BrokenCheckpoint(f"{where}: input.input is missing; not a whole rosinality network")
+    rng = torch.Generator().manual_seed(0)
+    noise = {}
+    for name in names:
+        if match := re.fullmatch(r"synthesis\.b(\d+)\.conv\d\.noise_const", name.ours):
+            height, width = (side * int(match[1]) // 4 for side in const.shape[2:])
+            if max(height, width) > 4096:
+                raise BrokenCheckpoint(f"{where}: pictures of {width}x{height}")
+            noise[name.ours] = torch.randn(height, width, generator=rng)
+    return noise
+
+
+def _mean_style(latent: StoredTensor, w_dim: int, contents: Contents, where: str) -> Any:
+    """`w_avg` from (w_dim,), (1, w_dim) or one row a layer."""
+    if latent.shape == (w_dim,):
+        return latent
+    if len(latent.shape) != 2 or latent.shape[1] != w_dim:
+        raise BrokenCheckpoint(f"{where}: latent_avg has shape {latent.shape}, w has {w_dim}")
+    rows = latent.read().float()
+    if not torch.equal(rows, rows[:1].expand_as(rows)):
+        contents.notes.append("latent_avg differs from layer to layer; w_avg is the mean of them.")
+        return rows.mean(dim=0)
+    return rows[0]

@@ -1,0 +1,142 @@
+"""Tensors as files hold them: bytes and a geometry, checked first and copied when asked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from framework.formats.pickle_machine import Refused
+
+STORAGE_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_MOST_DIMENSIONS = 8
+
+
+@dataclass(slots=True)
+class Storage:
+    """A run of numbers of one type.
+
+    Attributes:
+        dtype: Their type.
+        numel: How many.
+        find: Gives their bytes, little endian, checked as far as the container can; None until
+            the container knows where they are.
+    """
+
+    dtype: torch.dtype
+    numel: int
+    find: Callable[[], memoryview | bytes] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+        return self.numel * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A tensor that is still in its file. Making one checks that it lies within its storage.
+
+    Attributes:
+        storage: Where its numbers are.
+        offset: Of its first element, in elements.
+        shape: Of the tensor that `read` returns.
+        stride: In elements, of the tensor as it is stored.
+        stored_shape: Of the tensor as it is stored.
+        steps: What is done to it when it is read.
+    """
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    stored_shape: tuple[int, ...]
+    steps: tuple[Callable[[Tensor], Tensor], ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it covers in its storage."""
+        return math.prod(self.stored_shape) * self.storage.dtype.itemsize
+
+    def then(self, step: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> "StoredTensor":
+        """The same tensor, changed by `step` into one of `shape` when it is read."""
+        return replace(self, steps=(*self.steps, step), shape=shape)
+
+    def reshape(self, *shape: int) -> "StoredTensor":
+        """The same numbers in another shape of as many elements."""
+        if math.prod(shape) != math.prod(self.shape):
+            raise Refused(f"a tensor of shape {self.shape} where {shape} is needed")
+        return self.then(lambda tensor: tensor.reshape(shape), shape)
+
+    def read(self) -> Tensor:
+        """Copy it out of the file: a contiguous tensor of its own on the CPU."""
+        if math.prod(self.stored_shape) == 0:
+            tensor = torch.empty(self.stored_shape, dtype=self.storage.dtype)
+        else:
+            tensor = self._copy()
+        for step in self.steps:
+            tensor = step(tensor)
+        return tensor.contiguous()
+
+    def _copy(self) -> Tensor:
+        assert self.storage.find is not None, "the container has not found this storage"
+        size = self.storage.dtype.itemsize
+        first, last = self.offset * size, (self.offset + math.prod(self.stored_shape)) * size
+        raw = memoryview(self.storage.find())[first:last]
+        if raw.readonly:
+            raw = bytearray(raw)
+            flat = torch.frombuffer(raw, dtype=torch.uint8)
+        else:
+            flat = torch.frombuffer(raw, dtype=torch.uint8).clone()
+        return flat.view(self.storage.dtype).as_strided(self.stored_shape, self.stride)
+
+
+def stored_tensor(storage: object, offset: object, shape: object, stride: object) -> StoredTensor:
+    """Describe a tensor, all numbers from a file that nobody vouches for.
+
+    Raises:
+        Refused: If it is not a dense block within its storage: out of bounds, negative,
+            overlapping itself.
+    """
+    if not isinstance(storage, Storage) or not _is_count(offset):
+        raise Refused("a tensor without storage or place")
+    shape, stride = _counts(shape), _counts(stride)
+    if len(shape) != len(stride) or len(shape) > _MOST_DIMENSIONS:
+        raise Refused("a tensor whose shape and strides do not match")
+    numel = math.prod(shape)
+    assert isinstance(offset, int)
+    if offset + numel > storage.numel:
+        raise Refused(f"a tensor of shape {shape} in a storage of {storage.numel} numbers")
+    expected = 1  # dense: each stride is the product of the sizes inside of it, in some order
+    for step, size in sorted((st, sz) for st, sz in zip(stride, shape, strict=True) if sz > 1):
+        if numel and step != expected:
+            raise Refused(f"a tensor of shape {shape} with strides {stride}, which is not dense")
+        expected *= size
+    return StoredTensor(storage, offset, shape, stride, shape)
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a contiguous tensor."""
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def _counts(values: object) -> tuple[int, ...]:
+    if not isinstance(values, tuple) or not all(_is_count(value) for value in values):
+        raise Refused("a shape or stride that is not a tuple of whole numbers from 0")
+    return values
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**48
