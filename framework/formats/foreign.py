@@ -81,8 +81,8 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
     network = build(family, parts.config, tensors, where)
     if contents.needs_w_avg and isinstance(network, Generator):
         compute_w_avg(network)
-    network.provenance = {"dialect": contents.dialect, "notes": contents.notes,
-                          **contents.provenance}  # type: ignore[assignment]  # fmt: skip
+    facts = {"dialect": contents.dialect, "notes": contents.notes, **contents.provenance}
+    network.provenance = facts  # type: ignore[assignment]
     return network
 
 
