@@ -11,9 +11,21 @@ from framework.formats.foreign import load_foreign
 from framework.formats.model_folder import build, load_network, save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
 
-__all__ = ["load_discriminator", "load_generator", "save_model_folder", "zoo_models"]
+__all__ = [
+    "load_discriminator",
+    "load_generator",
+    "load_training_generator",
+    "save_model_folder",
+    "zoo_models",
+]
 
 ZOO = Path(__file__).parents[1] / "zoo"
+_FAMILY = {"training_generator": "generator"}
+_IN_RUN = {
+    "generator": "generator_ema.",
+    "training_generator": "generator.",
+    "discriminator": "discriminator.",
+}
 
 
 def zoo_models() -> list[str]:
@@ -46,6 +58,14 @@ def load_discriminator(model: str | Path, device: str | torch.device = "cpu") ->
     return _load(model, "discriminator", device)
 
 
+def load_training_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Open the generator as it was trained, not averaged, to train on from it.
+
+    Files that hold only the averaged one give that; arguments and errors as in `load_generator`.
+    """
+    return _load(model, "training_generator", device)
+
+
 def _load(model: str | Path, kind: str, device: str | torch.device) -> Any:
     path = Path(model)
     if str(model) in zoo_models() and not path.exists():
@@ -56,19 +76,20 @@ def _load(model: str | Path, kind: str, device: str | torch.device) -> Any:
     if path.suffix == ".ckpt":
         network = _from_run(path, kind)
     elif path.is_dir() or path.suffix == ".safetensors":
-        network = load_network(path, kind)
+        network = load_network(path, _FAMILY.get(kind, kind))  # a folder has the averaged one alone
     else:
         network = load_foreign(path, kind)
     return network.to(device)
 
 
 def _from_run(path: Path, kind: str) -> Any:
-    """The averaged generator, or the discriminator, out of a training run's checkpoint."""
+    """The averaged or the trained generator, or the discriminator, of a run's checkpoint."""
     checkpoint = read_checkpoint(path)
-    prefix = {"generator": "generator_ema.", "discriminator": "discriminator."}[kind]
+    prefix = _IN_RUN[kind]
     state = checkpoint["state_dict"].items()
     tensors = {name[len(prefix) :]: t for name, t in state if name.startswith(prefix)}
     facts = checkpoint["dragline"]
-    network = build(kind, facts.get(kind), tensors, str(path))
+    family = _FAMILY.get(kind, kind)
+    network = build(family, facts.get(family), tensors, str(path))
     network.provenance = {"seen_images": facts.get("seen_images")}  # type: ignore[assignment]
     return network

@@ -73,6 +73,8 @@ def load_foreign(path: Path, kind: str) -> nn.Module:
 def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) -> nn.Module:
     """Make network `kind` of what was read; see `load_foreign`."""
     parts = contents.networks.get(kind)
+    if parts is None and kind == "training_generator":
+        parts = contents.networks.get("generator")
     if parts is None:
         held = ", ".join(contents.networks) or "none"
         raise UserError(f"{where}: this {contents.dialect} file has no {kind} (it has: {held})")

@@ -1,0 +1,79 @@
+"""Starting from another model: what fits is taken over bit for bit, a table tells the rest."""
+
+import pytest
+import torch
+
+from framework.errors import UserError
+from framework.formats import save_model_folder
+from framework.models.stylegan2 import Discriminator, Generator
+from framework.training.transfer import start_from
+
+SMALL = {"channel_base": 64, "channel_max": 8, "mapping_layers": 2}
+
+
+def generator(seed, img_size=16, **options):
+    torch.manual_seed(seed)
+    return Generator(img_size, z_dim=6, w_dim=10, **SMALL, **options)
+
+
+def discriminator(seed, img_size=16, **options):
+    torch.manual_seed(seed)
+    return Discriminator(img_size, **SMALL, **options)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return str(save_model_folder(tmp_path / "m", generator(1), discriminator(2)))
+
+
+def equal(ours, theirs):
+    held = theirs.state_dict()
+    return {
+        name for name, t in ours.state_dict().items() if name in held and torch.equal(t, held[name])
+    }
+
+
+def test_the_same_sizes_are_taken_over_whole(model):
+    ours = generator(5), generator(6), discriminator(7)
+    report = start_from(model, *ours)
+    assert [row.network for row in report] == ["generator", "averaged", "discriminator"]
+    assert not any(row.fresh or row.left for row in report)
+    for network, source in zip(ours, (generator(1), generator(1), discriminator(2)), strict=True):
+        assert equal(network, source) == set(network.state_dict())
+
+
+def test_a_larger_picture_takes_the_blocks_that_both_have(model):
+    before, ours = generator(5, 32), generator(5, 32)
+    report = start_from(model, ours, generator(6, 32), discriminator(7, 32))
+    untouched = equal(ours, before)
+    assert all(name in untouched for name in report[0].fresh)
+    assert {name.split(".")[1] for name in report[0].fresh} == {"b32"}
+    assert "synthesis.b16.conv1.weight" in equal(ours, generator(1))
+    assert "b16.conv0.weight" in report[2].taken
+    assert "b32.fromrgb.weight" in report[2].fresh and "b16.fromrgb.weight" in report[2].left
+    lines = "\n".join(report[0].lines())
+    assert "synthesis.b32" in lines and "new" in lines and "mapping" in lines
+
+
+def test_new_labels_begin_fresh(model):
+    report = start_from(
+        model, generator(5, c_dim=3), generator(6, c_dim=3), discriminator(7, c_dim=3)
+    )
+    fresh = set(report[0].fresh)
+    assert {"mapping.embed.weight", "mapping.embed.bias", "mapping.fc0.weight"} == fresh
+    assert "mapping.fc1.weight" in report[0].taken
+
+
+def test_a_model_without_discriminator(tmp_path, capsys):
+    folder = save_model_folder(tmp_path / "m", generator(1))
+    ours = discriminator(7)
+    report = start_from(str(folder), generator(5), generator(6), ours)
+    assert len(report) == 2 and equal(ours, discriminator(7)) == set(ours.state_dict())
+    assert "begins fresh" in capsys.readouterr().out
+
+
+def test_nothing_fits(model):
+    torch.manual_seed(0)
+    other = Generator(16, z_dim=6, w_dim=12, channel_base=80, channel_max=5, mapping_layers=2)
+    with pytest.raises(UserError, match="start_from"):
+        start_from(model, other, other, discriminator(7))
