@@ -68,9 +68,14 @@ def new_folder(path: str | Path, flag: str = "--out") -> Path:
         UserError: If `path` is a file or a folder that is not empty.
     """
     path = Path(path)
+    check_new_folder(path, flag)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def check_new_folder(path: Path, flag: str = "--out") -> None:
+    """Refuse what `new_folder` refuses, before long work, without creating anything."""
     if path.exists() and not path.is_dir():
         raise UserError(f"{flag} {path}: is a file; give a new folder")
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{flag} {path}: already holds files; give a new or an empty folder")
-    path.mkdir(parents=True, exist_ok=True)
-    return path

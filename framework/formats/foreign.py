@@ -9,8 +9,8 @@ from torch import nn
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import nvidia, pixel2style2pixel, rosinality
-from framework.formats.contents import Contents, sample_of
-from framework.formats.model_folder import build
+from framework.formats.contents import Contents, NetworkParts, sample_of
+from framework.formats.model_folder import EncoderWeights, build, check_finite
 from framework.formats.pickle_machine import Source
 from framework.formats.source_file import read_file
 from framework.formats.storages import StoredTensor
@@ -86,6 +86,18 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
     facts = {"dialect": contents.dialect, "notes": contents.notes, **contents.provenance}
     network.provenance = facts  # type: ignore[assignment]
     return network
+
+
+def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderWeights:
+    """Copy the encoder out of what was read; errors as in `load_foreign`."""
+    parts = contents.encoder
+    if parts is None:
+        raise UserError(f"{where}: this {contents.dialect} file has no encoder")
+    mean = {} if parts.latent_avg is None else {"latent_avg": parts.latent_avg}
+    tensors = NetworkParts({}, {**parts.tensors, **mean}).read(where, file_bytes)
+    check_finite(tensors, where)
+    latent_avg = tensors.pop("latent_avg") if mean else None
+    return EncoderWeights(parts.encoder_type, tensors, latent_avg, parts.opts)
 
 
 @torch.no_grad()

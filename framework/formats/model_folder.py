@@ -3,6 +3,9 @@
 import json
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,32 @@ from framework.models.stylegan2.layers import channels_at
 FORMAT = "dragline-model"
 FORMAT_VERSION = 1
 _CONFIG, _CARD = "config.json", "README.md"
+_MEAN_STYLE = "latent_avg"
 _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "generator": Generator,
     "discriminator": Discriminator,
 }
 _LARGEST_SIDE = 4096
-_NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta")
+_NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture")
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderWeights:
+    """Weights of an encoder of pSp's or e4e's family: data, which no network was made of yet.
+
+    Attributes:
+        encoder_type: What its training called it, such as `Encoder4Editing`; "" where the file
+            does not say. The names and shapes alone cannot tell the two families apart.
+        tensors: State dict under its own names, without an `encoder.` before them.
+        latent_avg: Mean style that is added to its outputs, shape (w_dim,) or (num_ws, w_dim);
+            None where the file has none.
+        opts: Options of its training, plain values.
+    """
+
+    encoder_type: str
+    tensors: dict[str, Tensor]
+    latent_avg: Tensor | None
+    opts: dict[str, Any]
 
 
 def save_model_folder(
@@ -36,6 +59,7 @@ def save_model_folder(
     provenance: dict[str, Any] | None = None,
     card: str = "",
     half: bool = False,
+    encoder: EncoderWeights | None = None,
 ) -> Path:
     """Write a model folder; each file is written whole, `config.json` with its digests last.
 
@@ -46,6 +70,7 @@ def save_model_folder(
         provenance: Where the weights come from: data, images seen, command. JSON values.
         card: Markdown of the model card.
         half: Store weights in half precision.
+        encoder: Its encoder, kept as it is.
 
     Returns:
         The folder.
@@ -57,14 +82,24 @@ def save_model_folder(
         networks["discriminator"] = discriminator
     description: dict[str, Any] = {"format": FORMAT, "version": FORMAT_VERSION}
     digests = {}
-    for name, network in networks.items():
+
+    def write(name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         path = folder / f"{name}.safetensors"
-        description[name] = dict(network.config)  # type: ignore[arg-type]
+        description[name] = config
         facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "network": name}
-        facts["config"] = json.dumps(description[name])
+        facts["config"] = json.dumps(config)
         with whole_file(path) as temporary:
-            save_file(_stored(network, half), temporary, metadata=facts)
+            try:
+                save_file(tensors, temporary, metadata=facts)
+            except SafetensorError as error:  # its way to say that the disk is full
+                raise UserError(f"{path}: cannot be written ({error})") from error
         digests[path.name] = sha256_file(path)
+
+    for name, network in networks.items():
+        write(name, dict(network.config), _stored(network, half))  # type: ignore[arg-type]
+    if encoder is not None:
+        config = {"encoder_type": encoder.encoder_type, "opts": encoder.opts}
+        write("encoder", config, _stored_encoder(encoder, half))
     description |= {"provenance": provenance or {}, "sha256": digests}
     if card:
         write_text(folder / _CARD, card)
@@ -82,6 +117,43 @@ def _stored(network: nn.Module, half: bool) -> dict[str, Tensor]:
     return {name: convert(tensor) for name, tensor in network.state_dict().items()}
 
 
+def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
+    """An encoder's tensors as they are written; statistics and counters are never halved."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor
+
+    stored = {name: convert(tensor) for name, tensor in encoder.tensors.items()}
+    return stored if encoder.latent_avg is None else stored | {_MEAN_STYLE: encoder.latent_avg}
+
+
+def held_networks(folder: Path) -> list[str]:
+    """What a model folder has of `generator`, `discriminator` and `encoder`."""
+    description = _read_config(folder)
+    return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description["sha256"]]
+
+
+def lone_network(file: Path) -> tuple[str, ...]:
+    """The kind of network that a `.safetensors` file says it holds, if it is one of ours."""
+    with _opened(file) as opened:
+        metadata = opened.metadata() or {}
+    return tuple(kind for kind in _NETWORKS if metadata.get("network") == kind)
+
+
+def load_encoder_weights(folder: Path) -> EncoderWeights:
+    """Load the encoder that a model folder keeps; errors as in `load_network`."""
+    description = _read_config(folder)
+    file = _verified(folder, description, "encoder")
+    tensors, _ = _read_tensors(file)
+    config = description.get("encoder")
+    opts = config.get("opts") if isinstance(config, dict) else None
+    if not isinstance(config, dict) or not isinstance(opts, dict):
+        raise BrokenCheckpoint(f"{file}: {_CONFIG} does not say what kind of encoder it is")
+    check_finite(tensors, str(file))
+    latent_avg = tensors.pop(_MEAN_STYLE, None)
+    return EncoderWeights(str(config.get("encoder_type", "")), tensors, latent_avg, opts)
+
+
 def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> Any:
     """Load network `kind` (`generator`, `discriminator`) from a folder or a lone file.
 
@@ -97,14 +169,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
     if path.is_dir():
         description = _read_config(path)
         provenance = description.get("provenance", {})
-        file = path / f"{kind}.safetensors"
-        expected = description["sha256"].get(file.name)
-        if expected is None:
-            raise UserError(f"{path}: this model folder has no {kind}")
-        if not file.is_file():
-            raise BrokenCheckpoint(f"{file}: missing, {_CONFIG} names it")
-        if sha256_file(file) != expected:
-            raise BrokenCheckpoint(f"{file}: its digest is not the one in {_CONFIG}; damaged")
+        file = _verified(path, description, kind)
         config = description.get(kind) or {}  # empty is refused below
     else:
         file, config = path, None
@@ -114,6 +179,19 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
     network = build(kind, config, tensors, str(file))
     network.provenance = provenance  # type: ignore[assignment]
     return network.to(device)
+
+
+def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
+    """The file of network `kind` in a folder, its digest compared."""
+    file = folder / f"{kind}.safetensors"
+    expected = description["sha256"].get(file.name)
+    if expected is None:
+        raise UserError(f"{folder}: this model folder has no {kind}")
+    if not file.is_file():
+        raise BrokenCheckpoint(f"{file}: missing, {_CONFIG} names it")
+    if sha256_file(file) != expected:
+        raise BrokenCheckpoint(f"{file}: its digest is not the one in {_CONFIG}; damaged")
+    return file
 
 
 class _Undrawn(TorchFunctionMode):
@@ -145,14 +223,19 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
             + ", ".join(f"{n} {held.get(n, 'missing')}" for n in odd[:3])
         )
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
-    for name, tensor in tensors.items():
-        # A finite sum is the rule and costs one pass; only an infinite one needs a closer look.
-        if not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
+    check_finite(tensors, where)
     network.load_state_dict(tensors, assign=True)
     network.eval().requires_grad_(False)
     network.digest = state_digest(network)  # type: ignore[assignment]
     return network
+
+
+def check_finite(tensors: dict[str, Tensor], where: str) -> None:
+    """Refuse NaN and infinity, by the name of the tensor that holds them."""
+    for name, tensor in tensors.items():
+        # A finite sum is the rule and costs one pass; only an infinite one needs a closer look.
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
 
 
 def _check_bounds(config: Any, held: int, where: str) -> None:
@@ -198,10 +281,17 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with _opened(file) as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+        return tensors, opened.metadata() or {}
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """Open a safetensors file; what is wrong with it is one line."""
     try:
         with safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-            return tensors, opened.metadata() or {}
+            yield opened
     except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise BrokenCheckpoint(f"{file}: not a readable safetensors file ({error})") from error
 

@@ -1,0 +1,180 @@
+"""Another program's file made into a model folder, with a card that says what became of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framework.errors import UserError
+from framework.files import check_new_folder, new_folder, sha256_file
+from framework.formats.model_folder import EncoderWeights, parameter_count, save_model_folder
+from framework.formats.opening import OpenedModel, open_model
+
+LICENCE = "not known: the file does not say; ask its author before passing it on"
+HALF_NOTE = "Weights were rounded to half precision; edits made with the file itself do not fit."
+UNTYPED_NOTE = (
+    "The file does not say of which kind its encoder is, and its tensors alone cannot tell e4e "
+    "from pSp."
+)
+TRAINED_NOTE = "The generator as trained, not averaged, is left out."
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What became of an imported file.
+
+    Attributes:
+        folder: The model folder.
+        provenance: Where it comes from: `dialect`, `source` (the file's name), `sha256`, `notes`
+            (what was left out, computed or assumed, a sentence each) and what the file says of
+            its training.
+        networks: Sizes of what is in the folder, by `generator`, `discriminator`, `encoder`.
+        files: Names of the files in the folder.
+    """
+
+    folder: Path
+    provenance: dict[str, Any]
+    networks: dict[str, dict[str, Any]]
+    files: list[str]
+
+    def lines(self) -> list[str]:
+        """One line for each network: sizes and parameters."""
+        return [f"{name:<14} {_in_words(facts)}" for name, facts in self.networks.items()]
+
+
+def import_model(file: str | Path, folder: str | Path, half: bool = False) -> ImportReport:
+    """Write the model folder of a file that another program, or a training run, wrote.
+
+    Args:
+        file: Any file that `load_generator` opens.
+        folder: New or empty folder. `config.json`, without which it is no model folder, is written
+            last; if the work fails or is interrupted, what was written is removed.
+        half: Store weights in half precision.
+
+    Raises:
+        UserError: If the folder is taken, or the file cannot be opened; see `load_generator`.
+    """
+    file, folder = Path(file), Path(folder)
+    if not file.exists():
+        raise UserError(f"{file}: no such file")
+    if file.is_dir():
+        raise UserError(f"{file}: a folder; a model folder is used as it is, with --model")
+    check_new_folder(folder)
+    opened = open_model(file)
+    generator = opened.network("generator")
+    discriminator = opened.network("discriminator") if "discriminator" in opened.held else None
+    encoder = opened.encoder() if "encoder" in opened.held else None
+    networks = {"generator": _sizes(generator)}
+    if discriminator is not None:
+        networks["discriminator"] = _sizes(discriminator)
+    if encoder is not None:
+        networks["encoder"] = _encoder_sizes(encoder)
+    provenance = _provenance(opened, encoder, half)
+    card = _card(folder.resolve().name, provenance, networks, half)
+    with _emptied_on_failure(folder):
+        save_model_folder(folder, generator, discriminator, provenance, card, half, encoder)
+    files = sorted(path.name for path in folder.iterdir())
+    return ImportReport(folder, provenance, networks, files)
+
+
+def _provenance(opened: OpenedModel, encoder: EncoderWeights | None, half: bool) -> dict[str, Any]:
+    notes = list(opened.notes)
+    if "training_generator" in opened.held:
+        notes.append(TRAINED_NOTE)
+    if encoder is not None and not encoder.encoder_type:
+        notes.append(UNTYPED_NOTE)
+    if half:
+        notes.append(HALF_NOTE)
+    # The encoder's options have their place beside it.
+    facts = {k: v for k, v in opened.facts.items() if encoder is None or k != "opts"}
+    return {
+        "dialect": opened.dialect,
+        "source": opened.path.name,
+        "sha256": sha256_file(opened.path),
+        "notes": list(dict.fromkeys(printable(note) for note in notes)),
+        **facts,
+    }
+
+
+def _sizes(network: Any) -> dict[str, Any]:
+    names = ["img_size", "img_channels", "c_dim"]
+    if "w_dim" in network.config:
+        names += ["z_dim", "w_dim", "mapping_layers"]
+    sizes = {name: network.config[name] for name in names}
+    return sizes | {"parameters": parameter_count(network)}
+
+
+def _encoder_sizes(encoder: EncoderWeights) -> dict[str, Any]:
+    count = sum(tensor.numel() for tensor in encoder.tensors.values())
+    return {"encoder_type": encoder.encoder_type, "parameters": count}
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    """Sizes of a network in a line."""
+    words = []
+    if "img_size" in facts:
+        height, width = facts["img_size"]
+        words += [f"{width}x{height} px", _count(facts["img_channels"], "channel")]
+    if "encoder_type" in facts:
+        words.append(printable(facts["encoder_type"]) or "of a kind that the file does not name")
+    if "w_dim" in facts:
+        words += [f"z {facts['z_dim']}, w {facts['w_dim']}"]
+        words += [_count(facts["mapping_layers"], "mapping layer")]
+    if facts.get("c_dim"):
+        words.append(f"{facts['c_dim']} label values")
+    return ", ".join([*words, f"{facts['parameters'] / 1e6:.2f} M parameters"])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _card(
+    name: str, provenance: dict[str, Any], networks: dict[str, dict[str, Any]], half: bool
+) -> str:
+    """Model card, Markdown."""
+    rows = {
+        "source": f"`{printable(provenance['source'])}` ({provenance['dialect']})",
+        "SHA-256 of the source": f"`{provenance['sha256']}`",
+        **{kind: _in_words(facts) for kind, facts in networks.items()},
+        "stored as": "float16" if half else "float32",
+        "licence": LICENCE,
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    notes = "\n".join(f"- {note}" for note in provenance["notes"])
+    return f"""# {printable(name)}
+
+A StyleGAN2 that was trained elsewhere, imported from another file.
+
+| | |
+|---|---|
+{table}
+
+What the source says of its training is in `config.json`. Quality was not measured.
+
+## What the import left out, computed or assumed
+
+{notes or "- Nothing."}
+"""
+
+
+def printable(text: str) -> str:
+    """A file's own words on one line, without what moves a cursor or ends a table's cell."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() and c not in "`|" else "?" for c in words)
+
+
+@contextmanager
+def _emptied_on_failure(folder: Path) -> Iterator[None]:
+    """Make a folder; empty it again if the body fails, so that the same command can be repeated."""
+    was_there = folder.exists()
+    new_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for path in folder.iterdir():
+            path.unlink()
+        if not was_there:
+            folder.rmdir()
+        raise

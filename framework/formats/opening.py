@@ -1,0 +1,169 @@
+"""Any model opened: shipped, a folder, a lone file, a run, or a file of another program."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.checkpoint import read_checkpoint
+from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.foreign import build_foreign, encoder_weights, read_foreign
+from framework.formats.model_folder import (
+    EncoderWeights,
+    build,
+    held_networks,
+    load_encoder_weights,
+    load_network,
+    lone_network,
+)
+from framework.models.stylegan2 import Discriminator, Generator
+
+ZOO = Path(__file__).parents[1] / "zoo"
+_IN_RUN = {
+    "generator": "generator_ema.",
+    "training_generator": "generator.",
+    "discriminator": "discriminator.",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """A model that was looked into; its networks are made when they are asked for.
+
+    Attributes:
+        path: Where it is.
+        dialect: Which program writes such models.
+        held: What is in it, of `generator` (averaged, for use), `training_generator` (as trained),
+            `discriminator` and `encoder`.
+        network: Makes one of the first three, frozen and in evaluation, on the CPU.
+        encoder: Copies the encoder's weights out.
+        notes: What was left out, computed or assumed in reading it, a sentence each.
+        facts: What it says of its making; JSON values.
+    """
+
+    path: Path
+    dialect: str
+    held: tuple[str, ...]
+    network: Callable[[str], Any]
+    encoder: Callable[[], EncoderWeights]
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def zoo_models() -> list[str]:
+    """Names of the models that come with the project."""
+    return sorted(path.parent.name for path in ZOO.glob("*/config.json"))
+
+
+def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Open a generator, frozen and in evaluation.
+
+    Args:
+        model: Name of a shipped model, a model folder, a `.safetensors` file, a `.ckpt` of a
+            training run (its averaged generator), or a file of another program: NVIDIA's pickles,
+            rosinality's, pSp's and e4e's checkpoints. What it is, is seen in the file.
+        device: Where to put it.
+
+    Returns:
+        The generator in float32, with `digest` (SHA-256 of its weights) and `provenance`.
+
+    Raises:
+        UserError: If there is no such model or its kind is not known.
+        BrokenCheckpoint: If the file is damaged.
+        UnsafeCheckpoint: If the file asks for code to be run.
+    """
+    return open_model(model).network("generator").to(device)
+
+
+def load_discriminator(model: str | Path, device: str | torch.device = "cpu") -> Discriminator:
+    """Open the discriminator of a model; arguments and errors as in `load_generator`."""
+    return open_model(model).network("discriminator").to(device)
+
+
+def load_training_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
+    """Open the generator as it was trained, not averaged, to train on from it.
+
+    Files that hold only the averaged one give that; arguments and errors as in `load_generator`.
+    """
+    opened = open_model(model)
+    trained = "training_generator" in opened.held
+    return opened.network("training_generator" if trained else "generator").to(device)
+
+
+def load_encoder_parts(model: str | Path) -> EncoderWeights:
+    """Copy the encoder of a pSp or e4e file, or of the model folder it was imported into.
+
+    Args:
+        model: As in `load_generator`.
+
+    Returns:
+        Its weights under their own names, on the CPU, with type and options of its training.
+
+    Raises:
+        UserError: If the model has no encoder; else as in `load_generator`.
+    """
+    return open_model(model).encoder()
+
+
+def open_model(model: str | Path) -> OpenedModel:
+    """Look into a model of any kind; arguments and errors as in `load_generator`."""
+    path = Path(model)
+    if str(model) in zoo_models() and not path.exists():
+        path = ZOO / str(model)
+    if not path.exists():
+        known = ", ".join(zoo_models()) or "none shipped"
+        raise UserError(f"--model {model}: no such file, folder or shipped model ({known})")
+    if path.is_dir():
+        return _open_folder(path)
+    openers = {".ckpt": _open_run, ".safetensors": _open_lone}
+    return openers.get(path.suffix, _open_foreign)(path)
+
+
+def _open_folder(path: Path) -> OpenedModel:
+    load, load_encoder = partial(load_network, path), partial(load_encoder_weights, path)
+    return OpenedModel(path, "model folder", tuple(held_networks(path)), load, load_encoder)
+
+
+def _open_lone(path: Path) -> OpenedModel:
+    load = partial(load_network, path)
+    return OpenedModel(path, "safetensors file", lone_network(path), load, partial(_none, path))
+
+
+def _open_run(path: Path) -> OpenedModel:
+    checkpoint = read_checkpoint(path)
+    facts, state = checkpoint["dragline"], checkpoint.get("state_dict")
+    if not isinstance(state, dict):
+        raise BrokenCheckpoint(f"{path}: a run checkpoint without weights")
+    provenance = {"seen_images": facts.get("seen_images")}
+
+    def network(kind: str) -> Any:
+        prefix = _IN_RUN[kind]
+        tensors = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+        family = kind.removeprefix("training_")
+        made = build(family, facts.get(family), tensors, str(path))
+        made.provenance = provenance  # type: ignore[assignment]
+        return made
+
+    held = tuple(k for k, prefix in _IN_RUN.items() if any(n.startswith(prefix) for n in state))
+    return OpenedModel(path, "training run", held, network, partial(_none, path), facts=provenance)
+
+
+def _open_foreign(path: Path) -> OpenedModel:
+    contents, file_bytes = read_foreign(path)
+    held = (*contents.networks, *(["encoder"] if contents.encoder else []))
+    return OpenedModel(
+        path=path,
+        dialect=contents.dialect,
+        held=held,
+        network=lambda kind: build_foreign(contents, kind, str(path), file_bytes),
+        encoder=lambda: encoder_weights(contents, str(path), file_bytes),
+        notes=contents.notes,
+        facts=contents.provenance,
+    )
+
+
+def _none(path: Path) -> EncoderWeights:
+    raise UserError(f"{path}: has no encoder")
