@@ -1,4 +1,4 @@
-"""The StyleGAN2 discriminator (Karras et al. 2020, residual design), NVIDIA's names."""
+"""The StyleGAN2 discriminator (Karras et al. 2020, figure 7), with NVIDIA's names."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from framework.errors import UserError
 from framework.models.stylegan2.generator import MappingNetwork
 from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
     Conv2dLayer,
     FullyConnectedLayer,
     channels_at,
+    dtype_on,
     low_precision_dtype,
     pyramid,
 )
 from framework.ops.upfirdn2d import setup_filter
+
+Architecture = Literal["resnet", "orig"]
 
 
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
@@ -40,7 +44,10 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
 
 
 class DiscriminatorBlock(nn.Module):
-    """Residual block that halves the size; the first one also reads the picture."""
+    """Two convolutions, the second of which halves the size, with a shortcut in `resnet`.
+
+    The block without `in_channels` reads the picture.
+    """
 
     def __init__(
         self,
@@ -50,10 +57,11 @@ class DiscriminatorBlock(nn.Module):
         img_channels: int,
         dtype: torch.dtype = torch.float32,
         conv_clamp: float | None = None,
+        architecture: Architecture = "resnet",
     ) -> None:
         super().__init__()
         self.dtype = dtype
-        # Unused in the residual design; the field's files have it.
+        # Used by neither design; the field's files have it.
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
             self.fromrgb = Conv2dLayer(
@@ -63,13 +71,16 @@ class DiscriminatorBlock(nn.Module):
         self.conv1 = Conv2dLayer(
             channels, out_channels, 3, act="lrelu", down=2, conv_clamp=conv_clamp
         )
-        self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
+        if architecture == "resnet":
+            self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
 
     def forward(self, x: Tensor, memory_format: torch.memory_format) -> Tensor:
         """(N, C, h, w), or the picture in the first block, to (N, O, h/2, w/2)."""
-        x = x.to(self.dtype, memory_format=memory_format)
+        x = x.to(dtype_on(x.device, self.dtype), memory_format=memory_format)
         if hasattr(self, "fromrgb"):
             x = self.fromrgb(x)
+        if not hasattr(self, "skip"):
+            return self.conv1(self.conv0(x))
         skip = self.skip(x, gain=math.sqrt(0.5))
         x = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
         return skip.add_(x)  # in place: a pass over memory less
@@ -113,11 +124,13 @@ class Discriminator(nn.Module):
         mbstd_group_size: Samples a group of the minibatch standard deviation; 0 switches it off.
         mapping_layers: Depth of the label's mapping network.
         low_precision_blocks: How many of the largest blocks run in `low_precision`.
-        low_precision: `float16` or `bfloat16`.
+        low_precision: `float16` (float32 on a CPU) or `bfloat16`.
         conv_clamp: Largest magnitude of features; None for no clamp.
+        architecture: `resnet` has a shortcut around each block; `orig` has none (NVIDIA's CIFAR-10
+            models).
 
     Raises:
-        UserError: If the sizes are impossible.
+        UserError: If the sizes are impossible or the architecture is not known.
     """
 
     def __init__(
@@ -132,8 +145,11 @@ class Discriminator(nn.Module):
         low_precision_blocks: int = 0,
         low_precision: Literal["float16", "bfloat16"] = "float16",
         conv_clamp: float | None = None,
+        architecture: Architecture = "resnet",
     ) -> None:
         super().__init__()
+        if architecture not in ("resnet", "orig"):
+            raise UserError(f"architecture {architecture!r}: resnet or orig")
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.config = {
             "img_size": [height, width],
@@ -146,6 +162,7 @@ class Discriminator(nn.Module):
             "low_precision_blocks": low_precision_blocks,
             "low_precision": low_precision,
             "conv_clamp": conv_clamp,
+            "architecture": architecture,
         }
         self.img_size, self.c_dim, self.img_channels = (height, width), c_dim, img_channels
         self.memory_format = torch.contiguous_format
@@ -157,7 +174,7 @@ class Discriminator(nn.Module):
             low = half if level < low_precision_blocks else torch.float32
             above = 0 if level == 0 else channels[r]
             block = DiscriminatorBlock(
-                above, channels[r], channels[r // 2], img_channels, low, conv_clamp
+                above, channels[r], channels[r // 2], img_channels, low, conv_clamp, architecture
             )
             self.add_module(f"b{r}", block)
         self.cmap_dim = channels[4] if c_dim > 0 else 0

@@ -14,6 +14,7 @@ from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
     FullyConnectedLayer,
     channels_at,
+    dtype_on,
     low_precision_dtype,
     normalize_2nd_moment,
     pyramid,
@@ -224,11 +225,12 @@ class SynthesisBlock(nn.Module):
         Returns:
             Features (N, O, h, w) in the block's dtype, picture (N, img_channels, h, w) float32.
         """
+        dtype = dtype_on(ws.device, self.dtype)
         if x is None:
-            x = self.const.to(self.dtype).expand(ws.shape[0], *self.const.shape)
+            x = self.const.to(dtype).expand(ws.shape[0], *self.const.shape)
             x = x.contiguous(memory_format=memory_format)
         else:
-            x = x.to(self.dtype, memory_format=memory_format)
+            x = x.to(dtype, memory_format=memory_format)
             x = self.conv0(x, ws[:, 0], **layer_options)
         features: Tensor = self.conv1(x, ws[:, self.num_conv - 1], **layer_options)
         rgb = self.torgb(features, ws[:, self.num_conv], layer_options.get("modulation", "scaled"))
@@ -364,7 +366,7 @@ class Generator(nn.Module):
         channel_base: Feature maps times resolution, before the maximum.
         channel_max: Largest number of feature maps.
         low_precision_blocks: How many of the largest blocks run in `low_precision`.
-        low_precision: `float16` or `bfloat16`.
+        low_precision: `float16` (float32 on a CPU) or `bfloat16`.
         conv_clamp: Largest magnitude of features, needed for float16; None for no clamp.
         w_avg_beta: Decay of the running mean of w.
 

@@ -54,6 +54,15 @@ def low_precision_dtype(name: str) -> torch.dtype:
     return getattr(torch, name)
 
 
+def dtype_on(device: torch.device, wanted: torch.dtype) -> torch.dtype:
+    """What a block that wants `wanted` computes in on `device`.
+
+    float16 is for GPUs: a CPU has no arithmetic for it and is slower than in float32, and its
+    pictures would differ from what the training saw. bfloat16 is chosen with the CPU in mind.
+    """
+    return torch.float32 if device.type == "cpu" and wanted == torch.float16 else wanted
+
+
 def normalize_2nd_moment(x: Tensor) -> Tensor:
     """Scale each row to a mean square of 1, shape kept."""
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
