@@ -54,7 +54,8 @@ def drag(
 
     Args:
         out: New or empty folder.
-        model: Zoo name, model folder, .safetensors or run .ckpt; with --edit by default the edit's.
+        model: Zoo name, model folder or file: .safetensors, run .ckpt, another program's .pkl or
+            .pt; with --edit by default the edit's.
         seed: Seed of the picture.
         points: Handles and targets "x,y:x,y;x,y:x,y" in image pixels, origin top left, x to the
             right, y down.

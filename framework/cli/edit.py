@@ -17,6 +17,7 @@ from framework.cli.demo import demo
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
 from framework.cli.generate import generate
+from framework.cli.model_files import export, import_
 from framework.cli.run import run
 from framework.cli.video import video
 from framework.errors import UserError
@@ -25,6 +26,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "drag": drag,
     "generate": generate,
     "video": video,
+    "import": import_,
+    "export": export,
     "demo": demo,
     "doctor": doctor,
 }
@@ -42,7 +45,7 @@ METAVARS = {
     "out": "PATH", "model": "MODEL", "seed": "N", "seeds": "LIST", "points": "X,Y:X,Y;…",
     "edit": "FILE", "tasks": "FILE", "mask": "PICTURE", "config": "YAML", "steps": "N",
     "lr": "RATE", "at": "STEP", "psi": "PSI", "columns": "N", "frames": "N", "fps": "N",
-    "device": "DEVICE", "class_": "N",
+    "device": "DEVICE", "class_": "N", "file": "FILE",
 }  # fmt: skip
 ADVANCED = {
     "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",
@@ -83,8 +86,8 @@ def plain_complaint(message: str) -> str:
     text = " ".join(message.split()).rstrip(".")
     missing = re.search(r"are required: (.+)", text)
     if missing:
-        names = [part.strip().rpartition(".")[2] for part in missing[1].split(",")]
-        return f"needed and not given: {', '.join(f'--{name}' for name in names)}"
+        names = [_as_typed(*part.strip().rpartition(".")[::2]) for part in missing[1].split(",")]
+        return f"needed and not given: {', '.join(names)}"
     typed = re.search(r'Parser key "(?:\w+\.)*(\w+)":.*(?:Given value|Got value): ?(.*)', text)
     if typed is None:
         return text
@@ -97,6 +100,19 @@ def plain_complaint(message: str) -> str:
 
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def _as_typed(command: str, name: str) -> str:
+    """How the user gives what a command's function calls `name`: a flag, or a word in its place."""
+    if command in COMMANDS and name in in_place(COMMANDS[command]):
+        return METAVARS[name]
+    return f"--{name}"
+
+
+def in_place(command: Callable[..., None]) -> list[str]:
+    """Parameters that stand on the command line without a flag: the positional-only ones."""
+    parameters = inspect.signature(command).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
 
 
 def build_parser() -> Parser:
@@ -132,12 +148,22 @@ def _dispatch(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     options = chosen[chosen["command"]].as_dict()
     command = COMMANDS[chosen["command"]]
-    parameters = inspect.signature(command).parameters
-    command(**{name: options[name.rstrip("_")] for name in parameters})
+    given = {name: options[name.rstrip("_")] for name in inspect.signature(command).parameters}
+    words = [given.pop(name) for name in in_place(command)]
+    command(*words, **given)
 
 
 def _add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None:
-    """Add the flag of a parameter: its type and default are the flag's."""
+    """Add the flag of a parameter: its type and default are the flag's.
+
+    One that is positional-only has none: `def export(model, /, out)` is `export MODEL --out PATH`.
+    """
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        metavar = METAVARS[parameter.name]
+        group.add_argument(
+            parameter.name, type=parameter.annotation, metavar=metavar, help=help_text
+        )
+        return
     flag = f"--{parameter.name.rstrip('_').replace('_', '-')}"
     required = parameter.default is inspect.Parameter.empty
     default = None if required else parameter.default

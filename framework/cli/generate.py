@@ -26,7 +26,8 @@ def generate(
       python edit.py generate --model runs/00003-cars/model --seeds 1,2,5-10 --psi 1 --out out/ten
 
     Args:
-        model: Zoo name, model folder, .safetensors or run .ckpt.
+        model: Zoo name, model folder or file: .safetensors, run .ckpt, another program's .pkl or
+            .pt.
         seeds: Numbers and ranges, such as 1,2,5-10.
         out: New or empty folder.
         psi: Truncation: 1 the full variety, 0 the average picture.

@@ -34,8 +34,8 @@ def video(
     Args:
         out: New or empty folder, or a new file ending in .mp4 or .gif.
         edit: edit.safetensors of a drag; its model is found by the name it was opened with.
-        model: Zoo name, model folder, .safetensors or run .ckpt; with --edit, in place of the
-            edit's own (for a model that has moved).
+        model: Zoo name, model folder or file: .safetensors, run .ckpt, another program's .pkl or
+            .pt; with --edit, in place of the edit's own (for a model that has moved).
         seeds: Two or more to walk between, such as 1,5,9; the walk returns to the first.
         psi: Truncation of the walk: 1 the full variety, 0 the average picture.
         frames: Frames from one seed to the next.

@@ -3,21 +3,25 @@
 from framework.formats.importing import ImportReport, import_model
 from framework.formats.model_folder import EncoderWeights, save_model_folder
 from framework.formats.opening import (
+    OpenedModel,
     load_discriminator,
     load_encoder_parts,
     load_generator,
     load_training_generator,
+    open_model,
     zoo_models,
 )
 
 __all__ = [
     "EncoderWeights",
     "ImportReport",
+    "OpenedModel",
     "import_model",
     "load_discriminator",
     "load_encoder_parts",
     "load_generator",
     "load_training_generator",
+    "open_model",
     "save_model_folder",
     "zoo_models",
 ]

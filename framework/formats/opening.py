@@ -108,14 +108,19 @@ def load_encoder_parts(model: str | Path) -> EncoderWeights:
     return open_model(model).encoder()
 
 
-def open_model(model: str | Path) -> OpenedModel:
-    """Look into a model of any kind; arguments and errors as in `load_generator`."""
+def open_model(model: str | Path, flag: str = "--model") -> OpenedModel:
+    """Look into a model of any kind; arguments and errors as in `load_generator`.
+
+    Args:
+        model: As there.
+        flag: What a complaint calls it.
+    """
     path = Path(model)
     if str(model) in zoo_models() and not path.exists():
         path = ZOO / str(model)
     if not path.exists():
         known = ", ".join(zoo_models()) or "none shipped"
-        raise UserError(f"--model {model}: no such file, folder or shipped model ({known})")
+        raise UserError(f"{flag} {model}: no such file, folder or shipped model ({known})")
     if path.is_dir():
         return _open_folder(path)
     openers = {".ckpt": _open_run, ".safetensors": _open_lone}

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from framework.cli.edit import COMMANDS, build_parser, main, plain_complaint
+from framework.cli.edit import (
+    COMMANDS,
+    METAVARS,
+    build_parser,
+    in_place,
+    main,
+    plain_complaint,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,17 +45,19 @@ def test_every_help_has_complete_commands_and_explains_every_flag(command, capsy
     flags = re.findall(r"^  (--[\w-]+)", text, re.M)
     explained = re.findall(r"^  (--[\w-]+)\S*(?: \S+)*(?:  +|\n {20,})\S", text, re.M)
     assert flags and flags == explained
+    words = re.findall(r"^  ([A-Z]{3,}) +\S", text, re.M)
+    assert words == [METAVARS[name] for name in in_place(COMMANDS[command])]
     assert ("torch" in sys.modules) == with_torch
 
 
 def test_every_example_of_a_help_parses():
     parser = build_parser()
-    for command in COMMANDS.values():
+    for name, command in COMMANDS.items():
         lines = re.findall(r"python edit.py (.+)", command.__doc__ or "")
         assert lines
         for line in lines:
             words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)]
-            assert parser.parse_args(words)["command"] == command.__name__
+            assert parser.parse_args(words)["command"] == name
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,11 @@ def test_every_example_of_a_help_parses():
         (["drag", "--out", "x", "--modle", "m"], "--modle"),
         (["video", "--out", "x", "--fps", "fast"], "--fps fast: give a number"),
         (["drag", "--out", "x", "--class", "y"], "--class y"),
+        (["import", "--out", "x"], "needed and not given: FILE"),
+        (["import"], "needed and not given: FILE, --out"),
+        (["import", "a", "b", "--out", "x"], "unrecognized arguments: b"),
+        (["export", "--to", "nvidia", "--out", "x"], "needed and not given: MODEL"),
+        (["export", "m", "--to", "pdf", "--out", "x"], "--to pdf: give nvidia or rosinality"),
     ],
 )
 def test_what_does_not_parse_is_one_line_and_2(arguments, complaint, capsys):

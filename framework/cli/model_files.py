@@ -1,0 +1,102 @@
+"""`edit.py import` and `edit.py export`: models from and to the files of other programs."""
+
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Literal
+
+from framework.errors import UserError
+
+if TYPE_CHECKING:
+    from framework.models.stylegan2 import Generator
+
+Target = Literal["nvidia", "rosinality"]
+
+
+def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> None:
+    """Make a model folder of another program's file.
+
+    Opens NVIDIA's .pkl, rosinality's, pSp's and e4e's .pt, and what a training run wrote. What it
+    is, is seen in the file, and nothing in it is run. The other commands take such a file as
+    --model, too; a folder opens faster, and says in its card what was kept.
+
+    Examples::
+
+      python edit.py import downloads/network-snapshot.pkl --out models/cats
+      python edit.py import e4e_ffhq_encode.pt --half --out models/faces
+
+    Args:
+        file: The file.
+        out: New or empty folder.
+        half: Store weights in half precision: half the size, pictures all but equal.
+        json: End with one line of JSON: folder, dialect, source, sha256, networks, notes, files.
+    """
+    from framework.cli.common import print_json
+    from framework.formats import import_model
+
+    report = import_model(file, out, half)
+    facts = {name: report.provenance[name] for name in ("dialect", "source", "sha256", "notes")}
+    print(f"{file}: {facts['dialect']}")
+    print("\n".join(report.lines()))
+    for note in facts["notes"]:
+        print(f"note: {note}")
+    files = [report.folder / name for name in report.files]
+    print(f"{report.folder}: {', '.join(report.files)}; {_megabytes(*files)}")
+    label = " --class 0" if report.networks["generator"]["c_dim"] else ""
+    print(f"try: python edit.py generate --model {quote(str(report.folder))} --seeds 1-16{label}"
+          f" --grid --out {quote(f'out/{report.folder.resolve().name}')}")  # fmt: skip
+    if json:
+        print_json(
+            {"folder": str(report.folder), **facts, "networks": report.networks,
+             "files": list(map(str, files))}
+        )  # fmt: skip
+
+
+def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
+    """Write a model as a file that another program opens.
+
+    nvidia is a .pkl for stylegan2-ada-pytorch, stylegan3 and the official DragGAN; rosinality is a
+    .pt for stylegan2-pytorch and what was built on it.
+
+    Examples::
+
+      python edit.py export vehicles64 --to nvidia --out out/stylegan2-vehicles64.pkl
+      python edit.py export models/cats --to rosinality --out out/cats.pt
+
+    Args:
+        model: Zoo name, model folder or file, all that other commands take as --model.
+        to: Whose file it shall be.
+        out: New file. DragGAN opens it only if its name has "stylegan2" in it.
+        json: End with one line of JSON: file, to, sha256, notes.
+    """
+    from framework.cli.common import print_json
+    from framework.files import sha256_file
+    from framework.formats import open_model
+    from framework.formats.export import export_networks
+
+    path = Path(out)
+    if path.exists():
+        raise UserError(f"--out {path}: already there; give a new name")
+    opened = open_model(model, "MODEL")
+    generator = opened.network("generator")
+    discriminator = opened.network("discriminator") if "discriminator" in opened.held else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes = export_networks(generator, discriminator, to, path)
+    print(f"{path}: {_megabytes(path)}")
+    for note in notes:
+        print(f"note: {note}")
+    print(f"try, in that program's folder: {_their_command(to, path, generator)}")
+    if json:
+        print_json({"file": str(path), "to": to, "sha256": sha256_file(path), "notes": notes})
+
+
+def _their_command(to: Target, path: Path, generator: "Generator") -> str:
+    """A command line of the other program that draws pictures with the file."""
+    file = quote(str(path.resolve()))
+    if to == "nvidia":
+        label = " --class=0" if generator.c_dim else ""
+        return f"python generate.py --network={file} --seeds=1-16{label} --outdir=out"
+    return f"python generate.py --ckpt {file} --size {max(generator.img_size)} --pics 16"
+
+
+def _megabytes(*files: Path) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
