@@ -94,9 +94,8 @@ class Step:
             channels_last=channels_last,
             low_precision=low,  # type: ignore[arg-type]
         )
-        module.batch_size, module.gamma, module._w_sum = args.batch, 0.05, 0
         size, device = (args.img_size, args.img_size), torch.device(args.device)
-        module.generator, module.discriminator = module.build_networks(size, 3, 0, device)
+        module.assemble(size, 3, 0, device, args.batch)
         if grouped:
             module.generator.synthesis.modulation = "grouped"
         if plain:
@@ -112,16 +111,15 @@ class Step:
         from framework.training.randomness import keyed_generator
 
         module = self.module
-        network, optimizer, objective = {
-            "Gmain": (module.generator, self.g_optimizer, module._g_loss),
-            "Dmain": (module.discriminator, self.d_optimizer, module._d_loss),
-            "Dr1": (module.discriminator, self.d_optimizer, module._r1_loss),
-        }[phase]
+        network, optimizer = {
+            "G": (module.generator, self.g_optimizer),
+            "D": (module.discriminator, self.d_optimizer),
+        }[phase[0]]
         module.generator.requires_grad_(network is module.generator)
         module.discriminator.requires_grad_(network is module.discriminator)
         optimizer.zero_grad(set_to_none=True)
         rng = keyed_generator(module.device, 0, 0, phase)
-        (objective(self.batch, rng) / module.batch_size).backward()
+        (module.phase_loss(phase, self.batch, rng) / module.batch_size).backward()
         sum_gradients(network.parameters())
         optimizer.step()
         if module.device.type == "cuda":

@@ -1,6 +1,6 @@
 """Gradients of several processes, summed once a phase and made finite."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -29,7 +29,7 @@ def all_sum(tensor: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sum_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
+def sum_gradients(parameters: Iterable[nn.Parameter], extras: Sequence[Tensor] = ()) -> Tensor:
     """Add up the gradients of all processes in one message, and replace what is not finite.
 
     Every process holds its own share of the batch mean, so the sum is the gradient of the batch.
@@ -38,19 +38,23 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> Tensor:
     Args:
         parameters: Parameters of one network; those without gradient are skipped, which must be
             the same ones in every process.
+        extras: Other float32 tensors to sum in place in the same message, left as they come out.
 
     Returns:
         Number of gradient values that were not finite, shape ().
     """
     grads = [p.grad for p in parameters if p.grad is not None]
-    if not grads:
+    tensors = [*grads, *extras]
+    if not tensors:
         return torch.zeros(())
-    flat = torch.cat([g.reshape(-1) for g in grads])
-    all_sum(flat)
-    bad = flat.numel() - flat.isfinite().sum()
-    flat.nan_to_num_(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
-    parts = flat.split([g.numel() for g in grads])
-    shaped = [part.view_as(g) for part, g in zip(parts, grads, strict=True)]
+    flat = all_sum(torch.cat([tensor.reshape(-1) for tensor in tensors]))
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    for extra, part in zip(extras, parts[len(grads) :], strict=True):
+        extra.copy_(part.view_as(extra))
+    of_grads = flat[: sum(grad.numel() for grad in grads)]
+    bad = of_grads.numel() - of_grads.isfinite().sum()
+    of_grads.nan_to_num_(nan=0.0, posinf=_LARGEST, neginf=-_LARGEST)
+    shaped = [part.view_as(grad) for part, grad in zip(parts, grads, strict=False)]
     torch._foreach_copy_(grads, shaped)  # pyright: ignore[reportPrivateImportUsage]
     return bad
 

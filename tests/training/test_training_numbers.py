@@ -50,6 +50,14 @@ def test_gradients_that_are_not_finite_are_counted_and_replaced():
     assert without.grad is None
 
 
+def test_other_sums_travel_along_and_are_left_as_they_are():
+    a, b = parameter(1.0, math.nan), parameter(2.0)
+    extras = [torch.tensor(math.inf), torch.tensor([[1.0, 2.0]])]
+    assert sum_gradients([a, b], extras).item() == 1
+    assert a.grad is not None and a.grad.tolist() == [1.0, 0.0]
+    assert extras[0].item() == math.inf and extras[1].tolist() == [[1.0, 2.0]]
+
+
 def test_good_gradients_are_left_alone():
     a = parameter(0.1, -3e38)
     assert sum_gradients([a]).item() == 0

@@ -9,7 +9,9 @@ import torch
 
 from framework.cli.train import TRAINER_DEFAULTS
 from framework.errors import UserError
+from framework.models.stylegan2.game import Phase
 from framework.models.stylegan2.limits import r1_gamma
+from framework.training.data import Batch
 from framework.training.ema import ema_beta
 from framework.training.randomness import keyed_generator
 from framework.training.trainer import check_trainer
@@ -30,14 +32,15 @@ class Spy(lightning.Callback):
         self.initial = deepcopy(pl_module.generator)
         take = pl_module._phase
 
-        def phase(name: str, batch: Any, network: torch.nn.Module, optimizer: Any) -> None:
+        def phase(phase: Phase, batch: Batch) -> None:
             pl_module.zero_grad(set_to_none=True)
-            take(name, batch, network, optimizer)
+            take(phase, batch)
+            name = phase.name
             self.phases.append((name, pl_module.seen_images))
             with_grad = {
                 n.split(".")[0] for n, p in pl_module.named_parameters() if p.grad is not None
             }
-            if with_grad != {"generator" if name == "Gmain" else "discriminator"}:
+            if with_grad != {"generator" if name[0] == "G" else "discriminator"}:
                 self.leaks.append(f"{name}: {with_grad}")
 
         pl_module._phase = phase
@@ -138,9 +141,7 @@ def test_micro_batches_change_only_what_is_drawn_for_them():
 
 def optimizers(**settings: Any) -> list[torch.optim.Optimizer]:
     module = tiny_module(**{"r1_interval": 16, **settings})
-    module.gamma = 0.0 if settings.get("r1_gamma") == 0 else 1.0
-    size, device = (16, 16), torch.device("cpu")
-    module.generator, module.discriminator = module.build_networks(size, 3, 0, device)
+    module.assemble((16, 16), 3, 0, torch.device("cpu"), batch=4)
     return module.configure_optimizers()
 
 

@@ -11,20 +11,19 @@ from torch import Tensor, nn
 
 from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
-from framework.models.stylegan2 import Discriminator, Generator, losses
-from framework.models.stylegan2.augment import augment, parse_policy, random_flips
+from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.augment import parse_policy
+from framework.models.stylegan2.build import build_networks
+from framework.models.stylegan2.game import Game, Micro, Outcome, Phase
 from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
-from framework.training.gradients import FiniteGuard, all_sum, sum_gradients
+from framework.training.gradients import FiniteGuard, sum_gradients
 from framework.training.precision import pick_low_precision
 from framework.training.randomness import keyed_generator
 from framework.training.run_folder import check_same_run
 from framework.training.stats import StatsCollector
 from framework.training.trainer import check_trainer
-
-Phase = Literal["Gmain", "Dmain", "Dr1"]
-_TIMING_NAMES = {"Dr1": "Dreg"}  # NVIDIA's, which people's tools know
 
 
 class StyleGAN2Training(lightning.LightningModule):
@@ -89,7 +88,6 @@ class StyleGAN2Training(lightning.LightningModule):
         self.policy = parse_policy(augment)
         self.seed = seed
         self.seen_images = 0
-        self._w_sum = torch.zeros(())  # of the generator's phase, over its micro-batches
         self.stats, self.guard = StatsCollector(), FiniteGuard()
 
     # Construction
@@ -128,49 +126,42 @@ class StyleGAN2Training(lightning.LightningModule):
         data: TrainingImages = self.trainer.datamodule  # type: ignore[attr-defined]
         dataset = data.dataset
         self._identity = self.plan(self.trainer, data)
-        self.batch_size = data.batch_size
         share = data.share(self.trainer.world_size)
         self.micro_batch = micro_batch(self.settings["micro_batch"], share)
-        self.gamma = r1_gamma(self.settings["r1_gamma"], dataset.size, self.batch_size)
-        self.generator, self.discriminator = self.build_networks(
-            dataset.size, dataset.channels, dataset.label_dim, self.trainer.strategy.root_device
+        self.assemble(
+            dataset.size,
+            dataset.channels,
+            dataset.label_dim,
+            self.trainer.strategy.root_device,
+            data.batch_size,
         )
+
+    def assemble(
+        self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
+    ) -> None:
+        """Build networks, average and phases for pictures of `size` in batches of `batch`."""
+        self.batch_size = batch
+        self.gamma = r1_gamma(self.settings["r1_gamma"], size, batch)
+        self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
         self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+        self.game = Game(
+            self.generator,
+            self.discriminator,
+            policy=self.policy,
+            mirror=self.settings["mirror"],
+            style_mixing_prob=self.settings["style_mixing_prob"],
+            r1_gamma=self.gamma,
+            r1_interval=self.settings["r1_interval"],
+            batch_size=batch,
+        )
+        self.phases = self.game.phases()
 
     def build_networks(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> tuple[Generator, Discriminator]:
         """Freshly initialised networks for pictures of `size` with `channels`."""
-        s = self.settings
-        dtype = pick_low_precision(s["low_precision"], device)
-        common: dict[str, Any] = {
-            "img_size": size,
-            "c_dim": c_dim,
-            "img_channels": channels,
-            "channel_max": s["channel_max"],
-            "low_precision_blocks": s["low_precision_blocks"] if dtype else 0,
-            "low_precision": dtype or "float16",
-            "conv_clamp": 256.0 if dtype == "float16" else None,
-        }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            generator = Generator(
-                z_dim=s["z_dim"],
-                w_dim=s["w_dim"],
-                mapping_layers=s["mapping_layers"],
-                channel_base=s["channel_base"],
-                **common,
-            )
-            discriminator = Discriminator(
-                channel_base=s["discriminator_channel_base"] or s["channel_base"],
-                mbstd_group_size=s["mbstd_group_size"],
-                mapping_layers=s["mapping_layers"],
-                **common,
-            )
-        if s["channels_last"]:
-            generator.synthesis.memory_format = torch.channels_last
-            discriminator.memory_format = torch.channels_last
-        return generator, discriminator
+        low_precision = pick_low_precision(self.settings["low_precision"], device)
+        return build_networks(self.settings, size, channels, c_dim, low_precision)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Adam for each network; the discriminator's slowed for its lazy penalty.
@@ -192,12 +183,10 @@ class StyleGAN2Training(lightning.LightningModule):
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch: generator, discriminator, sometimes R1, then the average."""
-        g_optimizer, d_optimizer = self.optimizers()  # type: ignore[misc]
-        self._phase("Gmain", batch, self.generator, g_optimizer)
-        self._phase("Dmain", batch, self.discriminator, d_optimizer)
-        if self.gamma > 0 and self.batches_seen % self.settings["r1_interval"] == 0:
-            self._phase("Dr1", batch, self.discriminator, d_optimizer)
+        """One batch: every phase whose turn it is, then the average."""
+        for phase in self.phases:
+            if self.batches_seen % phase.interval == 0:
+                self._phase(phase, batch)
         if self.batches_seen % self.guard.patience == 0:
             self.guard.check()
         self.seen_images += self.batch_size
@@ -219,82 +208,44 @@ class StyleGAN2Training(lightning.LightningModule):
         """Batches since the beginning of the run, over all its resumptions."""
         return self.seen_images // self.batch_size
 
-    def _phase(self, phase: Phase, batch: Batch, network: nn.Module, optimizer: Any) -> None:
+    def _phase(self, phase: Phase, batch: Batch) -> None:
         """One objective's gradient and one step of its network."""
-        with self.stats.timed(f"Timing/{_TIMING_NAMES.get(phase, phase)}", self.device):
-            self._accumulate(phase, batch, network, optimizer)
-            bad = sum_gradients(network.parameters())
+        optimizer: Any = self.optimizers()[phase.network is self.discriminator]  # type: ignore
+        with self.stats.timed(f"Timing/{phase.timing}", self.device):
+            sums = self._accumulate(phase, batch, optimizer)
+            bad = sum_gradients(phase.network.parameters(), list(sums.values()))
             self.stats.report("Guard/nonfinite_grads", bad)
-            self.guard.note(phase, bad, sum(p.numel() for p in network.parameters()))
+            self.guard.note(phase.name, bad, sum(p.numel() for p in phase.network.parameters()))
             # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
-            (optimizer if phase == "Gmain" else optimizer.optimizer).step()
-            if phase == "Gmain":
-                self._update_w_avg()
+            (optimizer if phase.name == "Gmain" else optimizer.optimizer).step()
+            phase.finish(sums)
 
-    def _accumulate(self, phase: Phase, batch: Batch, network: nn.Module, optimizer: Any) -> None:
-        """Add up an objective's gradient over the micro-batches; the other network gets none."""
-        self.generator.requires_grad_(network is self.generator)
-        self.discriminator.requires_grad_(network is self.discriminator)
+    def _accumulate(self, phase: Phase, batch: Batch, optimizer: Any) -> dict[str, Tensor]:
+        """Add up an objective's gradient, and its sums, over the micro-batches.
+
+        The other network gets no gradient.
+        """
+        self.generator.requires_grad_(phase.network is self.generator)
+        self.discriminator.requires_grad_(phase.network is self.discriminator)
         optimizer.zero_grad(set_to_none=True)
-        objective = {"Gmain": self._g_loss, "Dmain": self._d_loss, "Dr1": self._r1_loss}[phase]
+        sums: dict[str, Tensor] = {}
         with self._without_ddp_sync():
             for micro in self._micro_batches(batch):
-                rng = keyed_generator(self.device, self.seed, micro.first, phase)
-                self.manual_backward(objective(micro, rng) / self.batch_size)
+                rng = keyed_generator(self.device, self.seed, micro.first, phase.name)
+                outcome = self._outcome(phase, micro, rng)
+                self.manual_backward(outcome.loss / self.batch_size)
+                for name, values in outcome.stats.items():
+                    self.stats.report(name, values)
+                sums = {name: sums.get(name, 0) + value for name, value in outcome.sums.items()}
+        return sums
 
-    def _g_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
-        images, ws = self._fakes(micro, rng)
-        self._w_sum = self._w_sum + ws[:, 0].detach().sum(dim=0)
-        logits = self._judge(images, micro.labels, rng)
-        loss = losses.generator_loss(logits)
-        self.stats.report("Loss/scores/fake", logits)
-        self.stats.report("Loss/signs/fake", logits.detach().sign())
-        self.stats.report("Loss/G/loss", loss)
-        return loss.sum()
+    def phase_loss(self, name: str, micro: Batch, rng: torch.Generator) -> Tensor:
+        """Loss of one phase, summed over a micro-batch; what a training step differentiates."""
+        phase = next(phase for phase in self.phases if phase.name == name)
+        return self._outcome(phase, micro, rng).loss
 
-    def _d_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
-        with torch.no_grad():
-            images, _ = self._fakes(micro, rng)
-        fake_logits = self._judge(images, micro.labels, rng)
-        real_logits = self._judge(self._reals(micro, rng), micro.labels, rng)
-        loss = losses.discriminator_fake_loss(fake_logits)
-        loss = loss + losses.discriminator_real_loss(real_logits)
-        self.stats.report("Loss/scores/fake", fake_logits)
-        self.stats.report("Loss/signs/fake", fake_logits.detach().sign())
-        self.stats.report("Loss/scores/real", real_logits)
-        self.stats.report("Loss/signs/real", real_logits.detach().sign())
-        self.stats.report("Loss/D/loss", loss)
-        return loss.sum()
-
-    def _r1_loss(self, micro: Batch, rng: torch.Generator) -> Tensor:
-        reals = self._reals(micro, rng).requires_grad_()
-        penalty = losses.r1_penalty(self._judge(reals, micro.labels, rng), reals)
-        loss = penalty * (self.gamma / 2)
-        self.stats.report("Loss/r1_penalty", penalty)
-        self.stats.report("Loss/D/reg", loss)
-        return loss.sum() * self.settings["r1_interval"]
-
-    def _fakes(self, micro: Batch, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Generated pictures (N, C, H, W) and the unmixed styles (N, num_ws, w_dim)."""
-        n, z_dim = len(micro.images), self.generator.z_dim
-        z = torch.randn(2, n, z_dim, device=self.device, generator=rng)
-        ws = mixed = self.generator.mapping(z[0], micro.labels)
-        if self.settings["style_mixing_prob"] > 0:
-            other = self.generator.mapping(z[1], micro.labels)
-            mixed = losses.mix_styles(ws, other, self.settings["style_mixing_prob"], rng)
-        return self.generator.synthesis(mixed, noise_mode="random", rng=rng), ws
-
-    def _reals(self, micro: Batch, rng: torch.Generator) -> Tensor:
-        images = micro.pictures()
-        return random_flips(images, rng) if self.settings["mirror"] else images
-
-    def _judge(self, images: Tensor, labels: Tensor, rng: torch.Generator) -> Tensor:
-        return self.discriminator(augment(images, self.policy, rng), labels)
-
-    def _update_w_avg(self) -> None:
-        w_mean = all_sum(self._w_sum) / self.batch_size
-        self._w_sum = torch.zeros(())
-        self.generator.mapping.update_w_avg(w_mean[None])
+    def _outcome(self, phase: Phase, micro: Batch, rng: torch.Generator) -> Outcome:
+        return phase.objective(Micro(micro.pictures, micro.labels, rng))
 
     def _micro_batches(self, batch: Batch) -> Iterator[Batch]:
         size = self.micro_batch
