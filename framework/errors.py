@@ -4,8 +4,13 @@
 class UserError(ValueError):
     """A mistake of the caller's: what, where, what to do, in one line.
 
-    Command lines print the message and exit with code 2; a traceback would help nobody.
+    Command lines print the message and exit with code 2; a traceback would help nobody. What
+    would break the line, move a cursor or turn the writing around is shown as an escape: messages
+    quote files that strangers made.
     """
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
 
 
 class BrokenCheckpoint(UserError):

@@ -17,11 +17,11 @@ from framework.formats.storages import StoredTensor
 from framework.formats.symbols import StoredObject
 from framework.formats.torch_files import (
     LEGACY_START,
-    ZIP_START,
     read_plain_pickle,
     read_stream,
     read_zip,
 )
+from framework.formats.zip_entries import ZIP_START
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 

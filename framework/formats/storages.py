@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -110,15 +111,16 @@ def stored_tensor(storage: object, offset: object, shape: object, stride: object
         Refused: If it is not a dense block within its storage: out of bounds, negative,
             overlapping itself.
     """
-    if not isinstance(storage, Storage) or not _is_count(offset):
+    if not isinstance(storage, Storage) or not is_count(offset):
         raise Refused("a tensor without storage or place")
-    shape, stride = _counts(shape), _counts(stride)
-    if len(shape) != len(stride) or len(shape) > _MOST_DIMENSIONS:
+    shape, stride = counts(shape), counts(stride)
+    if len(shape) != len(stride):
         raise Refused("a tensor whose shape and strides do not match")
     numel = math.prod(shape)
-    assert isinstance(offset, int)
     if offset + numel > storage.numel:
-        raise Refused(f"a tensor of shape {shape} in a storage of {storage.numel} numbers")
+        raise Refused(
+            f"a tensor of shape {shape} from {offset} in a storage of {storage.numel} numbers"
+        )
     expected = 1  # dense: each stride is the product of the sizes inside of it, in some order
     for step, size in sorted((st, sz) for st, sz in zip(stride, shape, strict=True) if sz > 1):
         if numel and step != expected:
@@ -132,11 +134,15 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def _counts(values: object) -> tuple[int, ...]:
-    if not isinstance(values, tuple) or not all(_is_count(value) for value in values):
-        raise Refused("a shape or stride that is not a tuple of whole numbers from 0")
+def counts(values: object) -> tuple[int, ...]:
+    """A shape or strides from a file; `Refused` if they are none."""
+    if not isinstance(values, tuple) or len(values) > _MOST_DIMENSIONS:
+        raise Refused("a shape or stride that is none")
+    if not all(is_count(value) for value in values):
+        raise Refused("a shape or stride that is not whole numbers from 0")
     return values
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value from a file may be a size or a place: a whole number from 0, no bool."""
     return type(value) is int and 0 <= value < 2**48

@@ -10,11 +10,19 @@ from typing import Any
 
 import torch
 
-from framework.formats.pickle_machine import Buildable, Constructor, Refused, Symbol
+from framework.formats.pickle_machine import (
+    LONGEST_NAME,
+    Buildable,
+    Constructor,
+    Refused,
+    Symbol,
+    key_of,
+)
 from framework.formats.storages import (
     STORAGE_DTYPES,
     Storage,
     StoredTensor,
+    counts,
     row_major,
     stored_tensor,
 )
@@ -74,9 +82,9 @@ class StoredObject(Buildable):
 class NumpyDtype(Buildable):
     """A numpy dtype of plain little-endian numbers."""
 
-    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
-        if code not in _NUMPY_DTYPES:
-            raise Refused(f"numpy arrays of type {code!r}")
+    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
+        if type(code) is not str or code not in _NUMPY_DTYPES:
+            raise Refused("numpy numbers of an uncommon type")
         self.code = code
 
     def build(self, state: Any) -> None:
@@ -103,8 +111,7 @@ class NumpyArray(Buildable):
         kind, data = _NUMPY_DTYPES[dtype.code], _bytes(data)
         if len(data) % kind.itemsize:
             raise Refused("a numpy array whose bytes do not fit its type")
-        if not isinstance(shape, tuple):
-            raise Refused("a numpy array without shape")
+        shape = counts(shape)
         stride = row_major(shape[::-1])[::-1] if column_major else row_major(shape)
         storage = Storage(kind, len(data) // kind.itemsize, lambda: data)
         tensor = stored_tensor(storage, 0, shape, stride)
@@ -139,9 +146,9 @@ def _codecs_encode(text: object, encoding: object) -> bytes:
 
 
 def _set(members: object = ()) -> set:
-    if not isinstance(members, list | tuple) or not all(type(m) in (str, int) for m in members):
-        raise Refused("a set of things other than names")
-    return set(members)
+    if not isinstance(members, list | tuple):
+        raise Refused("a set of something else than names")
+    return {key_of(member) for member in members}
 
 
 def _table(*pairs: object) -> AttributeTable:
@@ -151,9 +158,9 @@ def _table(*pairs: object) -> AttributeTable:
     if len(pairs) > 1 or not isinstance(items, list):
         raise Refused("a table made of something else than pairs")
     for pair in items:
-        if not isinstance(pair, list | tuple) or len(pair) != 2 or type(pair[0]) is not str:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise Refused("a table made of something else than pairs")
-        table[pair[0]] = pair[1]
+        table[key_of(pair[0])] = pair[1]
     return table
 
 
@@ -167,8 +174,8 @@ def _persistent_object(meta: object) -> StoredObject:
         raise Refused("an object that is not described as NVIDIA does")
     version, name, state = meta.get("version"), meta.get("class_name"), meta.get("state")
     if type(version) is not int or not 1 <= version <= 6:
-        raise Refused(f"an object in version {version!r} of NVIDIA's description; 6 is known")
-    if type(name) is not str or not isinstance(state, dict):
+        raise Refused("an object in a version of NVIDIA's description other than 1 to 6")
+    if type(name) is not str or len(name) > LONGEST_NAME or not isinstance(state, dict):
         raise Refused("an object without class name or state")
     return StoredObject(name, state)
 

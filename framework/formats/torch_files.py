@@ -4,25 +4,25 @@ Layouts: https://pytorch.org/docs/stable/notes/serialization.html and torch.save
 `_use_new_zipfile_serialization=False`.
 """
 
-import io
-import struct
-import zipfile
-import zlib
 from functools import partial
-from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any
 
-from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
-from framework.formats.pickle_machine import Budget, Refused, Source, Symbol, read_pickle
-from framework.formats.storages import STORAGE_DTYPES, Storage
+from framework.errors import BrokenCheckpoint, UnsafeCheckpoint
+from framework.formats.pickle_machine import (
+    LONGEST_NAME,
+    Budget,
+    Refused,
+    Source,
+    Symbol,
+    read_pickle,
+)
+from framework.formats.storages import STORAGE_DTYPES, Storage, is_count
 from framework.formats.symbols import TORCH_SYMBOLS, with_nested_storages
+from framework.formats.zip_entries import ZipEntries
 
-ZIP_START = b"PK\x03\x04"
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_VERSION = 1001
-LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
-_MOST_ENTRIES = 100_000
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_VERSION = 1001
+LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 
 
 def read_plain_pickle(source: Source) -> Any:
@@ -51,18 +51,15 @@ def _read_stream(source: Source, budget: Budget) -> Any:
     magic, at = read_pickle(source, {}, budget)
     version, at = read_pickle(source, {}, budget, at)
     system, at = read_pickle(source, {}, budget, at)
-    if magic != _LEGACY_MAGIC or version != _LEGACY_VERSION:
+    if magic != LEGACY_MAGIC or version != LEGACY_VERSION:
         source.refuse(0, "not a torch file, or of a version that is not known", BrokenCheckpoint)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         source.refuse(at, "not written on a little-endian machine", BrokenCheckpoint)
     storages: dict[str, Storage] = {}
     value, at = read_pickle(source, TORCH_SYMBOLS, budget, at, lambda i: _named(i, storages))
     keys, at = read_pickle(source, {}, budget, at)
-    if (
-        not isinstance(keys, list)
-        or set(map(str, keys)) != set(storages)
-        or len(set(keys)) < len(keys)
-    ):
+    texts = isinstance(keys, list) and all(type(key) is str for key in keys)
+    if not texts or len(keys) != len(storages) or set(keys) != storages.keys():
         source.refuse(at, "its list of storages is not the one it uses", BrokenCheckpoint)
     for key in keys:
         storage = storages[key]
@@ -83,13 +80,13 @@ def _read_stream(source: Source, budget: Budget) -> Any:
 def _named(identity: object, storages: dict[str, Storage]) -> Storage:
     """The storage of a persistent id ('storage', type, key, device, numel[, view])."""
     match identity:
-        case ("storage", Symbol(name), str(key), str(), int(numel), *view) if view in ([], [None]):
+        case ("storage", Symbol(name), str(key), str(), numel, *view) if view in ([], [None]):
             pass
         case _:
             raise Refused("refers to something that is no storage")
     dtype = STORAGE_DTYPES.get(name.removeprefix("torch."))
-    if dtype is None or not 0 <= numel < 2**48:
-        raise Refused(f"a storage of {name[:40]} with {numel} numbers")
+    if dtype is None or not is_count(numel) or len(key) > LONGEST_NAME:
+        raise Refused(f"a storage of {name} whose name or size is none")
     known = storages.setdefault(key, Storage(dtype, numel))
     if (known.dtype, known.numel) != (dtype, numel):
         raise Refused(f"storage {key[:40]!r} is described in two ways")
@@ -98,7 +95,11 @@ def _named(identity: object, storages: dict[str, Storage]) -> Storage:
 
 def read_zip(source: Source) -> Any:
     """Read a torch file of today: `data.pkl` and one stored entry for each storage."""
-    entries = _Entries(source)
+    entries = ZipEntries(source)
+    if "data.pkl" not in entries:
+        source.refuse(0, "not a torch file: the zip has no data.pkl in it", BrokenCheckpoint)
+    if "byteorder" in entries and bytes(entries.read("byteorder")) != b"little":
+        source.refuse(0, "not written on a little-endian machine", BrokenCheckpoint)
     storages: dict[str, Storage] = {}
 
     def resolve(identity: Any) -> Storage:
@@ -115,88 +116,3 @@ def read_zip(source: Source) -> Any:
     if end != len(pickled.data):
         pickled.refuse(end, "there is more behind the end of the pickle")
     return value
-
-
-class _Entries:
-    """Entries of a torch zip by their names below its one folder, as views into the file."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        try:
-            listed = zipfile.ZipFile(io.BufferedReader(_Window(source.data))).infolist()
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError, OverflowError, IndexError,
-                struct.error, NotImplementedError, UnicodeError) as error:  # fmt: skip
-            source.refuse(0, f"not a whole zip file ({error})", BrokenCheckpoint)
-        if len(listed) > _MOST_ENTRIES:
-            self._refuse("has more entries than any model")
-        roots = {info.filename.partition("/")[0] for info in listed}
-        names = [info.filename.partition("/")[2] for info in listed]
-        self._byname = dict(zip(names, listed, strict=True))
-        if len(roots) != 1 or len(self._byname) != len(listed):
-            self._refuse("does not hold one folder with one file of each name")
-        if "constants.pkl" in names or any(name.startswith("code/") for name in names):
-            self._refuse("holds a TorchScript program, which is code")
-        if "data.pkl" not in names:
-            self._refuse("is not a torch file (no data.pkl in it)", BrokenCheckpoint)
-        if any(".." in name.split("/") or "\\" in name for name in names):
-            self._refuse("has entries with paths out of its folder")
-        spans = sorted((info.header_offset, info.file_size) for info in listed)
-        if any(start + size > after for (start, size), (after, _) in pairwise(spans)):
-            self._refuse("has entries that overlap")
-        if "byteorder" in names and bytes(self.read("byteorder")) != b"little":
-            self._refuse("was not written on a little-endian machine", BrokenCheckpoint)
-
-    def size(self, name: str) -> int:
-        """Length of an entry in bytes."""
-        return self._find(name).file_size
-
-    def _find(self, name: str) -> zipfile.ZipInfo:
-        if name not in self._byname:
-            self._refuse(f"has no entry {name[:60]!r}", BrokenCheckpoint)
-        return self._byname[name]
-
-    def read(self, name: str) -> memoryview:
-        """Bytes of an entry, its checksum compared."""
-        info = self._find(name)
-        data = self._source.data
-        header = data[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
-        if len(header) < _LOCAL_HEADER.size or info.flag_bits & 0x1:
-            self._refuse(f"is cut off at entry {name[:60]!r}", BrokenCheckpoint)
-        signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        first = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        stored = info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
-        if signature != ZIP_START or not stored:
-            self._refuse(f"has a compressed entry {name[:60]!r}, which torch never writes")
-        content = data[first : first + info.file_size]
-        if len(content) != info.file_size or zlib.crc32(content) != info.CRC:
-            self._refuse(f"is damaged in entry {name[:60]!r} (checksum)", BrokenCheckpoint)
-        return content
-
-    def _refuse(self, reason: str, kind: type[UserError] = UnsafeCheckpoint) -> NoReturn:
-        self._source.refuse(0, f"the file {reason}", kind)
-
-
-class _Window(io.RawIOBase):
-    """A file's bytes in memory as a file, without a copy of them."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data, self._at = data, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
-        if start + offset < 0:
-            raise OSError("before the file's start")
-        self._at = start + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        piece = self._data[self._at : self._at + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
