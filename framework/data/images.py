@@ -6,6 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +137,24 @@ def decoded(dataset: ImageDataset, progress: Progress | None = None) -> np.ndarr
     needed = int(np.prod(shape, dtype=np.int64))
     if needed > (available := _memory_bytes()):
         text = f"{needed / 1e9:.1f} GB of pictures, {available / 1e9:.1f} GB of memory"
-        raise UserError(f"data set does not fit in memory ({text}); use fewer or smaller pictures")
+        raise UserError(
+            f"data set does not fit in memory ({text}); give --data.cache FOLDER, "
+            "or use fewer or smaller pictures"
+        )
     pixels = np.empty(shape, np.uint8)
-    for index, picture in enumerate(in_threads(dataset.image, range(len(dataset)))):
+    for index, picture in pictures(dataset, progress):
         pixels[index] = picture
+    return pixels
+
+
+def pictures(
+    dataset: ImageDataset, progress: Progress | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Every picture, uint8 (C, H, W), with its number, in order, decoded by several threads."""
+    for index, picture in enumerate(in_threads(dataset.image, range(len(dataset)))):
+        yield index, picture
         if progress:
             progress(index + 1, len(dataset))
-    return pixels
 
 
 def _memory_bytes() -> int:

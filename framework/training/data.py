@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from framework.data import ImageDataset, decoded, open_dataset
+from framework.data import ImageDataset, decoded, mapped, open_dataset
 from framework.errors import UserError
 from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
@@ -76,7 +76,7 @@ class ImageStream(IterableDataset):
 
 
 class TrainingImages(lightning.LightningDataModule):
-    """Pictures of a folder, a zip or the toy cars, decoded once into memory.
+    """Pictures of a folder, a zip or the toy cars, decoded once into memory or a mapped file.
 
     Args:
         source: Folder, NVIDIA-layout zip, or `toycars` (`toycars:20000` for another count).
@@ -86,6 +86,8 @@ class TrainingImages(lightning.LightningDataModule):
         labels: `none`, or `folders` for one class a sub-folder or the zip's `dataset.json`.
         crop: How a picture comes to the wanted shape: `center`, `pad` or `stretch`.
         on_bad: `error` names every unusable file and stops; `skip` goes on without them.
+        cache: Folder for the decoded pictures, in one file that is read as it is needed, shared by
+            the processes of a machine and used again by the next run; in memory if None.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class TrainingImages(lightning.LightningDataModule):
         labels: Literal["none", "folders"] = "none",
         crop: Literal["center", "pad", "stretch"] = "center",
         on_bad: Literal["error", "skip"] = "error",
+        cache: str | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -105,6 +108,7 @@ class TrainingImages(lightning.LightningDataModule):
         self.batch_size, self.labels = batch_size, labels
         self.crop: Literal["center", "pad", "stretch"] = crop
         self.on_bad: Literal["error", "skip"] = on_bad
+        self.cache = cache
         self.validation_count = VALIDATION_COUNT
         self.seed = 0
         self._dataset: ImageDataset | None = None
@@ -141,10 +145,16 @@ class TrainingImages(lightning.LightningDataModule):
         """What the data are, for logs, dry runs and the model card."""
         return {"source": self.source, **self.dataset.facts()}
 
+    def prepare_data(self) -> None:
+        """Write the file of decoded pictures where it is missing; one process of each machine."""
+        if self.cache is not None:
+            mapped(self.dataset, self.cache)
+
     def setup(self, stage: str) -> None:
-        """Decode all pictures into memory, once."""
+        """Decode all pictures into memory, or open the file of them, once."""
         if self._images is None:
-            self._images = torch.from_numpy(decoded(self.dataset))
+            pixels = mapped(self.dataset, self.cache) if self.cache else decoded(self.dataset)
+            self._images = torch.from_numpy(pixels)
             labels = [torch.from_numpy(self.dataset.label(i)) for i in range(len(self.dataset))]
             self.label_table = torch.stack(labels)
 

@@ -7,7 +7,7 @@ import torch
 
 import framework.training.data as data_module
 from framework.errors import UserError
-from framework.training.data import ImageStream
+from framework.training.data import ImageStream, TrainingImages
 from tests.training.tiny import tiny_data
 
 
@@ -80,3 +80,15 @@ def test_the_pictures_that_are_measured_are_the_same_ones_each_time():
     assert [len(batch.images) for batch in batches] == [5] * 4
     again = list(data.val_dataloader())
     assert all(torch.equal(a.images, b.images) for a, b in zip(batches, again, strict=True))
+
+
+def test_a_mapped_file_gives_the_same_batches(tmp_path):
+    held = []
+    for cache in (None, str(tmp_path)):
+        data = TrainingImages("toycars:24", size=16, batch_size=4, cache=cache)
+        data.prepare_data()
+        data.setup("fit")
+        stream = iter(data.train_dataloader())
+        held.append([next(stream).images for _ in range(8)])
+    assert all(torch.equal(a, b) for a, b in zip(*held, strict=True))
+    assert len(list(tmp_path.iterdir())) == 1
