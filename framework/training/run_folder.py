@@ -16,6 +16,8 @@ CONFIG, STATS = "config.yaml", "stats.jsonl"
 _LOCK = ".lock"
 # Where the same numbers are computed with, not what: a run may go on on another machine.
 _MACHINE = ("low_precision", "low_precision_blocks", "conv_clamp")
+# Settings that came after the first runs were written, and what those had.
+_LATER: dict[str, Any] = {"architecture": "resnet"}
 
 
 def check_folder(folder: Path, resume: str) -> None:
@@ -87,10 +89,12 @@ def check_same_run(held: dict[str, Any], ours: dict[str, Any]) -> None:
         UserError: Naming every setting that differs, with both values.
     """
     old, new = _flat(held), _flat(ours)
+    for name in new:
+        old.setdefault(name, _LATER.get(name.split(".")[-1], "unset"))
     differing = [
-        f"{name} {old.get(name, 'unset')}, now {new.get(name, 'unset')}"
+        f"{name} {old[name]}, now {new[name]}"
         for name in sorted(new)
-        if old.get(name) != new[name] and name.split(".")[-1] not in _MACHINE
+        if old[name] != new[name] and name.split(".")[-1] not in _MACHINE
     ]
     if differing:
         raise UserError(

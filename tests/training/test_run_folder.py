@@ -84,6 +84,12 @@ def test_the_same_settings_are_the_same_run_on_another_machine_too():
     check_same_run(HELD, {**OURS, "generator": generator})
 
 
+def test_a_run_begun_before_a_setting_existed_had_its_default():
+    check_same_run(HELD, {**OURS, "discriminator": {"architecture": "resnet"}})
+    with pytest.raises(UserError, match=r"discriminator\.architecture resnet, now orig"):
+        check_same_run(HELD, {**OURS, "discriminator": {"architecture": "orig"}})
+
+
 def test_settings_that_changed_are_named_with_both_values():
     generator = {**HELD["generator"], "w_dim": 16, "z_dim": 3}
     with pytest.raises(UserError) as caught:
