@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats import nvidia, pixel2style2pixel, rosinality
+from framework.formats import nvidia, pixel2style2pixel, rosinality, state_dict, tensorflow
 from framework.formats.contents import Contents, NetworkParts, sample_of
 from framework.formats.model_folder import EncoderWeights, build, check_finite
 from framework.formats.pickle_machine import Source
+from framework.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from framework.formats.source_file import read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.symbols import StoredObject
@@ -35,6 +36,8 @@ class Dialect(NamedTuple):
 
 DIALECTS = (
     Dialect(nvidia.recognises, nvidia.read),
+    Dialect(tensorflow.recognises, tensorflow.read),
+    Dialect(state_dict.recognises, state_dict.read),
     Dialect(pixel2style2pixel.recognises, pixel2style2pixel.read),
     Dialect(rosinality.recognises, rosinality.read),
 )
@@ -102,10 +105,18 @@ def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderW
 
 @torch.no_grad()
 def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
-    """Set `w_avg` to the mean of mapped z from seed 0, and the digest to what it then is."""
+    """Set `w_avg` to the mean of mapped z from seed 0, and the digest to what it then is.
+
+    Where the generator takes labels, all of them are equally frequent.
+    """
     rng = torch.Generator().manual_seed(0)
     z = torch.randn(samples, generator.z_dim, generator=rng)
-    generator.mapping.w_avg.copy_(generator.mapping(z)[:, 0].mean(dim=0))
+    labels = None
+    if generator.c_dim:
+        numbers = torch.arange(samples)
+        labels = torch.zeros(samples, generator.c_dim)
+        labels[numbers, numbers % generator.c_dim] = 1
+    generator.mapping.w_avg.copy_(generator.mapping(z, labels)[:, 0].mean(dim=0))
     generator.digest = state_digest(generator)  # type: ignore[assignment]
 
 
@@ -127,8 +138,10 @@ def _unfold(source: Source) -> Any:
         return read_stream(source)
     if start[:1] == b"\x80":
         return read_plain_pickle(source)
+    if looks_like_safetensors(source):
+        return read_safetensors(source)
     raise BrokenCheckpoint(
-        f"{source.label}: neither a pickle nor a torch file (it begins with {start[:8]!r})"
+        f"{source.label}: no pickle, torch or safetensors file (it begins with {start[:8]!r})"
     )
 
 
@@ -139,5 +152,7 @@ def _outline(value: Any) -> str:
     if isinstance(value, StoredTensor):
         return f"a tensor of shape {value.shape}"
     if isinstance(value, dict):
-        return f"{len(value)} entries, such as {sample_of(value)}"
+        inner = [(key, item) for key, item in value.items() if isinstance(item, dict) and item]
+        within = "".join(f"; {str(key)[:40]} holds {sample_of(item)}" for key, item in inner[:1])
+        return f"{len(value)} entries, such as {sample_of(value)}{within}"
     return f"a {type(value).__name__}"

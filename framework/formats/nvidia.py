@@ -4,12 +4,14 @@ Each network and each module in it is `torch_utils.persistence._reconstruct_pers
 source text, which is not looked at here, a class name, and the module's `__dict__`.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats.architecture import discriminator_config, generator_config
-from framework.formats.contents import Contents, NetworkParts, TensorSource, plain, sample_of
+from framework.formats.architecture import flattened
+from framework.formats.contents import Contents, TensorSource, plain
+from framework.formats.state_dict import Found, assemble
 from framework.formats.storages import StoredTensor
 from framework.formats.symbols import StoredObject
 
@@ -33,59 +35,55 @@ def read(value: Any, where: str) -> Contents:
         UserError: If they are another kind of network than StyleGAN2's.
         BrokenCheckpoint: If tensors are missing or contradict the stored arguments.
     """
-    if isinstance(value, StoredObject):  # one generator alone, as PTI saves it
-        value = {"G_ema": value}
-    held = {name: value[name] for name in NETWORKS if isinstance(value.get(name), StoredObject)}
+    if isinstance(value, StoredObject):  # one network alone, as PTI saves its generator
+        children = (value.state or {}).get("_modules") or {}
+        value = {"D" if "b4" in children else "G_ema": value}
     contents = Contents("NVIDIA pickle", {})
-    generators = {name: held[name] for name in ("G_ema", "G") if name in held}
-    const_size = None
-    for name, network in generators.items():
-        tensors, claims = _tensors(network, where), _claims(network, where)
-        _refuse_other_designs(network, tensors, where)
-        shapes = {key: tensor.shape for key, tensor in tensors.items()}
-        config = generator_config(shapes, claims, where)
-        const_size = shapes["synthesis.b4.const"][1:]
-        contents.networks[NETWORKS[name]] = NetworkParts(config, tensors)
-    if "D" in held:
-        _add_discriminator(contents, held["D"], const_size, where)
-    if "generator" not in contents.networks and "training_generator" in contents.networks:
-        contents.networks["generator"] = contents.networks["training_generator"]
-        contents.notes.append("The file has no averaged generator; the trained one is used.")
+    held = {n: value[n] for n in NETWORKS if isinstance(value.get(n), StoredObject)}
+    found = {NETWORKS[name]: _found(network, where) for name, network in held.items()}
+    assemble(contents, found, where)
     if value.get("augment_pipe") is not None:
         contents.notes.append("The augmentation's state is left out.")
     contents.provenance = {"training_set": plain(value.get("training_set_kwargs"), where)}
     return contents
 
 
-def _add_discriminator(
-    contents: Contents, network: StoredObject, const_size: tuple[int, ...] | None, where: str
-) -> None:
-    """Add D where it is one of ours; a generator is of use without."""
-    tensors, claims = _tensors(network, where), _claims(network, where)
-    try:
-        shapes = {key: tensor.shape for key, tensor in tensors.items()}
-        config = discriminator_config(shapes, claims | {"const_size": const_size}, where)
-    except UserError as error:
-        ours_but_broken = isinstance(error, BrokenCheckpoint) and "b4.out.weight" in tensors
-        if ours_but_broken or not contents.networks:
-            raise
-        contents.notes.append(f"The discriminator is left out: {str(error).removeprefix(where)}.")
-    else:
-        contents.networks["discriminator"] = NetworkParts(config, tensors)
-
-
-def _claims(network: StoredObject, where: str) -> dict[str, Any]:
+def _found(network: StoredObject, where: str) -> Found:
+    """A network's tensors and arguments; those left to their default as its modules kept them."""
     assert network.state is not None
     claims = plain(network.state.get("_init_kwargs") or {}, where)
     if network.state.get("_init_args") not in (None, (), []):
         raise UserError(f"{where}: {network.class_name} was made with unnamed arguments")
-    return claims if isinstance(claims, dict) else {}
+    modules = dict(_modules(network, where))
+    claims = claims if isinstance(claims, dict) else {}
+    told = flattened(claims)
+    defaults = {name: v for name, v in _as_built(modules).items() if name not in told}
+    return Found(_tensors(modules, where), {**claims, **defaults}, network.class_name)
 
 
-def _tensors(network: StoredObject, where: str) -> dict[str, TensorSource]:
+def _as_built(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Arguments as the modules keep them: defaults differ between NVIDIA's two programs."""
+    built: dict[str, Any] = {}
+    blocks = [m for p, m in modules.items() if re.fullmatch(r"(?:synthesis\.)?b\d+\.", p)]
+    halves = [m["use_fp16"] for m in blocks if type(m.get("use_fp16")) is bool]
+    if halves:
+        built["num_fp16_res"] = sum(halves)
+    for prefix, module in modules.items():
+        if prefix.endswith(".conv1.") and type(module.get("conv_clamp")) in (int, float):
+            built["conv_clamp"] = module["conv_clamp"]
+    beta = modules.get("mapping.", {}).get("w_avg_beta")
+    if type(beta) in (int, float):
+        built["w_avg_beta"] = beta
+    statistics = modules.get("b4.mbstd.", {})
+    if "group_size" in statistics:
+        built["mbstd_group_size"] = plain(statistics["group_size"], "")
+    return built
+
+
+def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, TensorSource]:
     """State dict of a module tree: parameters and the buffers that count as state."""
     tensors: dict[str, TensorSource] = {}
-    for prefix, state in _modules(network, where):
+    for prefix, state in modules.items():
         fleeting = state.get("_non_persistent_buffers_set") or ()
         for group in ("_parameters", "_buffers"):
             members = state.get(group) or {}
@@ -120,16 +118,3 @@ def _modules(network: StoredObject, where: str) -> Iterator[tuple[str, dict[str,
             for name, child in children.items()
             if child is not None
         ]
-
-
-def _refuse_other_designs(network: StoredObject, tensors: dict, where: str) -> None:
-    """Name the generators that come in the same wrapping and are not StyleGAN2's."""
-    if any(name.startswith("synthesis.input.") for name in tensors):
-        design = "StyleGAN3"
-    elif any(name.startswith(("backbone.", "renderer.", "decoder.")) for name in tensors):
-        design = "EG3D"
-    elif "synthesis.b4.const" not in tensors:
-        design = f"{network.class_name} (it holds {sample_of(tensors)})"
-    else:
-        return
-    raise UserError(f"{where}: this is a {design} generator; only StyleGAN2 is supported")

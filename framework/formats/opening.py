@@ -133,8 +133,11 @@ def _open_folder(path: Path) -> OpenedModel:
 
 
 def _open_lone(path: Path) -> OpenedModel:
+    held = lone_network(path)
+    if not held:
+        return _open_foreign(path)
     load = partial(load_network, path)
-    return OpenedModel(path, "safetensors file", lone_network(path), load, partial(_none, path))
+    return OpenedModel(path, "safetensors file", held, load, partial(_none, path))
 
 
 def _open_run(path: Path) -> OpenedModel:

@@ -237,6 +237,9 @@ TORCH_SYMBOLS: dict[str, Constructor] = {
     "numpy.ndarray": _no_instances,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
     "dnnlib.tflib.network.Network": lambda: StoredObject("Network"),
+    # Of ProGAN and StyleGAN-XL, so that they can be refused by name.
+    "tfutil.Network": lambda: StoredObject("tfutil.Network"),
+    "torch.nn.modules.sparse.Embedding": lambda: StoredObject("Embedding"),
     **{f"{package}.multiarray.scalar": _numpy_scalar
        for package in ("numpy.core", "numpy._core")},
     **{f"{package}.multiarray._reconstruct": NumpyArray

@@ -1,0 +1,64 @@
+"""The safetensors container of other programs, read as data like the other containers.
+
+Layout: https://github.com/huggingface/safetensors#format. Our own files are opened with the
+library, which copies as fast; here a file is bytes in memory whatever it is.
+"""
+
+import json
+from functools import partial
+from typing import Any
+
+import torch
+
+from framework.errors import BrokenCheckpoint
+from framework.formats.pickle_machine import Refused, Source
+from framework.formats.storages import Storage, StoredTensor, row_major, stored_tensor
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 10_000_000
+
+
+def looks_like_safetensors(source: Source) -> bool:
+    """Whether a file begins with a length and a JSON table."""
+    length = int.from_bytes(source.data[:_LENGTH_BYTES], "little")
+    return length <= _LONGEST_HEADER and bytes(source.data[_LENGTH_BYTES:][:1]) == b"{"
+
+
+def read_safetensors(source: Source) -> dict[str, Any]:
+    """Describe a file's tensors by name; their numbers stay in it.
+
+    Raises:
+        BrokenCheckpoint: If the header is garbled, or a tensor does not lie within the file.
+    """
+    start = _LENGTH_BYTES + int.from_bytes(source.data[:_LENGTH_BYTES], "little")
+    try:
+        header = json.loads(bytes(source.data[_LENGTH_BYTES:start]))
+        rows = {name: row for name, row in header.items() if name != "__metadata__"}
+        return {name: _tensor(source.data[start:], row) for name, row in rows.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        source.refuse(0, f"not a whole safetensors file ({str(error)[:80]})", BrokenCheckpoint)
+
+
+def _tensor(data: memoryview, row: dict[str, Any]) -> StoredTensor:
+    first, last = row["data_offsets"]
+    if not (type(first) is type(last) is int and 0 <= first <= last <= len(data)):
+        raise Refused("a tensor that does not lie within the file")
+    content, dtype = data[first:last], _DTYPES[row["dtype"]]
+    storage = Storage(dtype, len(content) // dtype.itemsize, partial(memoryview, content))
+    shape = tuple(row["shape"])
+    tensor = stored_tensor(storage, 0, shape, row_major(shape))
+    if tensor.nbytes != len(content):
+        raise Refused("a tensor whose bytes do not fit its shape")
+    return tensor

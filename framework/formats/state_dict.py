@@ -1,0 +1,242 @@
+"""Networks under NVIDIA's names, from whatever they lay in: what is missing filled in, what fits.
+
+Such names are the field's common tongue, so state dicts of them are saved bare, in other programs'
+checkpoints and in safetensors files; pickles of NVIDIA's programs come to them, too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.architecture import discriminator_config, flattened, generator_config
+from framework.formats.contents import Contents, NetworkParts, TensorSource, sample_of
+from framework.formats.storages import StoredTensor
+from framework.models.stylegan2.layers import RESAMPLE_TAPS
+from framework.ops.upfirdn2d import setup_filter
+
+Tensors = Mapping[str, TensorSource]
+_GENERATOR_SIGN, _DISCRIMINATOR_SIGN = "synthesis.b4.const", "b4.out.weight"
+_GENERATOR_NAMES = re.compile(r"(?:mapping|synthesis)\..*")
+_DISCRIMINATOR_NAMES = re.compile(r"(?:mapping|b\d+)\..*")
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")  # data parallel, torch.compile
+_AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
+_MOST_NAMES, _DEEPEST = 100_000, 4
+
+
+class Found(NamedTuple):
+    """A network as it was found: its tensors under NVIDIA's names and what it says of itself."""
+
+    tensors: Tensors
+    claims: Mapping[str, Any]
+    class_name: str = "unknown"
+
+
+def recognises(value: Any) -> bool:
+    """Whether a file's value holds, at some depth, tensors under NVIDIA's names."""
+    return any(name.endswith((_GENERATOR_SIGN, _DISCRIMINATOR_SIGN)) for name, _ in _named(value))
+
+
+def read(value: Any, where: str) -> Contents:
+    """Take the networks out of tensors under NVIDIA's names.
+
+    Raises:
+        UserError: If there are several generators, or they are another design's.
+        BrokenCheckpoint: If tensors are missing.
+    """
+    tensors = dict(_named(value))
+    contents = Contents("state dict", {})
+    found, used = {}, set()
+    for role, prefix, pattern in _roles(tensors, where):
+        names = [
+            name for name in tensors if name.startswith(prefix) and pattern.match(name, len(prefix))
+        ]
+        used |= set(names)
+        found[role] = Found({name[len(prefix) :]: tensors[name] for name in names}, {})
+    assemble(contents, found, where)
+    contents.notes.append("The file has no arguments: nothing is clamped or in low precision.")
+    if left := [name for name in tensors if name not in used]:
+        contents.notes.append(f"Other tensors are left out: {len(left)}, such as {left[0][:60]}.")
+    return contents
+
+
+def _named(value: Any) -> Iterator[tuple[str, TensorSource]]:
+    """Every tensor within tables within tables, by its dotted name, wrappers taken off."""
+    waiting, visited = [("", value, 0)], 0
+    while waiting:
+        prefix, table, depth = waiting.pop()
+        if not isinstance(table, dict) or depth > _DEEPEST:
+            continue
+        for key, item in table.items():
+            visited += 1
+            if visited > _MOST_NAMES:
+                return
+            name = f"{prefix}{key}"
+            if isinstance(item, StoredTensor | torch.Tensor):
+                yield _WRAPPERS.sub("", name), item
+            else:
+                waiting.append((f"{name}.", item, depth + 1))
+
+
+def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[str]]]:
+    """(role, prefix of its names, pattern of the rest) of each network among the tensors."""
+    generators = _prefixes(tensors, _GENERATOR_SIGN)
+    averaged = [prefix for prefix in generators if _AVERAGED.search(prefix)]
+    trained = [prefix for prefix in generators if prefix not in averaged]
+    discriminators = _prefixes(tensors, _DISCRIMINATOR_SIGN)
+    if any(prefix.endswith("backbone.") for prefix in generators):
+        raise _other_design("EG3D", where)
+    if max(map(len, (averaged, trained, discriminators))) > 1:
+        held = ", ".join(repr(p[:40]) for p in [*generators, *discriminators][:6])
+        raise UserError(
+            f"{where}: several networks of a kind, named {held}; save one of them alone"
+        )
+    for prefix in averaged or trained:
+        yield "generator", prefix, _GENERATOR_NAMES
+    for prefix in trained if averaged else []:
+        yield "training_generator", prefix, _GENERATOR_NAMES
+    for prefix in discriminators:
+        yield "discriminator", prefix, _DISCRIMINATOR_NAMES
+
+
+def _prefixes(tensors: Tensors, sign: str) -> list[str]:
+    """What stands before the sign of a network, as whole parts of a name."""
+    prefixes = (name[: -len(sign)] for name in tensors if name.endswith(sign))
+    return [prefix for prefix in prefixes if prefix == "" or prefix.endswith(".")]
+
+
+def assemble(contents: Contents, found: Mapping[str, Found], where: str) -> None:
+    """Add networks to `contents` by role; a discriminator of another design is left out, noted."""
+    const_size = None
+    for role in ("generator", "training_generator"):
+        if role in found:
+            contents.networks[role] = generator_parts(found[role], contents, where)
+            const_size = contents.networks[role].tensors[_GENERATOR_SIGN].shape[1:]
+    if "discriminator" in found:
+        try:
+            parts = discriminator_parts(found["discriminator"], const_size, where)
+        except UserError as error:
+            if isinstance(error, BrokenCheckpoint) or not contents.networks:
+                raise
+            reason = str(error).removeprefix(f"{where}: ")
+            contents.notes.append(f"The discriminator is left out: {reason}.")
+        else:
+            contents.networks["discriminator"] = parts
+    if "generator" not in contents.networks and "training_generator" in contents.networks:
+        contents.networks["generator"] = contents.networks["training_generator"]
+        contents.notes.append("The file has no averaged generator; the trained one is used.")
+
+
+def generator_parts(found: Found, contents: Contents, where: str) -> NetworkParts:
+    """A generator, with what files may leave out filled in and noted in `contents`.
+
+    Raises:
+        UserError: If it is another design's.
+        BrokenCheckpoint: If tensors are missing or contradict the claims.
+    """
+    _refuse_other_designs(found, where)
+    tensors = dict(found.tensors)
+    claims = flattened(found.claims)
+    config = generator_config(_shapes(tensors), found.claims, where)
+    if "mapping.w_avg" not in tensors:
+        contents.needs_w_avg = True
+        contents.notes.append("The file has no w_avg; the mean of 10,000 mapped z is used.")
+        tensors["mapping.w_avg"] = torch.zeros(config["w_dim"])
+    if _without_noise(tensors, claims, where):
+        contents.notes.append("The generator has no noise; its strength is set to 0.")
+        tensors |= _silence(tensors)
+    _add_filters(tensors, _generator_filters(tensors), claims, where)
+    return NetworkParts(config, tensors)
+
+
+def discriminator_parts(
+    found: Found, const_size: tuple[int, ...] | None, where: str
+) -> NetworkParts:
+    """A discriminator; errors as in `generator_parts`.
+
+    Args:
+        found: What was found.
+        const_size: (h, w) of the smallest block of the generator beside it, if there is one.
+        where: The file, for complaints.
+    """
+    tensors = dict(found.tensors)
+    if _DISCRIMINATOR_SIGN not in tensors:
+        raise UserError(f"{where}: {found.class_name[:60]} is no StyleGAN2 discriminator")
+    claims = {**found.claims, "const_size": const_size}
+    config = discriminator_config(_shapes(tensors), claims, where)
+    _add_filters(tensors, _discriminator_filters(tensors), flattened(claims), where)
+    return NetworkParts(config, tensors)
+
+
+def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _without_noise(tensors: Tensors, claims: Mapping[str, Any], where: str) -> bool:
+    """Whether it is a generator made without noise; one that lost some of it is damaged."""
+    if any(name.endswith((".noise_const", ".noise_strength")) for name in tensors):
+        return False
+    if claims.get("use_noise"):
+        raise BrokenCheckpoint(f"{where}: it says use_noise and has no noise_const; damaged")
+    return True
+
+
+def _silence(tensors: Tensors) -> dict[str, TensorSource]:
+    """Noise of no strength for every layer."""
+    base = tensors[_GENERATOR_SIGN].shape[1:]
+    silence: dict[str, TensorSource] = {}
+    for name in tensors:
+        if match := re.fullmatch(r"(synthesis\.b(\d+)\.conv\d)\.weight", name):
+            sides = [side * int(match[2]) // 4 for side in base]
+            silence[f"{match[1]}.noise_const"] = torch.zeros(*sides)
+            silence[f"{match[1]}.noise_strength"] = torch.zeros([])
+    return silence
+
+
+def _generator_filters(tensors: Tensors) -> Iterator[str]:
+    """Blocks and layers that keep a resampling filter."""
+    for name in tensors:
+        if match := re.fullmatch(r"((synthesis\.b\d+)\.conv\d)\.weight", name):
+            yield from match.groups()
+
+
+def _discriminator_filters(tensors: Tensors) -> Iterator[str]:
+    for name in tensors:
+        if match := re.fullmatch(r"((b\d+)\.(?:fromrgb|conv\d|skip|conv))\.weight", name):
+            yield match[1]
+            if match[2] != "b4":
+                yield match[2]
+
+
+def _add_filters(
+    tensors: dict[str, TensorSource], places: Iterator[str], claims: Mapping[str, Any], where: str
+) -> None:
+    """Add the usual resampling filter where a file has none: it is a constant."""
+    missing = {f"{place}.resample_filter" for place in places} - tensors.keys()
+    taps = claims.get("resample_filter")
+    if missing and taps is not None and taps != list(RESAMPLE_TAPS):
+        usual = list(RESAMPLE_TAPS)
+        raise UserError(f"{where}: resampling with {str(taps)[:40]}; only {usual} is supported")
+    tensors |= {name: setup_filter(RESAMPLE_TAPS) for name in missing}
+
+
+def _refuse_other_designs(found: Found, where: str) -> None:
+    """Name the generators that come in the same wrapping and are not StyleGAN2's."""
+    names = found.tensors
+    if any(name.startswith("mapping.embed_proj.") for name in names):
+        design = "StyleGAN-XL"
+    elif any(name.startswith("synthesis.input.") for name in names):
+        design = "StyleGAN3"
+    elif any(name.startswith(("backbone.", "renderer.", "decoder.")) for name in names):
+        design = "EG3D"
+    elif _GENERATOR_SIGN not in names:
+        design = f"{found.class_name[:60]} (it holds {sample_of(names)})"
+    else:
+        return
+    raise _other_design(design, where)
+
+
+def _other_design(design: str, where: str) -> UserError:
+    return UserError(f"{where}: this is a {design} generator; only StyleGAN2 is supported")
