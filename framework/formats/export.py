@@ -1,0 +1,68 @@
+"""A model of ours, or any that we open, as a file of another program."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from framework.errors import UserError
+from framework.files import whole_file
+from framework.formats.nvidia_writer import write_nvidia
+from framework.formats.opening import open_model
+from framework.formats.rosinality_writer import write_rosinality
+from framework.models.stylegan2 import Discriminator, Generator
+
+Target = Literal["nvidia", "rosinality"]
+_DRAGGAN_WORD = "stylegan2"  # DragGAN looks for it in the file's name to choose the architecture
+
+
+def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
+    """Write a model with all its networks; see `export_networks`.
+
+    Args:
+        model: As in `load_generator`.
+        to: Whose file it shall be.
+        out: New file.
+    """
+    opened = open_model(model)
+    kinds = ("generator", "discriminator", "training_generator")
+    networks = [opened.network(kind) if kind in opened.held else None for kind in kinds]
+    generator = networks[0] or opened.network("generator")  # says what there is instead
+    return export_networks(generator, networks[1], to, out, networks[2])
+
+
+def export_networks(
+    generator: Generator,
+    discriminator: Discriminator | None,
+    to: Target,
+    out: str | Path,
+    training_generator: Generator | None = None,
+) -> list[str]:
+    """Write networks as a file of another program, whole or not at all.
+
+    Args:
+        generator: The averaged generator.
+        discriminator: Its opponent, if there is one.
+        to: `nvidia`, a pickle for stylegan2-ada-pytorch, stylegan3 and DragGAN; or `rosinality`,
+            for stylegan2-pytorch and what was built on it.
+        out: New file.
+        training_generator: The generator as trained; only NVIDIA's files have a place for it.
+
+    Returns:
+        What gets lost and what the other program has to be told, a sentence each.
+
+    Raises:
+        UserError: If the file exists, or the other program has no such network.
+    """
+    out = Path(out)
+    if to not in get_args(Target):
+        raise UserError(f"--to {to}: one of {', '.join(get_args(Target))}")
+    if out.exists():
+        raise UserError(f"--out {out}: already there; give a new name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as temporary, open(temporary, "wb") as file:
+        if to == "nvidia":
+            notes = write_nvidia(file, generator, discriminator, training_generator)
+        else:
+            notes = write_rosinality(file, generator, discriminator)
+    if to == "nvidia" and _DRAGGAN_WORD not in out.name:
+        notes.append(f"DragGAN opens only files with {_DRAGGAN_WORD} in their name.")
+    return notes
