@@ -11,6 +11,7 @@ from framework.errors import BrokenCheckpoint
 from framework.formats.storages import StoredTensor
 
 _LARGEST_PLAIN = 10_000
+_LONGEST_PLAIN = 1 << 20
 _DEEPEST_PLAIN = 32
 
 
@@ -30,18 +31,22 @@ class NetworkParts:
     tensors: dict[str, TensorSource]
 
     def read(self, where: str, file_bytes: int) -> dict[str, Tensor]:
-        """Copy the tensors out of the file.
+        """Copy the tensors out of the file; what is of floating point becomes float32.
 
         Raises:
             BrokenCheckpoint: If together they claim more than the file can hold.
         """
         stored = [t for t in self.tensors.values() if isinstance(t, StoredTensor)]
         if sum(tensor.nbytes for tensor in stored) > file_bytes:
-            raise BrokenCheckpoint(f"{where}: its tensors claim more bytes than the file has")
-        return {
-            name: tensor.read() if isinstance(tensor, StoredTensor) else tensor
-            for name, tensor in self.tensors.items()
-        }
+            raise BrokenCheckpoint(
+                f"{where}: its tensors claim more bytes than the file has; fetch it again"
+            )
+
+        def copy(tensor: TensorSource) -> Tensor:
+            tensor = tensor.read() if isinstance(tensor, StoredTensor) else tensor
+            return tensor.float() if tensor.is_floating_point() else tensor
+
+        return {name: copy(tensor) for name, tensor in self.tensors.items()}
 
 
 @dataclass
@@ -89,13 +94,14 @@ def plain(value: Any, where: str) -> Any:
     Raises:
         BrokenCheckpoint: If there are more of them than any model's options.
     """
-    left = _LARGEST_PLAIN
+    left, letters_left = _LARGEST_PLAIN, _LONGEST_PLAIN
 
     def copy(value: Any, depth: int) -> Any:
-        nonlocal left
+        nonlocal left, letters_left
         left -= 1
-        if left < 0 or depth > _DEEPEST_PLAIN:
-            raise BrokenCheckpoint(f"{where}: its options unfold without end")
+        letters_left -= len(value) if isinstance(value, str) else 0
+        if left < 0 or letters_left < 0 or depth > _DEEPEST_PLAIN:
+            raise BrokenCheckpoint(f"{where}: its options unfold without end; fetch it again")
         if isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, dict):
