@@ -2,12 +2,9 @@
 
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from framework.errors import UserError
-
-if TYPE_CHECKING:
-    from framework.models.stylegan2 import Generator
 
 Target = Literal["nvidia", "rosinality"]
 
@@ -15,9 +12,10 @@ Target = Literal["nvidia", "rosinality"]
 def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> None:
     """Make a model folder of another program's file.
 
-    Opens NVIDIA's .pkl, rosinality's, pSp's and e4e's .pt, and what a training run wrote. What it
-    is, is seen in the file, and nothing in it is run. The other commands take such a file as
-    --model, too; a folder opens faster, and says in its card what was kept.
+    Opens NVIDIA's .pkl (PyTorch and TensorFlow), rosinality's, pSp's and e4e's .pt, state dicts,
+    and what a training run wrote; docs/formats.md has the table. What a file is, is seen in it, and
+    nothing in it is run. The other commands take such files as --model, too; a folder opens faster,
+    is checked by digests, and says in its card what was kept.
 
     Examples::
 
@@ -65,37 +63,34 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
     Args:
         model: Zoo name, model folder or file, all that other commands take as --model.
         to: Whose file it shall be.
-        out: New file. DragGAN opens it only if its name has "stylegan2" in it.
+        out: New file. DragGAN opens only names with "stylegan2" in them.
         json: End with one line of JSON: file, to, sha256, notes.
     """
     from framework.cli.common import print_json
     from framework.files import sha256_file
-    from framework.formats import open_model
-    from framework.formats.export import export_networks
+    from framework.formats import load_generator
+    from framework.formats.export import export_model
 
     path = Path(out)
     if path.exists():
         raise UserError(f"--out {path}: already there; give a new name")
-    opened = open_model(model, "MODEL")
-    generator = opened.network("generator")
-    discriminator = opened.network("discriminator") if "discriminator" in opened.held else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    notes = export_networks(generator, discriminator, to, path)
+    notes = export_model(model, to, path)
+    config = load_generator(path).config  # read back: what was written opens
     print(f"{path}: {_megabytes(path)}")
     for note in notes:
         print(f"note: {note}")
-    print(f"try, in that program's folder: {_their_command(to, path, generator)}")
+    print(f"try, in that program's folder: {_their_command(to, path, config)}")
     if json:
         print_json({"file": str(path), "to": to, "sha256": sha256_file(path), "notes": notes})
 
 
-def _their_command(to: Target, path: Path, generator: "Generator") -> str:
+def _their_command(to: Target, path: Path, config: dict[str, Any]) -> str:
     """A command line of the other program that draws pictures with the file."""
     file = quote(str(path.resolve()))
     if to == "nvidia":
-        label = " --class=0" if generator.c_dim else ""
+        label = " --class=0" if config["c_dim"] else ""
         return f"python generate.py --network={file} --seeds=1-16{label} --outdir=out"
-    return f"python generate.py --ckpt {file} --size {max(generator.img_size)} --pics 16"
+    return f"python generate.py --ckpt {file} --size {config['img_size'][0]} --pics 16"
 
 
 def _megabytes(*files: Path) -> str:

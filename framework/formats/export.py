@@ -22,7 +22,7 @@ def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
         to: Whose file it shall be.
         out: New file.
     """
-    opened = open_model(model)
+    opened = open_model(model, "MODEL")
     kinds = ("generator", "discriminator", "training_generator")
     networks = [opened.network(kind) if kind in opened.held else None for kind in kinds]
     generator = networks[0] or opened.network("generator")  # says what there is instead

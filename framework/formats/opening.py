@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from framework.checkpoint import read_checkpoint
+from framework.checkpoint import manifest_path, read_checkpoint
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.foreign import build_foreign, encoder_weights, read_foreign
 from framework.formats.model_folder import (
@@ -63,8 +63,9 @@ def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Gen
 
     Args:
         model: Name of a shipped model, a model folder, a `.safetensors` file, a `.ckpt` of a
-            training run (its averaged generator), or a file of another program: NVIDIA's pickles,
-            rosinality's, pSp's and e4e's checkpoints. What it is, is seen in the file.
+            training run (its averaged generator), or a file of another program: NVIDIA's pickles
+            of PyTorch and TensorFlow, rosinality's, pSp's and e4e's checkpoints, state dicts under
+            NVIDIA's names. What it is, is seen in the file. See docs/formats.md.
         device: Where to put it.
 
     Returns:
@@ -141,6 +142,11 @@ def _open_lone(path: Path) -> OpenedModel:
 
 
 def _open_run(path: Path) -> OpenedModel:
+    if not manifest_path(path).exists():
+        raise UserError(
+            f"{path}: has no manifest {manifest_path(path).name} beside it, as a run's checkpoint "
+            "has; give another program's file another ending, such as .pt"
+        )
     checkpoint = read_checkpoint(path)
     facts, state = checkpoint["dragline"], checkpoint.get("state_dict")
     if not isinstance(state, dict):
