@@ -10,6 +10,7 @@ from typing import Any
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.contents import sample_of
+from framework.formats.model_folder import LARGEST_SIDE
 from framework.models.stylegan2.layers import RESAMPLE_TAPS, channels_at, pyramid
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,7 +33,7 @@ def generator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> d
         UserError: If it is a design that this project does not have.
     """
     flat = flattened(claims)
-    resolutions = _resolutions(shapes, r"synthesis\.b(\d+)\.conv1\.weight", where)
+    resolutions = _resolutions(shapes, r"synthesis\.b(\d{1,6})\.conv1\.weight", where)
     design = _generator_design(shapes, resolutions)
     _only({"architecture": design}, {"architecture": "skip"}, where)
     base = _shape(shapes, "synthesis.b4.const", 3, where)[1:]
@@ -68,7 +69,7 @@ def discriminator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) 
     square is assumed.
     """
     flat = flattened(claims)
-    resolutions = [4, *_resolutions(shapes, r"b(\d+)\.conv0\.weight", where, 8)]
+    resolutions = [4, *_resolutions(shapes, r"b(\d{1,6})\.conv0\.weight", where, 8)]
     design = _discriminator_design(shapes, resolutions, where)
     _only({"architecture": design}, {"architecture": ("resnet", "orig")}, where)
     conv = _shape(shapes, "b4.conv.weight", 4, where)
@@ -265,6 +266,10 @@ def _check_sides(
     StyleGAN-Human (`square=False` for twice as high as wide) and in eps696's (`init_res` for the
     smallest block); others may mean a side or both.
     """
+    if max(img_size) > LARGEST_SIDE:
+        raise UserError(
+            f"{where}: {img_size[1]}x{img_size[0]} pictures; {LARGEST_SIDE} is the most"
+        )
     try:
         fits = pyramid(img_size)[0] == tuple(base)
     except UserError:

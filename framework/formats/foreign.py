@@ -26,6 +26,8 @@ from framework.formats.zip_entries import ZIP_START
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 
+_MOST_DRAWN, _SAMPLES_AT_ONCE = 4096, 500
+
 
 class Dialect(NamedTuple):
     """How to know and how to read the files of one program."""
@@ -85,6 +87,8 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
     family = "discriminator" if kind == "discriminator" else "generator"
     network = build(family, parts.config, tensors, where)
     if contents.needs_w_avg and isinstance(network, Generator):
+        if max(network.z_dim, network.c_dim) > _MOST_DRAWN:
+            raise UserError(f"{where}: no mean style in it, and z or labels are too long for one")
         compute_w_avg(network)
     facts = {"dialect": contents.dialect, "notes": contents.notes, **contents.provenance}
     network.provenance = facts  # type: ignore[assignment]
@@ -110,13 +114,15 @@ def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
     Where the generator takes labels, all of them are equally frequent.
     """
     rng = torch.Generator().manual_seed(0)
-    z = torch.randn(samples, generator.z_dim, generator=rng)
-    labels = None
-    if generator.c_dim:
-        numbers = torch.arange(samples)
-        labels = torch.zeros(samples, generator.c_dim)
-        labels[numbers, numbers % generator.c_dim] = 1
-    generator.mapping.w_avg.copy_(generator.mapping(z, labels)[:, 0].mean(dim=0))
+    total = torch.zeros(generator.w_dim)
+    for numbers in torch.arange(samples).split(_SAMPLES_AT_ONCE):
+        z = torch.randn(len(numbers), generator.z_dim, generator=rng)
+        labels = None
+        if generator.c_dim:
+            labels = torch.zeros(len(numbers), generator.c_dim)
+            labels[torch.arange(len(numbers)), numbers % generator.c_dim] = 1
+        total += generator.mapping(z, labels)[:, 0].sum(dim=0)
+    generator.mapping.w_avg.copy_(total / samples)
     generator.digest = state_digest(generator)  # type: ignore[assignment]
 
 

@@ -29,7 +29,7 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "generator": Generator,
     "discriminator": Discriminator,
 }
-_LARGEST_SIDE = 4096
+LARGEST_SIDE = 4096
 _NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture")
 
 
@@ -255,7 +255,7 @@ def _check_bounds(config: Any, held: int, where: str) -> None:
     w_dim, z_dim = sizes.get("w_dim", 0), sizes.get("z_dim", 0)
     mapping = sizes.get("mapping_layers", 0) * w_dim**2 if z_dim else 0
     wanted = 9 * width**2 + mapping + max(z_dim, sizes.get("c_dim", 0)) * w_dim
-    if max(sides) > _LARGEST_SIDE or wanted > 2 * held:
+    if max(sides) > LARGEST_SIDE or wanted > 2 * held:
         raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
 
 

@@ -16,7 +16,8 @@ from framework.formats.storages import StoredTensor
 from framework.formats.symbols import StoredObject
 
 NETWORKS = {"G_ema": "generator", "G": "training_generator", "D": "discriminator"}
-_DEEPEST, _MOST_MODULES = 32, 10_000
+_DEEPEST, _LONGEST_PREFIX = 32, 1024
+_MOST_MODULES = _MOST_TENSORS = 10_000
 
 
 def recognises(value: Any) -> bool:
@@ -84,7 +85,9 @@ def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, Tensor
     """State dict of a module tree: parameters and the buffers that count as state."""
     tensors: dict[str, TensorSource] = {}
     for prefix, state in modules.items():
-        fleeting = state.get("_non_persistent_buffers_set") or ()
+        fleeting = state.get("_non_persistent_buffers_set") or set()
+        if not isinstance(fleeting, set):
+            raise BrokenCheckpoint(f"{where}: {prefix}_non_persistent_buffers_set is no set")
         for group in ("_parameters", "_buffers"):
             members = state.get(group) or {}
             if not isinstance(members, dict):
@@ -95,6 +98,8 @@ def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, Tensor
                 if not isinstance(tensor, StoredTensor):
                     raise BrokenCheckpoint(f"{where}: {prefix}{name} is no tensor")
                 tensors[f"{prefix}{name}"] = tensor
+                if len(tensors) > _MOST_TENSORS:
+                    raise BrokenCheckpoint(f"{where}: more than {_MOST_TENSORS} tensors")
     return tensors
 
 
@@ -104,7 +109,8 @@ def _modules(network: StoredObject, where: str) -> Iterator[tuple[str, dict[str,
     while waiting:
         prefix, module, depth = waiting.pop()
         state = getattr(module, "state", None)
-        if not isinstance(state, dict) or depth > _DEEPEST or id(module) in seen:
+        endless = depth > _DEEPEST or len(prefix) > _LONGEST_PREFIX
+        if not isinstance(state, dict) or endless or id(module) in seen:
             raise BrokenCheckpoint(f"{where}: its modules do not form a tree at {prefix[:60]!r}")
         seen.add(id(module))
         if len(seen) > _MOST_MODULES:

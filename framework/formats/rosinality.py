@@ -23,6 +23,8 @@ NETWORKS = {"g_ema": "generator", "g": "training_generator", "d": "discriminator
 MINIBATCH_GROUP = 4  # fixed in its discriminator
 _GENERATOR_SIGN, _DISCRIMINATOR_SIGN = "conv1.conv.modulation.weight", "final_linear.1.weight"
 _KERNEL = re.compile(r"(.*)\.kernel")
+_MOST_LAYERS, _MOST_LEVELS = 100, 10
+_LARGEST_DRAWN = 1024
 
 
 class Name(NamedTuple):
@@ -133,15 +135,18 @@ def generator_parts(
     state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str
 ) -> NetworkParts:
     """A generator's state dict, renamed; what it lacks is noted in `contents`."""
-    layers = sum(bool(re.fullmatch(r"style\.\d+\.weight", name)) for name in state)
-    levels = sum(bool(re.fullmatch(r"to_rgbs\.\d+\.bias", name)) for name in state)
+    layers = _count(state, r"style\.\d+\.weight", _MOST_LAYERS, where)
+    levels = _count(state, r"to_rgbs\.\d+\.bias", _MOST_LEVELS, where)
     tensors: dict[str, Any] = {}
     names = list(generator_names(layers, levels))
     if not any(name.startswith("noises.") for name in state):
         contents.notes.append("The file has no constant noise; it is drawn from seed 0.")
         tensors |= _drawn_noise(state, names, where)
     tensors |= _renamed(state, [n for n in names if n.ours not in tensors], where)
-    w_dim = tensors["synthesis.b4.conv1.affine.weight"].shape[1]
+    affine = tensors["synthesis.b4.conv1.affine.weight"].shape
+    if len(affine) != 2:
+        raise BrokenCheckpoint(f"{where}: {_GENERATOR_SIGN} has shape {affine}")
+    w_dim = affine[1]
     if isinstance(latent_avg, StoredTensor):
         tensors["mapping.w_avg"] = _mean_style(latent_avg, w_dim, contents, where)
     else:
@@ -161,7 +166,7 @@ def discriminator_parts(
     state: Mapping[str, Any], const_size: tuple[int, ...] | None, where: str
 ) -> NetworkParts:
     """A discriminator's state dict, renamed."""
-    levels = sum(bool(re.fullmatch(r"convs\.\d+\.skip\.1\.weight", name)) for name in state)
+    levels = _count(state, r"convs\.\d+\.skip\.1\.weight", _MOST_LEVELS, where)
     tensors = _renamed(state, list(discriminator_names(levels)), where)
     claims = {"const_size": const_size, "mbstd_group_size": MINIBATCH_GROUP}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
@@ -173,6 +178,14 @@ def discriminator_parts(
             tensors[f"{block}{layer}.resample_filter"] = setup_filter(RESAMPLE_TAPS)
     tensors["b4.conv.resample_filter"] = setup_filter(RESAMPLE_TAPS)
     return NetworkParts(config, tensors)
+
+
+def _count(state: Mapping[str, Any], pattern: str, most: int, where: str) -> int:
+    """How many names there are of a kind."""
+    found = sum(bool(re.fullmatch(pattern, name)) for name in state)
+    if found > most:
+        raise BrokenCheckpoint(f"{where}: {found} names like {pattern}; no StyleGAN2 has as many")
+    return found
 
 
 def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Any]:
@@ -215,8 +228,8 @@ def _drawn_noise(state: Mapping[str, Any], names: list[Name], where: str) -> dic
     for name in names:
         if match := re.fullmatch(r"synthesis\.b(\d+)\.conv\d\.noise_const", name.ours):
             height, width = (side * int(match[1]) // 4 for side in const.shape[2:])
-            if max(height, width) > 4096:
-                raise BrokenCheckpoint(f"{where}: pictures of {width}x{height}")
+            if max(height, width) > _LARGEST_DRAWN:
+                raise BrokenCheckpoint(f"{where}: noise is missing, for {width}x{height} pictures")
             noise[name.ours] = torch.randn(height, width, generator=rng)
     return noise
 
@@ -225,7 +238,7 @@ def _mean_style(latent: StoredTensor, w_dim: int, contents: Contents, where: str
     """`w_avg` from (w_dim,), (1, w_dim) or one row a layer."""
     if latent.shape == (w_dim,):
         return latent
-    if len(latent.shape) != 2 or latent.shape[1] != w_dim:
+    if len(latent.shape) != 2 or latent.shape[1] != w_dim or latent.shape[0] == 0:
         raise BrokenCheckpoint(f"{where}: latent_avg has shape {latent.shape}, w has {w_dim}")
     rows = latent.read().float()
     if not torch.equal(rows, rows[:1].expand_as(rows)):

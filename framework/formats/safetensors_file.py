@@ -12,7 +12,7 @@ import torch
 
 from framework.errors import BrokenCheckpoint
 from framework.formats.pickle_machine import Refused, Source
-from framework.formats.storages import Storage, StoredTensor, row_major, stored_tensor
+from framework.formats.storages import Storage, StoredTensor, counts, row_major, stored_tensor
 
 _DTYPES = {
     "F64": torch.float64,
@@ -27,7 +27,7 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _LENGTH_BYTES = 8
-_LONGEST_HEADER = 10_000_000
+_LONGEST_HEADER = 2_000_000
 
 
 def looks_like_safetensors(source: Source) -> bool:
@@ -57,7 +57,7 @@ def _tensor(data: memoryview, row: dict[str, Any]) -> StoredTensor:
         raise Refused("a tensor that does not lie within the file")
     content, dtype = data[first:last], _DTYPES[row["dtype"]]
     storage = Storage(dtype, len(content) // dtype.itemsize, partial(memoryview, content))
-    shape = tuple(row["shape"])
+    shape = counts(tuple(row["shape"]))
     tensor = stored_tensor(storage, 0, shape, row_major(shape))
     if tensor.nbytes != len(content):
         raise Refused("a tensor whose bytes do not fit its shape")

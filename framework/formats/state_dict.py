@@ -23,7 +23,7 @@ _GENERATOR_NAMES = re.compile(r"(?:mapping|synthesis)\..*")
 _DISCRIMINATOR_NAMES = re.compile(r"(?:mapping|b\d+)\..*")
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(?:module|_orig_mod)\.")  # data parallel, torch.compile
 _AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
-_MOST_NAMES, _DEEPEST = 100_000, 4
+_MOST_NAMES, _DEEPEST = 20_000, 4
 
 
 class Found(NamedTuple):

@@ -8,6 +8,7 @@ github.com/NVlabs/stylegan2 and training/networks.py of github.com/NVlabs/styleg
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ DISCRIMINATOR_MAPPING_RATE = 0.1
 _CLASSES = {"Network", "tfutil.Network"}
 _IGNORED = {"lod"}  # progress of growing, of no effect in these designs
 _DEEPEST = 2
+_MOST_VARIABLES, _LONGEST_NAME = 10_000, 256
 
 
 class _Layer(NamedTuple):
@@ -123,7 +125,7 @@ def _state(network: StoredObject, where: str) -> dict[str, Any]:
 
 def _found(network: StoredObject, role: str, where: str) -> Found:
     """A network's variables in our layout under our names, and its arguments."""
-    variables = dict(_variables(network, "", where))
+    variables = dict(islice(_variables(network, "", where), _MOST_VARIABLES))
     _refuse_other_designs(network, variables, where)
     generator = role != "discriminator"
     layers = _GENERATOR_LAYERS if generator else _DISCRIMINATOR_LAYERS
@@ -134,7 +136,7 @@ def _found(network: StoredObject, role: str, where: str) -> Found:
             tensors[ours] = tensor
     arguments = plain(_state(network, where).get("static_kwargs") or {}, where)
     claims = _claims(arguments if isinstance(arguments, dict) else {}, generator, where)
-    return Found(tensors, claims, str(network.state and network.state.get("name")))
+    return Found(tensors, claims, str(plain(_state(network, where).get("name"), where)))
 
 
 def _variables(
@@ -144,6 +146,8 @@ def _variables(
     state = _state(network, where)
     for pair in state["variables"]:
         match pair:
+            case (str(name), _) if len(name) > _LONGEST_NAME:
+                raise BrokenCheckpoint(f"{where}: {name[:60]} is too long for a name; damaged")
             case (str(name), NumpyArray(tensor=StoredTensor() as tensor)):
                 yield prefix + name, tensor
             case (str(name), float() | int() as number):  # how TensorFlow hands out 0-d arrays
