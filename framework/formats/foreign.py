@@ -160,5 +160,6 @@ def _outline(value: Any) -> str:
     if isinstance(value, dict):
         inner = [(key, item) for key, item in value.items() if isinstance(item, dict) and item]
         within = "".join(f"; {str(key)[:40]} holds {sample_of(item)}" for key, item in inner[:1])
-        return f"{len(value)} entries, such as {sample_of(value)}{within}"
+        count = "1 entry" if len(value) == 1 else f"{len(value)} entries"
+        return f"{count}, such as {sample_of(value)}{within}"
     return f"a {type(value).__name__}"

@@ -243,7 +243,7 @@ def test_configurations_that_are_none(folder, config):
 def test_a_safetensors_file_of_somebody_else(tmp_path):
     file = tmp_path / "clip.safetensors"
     save_file({"a": torch.zeros(3)}, file)
-    assert "no dragline generator" in refusal(file, kind=UserError)
+    assert "no StyleGAN2 of a known kind" in refusal(file, kind=UserError)
 
 
 @pytest.mark.parametrize(
