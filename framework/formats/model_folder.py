@@ -1,9 +1,10 @@
 """The model folder: `config.json`, safetensors for the weights, a card. Data, never code."""
 
+import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
-from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
 
@@ -30,6 +30,10 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "discriminator": Discriminator,
 }
 LARGEST_SIDE = 4096
+_MOST_MAPPING_LAYERS = 1000
+_LARGEST_CONFIG = 16 << 20
+_DIGEST = "sha256"
+_METADATA = {"format", "version", "network", "config"}
 _NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture")
 
 
@@ -88,6 +92,7 @@ def save_model_folder(
         description[name] = config
         facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "network": name}
         facts["config"] = json.dumps(config)
+        facts[_DIGEST] = _contents_digest(facts, tensors)
         with whole_file(path) as temporary:
             try:
                 save_file(tensors, temporary, metadata=facts)
@@ -100,7 +105,8 @@ def save_model_folder(
     if encoder is not None:
         config = {"encoder_type": encoder.encoder_type, "opts": encoder.opts}
         write("encoder", config, _stored_encoder(encoder, half))
-    description |= {"provenance": provenance or {}, "sha256": digests}
+    description |= {"provenance": provenance or {}, _DIGEST: digests}
+    digests[_CONFIG] = _config_digest(description)
     if card:
         write_text(folder / _CARD, card)
     write_text(folder / _CONFIG, json.dumps(description, indent=2) + "\n")
@@ -127,17 +133,44 @@ def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
     return stored if encoder.latent_avg is None else stored | {_MEAN_STYLE: encoder.latent_avg}
 
 
+def _config_digest(description: Mapping[str, Any]) -> str:
+    """SHA-256 of what `config.json` says, however it is laid out, but for this digest itself."""
+    others = {name: digest for name, digest in description[_DIGEST].items() if name != _CONFIG}
+    text = json.dumps({**description, _DIGEST: others}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _contents_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of what a `.safetensors` file says and holds, but for this digest itself."""
+    facts = {name: fact for name, fact in metadata.items() if name != _DIGEST}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def held_networks(folder: Path) -> list[str]:
     """What a model folder has of `generator`, `discriminator` and `encoder`."""
     description = _read_config(folder)
-    return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description["sha256"]]
+    return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[_DIGEST]]
 
 
 def lone_network(file: Path) -> tuple[str, ...]:
-    """The kind of network that a `.safetensors` file says it holds, if it is one of ours."""
+    """The kind of network that a `.safetensors` file holds, if it is one of ours; else nothing.
+
+    Raises:
+        BrokenCheckpoint: If it is ours and does not say what it holds.
+    """
     with _opened(file) as opened:
         metadata = opened.metadata() or {}
-    return tuple(kind for kind in _NETWORKS if metadata.get("network") == kind)
+    # Two signs, so that damage to one does not pass our file for somebody else's.
+    if metadata.get("format") != FORMAT and not {"network", "config"} <= metadata.keys():
+        return ()
+    if metadata.get("network") not in _NETWORKS:
+        held = str(metadata.get("network"))[:40]
+        raise BrokenCheckpoint(f"{file}: holds {held}, which does not open alone; give its folder")
+    return (metadata["network"],)
 
 
 def load_encoder_weights(folder: Path) -> EncoderWeights:
@@ -168,14 +201,14 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
     provenance: dict[str, Any] = {}
     if path.is_dir():
         description = _read_config(path)
-        provenance = description.get("provenance", {})
+        provenance = description["provenance"]
         file = _verified(path, description, kind)
         config = description.get(kind) or {}  # empty is refused below
     else:
         file, config = path, None
     tensors, metadata = _read_tensors(file)
     if config is None:
-        config = _lone_config(file, metadata, kind)
+        config = _lone_config(file, metadata, tensors, kind)
     network = build(kind, config, tensors, str(file))
     network.provenance = provenance  # type: ignore[assignment]
     return network.to(device)
@@ -184,7 +217,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
 def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
     """The file of network `kind` in a folder, its digest compared."""
     file = folder / f"{kind}.safetensors"
-    expected = description["sha256"].get(file.name)
+    expected = description[_DIGEST].get(file.name)
     if expected is None:
         raise UserError(f"{folder}: this model folder has no {kind}")
     if not file.is_file():
@@ -195,11 +228,13 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial weights, which are about to be replaced."""
+    """Gives initial weights, which are about to be replaced, a shape and no memory."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        function = torch.empty if function is torch.randn else function
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if function is torch.randn:
+            return torch.empty(*args, **kwargs, device="meta")
+        return function(*args, **kwargs)
 
 
 def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
@@ -212,21 +247,24 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     try:
         with _Undrawn():
             network = _NETWORKS[kind](**config)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BrokenCheckpoint(f"{where}: its configuration is not a {kind}'s: {error}") from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise BrokenCheckpoint(f"{where}: its configuration is not a {kind}'s: {reason}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     held = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if wanted != held:
         odd = [name for name in wanted | held if wanted.get(name) != held.get(name)]
         raise BrokenCheckpoint(
             f"{where}: {len(odd)} tensors do not fit the configuration, such as "
-            + ", ".join(f"{n} {held.get(n, 'missing')}" for n in odd[:3])
+            + ", ".join(f"{n[:80]} {held.get(n, 'missing')}" for n in odd[:3])
         )
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise BrokenCheckpoint(f"{where}: {name} holds {tensor.dtype}, which are no weights")
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     check_finite(tensors, where)
     network.load_state_dict(tensors, assign=True)
     network.eval().requires_grad_(False)
-    network.digest = state_digest(network)  # type: ignore[assignment]
     return network
 
 
@@ -248,14 +286,15 @@ def _check_bounds(config: Any, held: int, where: str) -> None:
     sizes = {k: v for k, v in config.items() if k not in _NO_COUNTS}
     factors = [config.get("conv_clamp"), config.get("w_avg_beta")]
     if not all(_is_count(v) for v in sizes.values()) or not all(
-        v is None or isinstance(v, int | float) for v in factors
+        v is None or (isinstance(v, int | float) and math.isfinite(v)) for v in factors
     ):
         raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are no numbers")
     width = channels_at(4, sizes.get("channel_base", 0), sizes.get("channel_max", 0))
     w_dim, z_dim = sizes.get("w_dim", 0), sizes.get("z_dim", 0)
     mapping = sizes.get("mapping_layers", 0) * w_dim**2 if z_dim else 0
     wanted = 9 * width**2 + mapping + max(z_dim, sizes.get("c_dim", 0)) * w_dim
-    if max(sides) > LARGEST_SIDE or wanted > 2 * held:
+    many = max(sides) > LARGEST_SIDE or sizes.get("mapping_layers", 0) > _MOST_MAPPING_LAYERS
+    if many or wanted > 2 * held:
         raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
 
 
@@ -268,15 +307,26 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: not a model folder (no {_CONFIG} in it)")
     try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError("too long")
         description = json.loads(path.read_text(encoding="utf-8"))
         known = description["format"] == FORMAT
         version = int(description["version"])
-        if not isinstance(description["sha256"], dict):
+        digests = description[_DIGEST]
+        if not isinstance(digests, dict) or not isinstance(description["provenance"], dict):
             raise TypeError
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, OSError) as error:
         raise BrokenCheckpoint(f"{path}: not a description of a dragline model") from error
     if not known or version > FORMAT_VERSION:
-        raise BrokenCheckpoint(f"{path}: format {description['format']} {version} is not known")
+        kind = str(description["format"])[:40]
+        raise BrokenCheckpoint(f"{path}: format {kind} {version} is not known")
+    odd = [name for name in digests if name != _CONFIG and not name.endswith(".safetensors")]
+    own = digests.get(_CONFIG)  # older folders have none
+    if odd or own not in (None, _config_digest(description)):
+        raise BrokenCheckpoint(
+            f"{path}: its digest is not of what it says; damaged, or edited: then remove "
+            f'"{_CONFIG}" from "{_DIGEST}" in it'
+        )
     return description
 
 
@@ -296,12 +346,19 @@ def _opened(file: Path) -> Iterator[Any]:
         raise BrokenCheckpoint(f"{file}: not a readable safetensors file ({error})") from error
 
 
-def _lone_config(file: Path, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+def _lone_config(
+    file: Path, metadata: dict[str, str], tensors: dict[str, Tensor], kind: str
+) -> dict[str, Any]:
+    """The configuration in a file's metadata, the digest of all that is in the file compared."""
     if metadata.get("format") != FORMAT or metadata.get("network") != kind:
         raise UserError(f"{file}: holds no dragline {kind} (its metadata does not say so)")
+    digest = metadata.get(_DIGEST)  # older files have none
+    odd = metadata.keys() - _METADATA - {_DIGEST}
+    if odd or digest not in (None, _contents_digest(metadata, tensors)):
+        raise BrokenCheckpoint(f"{file}: its digest is not of what it holds; damaged")
     try:
         return json.loads(metadata["config"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise BrokenCheckpoint(f"{file}: its metadata holds no configuration") from error
 
 
