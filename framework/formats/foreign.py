@@ -23,7 +23,6 @@ from framework.formats.torch_files import (
     read_zip,
 )
 from framework.formats.zip_entries import ZIP_START
-from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 
 _MOST_DRAWN, _SAMPLES_AT_ONCE = 4096, 500
@@ -109,7 +108,7 @@ def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderW
 
 @torch.no_grad()
 def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
-    """Set `w_avg` to the mean of mapped z from seed 0, and the digest to what it then is.
+    """Set `w_avg` to the mean of mapped z from seed 0.
 
     Where the generator takes labels, all of them are equally frequent.
     """
@@ -123,7 +122,6 @@ def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
             labels[torch.arange(len(numbers)), numbers % generator.c_dim] = 1
         total += generator.mapping(z, labels)[:, 0].sum(dim=0)
     generator.mapping.w_avg.copy_(total / samples)
-    generator.digest = state_digest(generator)  # type: ignore[assignment]
 
 
 def read_source(source: Source) -> Contents:

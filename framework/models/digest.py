@@ -1,9 +1,19 @@
 """A network known by its numbers."""
 
 import hashlib
+from functools import cached_property
 
 import torch
 from torch import nn
+
+
+class Digested(nn.Module):
+    """A module that is known by its weights."""
+
+    @cached_property
+    def digest(self) -> str:
+        """`state_digest` of the module as it is when first asked; for frozen networks."""
+        return state_digest(self)
 
 
 def state_digest(module: nn.Module) -> str:

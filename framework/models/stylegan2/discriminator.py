@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.errors import UserError
+from framework.models.digest import Digested
 from framework.models.stylegan2.generator import MappingNetwork
 from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
@@ -112,7 +113,7 @@ class DiscriminatorEpilogue(nn.Module):
         return self.out(self.fc(self.conv(x).flatten(1)))
 
 
-class Discriminator(nn.Module):
+class Discriminator(Digested):
     """Pictures (and labels) to logits.
 
     Args:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.errors import UserError
+from framework.models.digest import Digested
 from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
     FullyConnectedLayer,
@@ -353,7 +354,7 @@ class SynthesisNetwork(nn.Module):
         return PartialSynthesis(x, img, self.resolutions[stop - 1])
 
 
-class Generator(nn.Module):
+class Generator(Digested):
     """Mapping and synthesis network with one set of sizes.
 
     Args:
