@@ -4,13 +4,14 @@
 class UserError(ValueError):
     """A mistake of the caller's: what, where, what to do, in one line.
 
-    Command lines print the message and exit with code 2; a traceback would help nobody. What
-    would break the line, move a cursor or turn the writing around is shown as an escape: messages
-    quote files that strangers made.
+    Command lines print the message and exit with code 2; a traceback would help nobody. Line
+    breaks become spaces, and what would move a cursor or turn the writing around is shown as an
+    escape: messages quote files that strangers made.
     """
 
     def __str__(self) -> str:
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in super().__str__())
+        line = " ".join(super().__str__().splitlines())
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 class BrokenCheckpoint(UserError):
