@@ -239,6 +239,8 @@ def _base_sides(
         sides = [(h, w) for h, w in sides if h == 2 * w]
     else:
         sides = [(h, w) for h, w in sides if h == w]
+    if not sides and claims.get("square"):
+        raise _contradiction("square", True, f"{area} pixels in the smallest block", where)
     if not sides:
         raise UserError(f"{where}: its smallest block has {area} pixels, and nothing in the file "
                         "says in how many rows")  # fmt: skip

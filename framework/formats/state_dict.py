@@ -5,6 +5,7 @@ checkpoints and in safetensors files; pickles of NVIDIA's programs come to them,
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -64,9 +65,9 @@ def read(value: Any, where: str) -> Contents:
 
 def _named(value: Any) -> Iterator[tuple[str, TensorSource]]:
     """Every tensor within tables within tables, by its dotted name, wrappers taken off."""
-    waiting, visited = [("", value, 0)], 0
+    waiting, visited = deque([("", value, 0)]), 0
     while waiting:
-        prefix, table, depth = waiting.pop()
+        prefix, table, depth = waiting.popleft()
         if not isinstance(table, dict) or depth > _DEEPEST:
             continue
         for key, item in table.items():
@@ -87,7 +88,7 @@ def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[
     trained = [prefix for prefix in generators if prefix not in averaged]
     discriminators = _prefixes(tensors, _DISCRIMINATOR_SIGN)
     if any(prefix.endswith("backbone.") for prefix in generators):
-        raise _other_design("EG3D", where)
+        raise _other_design("an EG3D", where)
     if max(map(len, (averaged, trained, discriminators))) > 1:
         held = ", ".join(repr(p[:40]) for p in [*generators, *discriminators][:6])
         raise UserError(
@@ -226,17 +227,18 @@ def _refuse_other_designs(found: Found, where: str) -> None:
     """Name the generators that come in the same wrapping and are not StyleGAN2's."""
     names = found.tensors
     if any(name.startswith("mapping.embed_proj.") for name in names):
-        design = "StyleGAN-XL"
+        design = "a StyleGAN-XL"
     elif any(name.startswith("synthesis.input.") for name in names):
-        design = "StyleGAN3"
+        design = "a StyleGAN3"
     elif any(name.startswith(("backbone.", "renderer.", "decoder.")) for name in names):
-        design = "EG3D"
+        design = "an EG3D"
     elif _GENERATOR_SIGN not in names:
-        design = f"{found.class_name[:60]} (it holds {sample_of(names)})"
+        name, sample = found.class_name[:60], sample_of(names)
+        raise UserError(f"{where}: {name} is no StyleGAN2 generator; it holds {sample}")
     else:
         return
     raise _other_design(design, where)
 
 
 def _other_design(design: str, where: str) -> UserError:
-    return UserError(f"{where}: this is a {design} generator; only StyleGAN2 is supported")
+    return UserError(f"{where}: this is {design} generator; only StyleGAN2 is supported")

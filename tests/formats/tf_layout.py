@@ -5,6 +5,7 @@ their network definitions, not from the reader that is tested with them.
 """
 
 import pickle
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -47,13 +48,13 @@ class Network:
 
 
 @contextmanager
-def stand_in_modules(**classes: type) -> Iterator[None]:
-    """Let classes pickle under the names of other programs: {"dnnlib__util__EasyDict": dict}."""
+def stand_in_modules(**classes: Any) -> Iterator[None]:
+    """Let classes and functions pickle under other names, spelled package__module__name."""
     before = dict(sys.modules)
     spelled = {c: (c.__module__, c.__qualname__) for c in classes.values()}
     try:
         for dotted, cls in classes.items():
-            *parts, name = dotted.split("__")
+            *parts, name = re.split("__(?=[a-zA-Z_])", dotted)
             for end in range(1, len(parts) + 1):
                 module = ".".join(parts[:end])
                 sys.modules.setdefault(module, types.ModuleType(module))
