@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from framework.models.stylegan2 import losses
+from framework.models.stylegan2.regularizers import PathLength, RunningMean
 
 EXTREMES = [-90.0, -30.0, -1.0, 0.0, 1.0, 30.0, 90.0]
 
@@ -75,3 +76,39 @@ def test_mixing_repeats_with_its_source_and_can_be_off():
     assert torch.equal(mixed_layers(50, 6, 0.5), mixed_layers(50, 6, 0.5))
     assert not torch.equal(mixed_layers(50, 6, 0.5), mixed_layers(50, 6, 0.5, seed=1))
     assert not mixed_layers(50, 6, 0.0).any()
+
+
+def test_path_lengths_of_a_linear_generator():
+    """Pictures A w have the Jacobian A: the length is |A^T y| / sqrt(H W), layer by layer."""
+    n, num_ws, w_dim, size = 3, 4, 5, (2, 3, 6)
+    a = torch.randn(num_ws, w_dim, *size, dtype=torch.float64, requires_grad=True)
+    ws = torch.randn(n, num_ws, w_dim, dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(n, *size, dtype=torch.float64)
+    lengths = losses.path_lengths(torch.einsum("nlw,lwchx->nchx", ws, a), ws, noise)
+    assert lengths.shape == (n,)
+    for i in range(n):
+        squares = 0.0
+        for layer in range(num_ws):
+            for k in range(w_dim):
+                squares += ((a[layer, k] * noise[i]).sum() / math.sqrt(3 * 6)).item() ** 2
+        assert lengths[i].item() == pytest.approx(math.sqrt(squares / num_ws))
+    (slope,) = torch.autograd.grad(lengths.sum(), a)
+    assert torch.allclose((slope * a).sum(), lengths.sum())  # lengths are of degree 1 in A
+
+
+def test_a_running_mean_keeps_its_share_and_passes_over_what_is_not_finite():
+    mean = RunningMean(2, decay=0.75)
+    mean.update(torch.tensor([4.0, -4.0]))
+    assert mean.value.tolist() == [1.0, -1.0]
+    mean.update(torch.tensor([torch.nan, 7.0]))
+    assert mean.value.tolist() == [1.0, 1.0]
+    assert list(mean.state_dict()) == ["value"]
+
+
+def test_the_path_length_penalty_is_the_squared_distance_from_the_mean():
+    pl = PathLength(2.0, 4, decay=0.01, batch_shrink=2)
+    pl.mean.update(torch.tensor([300.0]))
+    ws, a = (torch.full((1, 1, 1), value, requires_grad=True) for value in (1.0, 7.0))
+    penalty, length = pl((ws * a)[..., None], ws, torch.ones(1, 1, 1, 1))
+    assert (length.item(), penalty.item()) == (7.0, pytest.approx(16.0, abs=1e-3))
+    assert penalty.requires_grad

@@ -19,7 +19,11 @@ from framework.media.images import save_png
 from tests.training.processes import finish, fit, run, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train
 
-IMAGES, BATCH = 48, 8  # six batches, penalties at the first and the fifth
+IMAGES, BATCH = 48, 8  # six batches, R1 at the first and the fifth
+SETTINGS: dict[str, Any] = {
+    "micro_batch": 2, "mbstd_group_size": 2, "augment": "color,translation,cutout",
+    "pl_weight": 2.0, "pl_interval": 3,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def train_and_save(out: str, source: str, env: dict[str, str], trainer: dict[str
     """Train in this process; it may be one of two, or start others itself."""
     os.environ.update(env)
     torch.set_num_threads(1)
-    module = tiny_module(micro_batch=2, augment="color,translation,cutout", mbstd_group_size=2)
+    module = tiny_module(**SETTINGS)
     data = tiny_data(batch_size=BATCH, source=source, labels="folders")
     train(module, IMAGES, data, callbacks=(Keep(out),), **trainer)
 
@@ -101,7 +105,7 @@ def test_training_moved_everything_much_further_than_the_tolerance(alone):
     built = tiny_module(mbstd_group_size=2).build_networks((16, 16), 3, 2, torch.device("cpu"))
     for network, name in zip(built, ("generator", "discriminator"), strict=True):
         for key, value in network.named_parameters():
-            assert (alone[f"{name}.{key}"] - value).abs().max() > 5e-4, key
+            assert (alone[f"{name}.{key}"] - value).abs().max() > 2e-4, key
     assert alone["generator.mapping.embed.weight"].shape == (8, 2)
     assert (alone["generator_ema.synthesis.b4.const"] - built[0].synthesis.b4.const).abs().max() > 0
 

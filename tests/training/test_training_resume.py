@@ -13,10 +13,16 @@ import torch
 from framework.checkpoint import checkpoint_path, is_whole, latest_whole, read_checkpoint
 from framework.training.callbacks import RunCheckpoints, StopSignals
 from tests.training import processes
-from tests.training.processes import finish, fit, start, wait_for
+from tests.training.processes import finish, start, wait_for
 
+MODEL = ("--model.pl_weight", "2", "--model.pl_interval", "3")
 EVERY_TWO = ("--run.checkpoint_kimg", "0.008", "--run.keep_checkpoints", "3")
 ENDLESS = ("--run.kimg", "1000")
+
+
+def fit(run_dir: Path, *extra: str) -> list[str]:
+    """Command line of a tiny training that remembers all that a training can."""
+    return processes.fit(run_dir, *MODEL, *extra)
 
 
 def differing(a: Any, b: Any, path: str = "") -> list[str]:
@@ -51,7 +57,7 @@ def ticks(run_dir: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve batches of four pictures without a stop; penalties at batches 0, 4 and 8."""
+    """Twelve batches of four pictures without a stop; R1 at batches 0, 4 and 8."""
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
     args = ("--run.kimg", "0.048", "--run.checkpoint_kimg", "0.004", "--run.keep_checkpoints", "99")
     args += ("--run.tick_kimg", "0.004")

@@ -14,6 +14,7 @@ from framework.models.stylegan2 import losses
 from framework.models.stylegan2.augment import augment, random_flips
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.generator import Generator
+from framework.models.stylegan2.regularizers import PathLength
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Phase:
     objective: Callable[[Micro], Outcome]
     finish: Callable[[dict[str, Tensor]], None] = _nothing
 
+    @property
+    def lazy(self) -> bool:
+        """Whether it is regularisation of its own, stepped beside the main objective."""
+        return self.timing.endswith("reg")
+
 
 class Game:
     """The objectives of both networks.
@@ -82,6 +88,7 @@ class Game:
         style_mixing_prob: Share of samples whose late layers follow another latent.
         r1_gamma: Weight of R1; 0 for none.
         r1_interval: Batches between R1 steps.
+        path_length: Path length regularisation; None for none.
         batch_size: Images of a batch, over all processes.
     """
 
@@ -94,35 +101,49 @@ class Game:
         style_mixing_prob: float,
         r1_gamma: float,
         r1_interval: int,
+        path_length: PathLength | None,
         batch_size: int,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.policy, self.mirror, self.style_mixing_prob = policy, mirror, style_mixing_prob
         self.r1_gamma, self.r1_interval, self.batch_size = r1_gamma, r1_interval, batch_size
+        self.path_length = path_length
 
     def phases(self) -> list[Phase]:
         """The phases of a batch in their order; those of weight 0 are left out."""
         g, d = self.generator, self.discriminator
-        phases = [
-            Phase("Gmain", "Gmain", g, 1, self.g_main, self._update_w_avg),
-            Phase("Dmain", "Dmain", d, 1, self.d_main),
-        ]
+        phases = [Phase("Gmain", "Gmain", g, 1, self.g_main, self._update_w_avg)]
+        if pl := self.path_length:
+            phases.append(Phase("Gpl", "Greg", g, pl.interval, self.g_pl, self._update_pl_mean))
+        phases.append(Phase("Dmain", "Dmain", d, 1, self.d_main))
         if self.r1_gamma > 0:
             phases.append(Phase("Dr1", "Dreg", d, self.r1_interval, self.r1))
         return phases
 
     def g_main(self, micro: Micro) -> Outcome:
         """The generator's loss on new pictures."""
-        images, ws = self.fakes(micro)
+        images, _, w = self.fakes(micro)
         logits = self.judge(images, micro)
         loss = losses.generator_loss(logits)
         stats = _scores("fake", logits) | {"Loss/G/loss": loss}
-        return Outcome(loss.sum(), stats, {"w": ws[:, 0].detach().sum(dim=0)})
+        return Outcome(loss.sum(), stats, {"w": w.detach().sum(dim=0)})
+
+    def g_pl(self, micro: Micro) -> Outcome:
+        """Path length regularisation on a share of the samples, times its interval."""
+        pl, n = self.path_length, len(micro.labels)
+        assert pl is not None
+        images, ws, _ = self.fakes(micro, max(1, n // pl.batch_shrink))
+        noise = torch.randn(images.shape, device=images.device, generator=micro.rng)
+        penalty, lengths = pl(images, ws, noise)
+        loss = penalty * pl.weight
+        stats = {"Loss/pl_penalty": penalty, "Loss/G/reg": loss}
+        sums = {"length": lengths.detach().mean(0, keepdim=True) * n}
+        return Outcome(loss.mean() * n * pl.interval, stats, sums)
 
     def d_main(self, micro: Micro) -> Outcome:
         """The discriminator's loss on new and on real pictures."""
         with torch.no_grad():
-            images, _ = self.fakes(micro)
+            images, _, _ = self.fakes(micro)
         fake_logits = self.judge(images, micro)
         real_logits = self.judge(self.reals(micro), micro)
         loss = losses.discriminator_fake_loss(fake_logits)
@@ -138,15 +159,21 @@ class Game:
         stats = {"Loss/r1_penalty": penalty, "Loss/D/reg": loss}
         return Outcome(loss.sum() * self.r1_interval, stats)
 
-    def fakes(self, micro: Micro) -> tuple[Tensor, Tensor]:
-        """Generated pictures (N, C, H, W) and the unmixed styles (N, num_ws, w_dim)."""
-        n, z_dim = len(micro.labels), self.generator.z_dim
-        z = torch.randn(2, n, z_dim, device=micro.labels.device, generator=micro.rng)
-        ws = mixed = self.generator.mapping(z[0], micro.labels)
+    def fakes(self, micro: Micro, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """New pictures of the first `count` labels (all if None).
+
+        Returns:
+            Pictures (N, C, H, W), their styles (N, num_ws, w_dim), and w (N, w_dim) before mixing.
+        """
+        labels = micro.labels[:count]
+        shape = (2, len(labels), self.generator.z_dim)
+        z = torch.randn(shape, device=labels.device, generator=micro.rng)
+        ws = unmixed = self.generator.mapping(z[0], labels)
         if self.style_mixing_prob > 0:
-            other = self.generator.mapping(z[1], micro.labels)
-            mixed = losses.mix_styles(ws, other, self.style_mixing_prob, micro.rng)
-        return self.generator.synthesis(mixed, noise_mode="random", rng=micro.rng), ws
+            other = self.generator.mapping(z[1], labels)
+            ws = losses.mix_styles(unmixed, other, self.style_mixing_prob, micro.rng)
+        images = self.generator.synthesis(ws, noise_mode="random", rng=micro.rng)
+        return images, ws, unmixed[:, 0]
 
     def reals(self, micro: Micro) -> Tensor:
         """Real pictures (N, C, H, W), some of them mirrored."""
@@ -159,6 +186,10 @@ class Game:
 
     def _update_w_avg(self, sums: dict[str, Tensor]) -> None:
         self.generator.mapping.update_w_avg(sums["w"][None] / self.batch_size)
+
+    def _update_pl_mean(self, sums: dict[str, Tensor]) -> None:
+        assert self.path_length is not None
+        self.path_length.mean.update(sums["length"] / self.batch_size)
 
 
 def _scores(kind: str, logits: Tensor) -> dict[str, Tensor]:

@@ -9,16 +9,16 @@ from framework.errors import UserError
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
-        "micro_batch r1_interval lr ema_kimg",
+        "micro_batch r1_interval pl_interval pl_batch_shrink lr ema_kimg",
         lambda value: 0 < value < math.inf,
         "positive",
     ),
     (
-        "mbstd_group_size low_precision_blocks r1_gamma ema_rampup seed",
+        "mbstd_group_size low_precision_blocks r1_gamma pl_weight ema_rampup seed",
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
-    ("style_mixing_prob", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("style_mixing_prob pl_decay", lambda value: 0 <= value <= 1, "from 0 to 1"),
     ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
 )
 

@@ -1,7 +1,9 @@
-"""The objectives of StyleGAN2: non-saturating loss, R1, and how latents are mixed.
+"""The objectives of StyleGAN2: non-saturating loss, R1, path lengths, and how latents are mixed.
 
 Losses return tensors of one value a sample; weighting, averaging and logging happen elsewhere.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +37,22 @@ def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
     """
     (grads,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
     return grads.square().sum(dim=(1, 2, 3))
+
+
+def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
+    """How far pictures move with their styles: |J^T y| (Karras et al. 2020, equation 4).
+
+    Args:
+        images: Generated pictures, shape (N, C, H, W).
+        ws: Styles they were made of, shape (N, num_ws, w_dim), in their graph.
+        noise: Standard normal y, shape of `images`; scaled so that lengths do not depend on size.
+
+    Returns:
+        Root mean square over layers of the gradient's norm, shape (N,), differentiable again.
+    """
+    y = noise / math.sqrt(images.shape[2] * images.shape[3])
+    (grads,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    return grads.square().sum(dim=2).mean(dim=1).sqrt()
 
 
 def mix_styles(ws: Tensor, other_ws: Tensor, probability: float, rng: torch.Generator) -> Tensor:

@@ -16,6 +16,8 @@ from framework.models.stylegan2.augment import parse_policy
 from framework.models.stylegan2.build import build_networks
 from framework.models.stylegan2.game import Game, Micro, Outcome, Phase
 from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma
+from framework.models.stylegan2.regularizers import PathLength
+from framework.models.stylegan2.state import fitted
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
@@ -45,6 +47,11 @@ class StyleGAN2Training(lightning.LightningModule):
         betas: Adam's decay rates.
         r1_gamma: R1 weight; None takes 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`).
         r1_interval: Batches between R1 steps.
+        pl_weight: Weight of path length regularisation, 2 in the paper; 0 for none. It smooths the
+            latent space, which helps inversion and editing, and costs time and memory.
+        pl_interval: Batches between its steps.
+        pl_decay: Share of a batch in the mean length it steers to.
+        pl_batch_shrink: It sees one of so many samples.
         style_mixing_prob: Share of samples whose late layers follow another latent.
         ema_kimg: Half-life of the averaged generator; None takes batch * 10 / 32.
         ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
@@ -70,6 +77,10 @@ class StyleGAN2Training(lightning.LightningModule):
         betas: tuple[float, float] = (0.0, 0.99),
         r1_gamma: float | None = None,
         r1_interval: int = 16,
+        pl_weight: float = 0.0,
+        pl_interval: int = 4,
+        pl_decay: float = 0.01,
+        pl_batch_shrink: int = 2,
         style_mixing_prob: float = 0.9,
         ema_kimg: float | None = None,
         ema_rampup: float | None = 0.05,
@@ -144,14 +155,21 @@ class StyleGAN2Training(lightning.LightningModule):
         self.gamma = r1_gamma(self.settings["r1_gamma"], size, batch)
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
         self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+        s = self.settings
+        self.path_length = None
+        if s["pl_weight"] > 0:
+            self.path_length = PathLength(
+                s["pl_weight"], s["pl_interval"], s["pl_decay"], s["pl_batch_shrink"]
+            )
         self.game = Game(
             self.generator,
             self.discriminator,
             policy=self.policy,
-            mirror=self.settings["mirror"],
-            style_mixing_prob=self.settings["style_mixing_prob"],
+            mirror=s["mirror"],
+            style_mixing_prob=s["style_mixing_prob"],
             r1_gamma=self.gamma,
-            r1_interval=self.settings["r1_interval"],
+            r1_interval=s["r1_interval"],
+            path_length=self.path_length,
             batch_size=batch,
         )
         self.phases = self.game.phases()
@@ -164,21 +182,19 @@ class StyleGAN2Training(lightning.LightningModule):
         return build_networks(self.settings, size, channels, c_dim, low_precision)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for each network; the discriminator's slowed for its lazy penalty.
+        """Adam for each network, slowed for its lazy regularisation.
 
         A penalty step every k batches makes k + 1 steps of k, so learning rate and decay rates are
         corrected by k / (k + 1) (Karras et al. 2020, appendix B).
         """
-        ratio = self.settings["r1_interval"] / (self.settings["r1_interval"] + 1)
-        return [
-            self._adam(self.generator, 1.0),
-            self._adam(self.discriminator, ratio if self.gamma > 0 else 1.0),
-        ]
+        return [self._adam(network) for network in (self.generator, self.discriminator)]
 
-    def _adam(self, module: nn.Module, ratio: float) -> torch.optim.Optimizer:
+    def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
+        lazy = [p.interval for p in self.phases if p.network is network and p.lazy]
+        ratio = lazy[0] / (lazy[0] + 1) if lazy else 1.0
         betas = tuple(float(beta) ** ratio for beta in self.settings["betas"])
         lr = self.settings["lr"] * ratio
-        return torch.optim.Adam(module.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+        return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
 
     # Training
 
@@ -283,3 +299,4 @@ class StyleGAN2Training(lightning.LightningModule):
         held = checkpoint["dragline"]
         check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
+        checkpoint["state_dict"] = fitted(checkpoint["state_dict"], self.state_dict())

@@ -1,0 +1,54 @@
+"""Regularisation that steers by a running mean, which is saved with the run."""
+
+import torch
+from torch import Tensor, nn
+
+from framework.models.stylegan2 import losses
+
+
+class RunningMean(nn.Module):
+    """A mean over the last batches, beginning at 0, the same in every process.
+
+    A batch whose value is not finite is passed over.
+
+    Args:
+        size: Number of values.
+        decay: Share of the past at each update.
+
+    Attributes:
+        value: The mean, shape (size,).
+    """
+
+    value: Tensor
+
+    def __init__(self, size: int, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("value", torch.zeros(size))
+
+    @torch.no_grad()
+    def update(self, batch_mean: Tensor) -> None:
+        """Move towards the mean of a batch, shape (size,)."""
+        moved = batch_mean.lerp(self.value, self.decay)
+        self.value.copy_(torch.where(moved.isfinite(), moved, self.value))
+
+
+class PathLength(nn.Module):
+    """Path length regularisation (Karras et al. 2020, section 3.2).
+
+    Args:
+        weight: Of the penalty.
+        interval: Batches between steps.
+        decay: Share of a batch in the mean length that lengths are drawn to.
+        batch_shrink: Only one of so many samples is used, to save memory.
+    """
+
+    def __init__(self, weight: float, interval: int, decay: float, batch_shrink: int) -> None:
+        super().__init__()
+        self.weight, self.interval, self.batch_shrink = weight, interval, batch_shrink
+        self.mean = RunningMean(1, 1 - decay)
+
+    def forward(self, images: Tensor, ws: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Penalty and length of each sample, both (N,); see `losses.path_lengths`."""
+        lengths = losses.path_lengths(images, ws, noise)
+        return (lengths - self.mean.value).square(), lengths
