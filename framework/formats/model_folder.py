@@ -228,13 +228,15 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Gives initial weights, which are about to be replaced, a shape and no memory."""
+    """Leaves out the drawing of initial weights, which are about to be replaced.
+
+    Their memory is never touched. The meta device would not even reserve it, but its first use
+    imports a compiler: 1.6 s of a start that takes 0.02 s.
+    """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is torch.randn:
-            return torch.empty(*args, **kwargs, device="meta")
-        return function(*args, **kwargs)
+        function = torch.empty if function is torch.randn else function
+        return function(*args, **(kwargs or {}))
 
 
 def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
@@ -339,6 +341,8 @@ def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     """Open a safetensors file; what is wrong with it is one line."""
+    if not file.is_file():  # the library would wait for a FIFO
+        raise UserError(f"{file}: not a regular file; give the model's file")
     try:
         with safe_open(file, framework="pt") as opened:
             yield opened
