@@ -5,6 +5,7 @@ lie before, between and behind. Whatever torch does not write is refused, so tha
 thing only. Layout: APPNOTE.TXT of PKWARE, version 6.3.9, sections 4.3 and 4.5.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ _END_64 = struct.Struct("<4s28xQQQ")
 _EXTRA = struct.Struct("<HH")
 _ZIP_64, _FULL_16, _FULL_32 = 1, 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1
+_TORCHSCRIPT = re.compile(rb"[^/]*/(?:constants\.pkl$|code/)")
 
 
 class _Entry(NamedTuple):
@@ -79,6 +81,8 @@ class ZipEntries:
             name = bytes(data[name_at:extra_at])
             extra = data[extra_at : extra_at + extra_size]
             size, packed, start = self._wide(extra, [size, packed, start], at)
+            if _TORCHSCRIPT.match(name):  # its entries are compressed: this is the better reason
+                self._refuse(at, "the zip holds a TorchScript program, which is code")
             if flags & _ENCRYPTED or method or packed != size:
                 self._refuse(at, f"entry {_quoted(name)} is compressed or encrypted")
             entry = self._place(name, start, size, crc)
@@ -146,8 +150,6 @@ class ZipEntries:
         root, _, name = raw.decode("utf-8", "replace").partition("/")
         if name in self._entries:
             self._refuse(entry.start, f"two entries {name[:60]!r}")
-        if name == "constants.pkl" or name.startswith("code/"):
-            self._refuse(entry.start, "the zip holds a TorchScript program, which is code")
         if ".." in name.split("/") or "\\" in name:
             self._refuse(entry.start, f"entry {name[:60]!r} has a path out of its folder")
         self._entries[name] = entry

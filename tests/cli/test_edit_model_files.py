@@ -275,6 +275,14 @@ def test_what_is_no_model_is_one_line_and_leaves_nothing(
     assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_torchscript_is_refused_as_the_program_that_it_is(tmp_path, capsys):
+    file = tmp_path / "script.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), file)
+    said = refusal(capsys, "import", file, "--out", tmp_path / "m")
+    assert "TorchScript program, which is code" in said
+
+
 def test_a_folder_that_is_taken_is_refused_before_the_file_is_read(tmp_path, capsys):
     taken = tmp_path / "taken"
     taken.mkdir()
