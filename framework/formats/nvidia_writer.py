@@ -71,7 +71,7 @@ def write_nvidia(
 
 def _filled(network: Generator | Discriminator) -> nn.Module:
     """The network as an object of the exported source; its tensors are shared, not copied."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and thrown away
         if isinstance(network, Generator):
             exported = exported_networks.Generator(**_generator_arguments(network.config))
         else:
@@ -104,13 +104,13 @@ def _generator_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 def _discriminator_arguments(config: dict[str, Any]) -> dict[str, Any]:
     """NVIDIA's arguments for a discriminator."""
-    group = config["mbstd_group_size"]
+    group, layers = config["mbstd_group_size"], config["mapping_layers"]
     return {
         "c_dim": config["c_dim"],
         **_picture(config),
         "architecture": config["architecture"],
         **_widths(config),
-        "mapping_kwargs": {"num_layers": config["mapping_layers"]},
+        "mapping_kwargs": {"num_layers": layers} if config["c_dim"] else {},
         "epilogue_kwargs": {"mbstd_group_size": group} if group else {"mbstd_num_channels": 0},
     }
 

@@ -117,7 +117,7 @@ class _Writer:
             self._write(_sized(b"h", b"j", known))
 
     def _text(self, text: str) -> None:
-        raw = text.encode("utf-8")
+        raw = text.encode("utf-8", "surrogatepass")
         self._write(_sized(b"\x8c", b"X", len(raw), b"\x8d") + raw)
 
     def _bytes(self, parts: Iterable[Buffer]) -> None:

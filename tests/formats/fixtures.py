@@ -122,8 +122,8 @@ def layers(network: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
         def hook(_module, _inputs, output):
             several = isinstance(output, tuple)
             for i, tensor in enumerate(output if several else [output]):
-                # A copy: what comes after may add to it in place.
-                seen[f"{name}#{i}" if several else name] = tensor.clone()
+                if tensor is not None:  # a copy: what comes after may add to it in place
+                    seen[f"{name}#{i}" if several else name] = tensor.clone()
 
         return hook
 
