@@ -29,6 +29,12 @@ def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> N
         json: End with one line of JSON: folder, dialect, source, sha256, networks, notes, files.
     """
     from framework.cli.common import print_json
+    from framework.files import check_new_folder
+
+    # Before torch is loaded, which takes longer than the answer.
+    if not Path(file).exists():
+        raise UserError(f"{file}: no such file")
+    check_new_folder(Path(out))
     from framework.formats import import_model
 
     report = import_model(file, out, half)
@@ -68,12 +74,13 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
     """
     from framework.cli.common import print_json
     from framework.files import sha256_file
-    from framework.formats import load_generator
-    from framework.formats.export import export_model
 
     path = Path(out)
     if path.exists():
         raise UserError(f"--out {path}: already there; give a new name")
+    from framework.formats import load_generator
+    from framework.formats.export import export_model
+
     notes = export_model(model, to, path)
     config = load_generator(path).config  # read back: what was written opens
     print(f"{path}: {_megabytes(path)}")
