@@ -17,10 +17,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from framework.checkpoint import latest_whole, read_checkpoint
+from framework.checkpoint import read_checkpoint
 from framework.cli.run import run
-from framework.cli.validation import SlicedWasserstein
+from framework.cli.validation import Metrics, validate
 from framework.errors import UserError
+from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
 from framework.ops.memory import tune_malloc
@@ -58,13 +59,17 @@ HELP = {
   python train.py fit --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
       --run.dir runs/mine --model.r1_gamma 0.2
 
-Settings come from the YAML; the command line wins. First the run (--run.*), then the pictures
-(--data.*), the networks and their training (--model.*; all of them: --model.help
-StyleGAN2Training), and last what Lightning's Trainer knows (--trainer.*).
+Settings come from the YAML; the command line wins. First the run (--run.*), how it is measured
+(--metrics.*), then the pictures (--data.*), the networks and their training (--model.*; all of
+them: --model.help StyleGAN2Training), and last what Lightning's Trainer knows (--trainer.*).
 To look without training: --run.dry_run true, or --print_config.""",
-    "validate": """Measure the newest checkpoint of a run; prints one line of JSON.
+    "validate": """Measure the newest checkpoint of a run, or any model; prints one line of JSON.
 
-  python train.py validate --config runs/toycars64/config.yaml""",
+  python train.py validate --config runs/toycars64/config.yaml
+  python train.py validate --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
+      --metrics.model vehicles64 --metrics.features toycars64
+
+Numbers and how each was made: docs/metrics.md. Settings: --metrics.*""",
 }
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
 _QUIET = (
@@ -86,8 +91,9 @@ class TrainCLI(LightningCLI):
         return {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the `--run.*` options, in the place of a global seed: all draws are keyed."""
+        """Add `--run.*` and `--metrics.*`, in the place of a global seed: all draws are keyed."""
         parser.add_class_arguments(RunSettings, "run")
+        parser.add_class_arguments(MetricSettings, "metrics")
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add data, model and trainer, what people change most first."""
@@ -109,13 +115,21 @@ class TrainCLI(LightningCLI):
             settings.dir, settings.checkpoint_kimg, total, settings.keep_checkpoints
         )
         self.signals = StopSignals(checkpoints)
+        self.metric_settings = self._get(self.config_init, "metrics")
+        self.metrics = Metrics(
+            settings.dir,
+            settings.metrics_kimg,
+            total,
+            self.metric_settings,
+            lambda: bool(self.signals.received),
+        )
         callbacks = [
             StatusLine(settings.dir, settings.tick_kimg, total),
             Snapshots(settings.dir, settings.snapshot_kimg, total, settings.keep_snapshots),
             checkpoints,
+            *([self.metrics] if settings.metrics_kimg > 0 else []),
             StopAtKimg(total),
             self.signals,
-            SlicedWasserstein(),
         ]
         try:
             return super().instantiate_trainer(
@@ -130,6 +144,8 @@ class TrainCLI(LightningCLI):
         # Lightning validates whenever a training is stopped, which a signal has no time for.
         self.trainer.limit_val_batches = 0
         self.plan = self.model.plan(self.trainer, self.datamodule)
+        if self.run_settings.metrics_kimg > 0:
+            self.metrics.prepare(self.datamodule.dataset)
         command = str(self.subcommand)
         self.resolved = self._parser(command).dump(self.config[command])
         if self.run_settings.dry_run:
@@ -173,15 +189,12 @@ class TrainCLI(LightningCLI):
             flush=True,
         )
 
-    def validate(self, **kwargs: Any) -> None:
-        """Measure the run's newest whole checkpoint; prints one JSON line."""
-        self.datamodule.seed = self.model.seed
-        folder = Path(self.run_settings.dir)
-        checkpoint = latest_whole(folder)
-        if checkpoint is None:
-            raise UserError(f"--run.dir {folder}: holds no whole checkpoint to validate")
-        with self.signals.taken():
-            self.trainer.validate(**kwargs, ckpt_path=checkpoint, verbose=False)
+    def validate(self, **_: Any) -> None:
+        """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
+        if rank_zero_only.rank == 0:
+            with self.signals.taken():
+                device = self.trainer.strategy.root_device
+                validate(self.run_settings, self.metric_settings, self.datamodule.dataset, device)
 
     def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""

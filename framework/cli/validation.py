@@ -1,44 +1,245 @@
-"""`python train.py validate`: what a generator is worth, measured without any download."""
+"""What a generator is worth: `python train.py validate`, and every N kimg during `fit`."""
 
 import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from framework.evaluation.swd import sliced_wasserstein
+from framework.checkpoint import latest_whole
+from framework.cli.common import ProgressLine, print_json
+from framework.data import ImageDataset
+from framework.errors import UserError
+from framework.evaluation.features import DiscriminatorFeatures, Networks, open_networks
+from framework.evaluation.measure import (
+    MetricSettings,
+    Report,
+    check_count,
+    check_fit,
+    measure,
+)
+from framework.evaluation.shares import Interrupted
+from framework.files import write_text
+from framework.formats import OpenedModel, open_model
+from framework.models.digest import state_digest
+from framework.training.callbacks import KimgCallback
+from framework.training.run_folder import lock_folder
+from framework.training.run_settings import RunSettings
+from framework.training.wandb_logger import X_AXIS, open_logger
 
 
-class SlicedWasserstein(Callback):
-    """Collects real and generated pictures of the validation batches and compares the sets."""
+def choose_networks(settings: MetricSettings) -> Networks:
+    """Open the networks to measure with; says in one line what could not be had.
 
-    def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Begin with nothing."""
-        self.reals: list[torch.Tensor] = []
-        self.fakes: list[torch.Tensor] = []
+    Raises:
+        UserError: If a setting cannot be.
+    """
+    settings.check()
+    networks = open_networks(
+        settings.features, settings.weights, settings.allow_download, settings.ppl > 0
+    )
+    if networks.note and rank_zero_only.rank == 0:
+        print(f"note: {networks.note}", file=sys.stderr, flush=True)
+    return networks
 
-    def on_validation_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, *_: Any
+
+# ------------------------------------------------------------------------------------- validate
+
+
+def validate(
+    run: RunSettings, settings: MetricSettings, dataset: ImageDataset, device: torch.device
+) -> None:
+    """Measure one model in this process; prints one line of JSON, numbers and protocols.
+
+    Args:
+        run: Whose newest checkpoint is measured, unless `settings` names a model.
+        settings: How.
+        dataset: The real pictures.
+        device: Where to compute.
+
+    Raises:
+        UserError: If there is nothing to measure, or it does not fit the pictures.
+    """
+    name, opened = _measured(run, settings)
+    generator = opened.network("generator")
+    check_fit(generator, dataset, name)
+    networks = choose_networks(settings)
+    line = ProgressLine()
+    try:
+        report = measure(generator, dataset, networks, settings, device, line.show)
+    finally:
+        line.close()
+    _note_opponent(report, networks, opened)
+    seen_kimg = _seen_kimg(generator.provenance)
+    if settings.model is None and seen_kimg is not None:
+        _log(run, report, seen_kimg)
+    print_json(
+        {"model": name, "seen_kimg": seen_kimg, **report.flat(), "protocol": report.protocol}
+    )
+
+
+def _measured(run: RunSettings, settings: MetricSettings) -> tuple[str, OpenedModel]:
+    if settings.model is not None:
+        return f"--metrics.model {settings.model}", open_model(settings.model, "--metrics.model")
+    checkpoint = latest_whole(run.dir)
+    if checkpoint is None:
+        raise UserError(
+            f"--run.dir {run.dir}: holds no whole checkpoint to validate; "
+            "--metrics.model measures any other model"
+        )
+    return str(checkpoint), open_model(checkpoint)
+
+
+def _note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
+    """Say so where a generator is judged by the very discriminator that it was trained against."""
+    if not isinstance(networks.features, DiscriminatorFeatures):
+        return
+    if "discriminator" not in opened.held:
+        return
+    if state_digest(opened.network("discriminator")) != networks.features.digest:
+        return
+    for kind, protocol in report.protocol.items():
+        if kind.endswith("_d"):
+            protocol["note"] = "the features are of this generator's own opponent: biased"
+
+
+def _seen_kimg(provenance: Any) -> float | None:
+    if "seen_images" in provenance:
+        return provenance["seen_images"] / 1000
+    return provenance.get("seen_kimg")
+
+
+def _log(run: RunSettings, report: Report, seen_kimg: float) -> None:
+    """Add the numbers to the run's dashboard, unless a training is writing to it."""
+    try:
+        with lock_folder(Path(run.dir)):
+            logger = open_logger(run.dir, run.wandb, {})
+            if logger is not None:
+                logger.log_metrics({**report.flat(), X_AXIS: seen_kimg})
+                logger.experiment.finish()
+    except UserError as error:
+        print(f"note: not logged to W&B ({error})", file=sys.stderr)
+
+
+# ------------------------------------------------------------------------------------ during fit
+
+
+class Metrics(KimgCallback):
+    """Measures the averaged generator during a training, all processes together.
+
+    Each process draws its share of the pictures, so none waits for another longer than for a
+    batch; the last computations, from features that all of them hold, each does for itself. Nothing
+    of the training is touched, so a run with metrics is bit-equal to one without.
+
+    Args:
+        run_dir: Run folder; gets a line in `metric-KIND.jsonl` for every kind of number.
+        every_kimg: Between measurements.
+        total_kimg: The end, which is measured, too.
+        settings: How.
+        stopping: Tells whether this process was asked to stop: a measurement is then left off.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        every_kimg: float,
+        total_kimg: float,
+        settings: MetricSettings,
+        stopping: Callable[[], bool],
     ) -> None:
-        """Keep the pictures, as the 8-bit values that they would be saved with."""
-        self.reals.append(outputs["real"].cpu())
-        fake = outputs["fake"].cpu()
-        self.fakes.append(((fake + 1) * 127.5).round().clamp(0, 255) / 127.5 - 1)
+        super().__init__(every_kimg, total_kimg)
+        self.run_dir, self.settings, self.stopping = Path(run_dir), settings, stopping
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Compare, print one JSON line with the protocol, log."""
-        distances = sliced_wasserstein(torch.cat(self.reals), torch.cat(self.fakes))
-        metrics = {f"Metrics/swd{level}": value for level, value in distances.items()}
-        metrics["Metrics/swd_mean"] = sum(distances.values()) / len(distances)
-        report = {
-            "seen_kimg": pl_module.seen_images / 1000,
-            "pictures": sum(map(len, self.reals)),
-            "protocol": "sliced Wasserstein distance x 1e3, 7x7 patches, Laplacian pyramid, "
-            "averaged generator, no truncation, random noise",
-            **{name: round(value, 3) for name, value in metrics.items()},
-        }
+    def prepare(self, dataset: ImageDataset) -> None:
+        """Look, before anything is written, whether all that is needed is there.
+
+        Raises:
+            UserError: Naming the flag.
+        """
+        if self.settings.model is not None:
+            raise UserError("--metrics.model: only `validate` measures another model")
+        check_count(dataset)
+        self.networks = choose_networks(self.settings)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Forget what a session that was killed measured past its last checkpoint."""
+        super().on_train_start(trainer, pl_module)
         if trainer.is_global_zero:
-            print(json.dumps(report), flush=True)
+            forget_after(self.run_dir, pl_module.seen_images / 1000)
+
+    def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Measure, write, print, log."""
+        start, kimg = time.monotonic(), pl_module.seen_images / 1000
+        line = ProgressLine() if trainer.is_global_zero else None
+
+        def watch(text: str) -> None:
+            if trainer.strategy.reduce_boolean_decision(self.stopping(), all=False):
+                raise Interrupted
+            if line is not None:
+                line.show(f"kimg {kimg:g}: {text}")
+
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        device = pl_module.device
+        try:
+            report = measure(
+                pl_module.generator_ema, data.dataset, self.networks, self.settings, device, watch
+            )
+        except Interrupted:
+            return
+        finally:
+            if line is not None:
+                line.close()
+        if trainer.is_global_zero:
+            self._tell(trainer, report, kimg, time.monotonic() - start)
+
+    def _tell(
+        self, trainer: lightning.Trainer, report: Report, kimg: float, total_sec: float
+    ) -> None:
+        write_report(self.run_dir, report, kimg, total_sec)
+        numbers = [f"{n.removeprefix('Metrics/')} {v:.4g}" for n, v in report.flat().items()]
+        clear = "\r\033[K" if sys.stdout.isatty() else ""
+        print(
+            f"{clear}metrics kimg {kimg:<8g} {' '.join(numbers)} in {total_sec:.0f} s", flush=True
+        )
         for logger in trainer.loggers:
-            logger.log_metrics({**metrics, "Progress/kimg": pl_module.seen_images / 1000})
+            logger.log_metrics({**report.flat(), X_AXIS: kimg})
+
+
+def write_report(run_dir: Path, report: Report, kimg: float, total_sec: float) -> None:
+    """Add a line to `metric-KIND.jsonl` for each kind; a full disk must not end a training."""
+    for kind, numbers in report.numbers.items():
+        facts = {
+            "metric": kind,
+            "results": numbers,
+            "seen_kimg": kimg,
+            "total_sec": round(total_sec, 1),
+            "timestamp": time.time(),
+            "protocol": report.protocol[kind],
+        }
+        path = run_dir / f"metric-{kind}.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
+        except OSError as error:
+            print(f"note: {path}: {error.strerror}", file=sys.stderr)
+
+
+def forget_after(run_dir: Path, seen_kimg: float) -> None:
+    """Remove what was measured beyond `seen_kimg`, and broken lines, from `metric-*.jsonl`."""
+    for path in run_dir.glob("metric-*.jsonl"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        kept = [line for line in lines if _kimg_of(line) <= seen_kimg]
+        if len(kept) < len(lines):
+            write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def _kimg_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["seen_kimg"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -17,6 +17,7 @@ class RunSettings:
         tick_kimg: Between status lines (and stats.jsonl and W&B).
         checkpoint_kimg: Between run checkpoints, for resuming.
         snapshot_kimg: Between sample grids and model folders.
+        metrics_kimg: Between measurements of the averaged generator (--metrics.*); 0 for none.
         keep_checkpoints: Newest checkpoints to keep.
         keep_snapshots: Newest model folders to keep; 0 keeps all.
         resume: `auto` goes on if the folder holds a run, `never` refuses such a folder.
@@ -29,6 +30,7 @@ class RunSettings:
     tick_kimg: float = 4
     checkpoint_kimg: float = 20
     snapshot_kimg: float = 200
+    metrics_kimg: float = 0
     keep_checkpoints: int = 2
     keep_snapshots: int = 0
     resume: Literal["auto", "never"] = "auto"
@@ -44,5 +46,7 @@ class RunSettings:
         for name in ("kimg", "tick_kimg", "checkpoint_kimg", "snapshot_kimg", "keep_checkpoints"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"--run.{name} {getattr(self, name)}: must be positive")
+        if not 0 <= self.metrics_kimg < float("inf"):
+            raise UserError(f"--run.metrics_kimg {self.metrics_kimg}: 0 for none")
         if self.keep_snapshots < 0:
             raise UserError(f"--run.keep_snapshots {self.keep_snapshots}: 0 keeps all")

@@ -1,0 +1,348 @@
+"""What pictures look like to a frozen network: Inception-v3, or a discriminator.
+
+FID, KID and precision/recall are numbers about such features. Inception's are the field's, and need
+a download. A discriminator's need none; numbers made with them are called `..._d`, and compare only
+with numbers made with the same discriminator, whose digest is in the protocol.
+"""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from framework.errors import UserError
+from framework.evaluation.weights import INCEPTION, VGG16, find_weights
+from framework.formats import open_model
+from framework.models.digest import state_digest
+from framework.models.stylegan2 import Discriminator
+
+SHIPPED = (
+    "features64"  # a discriminator that is never trained again, so that numbers stay comparable
+)
+_SHIPPED_FILE = Path(__file__).parents[1] / "zoo" / SHIPPED / "discriminator.safetensors"
+_LIBRARY = "torch_fidelity"
+_EXTRA = "pip install 'dragline[metrics]'"
+_ADVICE = (
+    "--metrics.weights FOLDER says where weights lie, --metrics.allow_download true fetches them, "
+    "--metrics.features features64 does without"
+)
+
+
+class FeatureNetwork(nn.Module):
+    """Pictures to feature vectors.
+
+    Attributes:
+        suffix: What the names of numbers made with it end in.
+        num_features: Length of a vector.
+    """
+
+    suffix: str
+    num_features: int
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures, uint8 (N, C, H, W), to features, float32 (N, num_features)."""
+        raise NotImplementedError
+
+    def protocol(self) -> dict[str, Any]:
+        """What tells this network from every other; JSON values."""
+        raise NotImplementedError
+
+
+# --------------------------------------------------------------------------------- discriminator
+
+
+def in_float32(network: Any) -> Any:
+    """Let every block of a generator or discriminator compute in float32; returns the network.
+
+    Numbers then do not depend on what a machine trains fastest in, and steps as small as the path
+    length's are not lost in rounding.
+    """
+    for module in network.modules():
+        if isinstance(getattr(module, "dtype", None), torch.dtype):
+            module.dtype = torch.float32
+        if isinstance(getattr(module, "memory_format", None), torch.memory_format):
+            module.memory_format = torch.channels_last
+    return network
+
+
+def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]:
+    """Output of every residual block, of unit mean square over the channels at each position.
+
+    The epilogue is left out: its minibatch statistics tell about a picture's neighbours in the
+    batch, and its dense layers about one opponent's mistakes more than about pictures.
+
+    Args:
+        discriminator: In float32.
+        images: Shape (N, C, H, W), of the discriminator's size, in [-1, 1].
+
+    Returns:
+        Shapes (N, C_l, h_l, w_l), finest first.
+    """
+    outputs, x = [], images
+    for resolution in discriminator.resolutions[:-1]:
+        x = discriminator.get_submodule(f"b{resolution}")(x, discriminator.memory_format)
+        outputs.append(x * x.square().mean(dim=1, keepdim=True).add(1e-8).rsqrt())
+    return outputs
+
+
+def suited(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Pictures (N, C, H, W) as a network of another size and number of channels takes them.
+
+    Grey is repeated, transparency left out, everything else averaged over channels; sizes are
+    changed by bilinear interpolation with antialiasing, proportions are not kept.
+    """
+    if images.shape[1] == 4 and channels == 3:
+        images = images[:, :3]
+    if images.shape[1] != channels:
+        images = images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+class DiscriminatorFeatures(FeatureNetwork):
+    """Mean over positions of every block's normalised output, one vector a picture.
+
+    Args:
+        discriminator: Frozen from here on.
+        model: What the user called it; for the protocol's reader.
+    """
+
+    suffix = "_d"
+
+    def __init__(self, discriminator: Discriminator, model: str) -> None:
+        super().__init__()
+        self.model, self.digest = model, state_digest(discriminator)
+        self.discriminator = in_float32(discriminator).eval().requires_grad_(False)
+        blank = torch.zeros(1, 1, *discriminator.img_size, dtype=torch.uint8)
+        self.num_features = self(blank).shape[1]
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures, uint8 (N, C, H, W), to features, float32 (N, num_features)."""
+        blocks = block_features(self.discriminator, self.suited(pictures.float() / 127.5 - 1))
+        return torch.cat([block.mean(dim=(2, 3)) for block in blocks], dim=1)
+
+    def suited(self, images: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) of any size as the discriminator takes them."""
+        return suited(images, self.discriminator.img_size, self.discriminator.img_channels)
+
+    def protocol(self) -> dict[str, Any]:
+        """Which discriminator, what of it, and how pictures come to its size."""
+        height, width = self.discriminator.img_size
+        return {
+            "network": "StyleGAN2 discriminator",
+            "model": self.model,
+            "sha256_of_weights": self.digest,
+            "layers": "output of each block, unit mean square over channels, mean over positions",
+            "dimensions": self.num_features,
+            "resize": f"to {width}x{height}, bilinear with antialiasing, where it differs",
+        }
+
+
+# ------------------------------------------------------------------------------------- Inception
+
+
+class InceptionFeatures(FeatureNetwork):
+    """The 2048 pooled features of the Inception-v3 that published FIDs are made with.
+
+    Network and resizing are torch-fidelity's, which agree with TensorFlow's to rounding.
+
+    Args:
+        weights: The published file.
+    """
+
+    suffix, num_features = "", 2048
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        module = importlib.import_module(f"{_LIBRARY}.feature_extractor_inceptionv3")
+        self.extractor = module.FeatureExtractorInceptionV3(
+            "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(weights)
+        )
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures, uint8 (N, C, H, W), to features, float32 (N, 2048)."""
+        pictures = pictures[:, :3] if pictures.shape[1] == 4 else pictures
+        return self.extractor(pictures.expand(-1, 3, -1, -1).contiguous())[0]
+
+    def protocol(self) -> dict[str, Any]:
+        """Which weights, which layer, which resizing."""
+        return {
+            "network": INCEPTION.name,
+            "weights": INCEPTION.file,
+            "sha256_of_weights": INCEPTION.sha256,
+            "layers": "pool3",
+            "dimensions": 2048,
+            "resize": "to 299x299 as TensorFlow 1 does (bilinear without antialiasing)",
+            "library": _LIBRARY,
+        }
+
+
+def has_torch_fidelity() -> bool:
+    """Whether the library that brings Inception is installed."""
+    return importlib.util.find_spec(_LIBRARY) is not None
+
+
+# ------------------------------------------------------------------------------ perceptual distance
+
+
+class PerceptualDistance(nn.Module):
+    """How different two pictures look, for the path length.
+
+    Attributes:
+        suffix: What the names of numbers made with it end in.
+    """
+
+    suffix: str
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in [-1, 1], not rounded, to distances (N,)."""
+        raise NotImplementedError
+
+    def protocol(self) -> dict[str, Any]:
+        """What tells this distance from every other; JSON values."""
+        raise NotImplementedError
+
+
+class BlockDistance(PerceptualDistance):
+    """Mean square difference of a discriminator's normalised features, mean over its blocks."""
+
+    suffix = "_d"
+
+    def __init__(self, features: DiscriminatorFeatures) -> None:
+        super().__init__()
+        self.features = features
+
+    @torch.no_grad()
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in [-1, 1] to distances (N,)."""
+        left, right = (
+            block_features(self.features.discriminator, self.features.suited(x)) for x in (a, b)
+        )
+        each = [(p - q).square().mean(dim=(1, 2, 3)) for p, q in zip(left, right, strict=True)]
+        return torch.stack(each).mean(dim=0)
+
+    def protocol(self) -> dict[str, Any]:
+        """The discriminator's, and what is made of its features."""
+        return {
+            **self.features.protocol(),
+            "layers": "output of each block, unit mean square over channels",
+            "distance": "mean square difference, mean over blocks",
+        }
+
+
+class LpipsDistance(PerceptualDistance):
+    """LPIPS with VGG16 (Zhang et al. 2018), torchmetrics' heads on torchvision's weights."""
+
+    suffix = ""
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        # The public class fetches VGG16 by itself; here nothing is fetched that was not allowed.
+        from torchmetrics.functional.image.lpips import _LPIPS
+
+        with torch.random.fork_rng(devices=[]):
+            self.lpips = _LPIPS(net="vgg", pnet_rand=True)
+        held = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        names = self.lpips.net.state_dict()  # `slice2.5.weight` is VGG16's `features.5.weight`
+        self.lpips.net.load_state_dict({n: held[f"features.{n.split('.', 1)[1]}"] for n in names})
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in [-1, 1] to distances (N,)."""
+        a, b = (suited(x, (x.shape[2], x.shape[3]), 3) for x in (a, b))
+        return self.lpips(a, b).flatten()
+
+    def protocol(self) -> dict[str, Any]:
+        """Which heads on which weights."""
+        return {
+            "network": "LPIPS 0.1, VGG16",
+            "weights": VGG16.file,
+            "sha256_of_weights": VGG16.sha256,
+            "library": "torchmetrics",
+        }
+
+
+# ------------------------------------------------------------------------------------- the choice
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a measurement looks at pictures with.
+
+    Attributes:
+        features: For FID, KID and precision/recall.
+        distance: For the path length; None where that is not wanted.
+        note: What could not be had, and how to have it; empty if nothing is missing.
+    """
+
+    features: FeatureNetwork
+    distance: PerceptualDistance | None
+    note: str = ""
+
+
+def open_networks(
+    features: str = "auto",
+    weights: str | None = None,
+    allow_download: bool = False,
+    path_length: bool = True,
+) -> Networks:
+    """Choose the feature network and the perceptual distance.
+
+    Args:
+        features: `auto` for Inception if it can be had and the shipped discriminator if not,
+            `inception`, `features64` for the shipped one, or any model that has a discriminator.
+        weights: A published file of weights, or a folder of such files; see `find_weights`.
+        allow_download: Fetch what is missing.
+        path_length: Whether a perceptual distance is needed.
+
+    Raises:
+        UserError: If what is asked for cannot be had.
+    """
+    if features not in ("auto", "inception"):
+        network = open_discriminator(features)
+        return Networks(network, BlockDistance(network) if path_length else None)
+    lacking = []
+    inception = find_weights(INCEPTION, weights, allow_download)
+    if inception is None:
+        lacking.append(f"{INCEPTION.file} (FID, KID)")
+    if not has_torch_fidelity():
+        lacking.append(f"torch-fidelity (FID, KID; {_EXTRA})")
+    if lacking and features == "inception":
+        raise UserError(f"--metrics.features inception: no {' and no '.join(lacking)}; {_ADVICE}")
+    fallback = open_discriminator(SHIPPED)
+    network = fallback if lacking or inception is None else InceptionFeatures(inception)
+    instead = ["kid_d"] if network is fallback else []
+    distance = None
+    if path_length:
+        vgg = find_weights(VGG16, weights, allow_download)
+        distance = BlockDistance(fallback) if vgg is None else LpipsDistance(vgg)
+        if vgg is None:
+            lacking.append(f"{VGG16.file} (PPL)")
+            instead.append("ppl_d")
+    if not lacking:
+        return Networks(network, distance)
+    note = f"measuring {' and '.join(instead)} for lack of {', '.join(lacking)}; {_ADVICE}"
+    return Networks(network, distance, note)
+
+
+def open_discriminator(model: str) -> DiscriminatorFeatures:
+    """Features of the discriminator of any model; `features64` is the shipped one.
+
+    Raises:
+        UserError: If there is no such model, or it has no discriminator.
+    """
+    path = _SHIPPED_FILE if model == SHIPPED and not Path(model).exists() else model
+    opened = open_model(path, "--metrics.features")
+    if "discriminator" not in opened.held:
+        raise UserError(f"--metrics.features {model}: this model has no discriminator")
+    return DiscriminatorFeatures(opened.network("discriminator"), model)

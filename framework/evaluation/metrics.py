@@ -1,0 +1,145 @@
+"""Distances between two sets of feature vectors: Fréchet, kernel, precision and recall.
+
+Fréchet and kernel distance are torchmetrics'; precision and recall, which it does not have, are
+written out. All of them take features, not pictures, so that features of real pictures can be kept.
+"""
+
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from framework.training.randomness import keyed_generator
+
+SUBSETS, SUBSET_SIZE = 100, 1000
+NEIGHBOURS = 3
+_ROWS = 1024  # of a matrix of all pairs, at a time
+_NORMAL_95 = 1.96
+
+
+class _AsTheyAre(nn.Module):
+    """Stands where torchmetrics expects a feature network: features come ready-made."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def frechet_distance(real: Tensor, fake: Tensor) -> float:
+    """Squared Fréchet distance of the Gaussians with the sets' means and covariances.
+
+    Heusel et al. 2017, equation 6. It is biased: the same generator is further away with fewer
+    pictures, so only numbers of equal counts compare.
+
+    Args:
+        real: Features of real pictures, shape (M, D); M at least 2.
+        fake: Features of generated ones, shape (N, D).
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]), normalize=True)
+    # On the CPU: the eigenvalues of a matrix without symmetry are not every GPU's.
+    metric.update(real.double().cpu(), real=True)
+    metric.update(fake.double().cpu(), real=False)
+    return metric.compute().item()
+
+
+class KernelDistance(NamedTuple):
+    """A kernel distance; `value` ± `ci95` is its 95 % interval."""
+
+    value: float
+    ci95: float
+
+
+def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance:
+    """Squared maximum mean discrepancy under the cubic kernel (Binkowski et al. 2018): KID.
+
+    Unbiased, so it may be below 0. The value is the mean over 100 pairs of random subsets of up to
+    1000; the interval is of all pictures, see `kernel_interval`.
+
+    Args:
+        real: Features of real pictures, shape (M, D); M at least 3.
+        fake: Features of generated ones, shape (N, D); N at least 3.
+        seed: Of the subsets.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
+        torch.random.set_rng_state(keyed_generator("cpu", seed, "subsets").get_state())
+        metric = KernelInceptionDistance(
+            _AsTheyAre(real.shape[1]),
+            subsets=SUBSETS,
+            subset_size=min(SUBSET_SIZE, len(real), len(fake)),
+        )
+        metric.update(real.double(), real=True)
+        metric.update(fake.double(), real=False)
+        value, _ = metric.compute()
+    return KernelDistance(value.item(), kernel_interval(real, fake))
+
+
+def kernel_interval(real: Tensor, fake: Tensor) -> float:
+    """Half the width of the 95 % interval of the kernel distance between whole sets.
+
+    1.96 standard errors by the jackknife: the distance is computed without each picture in turn,
+    which needs only the sums of the kernel's rows. It says how far other pictures of the same data
+    and generator would bring the number, not another training.
+
+    Args:
+        real: Shape (M, D).
+        fake: Shape (N, D).
+    """
+    real, fake = real.double(), fake.double()
+    variance = 0.0
+    for a, b in ((real, fake), (fake, real)):
+        m = len(a)
+        within = _kernel_sums(a, a) - _kernel(a.square().sum(dim=1), a.shape[1])
+        across = _kernel_sums(a, b)
+        without_each = (within.sum() - 2 * within) / ((m - 1) * (m - 2))
+        without_each -= 2 * (across.sum() - across) / ((m - 1) * len(b))
+        variance += (m - 1) * without_each.var(correction=0).item()
+    return _NORMAL_95 * variance**0.5
+
+
+def _kernel(products: Tensor, dimensions: int) -> Tensor:
+    return (products / dimensions + 1) ** 3
+
+
+def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the kernel of each row of `a` with all rows of `b`, shape (len(a),)."""
+    sums = [_kernel(rows @ b.T, a.shape[1]).sum(dim=1) for rows in a.split(_ROWS)]
+    return torch.cat(sums)
+
+
+def precision_recall(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
+    """Share of generated pictures among the real ones, and the other way round.
+
+    Kynkäänniemi et al. 2019: a set's manifold is the union of balls about its members, each
+    reaching to its k-th nearest neighbour.
+
+    Args:
+        real: Features of real pictures, shape (M, D); M above k.
+        fake: Features of generated ones, shape (N, D); N above k.
+        k: Which neighbour.
+
+    Returns:
+        Precision and recall, from 0 to 1.
+    """
+    # Distances are of large vectors that lie close together; about their centre less is rounded.
+    centre = real.mean(dim=0)
+    real, fake = real - centre, fake - centre
+    return _share_inside(fake, real, k), _share_inside(real, fake, k)
+
+
+def _share_inside(points: Tensor, members: Tensor, k: int) -> float:
+    """Share of `points` within the manifold of `members`."""
+    near = [
+        torch.cdist(rows, members).kthvalue(k + 1, dim=1).values for rows in members.split(_ROWS)
+    ]
+    radii = torch.cat(near)  # the nearest of all is the member itself
+    inside = [(torch.cdist(part, members) <= radii).any(dim=1) for part in points.split(_ROWS)]
+    return torch.cat(inside).float().mean().item()

@@ -1,0 +1,120 @@
+"""Published networks' weights: found on this machine, fetched only where that is allowed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from framework.errors import UserError
+from framework.files import sha256_file
+
+FOLDER_VARIABLE = "DRAGLINE_WEIGHTS"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file of weights that the field knows.
+
+    Attributes:
+        name: What the network is.
+        file: The file's name.
+        sha256: Its digest; another file gives other numbers and is refused.
+        url: Where it comes from.
+        megabytes: How long fetching it takes.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    url: str
+    megabytes: int
+
+
+INCEPTION = Published(
+    "Inception-v3 of 2015-12-05",
+    "weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+    96,
+)
+VGG16 = Published(
+    "VGG16",
+    "vgg16-397923af.pth",
+    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    553,
+)
+KNOWN = (INCEPTION, VGG16)
+
+
+def find_weights(
+    wanted: Published, place: str | Path | None = None, allow_download: bool = False
+) -> Path | None:
+    """Look for a file of weights.
+
+    In this order: `place`, the folder named by the variable DRAGLINE_WEIGHTS, torch's own cache of
+    downloads, the network.
+
+    Args:
+        wanted: Which.
+        place: The file, or a folder that holds it under its own name.
+        allow_download: Fetch it into torch's cache if it is nowhere.
+
+    Returns:
+        The file, its digest checked; None if it is nowhere.
+
+    Raises:
+        UserError: If `place` is missing or of another network, a file is damaged, or the download
+            fails.
+    """
+    given = Path(place) if place else None
+    if given is not None and not given.exists():
+        raise UserError(f"--metrics.weights {given}: no such file or folder")
+    if given is not None and given.is_file():
+        digest = sha256_file(given)
+        if digest == wanted.sha256:
+            return given
+        _require_known(given, digest)
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    named = os.environ.get(FOLDER_VARIABLE)
+    folders = [given if given and given.is_dir() else None, Path(named) if named else None, cache]
+    for folder in folders:
+        if folder is not None and (path := folder / wanted.file).is_file():
+            return _checked(wanted, path)
+    return _download(wanted, cache) if allow_download else None
+
+
+def _require_known(path: Path, digest: str) -> None:
+    if digest not in {published.sha256 for published in KNOWN}:
+        files = " or ".join(published.file for published in KNOWN)
+        raise UserError(
+            f"--metrics.weights {path}: its SHA-256 begins with {digest[:8]}, so it is neither "
+            f"{files}; numbers of other weights compare with nothing"
+        )
+
+
+def _checked(wanted: Published, path: Path) -> Path:
+    digest = sha256_file(path)
+    if digest != wanted.sha256:
+        raise UserError(
+            f"{path}: its SHA-256 begins with {digest[:8]}, not {wanted.sha256[:8]}; damaged or "
+            "another file: delete it or fetch it again"
+        )
+    return path
+
+
+def _download(wanted: Published, folder: Path) -> Path:
+    path = folder / wanted.file
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Writes beside the target, compares the digest, renames.
+        torch.hub.download_url_to_file(wanted.url, str(path), wanted.sha256, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError is how it says "wrong digest"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{wanted.url}: not fetched ({reason}); fetch it elsewhere ({wanted.megabytes} MB) and "
+            "give its folder with --metrics.weights"
+        ) from error
+    return path
