@@ -84,6 +84,7 @@ def _as_built(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, TensorSource]:
     """State dict of a module tree: parameters and the buffers that count as state."""
     tensors: dict[str, TensorSource] = {}
+    left = _MOST_TENSORS
     for prefix, state in modules.items():
         fleeting = state.get("_non_persistent_buffers_set") or set()
         if not isinstance(fleeting, set):
@@ -92,14 +93,15 @@ def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, Tensor
             members = state.get(group) or {}
             if not isinstance(members, dict):
                 raise BrokenCheckpoint(f"{where}: {prefix}{group} is no table")
+            left -= len(members)
+            if left < 0:
+                raise BrokenCheckpoint(f"{where}: more than {_MOST_TENSORS} tensors")
             for name, tensor in members.items():
                 if tensor is None or (group == "_buffers" and name in fleeting):
                     continue
                 if not isinstance(tensor, StoredTensor):
                     raise BrokenCheckpoint(f"{where}: {prefix}{name} is no tensor")
                 tensors[f"{prefix}{name}"] = tensor
-                if len(tensors) > _MOST_TENSORS:
-                    raise BrokenCheckpoint(f"{where}: more than {_MOST_TENSORS} tensors")
     return tensors
 
 

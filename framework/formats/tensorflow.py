@@ -26,7 +26,7 @@ W_AVG_BETA = 0.995
 DISCRIMINATOR_MAPPING_RATE = 0.1
 _CLASSES = {"Network", "tfutil.Network"}
 _IGNORED = {"lod"}  # progress of growing, of no effect in these designs
-_DEEPEST = 2
+_COMPONENTS = {"mapping", "synthesis"}
 _MOST_VARIABLES, _LONGEST_NAME = 10_000, 256
 
 
@@ -104,7 +104,7 @@ def read(value: Any, where: str) -> Contents:
         BrokenCheckpoint: If variables are missing or contradict the stored arguments.
     """
     if isinstance(value, StoredObject):
-        is_generator = bool(_state(value, where).get("components"))
+        is_generator = bool(_components(value, where))
         value = {"generator" if is_generator else "discriminator": value}
     else:
         value = dict(zip(NETWORKS, value, strict=True))
@@ -125,7 +125,7 @@ def _state(network: StoredObject, where: str) -> dict[str, Any]:
 
 def _found(network: StoredObject, role: str, where: str) -> Found:
     """A network's variables in our layout under our names, and its arguments."""
-    variables = dict(islice(_variables(network, "", where), _MOST_VARIABLES))
+    variables = dict(islice(_variables(network, where), _MOST_VARIABLES))
     _refuse_other_designs(network, variables, where)
     generator = role != "discriminator"
     layers = _GENERATOR_LAYERS if generator else _DISCRIMINATOR_LAYERS
@@ -139,12 +139,30 @@ def _found(network: StoredObject, role: str, where: str) -> Found:
     return Found(tensors, claims, str(plain(_state(network, where).get("name"), where)))
 
 
-def _variables(
-    network: StoredObject, prefix: str, where: str, depth: int = 0
-) -> Iterator[tuple[str, TensorSource]]:
+def _variables(network: StoredObject, where: str) -> Iterator[tuple[str, TensorSource]]:
     """Every variable by its name, those of components with the component's name before."""
-    state = _state(network, where)
-    for pair in state["variables"]:
+    yield from _own_variables(network, "", where)
+    components = _components(network, where)
+    if odd := components.keys() - _COMPONENTS:
+        raise UserError(f"{where}: a network of {str(min(map(str, odd)))[:60]}; only StyleGAN2's "
+                        "mapping and synthesis are known")  # fmt: skip
+    for name, component in components.items():
+        if not isinstance(component, StoredObject) or _components(component, where):
+            raise BrokenCheckpoint(f"{where}: {name} is no network of its own; damaged")
+        yield from _own_variables(component, f"{name}/", where)
+
+
+def _components(network: StoredObject, where: str) -> dict[Any, Any]:
+    components = _state(network, where).get("components") or {}
+    if not isinstance(components, dict):
+        raise BrokenCheckpoint(f"{where}: its components are no table; damaged")
+    return components
+
+
+def _own_variables(
+    network: StoredObject, prefix: str, where: str
+) -> Iterator[tuple[str, TensorSource]]:
+    for pair in _state(network, where)["variables"]:
         match pair:
             case (str(name), _) if len(name) > _LONGEST_NAME:
                 raise BrokenCheckpoint(f"{where}: {name[:60]} is too long for a name; damaged")
@@ -154,13 +172,6 @@ def _variables(
                 yield prefix + name, torch.tensor(float(number))
             case _:
                 raise BrokenCheckpoint(f"{where}: {prefix}variables holds no arrays; damaged")
-    components = state.get("components") or {}
-    if not isinstance(components, dict) or (components and depth == _DEEPEST):
-        raise BrokenCheckpoint(f"{where}: {prefix}components is no table of networks; damaged")
-    for name, component in components.items():
-        if not isinstance(component, StoredObject):
-            raise BrokenCheckpoint(f"{where}: {prefix}{name} is no network; damaged")
-        yield from _variables(component, f"{prefix}{name}/", where, depth + 1)
 
 
 def _translated(

@@ -335,7 +335,7 @@ NAME = "synthesis.b4.const"
     [
         header(**{NAME: ROW}) + bytes(4),
         header(**{NAME: {**ROW, "data_offsets": [8, 0]}}) + bytes(8),
-        header(**{NAME: {**ROW, "data_offsets": [-8, 0]}}) + bytes(8),
+        header(**{NAME: {**ROW, "data_offsets": [-8, 8]}}) + bytes(8),
         header(**{NAME: {**ROW, "data_offsets": [0.0, 8.0]}}) + bytes(8),
         header(**{NAME: {**ROW, "shape": [3]}}) + bytes(8),
         header(**{NAME: {**ROW, "shape": [-2]}}) + bytes(8),
@@ -356,7 +356,8 @@ def test_broken_safetensors(tmp_path, data):
     for suffix in ("bin", "safetensors"):
         file = tmp_path / f"broken.{suffix}"
         file.write_bytes(data)
-        assert str(file) in refusal(open_model, file, kind=BrokenCheckpoint)
+        words = refusal(open_model, file, kind=BrokenCheckpoint)
+        assert str(file) in words and "safetensors file" in words
 
 
 def test_tensors_over_the_same_bytes_are_refused(tmp_path, g):

@@ -391,9 +391,8 @@ OTHER_DESIGNS = {
     "StyleGAN (the first one)": with_variable("4x4/Const/StyleMod/weight", 10, 24),
     "labels beside z": with_variable("LabelConcat/weight", 4, 8, component="mapping"),
     "configurations B to D": with_variable("ToRGB_lod0/weight", 1, 1, 8, 3),
-    "it holds Dense/weight": Network(
-        "G", [("Dense/weight", np.zeros((3, 4)))], {}, {"a": model()[1]}
-    ),
+    "a network of encoder; only": Network("G", [], {}, {"encoder": model()[1]}),
+    "it holds Dense/weight": Network("G", [("Dense/weight", np.zeros((3, 4)))], {}),
     "16x16/Conv0_up/SelfAttention/weight belongs": with_variable(
         "16x16/Conv0_up/SelfAttention/weight", 3, 3
     ),
@@ -469,10 +468,8 @@ def replace(part: Network, name: str, value) -> None:
         lambda g, s: setattr(s, "variables", s.variables[:-1]),
         lambda g, s: setattr(g, "components", {"synthesis": 3}),
         lambda g, s: setattr(g, "components", [s]),
-        lambda g, s: g.components.update(
-            deep=Network("a", [], {}, {"b": Network("b", [], {}, {"c": s})})
-        ),
-        lambda g, s: g.components.update(again=g),
+        lambda g, s: g.components.update(mapping=Network("a", [], {}, {"synthesis": s})),
+        lambda g, s: g.components.update(mapping=g),
         lambda g, s: replace(s, "4x4/Const/const", np.zeros((2, 12, 4, 4), np.float32)),
         lambda g, s: replace(s, "4x4/Conv/weight", np.zeros((3, 3, 12), np.float32)),
         lambda g, s: replace(s, "noise0", np.zeros((4, 4), np.float32)),
