@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.formats import load_discriminator, load_generator, load_training_generator
+from framework.formats import open_model
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ def start_from(
     Raises:
         UserError: If the model cannot be opened, or nothing of its generator fits.
     """
-    device = next(generator.parameters()).device
+    opened = open_model(model, "--model.start_from")
+    averaged = opened.network("generator")
+    has_trained = "training_generator" in opened.held
+    trained = opened.network("training_generator") if has_trained else averaged
     report = [
-        take_over("generator", generator, load_training_generator(model, device)),
-        take_over("averaged", generator_ema, load_generator(model, device)),
+        take_over("generator", generator, trained),
+        take_over("averaged", generator_ema, averaged),
     ]
     if not any(name.endswith("conv1.weight") for name in report[0].taken):
         raise UserError(f"--model.start_from {model}: none of its layers has the sizes asked for")
-    try:
-        source = load_discriminator(model, device)
-    except UserError as error:
-        print(f"the discriminator begins fresh: {error}")
-    else:
+    if "discriminator" in opened.held:
+        source = opened.network("discriminator")
         report.append(take_over("discriminator", discriminator, source))
     return report
 

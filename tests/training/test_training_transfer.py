@@ -1,9 +1,11 @@
 """Starting from another model: what fits is taken over bit for bit, a table tells the rest."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from framework.errors import UserError
+from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.training.transfer import start_from
@@ -64,12 +66,20 @@ def test_new_labels_begin_fresh(model):
     assert "mapping.fc1.weight" in report[0].taken
 
 
-def test_a_model_without_discriminator(tmp_path, capsys):
+def test_a_model_without_discriminator(tmp_path):
     folder = save_model_folder(tmp_path / "m", generator(1))
     ours = discriminator(7)
     report = start_from(str(folder), generator(5), generator(6), ours)
     assert len(report) == 2 and equal(ours, discriminator(7)) == set(ours.state_dict())
-    assert "begins fresh" in capsys.readouterr().out
+
+
+def test_a_damaged_discriminator_is_not_taken_for_a_missing_one(model):
+    file = Path(model) / "discriminator.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BrokenCheckpoint, match="discriminator"):
+        start_from(model, generator(5), generator(6), discriminator(7))
 
 
 def test_nothing_fits(model):
