@@ -1,12 +1,14 @@
 """Objectives against naive float64 versions; how styles are mixed."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from framework.models.stylegan2 import losses
-from framework.models.stylegan2.regularizers import PathLength, RunningMean
+from framework.models.stylegan2.objectives import LOSSES, lecam
+from framework.models.stylegan2.regularizers import LeCam, PathLength, RunningMean
 
 EXTREMES = [-90.0, -30.0, -1.0, 0.0, 1.0, 30.0, 90.0]
 
@@ -16,23 +18,66 @@ def negative_log_sigmoid(value):
     return math.log1p(math.exp(-value)) if value > 0 else -value + math.log1p(math.exp(value))
 
 
-@pytest.mark.parametrize(
-    ("loss", "sign"),
-    [
-        (losses.generator_loss, 1),
-        (losses.discriminator_real_loss, 1),
-        (losses.discriminator_fake_loss, -1),
-    ],
-)
-def test_logistic_losses(loss, sign):
-    logits = torch.tensor(EXTREMES, dtype=torch.float64, requires_grad=True)[:, None]
-    values = loss(logits)
-    assert values.shape == (7, 1)
-    expected = [negative_log_sigmoid(sign * value) for value in EXTREMES]
-    torch.testing.assert_close(values[:, 0].tolist(), expected)
+# From numbers to numbers: the generator's loss of a margin, the discriminator's of fake and real.
+NAIVE = {
+    "nonsaturating": (
+        negative_log_sigmoid,
+        lambda fake, real: negative_log_sigmoid(-fake) + negative_log_sigmoid(real),
+    ),
+    "hinge": (
+        lambda fake: -fake,
+        lambda fake, real: max(0.0, 1 + fake) + max(0.0, 1 - real),
+    ),
+    "wgan-gp": (lambda fake: -fake, lambda fake, real: fake - real),
+    "relativistic": (negative_log_sigmoid, lambda fake, real: negative_log_sigmoid(real - fake)),
+}
+
+
+def slope(function, *values, step=1e-6):
+    """Central differences with respect to each value."""
+    slopes = []
+    for i, value in enumerate(values):
+        up, down = ([*values[:i], value + sign * step, *values[i + 1 :]] for sign in (1, -1))
+        slopes.append((function(*up) - function(*down)) / (2 * step))
+    return slopes
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_their_slopes_equal_naive_ones(name):
+    loss, (generator, discriminator) = LOSSES[name], NAIVE[name]
+    pairs = list(itertools.product(EXTREMES, EXTREMES))
+    logits = torch.tensor(pairs, dtype=torch.float64, requires_grad=True)
+    fake, real = logits[:, :1], logits[:, 1:]
+    values = loss.discriminator(fake, real)
+    assert values.shape == (len(pairs), 1)
+    torch.testing.assert_close(values[:, 0].tolist(), [discriminator(*pair) for pair in pairs])
     (slopes,) = torch.autograd.grad(values.sum(), logits)
-    expected = [-sign / (1 + math.exp(sign * value)) for value in EXTREMES]
-    torch.testing.assert_close(slopes[:, 0].tolist(), expected)
+    smooth = [i for i, (f, r) in enumerate(pairs) if name != "hinge" or (f != -1 and r != 1)]
+    expected = [slope(discriminator, *pairs[i]) for i in smooth]
+    torch.testing.assert_close(slopes[smooth].tolist(), expected, atol=1e-7, rtol=1e-7)
+    values = loss.generator(fake)
+    torch.testing.assert_close(values[:, 0].tolist(), [generator(pair[0]) for pair in pairs])
+    (slopes,) = torch.autograd.grad(values.sum(), logits)
+    expected = [slope(generator, pair[0])[0] for pair in pairs]
+    torch.testing.assert_close(slopes[:, 0].tolist(), expected, atol=1e-7, rtol=1e-7)
+
+
+def test_lecam_draws_logits_over_to_the_other_sides_mean_from_one_side_only():
+    fake, real = torch.tensor([[-3.0], [2.0]]), torch.tensor([[4.0], [-1.0]])
+    values = lecam(fake, real, torch.tensor(-0.5), torch.tensor(1.0))
+    # (4 + 0.5)^2 + (1 + 3)^2; a real logit below the fakes' mean and a fake above are left alone.
+    assert values.tolist() == [[36.25], [0.0]]
+
+
+def test_lecams_anchors_are_the_mean_of_the_batches_from_the_first_on():
+    regularisation = LeCam(0.3, decay=0.9)
+    logits = torch.zeros(1, 1)
+    assert regularisation(logits, logits).item() == 0
+    for fake, real in ((-2.0, 4.0), (-1.0, 1.0)):
+        regularisation.anchors.update(torch.tensor([fake, real]))
+    fake, real = -(0.9 * 2 + 1) / 1.9, (0.9 * 4 + 1) / 1.9
+    torch.testing.assert_close(regularisation.anchors.unbiased(), torch.tensor([fake, real]))
+    assert regularisation(logits, logits).item() == pytest.approx(fake**2 + real**2)
 
 
 def test_r1_on_a_quadratic():
@@ -45,6 +90,49 @@ def test_r1_on_a_quadratic():
     torch.testing.assert_close(penalty.detach(), 4 * 0.49 * energy)
     (slope,) = torch.autograd.grad(penalty.sum(), a)  # d/da 4 a^2 |x|^2
     torch.testing.assert_close(slope, 8 * 0.7 * energy.sum())
+
+
+def test_the_penalty_of_interpolates_on_a_quadratic():
+    """D(x) = a |x|^2 / 2 has a gradient of length a |x|, so the penalty is (a |x| - 1)^2."""
+    x = torch.randn(3, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    a = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    penalty = losses.unit_slope_penalty(a / 2 * x.square().sum(dim=(1, 2, 3))[:, None], x)
+    length = x.detach().square().sum(dim=(1, 2, 3)).sqrt()
+    torch.testing.assert_close(penalty.detach(), (0.7 * length - 1).square())
+    (slope,) = torch.autograd.grad(penalty.sum(), a)
+    torch.testing.assert_close(slope, (2 * (0.7 * length - 1) * length).sum())
+
+
+def test_a_flat_discriminator_has_a_penalty_of_one_and_a_finite_slope():
+    x = torch.zeros(2, 1, 3, 3, requires_grad=True)
+    a = torch.tensor(0.7, requires_grad=True)
+    penalty = losses.unit_slope_penalty(a * x.square().sum(dim=(1, 2, 3))[:, None], x)
+    assert penalty.tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert torch.autograd.grad(penalty.sum(), a)[0].isfinite()
+
+
+def test_interpolates_lie_on_the_lines_one_draw_a_pair():
+    real, fake = torch.full((500, 1, 2, 2), 3.0), torch.full((500, 1, 2, 2), 1.0)
+    between = losses.interpolates(real, fake, torch.Generator().manual_seed(0))
+    assert torch.equal(between, between[:, :, :1, :1].expand_as(between))
+    shares = (between[:, 0, 0, 0] - 1) / 2
+    assert 0 <= shares.min() < 0.05 and 0.95 < shares.max() <= 1
+    assert shares.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_penalty_without_a_graph_is_an_error(monkeypatch):
+    """As older versions of torch gave where compiled functions were differentiated twice."""
+    x, a = (torch.ones(2, 1, 3, 3, requires_grad=True) for _ in range(2))
+    real = torch.autograd.grad
+
+    def without_graph(*args, **options):
+        return real(*args, **options | {"create_graph": False})
+
+    monkeypatch.setattr(torch.autograd, "grad", without_graph)
+    with pytest.raises(AssertionError, match="no graph"):
+        losses.r1_penalty((a * x.square()).sum(dim=(1, 2, 3))[:, None], x)
+    with pytest.raises(AssertionError, match="no graph"):
+        losses.path_lengths(a * x, x, torch.ones(2, 1, 3, 3))
 
 
 def mixed_layers(n, num_ws, probability, seed=0):
@@ -102,7 +190,8 @@ def test_a_running_mean_keeps_its_share_and_passes_over_what_is_not_finite():
     assert mean.value.tolist() == [1.0, -1.0]
     mean.update(torch.tensor([torch.nan, 7.0]))
     assert mean.value.tolist() == [1.0, 1.0]
-    assert list(mean.state_dict()) == ["value"]
+    torch.testing.assert_close(mean.unbiased(), torch.tensor([4.0, 1 / (1 - 0.75**2)]))
+    assert list(mean.state_dict()) == ["value", "weight"]
 
 
 def test_the_path_length_penalty_is_the_squared_distance_from_the_mean():

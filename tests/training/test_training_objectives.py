@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from framework.checkpoint import latest_whole
+from framework.errors import UserError
 from framework.models.stylegan2.game import Micro
 from framework.models.stylegan2.module import StyleGAN2Training
 from framework.models.stylegan2.state import fitted
@@ -50,7 +51,7 @@ def test_path_length_is_a_phase_of_the_generators_and_nothing_without_weight():
     without = assembled()
     assert [phase.name for phase in without.phases] == ["Gmain", "Dmain", "Dr1"]
     extra = set(module.state_dict()) - set(without.state_dict())
-    assert extra == {"path_length.mean.value"}
+    assert extra == {"path_length.mean.value", "path_length.mean.weight"}
 
 
 def test_path_length_sees_a_share_of_the_samples_and_makes_up_for_it():
@@ -103,3 +104,127 @@ def test_only_what_lies_beside_the_networks_may_be_missing():
     ours = {"generator.a": ONE, "discriminator.b": ONE, "path_length.c": ONE, "ada.d": ONE}
     held = {"generator.a": ONE * 2, "ada.d": ONE * 2, "gone.e": ONE * 2}
     assert fitted(held, ours) == {"generator.a": ONE * 2, "path_length.c": ONE, "ada.d": ONE * 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "lazy", "d_ratio"),
+    [
+        ({"loss": "hinge", "r1_interval": None}, [("Dr1", 16)], 16 / 17),
+        ({"loss": "relativistic", "r1_interval": None}, [], 1),
+        ({"loss": "relativistic", "r1_interval": 8}, [("Dr1", 8)], 8 / 9),
+        ({"loss": "relativistic", "r1_gamma": 0}, [], 1),
+        ({"loss": "wgan-gp"}, [], 1),
+        ({"loss": "hinge", "r1_gamma": 0, "pl_weight": 1.0}, [("Gpl", 4)], 1),
+    ],
+)
+def test_each_loss_has_its_penalty_in_its_place(settings, lazy, d_ratio):
+    module = assembled(lr=1.0, **settings)
+    assert [(p.name, p.interval) for p in module.phases if p.lazy] == lazy
+    assert module.configure_optimizers()[1].param_groups[0]["lr"] == pytest.approx(d_ratio)
+
+
+def softplus(x: torch.Tensor) -> torch.Tensor:
+    return torch.log1p(x.exp())
+
+
+NAIVE = {
+    "nonsaturating": (lambda f, r: softplus(-f), lambda f, r: softplus(f) + softplus(-r)),
+    "hinge": (lambda f, r: -f, lambda f, r: (1 + f).clamp(min=0) + (1 - r).clamp(min=0)),
+    "wgan-gp": (lambda f, r: -f, lambda f, r: f - r),
+    "relativistic": (lambda f, r: softplus(r - f), lambda f, r: softplus(f - r)),
+}
+
+
+def slopes(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Length of each sample's own gradient, one after another."""
+    grads = [torch.autograd.grad(logit, images, retain_graph=True)[0] for logit in logits]
+    return torch.stack([grad[i].square().sum().sqrt() for i, grad in enumerate(grads)])
+
+
+@pytest.mark.parametrize("loss", NAIVE)
+def test_main_phases_compute_the_loss_and_its_penalty(loss):
+    """Without statistics over the batch, so that each sample has a gradient of its own."""
+    module = assembled(
+        loss=loss, augment="color,translation", mbstd_group_size=0, r1_interval=None,
+        r1_gamma=None if loss == "wgan-gp" else 3.0, gp_weight=5.0,
+    )  # fmt: skip
+    generator, discriminator = NAIVE[loss]
+    game, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
+    fake = game.fakes(micro)[0].detach().requires_grad_()
+    f = game.judge(fake, micro)
+    real = game.reals(micro).requires_grad_()
+    r = game.judge(real, micro)
+    expected = discriminator(f, r).sum()
+    if loss == "relativistic":
+        expected = expected + 3.0 / 2 * (slopes(f, fake) ** 2 + slopes(r, real) ** 2).sum()
+    if loss == "wgan-gp":
+        share = torch.rand(4, 1, 1, 1, generator=micro.rng)
+        between = (share * real + (1 - share) * fake).detach().requires_grad_()
+        expected = expected + 5.0 * (slopes(game.judge(between, micro), between) - 1).square().sum()
+    got = module.phase_loss("Dmain", some_batch(), rng())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+    micro = Micro(some_batch().pictures, torch.zeros(4, 0), rng())
+    f = game.judge(game.fakes(micro)[0], micro)
+    r = game.judge(game.reals(micro), micro)
+    got = module.phase_loss("Gmain", some_batch(), rng())
+    torch.testing.assert_close(got, generator(f, r).sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_lazy_penalties_make_up_for_the_batches_without_them():
+    settings = {"r1_gamma": 3.0, "r1_interval": 8, "mbstd_group_size": 0, "mirror": False}
+    module = assembled(loss="relativistic", **settings)
+    game, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
+    real = game.reals(micro).requires_grad_()
+    squares = slopes(game.judge(real, micro), real) ** 2
+    expected = 8 * 3.0 / 2 * squares.sum()
+    got = assembled(**settings).phase_loss("Dr1", some_batch(), rng())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    fake = game.fakes(micro)[0].detach().requires_grad_()
+    expected = expected + 8 * 3.0 / 2 * (slopes(game.judge(fake, micro), fake) ** 2).sum()
+    got = module.phase_loss("Dr1", some_batch(), rng())
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_wgan_gp_takes_no_r1():
+    with pytest.raises(UserError, match=r"^--model\.r1_gamma 0\.5: .*--model\.gp_weight"):
+        tiny_module(loss="wgan-gp", r1_gamma=0.5)
+    tiny_module(loss="wgan-gp", r1_gamma=0)
+
+
+def test_lecam_adds_its_share_and_moves_its_anchors_after_the_step():
+    module = assembled(lecam_weight=0.3)
+    module.lecam.anchors.update(torch.tensor([-3.0, 3.0]))
+    before, batch = module.lecam.anchors.value.clone(), some_batch()
+    got = module.phase_loss("Dmain", batch, rng()) - assembled().phase_loss("Dmain", batch, rng())
+    micro = Micro(batch.pictures, batch.labels, rng())
+    f = module.game.judge(module.game.fakes(micro)[0], micro)
+    r = module.game.judge(module.game.reals(micro), micro)
+    expected = 0.3 * ((r + 3).clamp(min=0) ** 2 + (3 - f).clamp(min=0) ** 2).sum()
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(module.lecam.anchors.value, before)
+    train(module := tiny_module(lecam_weight=0.3), 4)
+    share = module.lecam.anchors.value / 0.01
+    reported = module.stats.collect()
+    assert share[1].item() == pytest.approx(reported["Loss/scores/real"]["mean"], abs=1e-4)
+    assert reported["Loss/lecam"]["num"] == 4 and share[0] != 0
+
+
+@pytest.mark.parametrize("loss", NAIVE)
+def test_a_training_with_each_loss_moves_all_weights_and_reports_its_penalty(loss):
+    module = tiny_module(loss=loss, r1_interval=None, pl_weight=2.0, lecam_weight=0.1)
+    train(module, 8)
+    begun = assembled(loss=loss)
+    for name, value in module.discriminator.named_parameters():
+        assert value.isfinite().all()
+        assert not torch.equal(value, begun.discriminator.get_parameter(name)), name
+    reported = module.stats.collect()
+    of_penalty = {
+        "relativistic": {"Loss/r1_penalty", "Loss/r2_penalty"},
+        "wgan-gp": {"Loss/gradient_penalty"},
+    }.get(loss, {"Loss/r1_penalty"})
+    assert {name for name in reported if name.endswith("_penalty")} == of_penalty | {
+        "Loss/pl_penalty"
+    }
+    assert {"Loss/G/reg", "Loss/D/reg", "Loss/lecam", "Timing/Greg"} <= set(reported)
+    assert reported["Guard/nonfinite_grads"]["mean"] == 0

@@ -6,6 +6,7 @@ that with what an objective returns.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from framework.models.stylegan2 import losses
 from framework.models.stylegan2.augment import augment, random_flips
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.generator import Generator
-from framework.models.stylegan2.regularizers import PathLength
+from framework.models.stylegan2.objectives import LOSSES, AdversarialLoss
+from framework.models.stylegan2.regularizers import LeCam, PathLength
 
 
 @dataclass(frozen=True)
@@ -77,55 +79,71 @@ class Phase:
         return self.timing.endswith("reg")
 
 
+class Judged(NamedTuple):
+    """Pictures (N, C, H, W) before their augmentation, and their logits (N, 1)."""
+
+    images: Tensor
+    logits: Tensor
+
+
+@dataclass
 class Game:
     """The objectives of both networks.
 
-    Args:
+    Attributes:
         generator: Its running mean of w is kept here.
         discriminator: Judges augmented pictures.
+        batch_size: Images of a batch, over all processes.
+        loss: What the networks want, and which gradient penalty goes with it.
         policy: Names of the changes of DiffAugment.
         mirror: Show real pictures mirrored half of the time.
         style_mixing_prob: Share of samples whose late layers follow another latent.
-        r1_gamma: Weight of R1; 0 for none.
-        r1_interval: Batches between R1 steps.
-        path_length: Path length regularisation; None for none.
-        batch_size: Images of a batch, over all processes.
+        r1_gamma: Weight of R1, and of R2 where the loss has it; 0 for none.
+        r1_interval: Batches between their steps; None puts them into every main step.
+        gp_weight: Weight of the penalty of interpolates, for losses that have it.
+        path_length: Path length regularisation of the generator, if any.
+        lecam: LeCam regularisation of the discriminator, if any.
     """
 
-    def __init__(
-        self,
-        generator: Generator,
-        discriminator: Discriminator,
-        policy: Sequence[str],
-        mirror: bool,
-        style_mixing_prob: float,
-        r1_gamma: float,
-        r1_interval: int,
-        path_length: PathLength | None,
-        batch_size: int,
-    ) -> None:
-        self.generator, self.discriminator = generator, discriminator
-        self.policy, self.mirror, self.style_mixing_prob = policy, mirror, style_mixing_prob
-        self.r1_gamma, self.r1_interval, self.batch_size = r1_gamma, r1_interval, batch_size
-        self.path_length = path_length
+    generator: Generator
+    discriminator: Discriminator
+    batch_size: int
+    loss: AdversarialLoss = LOSSES["nonsaturating"]
+    policy: Sequence[str] = ()
+    mirror: bool = False
+    style_mixing_prob: float = 0.9
+    r1_gamma: float = 0.0
+    r1_interval: int | None = None
+    gp_weight: float = 0.0
+    path_length: PathLength | None = None
+    lecam: LeCam | None = None
 
     def phases(self) -> list[Phase]:
         """The phases of a batch in their order; those of weight 0 are left out."""
         g, d = self.generator, self.discriminator
-        phases = [Phase("Gmain", "Gmain", g, 1, self.g_main, self._update_w_avg)]
+        phases = [Phase("Gmain", "Gmain", g, 1, self.g_main, self._after_g_main)]
         if pl := self.path_length:
-            phases.append(Phase("Gpl", "Greg", g, pl.interval, self.g_pl, self._update_pl_mean))
-        phases.append(Phase("Dmain", "Dmain", d, 1, self.d_main))
-        if self.r1_gamma > 0:
-            phases.append(Phase("Dr1", "Dreg", d, self.r1_interval, self.r1))
+            phases.append(Phase("Gpl", "Greg", g, pl.interval, self.g_pl, self._after_g_pl))
+        phases.append(Phase("Dmain", "Dmain", d, 1, self.d_main, self._after_d_main))
+        if self.penalised and self.r1_interval:
+            phases.append(Phase("Dr1", "Dreg", d, self.r1_interval, self.d_r1))
         return phases
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the discriminator's gradient is penalised at all."""
+        weight = self.gp_weight if self.loss.penalty == "interpolates" else self.r1_gamma
+        return weight > 0
 
     def g_main(self, micro: Micro) -> Outcome:
         """The generator's loss on new pictures."""
         images, _, w = self.fakes(micro)
         logits = self.judge(images, micro)
-        loss = losses.generator_loss(logits)
-        stats = _scores("fake", logits) | {"Loss/G/loss": loss}
+        stats = _scores("fake", logits)
+        if self.loss.relative:
+            logits = logits - self.judge(self.reals(micro), micro)
+        loss = self.loss.generator(logits)
+        stats["Loss/G/loss"] = loss
         return Outcome(loss.sum(), stats, {"w": w.detach().sum(dim=0)})
 
     def g_pl(self, micro: Micro) -> Outcome:
@@ -141,23 +159,53 @@ class Game:
         return Outcome(loss.mean() * n * pl.interval, stats, sums)
 
     def d_main(self, micro: Micro) -> Outcome:
-        """The discriminator's loss on new and on real pictures."""
-        with torch.no_grad():
-            images, _, _ = self.fakes(micro)
-        fake_logits = self.judge(images, micro)
-        real_logits = self.judge(self.reals(micro), micro)
-        loss = losses.discriminator_fake_loss(fake_logits)
-        loss = loss + losses.discriminator_real_loss(real_logits)
-        stats = _scores("fake", fake_logits) | _scores("real", real_logits)
-        return Outcome(loss.sum(), stats | {"Loss/D/loss": loss})
+        """The discriminator's loss on new and on real pictures, and penalties that are not lazy."""
+        penalised = self.penalised and self.r1_interval is None
+        slopes = penalised and self.loss.penalty != "interpolates"
+        fake = self._judged(self._constant_fakes(micro), micro, slopes)
+        real = self._judged(self.reals(micro), micro, slopes)
+        loss = self.loss.discriminator(fake.logits, real.logits)
+        stats = _scores("fake", fake.logits) | _scores("real", real.logits)
+        stats["Loss/D/loss"] = loss
+        sums, total = {}, loss.sum()
+        if penalised:
+            penalty, of_penalty = self._penalty(micro, fake, real)
+            stats |= of_penalty
+            total = total + penalty.sum()
+        if self.lecam:
+            stats["Loss/lecam"] = regularisation = self.lecam(fake.logits, real.logits)
+            total = total + regularisation.sum() * self.lecam.weight
+            sums["logits"] = torch.cat([fake.logits, real.logits], dim=1).detach().sum(dim=0)
+        return Outcome(total, stats, sums)
 
-    def r1(self, micro: Micro) -> Outcome:
-        """R1 on real pictures before their augmentation, times its interval."""
-        reals = self.reals(micro).requires_grad_()
-        penalty = losses.r1_penalty(self.judge(reals, micro), reals)
-        loss = penalty * (self.r1_gamma / 2)
-        stats = {"Loss/r1_penalty": penalty, "Loss/D/reg": loss}
+    def d_r1(self, micro: Micro) -> Outcome:
+        """R1, and R2 where the loss has it, times their interval."""
+        assert self.r1_interval is not None
+        real = self._judged(self.reals(micro), micro, True)
+        fake = None
+        if self.loss.penalty != "r1":
+            fake = self._judged(self._constant_fakes(micro), micro, True)
+        loss, stats = self._penalty(micro, fake, real)
         return Outcome(loss.sum() * self.r1_interval, stats)
+
+    def _penalty(
+        self, micro: Micro, fake: Judged | None, real: Judged
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Weighted gradient penalty of each sample, shape (N,), and what to report."""
+        if self.loss.penalty == "interpolates":
+            assert fake is not None
+            between = losses.interpolates(real.images, fake.images, micro.rng)
+            between = self._judged(between.detach(), micro, True)
+            penalty = losses.unit_slope_penalty(between.logits, between.images)
+            loss, stats = penalty * self.gp_weight, {"Loss/gradient_penalty": penalty}
+        else:
+            penalty = losses.r1_penalty(real.logits, real.images)
+            stats = {"Loss/r1_penalty": penalty}
+            if fake is not None:
+                stats["Loss/r2_penalty"] = r2 = losses.r1_penalty(fake.logits, fake.images)
+                penalty = penalty + r2
+            loss = penalty * (self.r1_gamma / 2)
+        return loss, stats | {"Loss/D/reg": loss}
 
     def fakes(self, micro: Micro, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """New pictures of the first `count` labels (all if None).
@@ -180,16 +228,30 @@ class Game:
         images = micro.pictures()
         return random_flips(images, micro.rng) if self.mirror else images
 
+    @torch.no_grad()
+    def _constant_fakes(self, micro: Micro) -> Tensor:
+        """New pictures (N, C, H, W) that the generator learns nothing from."""
+        return self.fakes(micro)[0]
+
+    def _judged(self, images: Tensor, micro: Micro, differentiable: bool) -> Judged:
+        """Constant pictures and their logits, differentiable with respect to them if wanted."""
+        images.requires_grad_(differentiable)
+        return Judged(images, self.judge(images, micro))
+
     def judge(self, images: Tensor, micro: Micro) -> Tensor:
         """Logits (N, 1) of the augmented pictures."""
         return self.discriminator(augment(images, self.policy, micro.rng), micro.labels)
 
-    def _update_w_avg(self, sums: dict[str, Tensor]) -> None:
+    def _after_g_main(self, sums: dict[str, Tensor]) -> None:
         self.generator.mapping.update_w_avg(sums["w"][None] / self.batch_size)
 
-    def _update_pl_mean(self, sums: dict[str, Tensor]) -> None:
+    def _after_g_pl(self, sums: dict[str, Tensor]) -> None:
         assert self.path_length is not None
         self.path_length.mean.update(sums["length"] / self.batch_size)
+
+    def _after_d_main(self, sums: dict[str, Tensor]) -> None:
+        if self.lecam:
+            self.lecam.anchors.update(sums["logits"] / self.batch_size)
 
 
 def _scores(kind: str, logits: Tensor) -> dict[str, Tensor]:

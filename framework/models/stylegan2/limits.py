@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from framework.errors import UserError
+from framework.models.stylegan2.objectives import Penalty
 
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
@@ -14,7 +15,8 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "positive",
     ),
     (
-        "mbstd_group_size low_precision_blocks r1_gamma pl_weight ema_rampup seed",
+        "mbstd_group_size low_precision_blocks r1_gamma gp_weight lecam_weight pl_weight "
+        "ema_rampup seed",
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
@@ -26,6 +28,17 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 def r1_gamma(given: float | None, size: tuple[int, int], batch_size: int) -> float:
     """R1's weight: the given one, or 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`)."""
     return 0.0002 * size[0] * size[1] / batch_size if given is None else given
+
+
+def r1_interval(given: int | None, penalty: Penalty) -> int | None:
+    """Batches between steps of the gradient penalty, or None if it is part of every main step.
+
+    R1 alone is lazy (Karras et al. 2020, section 3.1); R1 and R2 together are not (Huang et al.
+    2024) unless a number is given; the penalty of WGAN-GP never is.
+    """
+    if penalty == "interpolates":
+        return None
+    return 16 if given is None and penalty == "r1" else given
 
 
 def micro_batch(wanted: int | None, share: int) -> int:
@@ -49,6 +62,11 @@ def check_ranges(settings: dict[str, Any]) -> None:
     Raises:
         UserError: Naming the flag.
     """
+    if settings["loss"] == "wgan-gp" and settings["r1_gamma"]:
+        raise UserError(
+            f"--model.r1_gamma {settings['r1_gamma']}: wgan-gp has a penalty of its own, "
+            "--model.gp_weight; leave r1_gamma at null"
+        )
     for names, fits, must in _RANGES:
         for name in names.split():
             given = settings[name]

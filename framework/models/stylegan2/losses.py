@@ -1,42 +1,53 @@
-"""The objectives of StyleGAN2: non-saturating loss, R1, path lengths, and how latents are mixed.
+"""Penalties on gradients of the two networks, and how latents are mixed.
 
-Losses return tensors of one value a sample; weighting, averaging and logging happen elsewhere.
+Penalties return tensors of one value a sample; weighting, averaging and logging happen elsewhere.
 """
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
-def generator_loss(fake_logits: Tensor) -> Tensor:
-    """Non-saturating generator loss -log sigmoid(D(G(z))) (Goodfellow et al. 2014), (N, 1)."""
-    return F.softplus(-fake_logits)
-
-
-def discriminator_fake_loss(fake_logits: Tensor) -> Tensor:
-    """-log(1 - sigmoid(D(G(z)))), (N, 1)."""
-    return F.softplus(fake_logits)
-
-
-def discriminator_real_loss(real_logits: Tensor) -> Tensor:
-    """-log sigmoid(D(x)), (N, 1)."""
-    return F.softplus(-real_logits)
-
-
-def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """Zero-centred gradient penalty on real images (Mescheder et al. 2018, R1).
+def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Zero-centred gradient penalty (Mescheder et al. 2018): R1 on real pictures, R2 on generated.
 
     Args:
-        real_logits: Discriminator outputs, shape (N, 1).
-        real_images: What they were computed from, shape (N, C, H, W), in [-1, 1], requiring grad.
+        logits: Discriminator outputs, shape (N, 1).
+        images: What they were computed from, shape (N, C, H, W), in [-1, 1], requiring grad.
 
     Returns:
         Squared gradient norm of each sample, shape (N,). The caller multiplies by gamma / 2.
     """
-    (grads,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
-    return grads.square().sum(dim=(1, 2, 3))
+    return _squared_slope(logits, images)
+
+
+def unit_slope_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """Squared distance of the gradient's norm from 1 (Gulrajani et al. 2017, equation 3).
+
+    Args:
+        logits: Discriminator outputs, shape (N, 1).
+        images: What they were computed from, `interpolates`, requiring grad.
+
+    Returns:
+        Shape (N,).
+    """
+    # The small number keeps the derivative finite where the gradient vanishes.
+    return ((_squared_slope(logits, images) + 1e-12).sqrt() - 1).square()
+
+
+def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+    """Pictures on the lines between `real` and `fake`, (N, C, H, W), uniformly drawn."""
+    share = torch.rand(len(real), 1, 1, 1, device=real.device, generator=rng)
+    return fake.lerp(real, share)
+
+
+def _squared_slope(logits: Tensor, images: Tensor) -> Tensor:
+    (grads,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    slope = grads.square().sum(dim=(1, 2, 3))
+    # A gradient without a graph would be a constant that trains nothing, and nobody would notice.
+    assert slope.requires_grad, "the penalty has no graph"
+    return slope
 
 
 def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
@@ -52,6 +63,7 @@ def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
     """
     y = noise / math.sqrt(images.shape[2] * images.shape[3])
     (grads,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
+    assert grads.requires_grad, "the path lengths have no graph"
     return grads.square().sum(dim=2).mean(dim=1).sqrt()
 
 

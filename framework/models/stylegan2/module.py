@@ -15,8 +15,9 @@ from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.augment import parse_policy
 from framework.models.stylegan2.build import build_networks
 from framework.models.stylegan2.game import Game, Micro, Outcome, Phase
-from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma
-from framework.models.stylegan2.regularizers import PathLength
+from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma, r1_interval
+from framework.models.stylegan2.objectives import LOSSES, LossName
+from framework.models.stylegan2.regularizers import LeCam, PathLength
 from framework.models.stylegan2.state import fitted
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
@@ -45,8 +46,13 @@ class StyleGAN2Training(lightning.LightningModule):
         mbstd_group_size: Samples a group of the minibatch standard deviation.
         lr: Learning rate of both networks, before the lazy-regularisation correction.
         betas: Adam's decay rates.
-        r1_gamma: R1 weight; None takes 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`).
-        r1_interval: Batches between R1 steps.
+        loss: `nonsaturating` and `hinge` with R1, `wgan-gp` with its own penalty, `relativistic`
+            with R1 and R2 (R3GAN's; the discriminator's step takes about twice as long).
+        r1_gamma: Weight of R1 (and R2); None takes 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`).
+        r1_interval: Batches between their steps; None takes 16, and for `relativistic` puts them
+            into every step.
+        gp_weight: Weight of the gradient penalty of `wgan-gp`, which is part of every step.
+        lecam_weight: Weight of LeCam regularisation, for small data sets; 0 for none.
         pl_weight: Weight of path length regularisation, 2 in the paper; 0 for none. It smooths the
             latent space, which helps inversion and editing, and costs time and memory.
         pl_interval: Batches between its steps.
@@ -75,8 +81,11 @@ class StyleGAN2Training(lightning.LightningModule):
         mbstd_group_size: int = 4,
         lr: float = 0.0025,
         betas: tuple[float, float] = (0.0, 0.99),
+        loss: LossName = "nonsaturating",
         r1_gamma: float | None = None,
-        r1_interval: int = 16,
+        r1_interval: int | None = None,
+        gp_weight: float = 10.0,
+        lecam_weight: float = 0.0,
         pl_weight: float = 0.0,
         pl_interval: int = 4,
         pl_decay: float = 0.01,
@@ -156,21 +165,26 @@ class StyleGAN2Training(lightning.LightningModule):
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
         self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
         s = self.settings
+        loss = LOSSES[s["loss"]]
         self.path_length = None
         if s["pl_weight"] > 0:
             self.path_length = PathLength(
                 s["pl_weight"], s["pl_interval"], s["pl_decay"], s["pl_batch_shrink"]
             )
+        self.lecam = LeCam(s["lecam_weight"]) if s["lecam_weight"] > 0 else None
         self.game = Game(
             self.generator,
             self.discriminator,
+            batch,
+            loss=loss,
             policy=self.policy,
             mirror=s["mirror"],
             style_mixing_prob=s["style_mixing_prob"],
             r1_gamma=self.gamma,
-            r1_interval=s["r1_interval"],
+            r1_interval=r1_interval(s["r1_interval"], loss.penalty),
+            gp_weight=s["gp_weight"],
             path_length=self.path_length,
-            batch_size=batch,
+            lecam=self.lecam,
         )
         self.phases = self.game.phases()
 
