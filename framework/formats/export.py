@@ -21,6 +21,13 @@ def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
         model: As in `load_generator`.
         to: Whose file it shall be.
         out: New file.
+
+    Returns:
+        What gets lost and what the other program has to be told, a sentence each.
+
+    Raises:
+        UserError: If the model does not open, the file exists, or the other program has no such
+            network.
     """
     opened = open_model(model, "MODEL")
     kinds = ("generator", "discriminator", "training_generator")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from framework.checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.errors import UserError
 from framework.formats import exported_networks as exported
 from framework.formats import (
@@ -34,6 +35,7 @@ GENERATORS = {
     "square": {},
     "labels": {"c_dim": 3},
     "clamped halves": {"conv_clamp": 256.0, "low_precision_blocks": 2},
+    "tight clamp": {"conv_clamp": 0.5},
     "wide": {"img_size": (24, 32)},
     "base of five": {"img_size": 40},
     "RGBA": {"img_channels": 4},
@@ -119,11 +121,31 @@ def test_networks_survive_rosinalitys_file_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize("to", ["nvidia", "rosinality"])
-def test_models_stored_in_halves_and_runs_are_written_as_they_are_opened(tmp_path, to):
+def test_models_stored_in_halves_are_written_as_they_are_opened(tmp_path, to):
     folder = save_model_folder(tmp_path / "m", made(Generator), made(Discriminator), half=True)
     export_model(folder, to, tmp_path / "a.pkl")
     assert_same(load_generator(tmp_path / "a.pkl"), load_generator(folder))
     assert_same(load_discriminator(tmp_path / "a.pkl"), load_discriminator(folder))
+
+
+def test_a_run_gives_all_three_networks(tmp_path):
+    networks = {
+        "generator_ema": made(Generator),
+        "generator": made(Generator, seed=4),
+        "discriminator": made(Discriminator),
+    }
+    state = {f"{n}.{k}": t for n, net in networks.items() for k, t in net.state_dict().items()}
+    facts = {"format": FORMAT_VERSION, "seen_images": 1}
+    facts |= {name: networks[name].config for name in ("generator", "discriminator")}
+    write_checkpoint({"state_dict": state, "dragline": facts}, tmp_path / "run.ckpt")
+    out = tmp_path / "a.pkl"
+    export_model(tmp_path / "run.ckpt", "nvidia", out)
+    for load, name in (
+        (load_generator, "generator_ema"),
+        (load_training_generator, "generator"),
+        (load_discriminator, "discriminator"),
+    ):
+        assert_same(load(out), networks[name])
 
 
 def test_a_pickle_goes_on_with_all_three_networks(tmp_path):
