@@ -1,5 +1,6 @@
 """Exported files hold every bit, and draw the same in programs that know only their layouts."""
 
+import argparse
 import ast
 import copy
 import io
@@ -257,6 +258,18 @@ def test_the_exported_source_computes_what_nvidias_computes(tmp_path):
     fixtures.compare({n: t for n, t in outputs.items() if n in given}, given)
     layers = {name for name in given if name.startswith(("G_ema:synthesis.", "D:b"))}
     assert layers <= outputs.keys()
+
+
+@fixtures.needs_fixtures
+def test_a_file_of_rosinalitys_is_written_as_that_program_wrote_it(tmp_path):
+    export_model(fixtures.ROSINALITY, "rosinality", tmp_path / "a.pt")
+    written = torch.load(tmp_path / "a.pt", weights_only=True)
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        original = torch.load(fixtures.ROSINALITY, weights_only=True)
+    for network in ("g_ema", "d"):  # every key that a strict loading asks for, and its numbers
+        assert written[network].keys() == original[network].keys()
+        for name, tensor in original[network].items():
+            assert torch.equal(written[network][name], tensor), name
 
 
 # What programs do with the objects
