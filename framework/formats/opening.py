@@ -1,5 +1,6 @@
 """Any model opened: shipped, a folder, a lone file, a run, or a file of another program."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -117,9 +118,9 @@ def open_model(model: str | Path, flag: str = "--model") -> OpenedModel:
         flag: What a complaint calls it.
     """
     path = Path(model)
-    if str(model) in zoo_models() and not path.exists():
+    if str(model) in zoo_models() and not os.path.exists(path):
         path = ZOO / str(model)
-    if not path.exists():
+    if not os.path.exists(path):  # where Path.exists raises, for names that are too long
         known = ", ".join(zoo_models()) or "none shipped"
         raise UserError(f"{flag} {model}: no such file, folder or shipped model ({known})")
     if path.is_dir():

@@ -29,6 +29,7 @@ def read_file(path: Path) -> Source:
         BrokenCheckpoint: If it is empty, still being written, or evidently no model.
     """
     try:
+        _checked_size(path, os.stat(path))  # before it is opened, which may set off a device
         descriptor = os.open(path, _OPEN_FLAGS)
         with open(descriptor, "rb", buffering=0) as file:
             size = _checked_size(path, os.fstat(descriptor))

@@ -18,6 +18,7 @@ from framework.formats.rosinality import discriminator_names, generator_names
 from framework.models.stylegan2 import Discriminator, Generator
 
 SMALL = {"channel_base": 32, "channel_max": 4, "mapping_layers": 2}
+BATCH = 1000
 SOURCE = "def of_no_interest():\n    return 'this text is never run'\n"
 
 
@@ -153,8 +154,10 @@ class _Emitter:
             made += self._items(call.items)
         return made if call.state is None else made + self.emit(call.state) + b"b"
 
-    def _marked(self, values: Any, opcode: bytes) -> bytes:
-        return b"(" + b"".join(map(self.emit, values)) + opcode if values else b""
+    def _marked(self, values: list, opcode: bytes) -> bytes:
+        """Items in batches, as picklers put them."""
+        batches = (values[i : i + BATCH] for i in range(0, len(values), BATCH))
+        return b"".join(b"(" + b"".join(map(self.emit, batch)) + opcode for batch in batches)
 
     def _items(self, items: dict) -> bytes:
         return self._marked([part for pair in items.items() for part in pair], b"u")
@@ -213,9 +216,10 @@ def rebuilt(storage: Any, tensor: Tensor) -> Call:
     return Call(PARAMETER, (made, True, ordered())) if tensor.requires_grad else made
 
 
-def storage_id(tensor: Tensor, key: str) -> Outside:
+def storage_id(tensor: Tensor, key: str, *view: None) -> Outside:
+    """The persistent id of a storage; streams have one more part, which is nothing."""
     kind = Name("torch", STORAGES[tensor.dtype])
-    return Outside(("storage", kind, key, "cpu", tensor.numel()))
+    return Outside(("storage", kind, key, "cpu", tensor.numel(), *view))
 
 
 @dataclass
@@ -223,17 +227,19 @@ class Storages:
     """Numbers the tensors of a file; gives what stands for each."""
 
     held: dict[str, Tensor] = field(default_factory=dict)
+    view: tuple = (None,)
 
     def __call__(self, tensor: Tensor) -> Call:
         key = str(len(self.held))
         self.held[key] = tensor
-        return rebuilt(storage_id(tensor, key), tensor)
+        return rebuilt(storage_id(tensor, key, *self.view), tensor)
 
 
-def torch_stream(value: Any, storages: Storages | None = None) -> bytes:
+def torch_stream(value: Any, storages: Storages | None = None, little_endian: bool = True) -> bytes:
     """A file as `torch.save` wrote it before 1.6."""
     storages = storages or Storages()
-    parts = [pickled(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, SYSTEM)]
+    system = SYSTEM | {"little_endian": little_endian}
+    parts = [pickled(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)]
     parts.append(pickled(value, 2, storages))
     parts.append(pickled(sorted(storages.held), 2))
     for key in sorted(storages.held):
@@ -244,7 +250,7 @@ def torch_stream(value: Any, storages: Storages | None = None) -> bytes:
 
 def torch_zip(value: Any, more: dict[str, bytes] | None = None) -> bytes:
     """A file as `torch.save` writes it today; `more` entries replace or add to the usual ones."""
-    storages = Storages()
+    storages = Storages(view=())
     entries = {"data.pkl": pickled(value, 2, storages), "byteorder": b"little", "version": b"3\n"}
     entries |= {f"data/{key}": raw(tensor) for key, tensor in storages.held.items()}
     return zipped({f"model/{name}": data for name, data in (entries | (more or {})).items()})
@@ -263,7 +269,7 @@ def nested(tensor: Tensor) -> Call:
 
     def blob(tensor: Tensor) -> bytes:
         storages = Storages({"94": tensor})
-        return torch_stream(storage_id(tensor, "94"), storages)
+        return torch_stream(storage_id(tensor, "94", None), storages)
 
     return rebuilt(Call(LOAD, (blob(tensor),)), tensor)
 
@@ -364,7 +370,7 @@ class Nvidia:
         if self.augment:
             pipe = nn.Module()
             pipe.register_buffer("p", torch.tensor(0.5))
-            pipe.register_buffer("Hz_fbank", torch.randn(4, 8).to(torch.float64))
+            pipe.register_buffer("Hz_fbank", torch.arange(32.0, dtype=torch.float64).view(4, 8))
             value["augment_pipe"] = self.module(pipe)
         return value
 
@@ -414,8 +420,8 @@ def _their_names(network: nn.Module, names: list) -> dict[str, Tensor]:
 def e4e(generator: Generator) -> dict[str, Any]:
     """A generator and two tensors in the place of an encoder."""
     state = {f"decoder.{n}": t for n, t in rosinality(generator)["g_ema"].items.items()}
-    state |= {"encoder.input_layer.0.weight": torch.randn(4, 3, 3, 3)}
-    state |= {"encoder.styles.0.linear.bias": torch.randn(6)}
+    state |= {"encoder.input_layer.0.weight": torch.arange(108.0).view(4, 3, 3, 3)}
+    state |= {"encoder.styles.0.linear.bias": torch.arange(6.0)}
     mean = generator.mapping.w_avg.repeat(generator.synthesis.num_ws, 1)
     opts = {"encoder_type": "Encoder4Editing", "stylegan_size": 8, "start_from_latent_avg": True}
     return {"state_dict": state, "latent_avg": mean, "opts": opts}
@@ -423,8 +429,8 @@ def e4e(generator: Generator) -> dict[str, Any]:
 
 def benign() -> dict[str, bytes]:
     """One of each kind, by file name; `networks()` are in all of them."""
-    generator, discriminator = networks()
-    pair = (generator, discriminator)
+    pair = networks()
+    generator = pair[0]
     files = {f"protocol{p}.pkl": Nvidia(p, augment=True).file(*pair) for p in (2, 3, 4, 5)}
     files["numpy1.pkl"] = Nvidia(numpy="numpy.core").file(*pair)
     files["flat.pkl"] = Nvidia(flat=True).file(*pair)
