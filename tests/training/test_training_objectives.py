@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 
 from framework.checkpoint import latest_whole
 from framework.errors import UserError
+from framework.models.stylegan2 import game
 from framework.models.stylegan2.game import Micro
 from framework.models.stylegan2.module import StyleGAN2Training
 from framework.models.stylegan2.state import fitted
@@ -149,24 +151,24 @@ def test_main_phases_compute_the_loss_and_its_penalty(loss):
         r1_gamma=None if loss == "wgan-gp" else 3.0, gp_weight=5.0,
     )  # fmt: skip
     generator, discriminator = NAIVE[loss]
-    game, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
-    fake = game.fakes(micro)[0].detach().requires_grad_()
-    f = game.judge(fake, micro)
-    real = game.reals(micro).requires_grad_()
-    r = game.judge(real, micro)
+    play, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
+    fake = play.fakes(micro)[0].detach().requires_grad_()
+    f = play.judge(fake, micro)
+    real = play.reals(micro).requires_grad_()
+    r = play.judge(real, micro)
     expected = discriminator(f, r).sum()
     if loss == "relativistic":
         expected = expected + 3.0 / 2 * (slopes(f, fake) ** 2 + slopes(r, real) ** 2).sum()
     if loss == "wgan-gp":
         share = torch.rand(4, 1, 1, 1, generator=micro.rng)
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
-        expected = expected + 5.0 * (slopes(game.judge(between, micro), between) - 1).square().sum()
+        expected = expected + 5.0 * (slopes(play.judge(between, micro), between) - 1).square().sum()
     got = module.phase_loss("Dmain", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
     micro = Micro(some_batch().pictures, torch.zeros(4, 0), rng())
-    f = game.judge(game.fakes(micro)[0], micro)
-    r = game.judge(game.reals(micro), micro)
+    f = play.judge(play.fakes(micro)[0], micro)
+    r = play.judge(play.reals(micro), micro)
     got = module.phase_loss("Gmain", some_batch(), rng())
     torch.testing.assert_close(got, generator(f, r).sum(), rtol=1e-4, atol=1e-5)
 
@@ -174,14 +176,14 @@ def test_main_phases_compute_the_loss_and_its_penalty(loss):
 def test_lazy_penalties_make_up_for_the_batches_without_them():
     settings = {"r1_gamma": 3.0, "r1_interval": 8, "mbstd_group_size": 0, "mirror": False}
     module = assembled(loss="relativistic", **settings)
-    game, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
-    real = game.reals(micro).requires_grad_()
-    squares = slopes(game.judge(real, micro), real) ** 2
+    play, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
+    real = play.reals(micro).requires_grad_()
+    squares = slopes(play.judge(real, micro), real) ** 2
     expected = 8 * 3.0 / 2 * squares.sum()
     got = assembled(**settings).phase_loss("Dr1", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
-    fake = game.fakes(micro)[0].detach().requires_grad_()
-    expected = expected + 8 * 3.0 / 2 * (slopes(game.judge(fake, micro), fake) ** 2).sum()
+    fake = play.fakes(micro)[0].detach().requires_grad_()
+    expected = expected + 8 * 3.0 / 2 * (slopes(play.judge(fake, micro), fake) ** 2).sum()
     got = module.phase_loss("Dr1", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
@@ -228,3 +230,79 @@ def test_a_training_with_each_loss_moves_all_weights_and_reports_its_penalty(los
     }
     assert {"Loss/G/reg", "Loss/D/reg", "Loss/lecam", "Timing/Greg"} <= set(reported)
     assert reported["Guard/nonfinite_grads"]["mean"] == 0
+
+
+class Strength(lightning.Callback):
+    """ADA's strength after each batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
+        self.seen.append(round(pl_module.augmenter.strength, 6))
+
+
+ADA: dict[str, Any] = {"augment": "ada", "ada_kimg": 0.1, "ada_p_max": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("sure", "begin", "expected"),
+    [
+        (True, 0.0, [0.0] * 3 + [0.16] * 4 + [0.32] * 4 + [0.4] * 5),
+        (False, 0.3, [0.3] * 3 + [0.14] * 4 + [0.0] * 9),
+    ],
+)
+def test_adas_strength_follows_the_discriminators_certainty(sure, begin, expected, monkeypatch):
+    """Every four batches by 16 images of 100, and within its limits."""
+    monkeypatch.setattr(game, "real_signs", lambda logits: torch.tensor([4.0 if sure else 2.0, 4]))
+    strength, module = Strength(), tiny_module(ada_p=begin, ada_target=0.6, **ADA)
+    train(module, 64, callbacks=(strength,))
+    assert strength.seen == pytest.approx(expected, abs=1e-6)
+    reported = module.stats.collect()["Progress/augment"]
+    assert reported["mean"] == pytest.approx(sum(expected) / 16, abs=1e-5)
+
+
+def test_a_strength_without_a_target_stays_and_is_the_settings_not_the_checkpoints(tmp_path):
+    begun = {**ADA, "ada_target": None}
+    checkpoint, strength = saved(tmp_path, ada_p=0.2, **begun), Strength()
+    module = tiny_module(ada_p=0.5, **begun)
+    train(module, 32, checkpoint=checkpoint, callbacks=(strength,))
+    assert strength.seen == [0.5] * 6
+    learning, strength = tiny_module(ada_p=0.0, **ADA), Strength()
+    train(learning, 12, checkpoint=checkpoint, callbacks=(strength,))
+    assert strength.seen == [0.2]
+
+
+def test_real_and_generated_pictures_are_both_augmented_for_both_networks():
+    module = assembled(augment="ada", ada_p=0.8, r1_interval=1)
+    plain = assembled(r1_interval=1)
+    for name, calls in (("Gmain", 1), ("Dmain", 2), ("Dr1", 1)):
+        seen: list[torch.Tensor] = []
+        hook = module.augmenter.register_forward_hook(lambda *call: seen.append(call[1][0]))  # noqa: B023
+        assert module.phase_loss(name, some_batch(), rng()) != plain.phase_loss(
+            name, some_batch(), rng()
+        )
+        hook.remove()
+        assert len(seen) == calls, name
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ada_set": "blur"}, r"^--model\.ada_set: ada 'blur': choose bg, "),
+        ({"ada_p_max": 1.5}, r"^--model\.ada_p_max 1\.5: must be above 0 and at most 1"),
+        ({"ada_target": 1.0}, r"^--model\.ada_target 1\.0: must be between"),
+        ({"ada_p": -0.1}, r"^--model\.ada_p -0\.1: must be from 0 to 1"),
+        ({"ada_kimg": 0}, r"^--model\.ada_kimg 0: must be positive"),
+        ({"augment": "ada,color"}, r"^--model\.augment 'ada': .*; or ada, or none"),
+    ],
+)
+def test_impossible_augmentation_is_refused_by_its_flag(settings, says):
+    with pytest.raises(UserError, match=says):
+        tiny_module(**{"augment": "ada", **settings})
+
+
+def test_no_augmentation_has_two_names():
+    for augment in ("", "none"):
+        module = assembled(augment=augment)
+        assert module.augmenter is None and module.game.policy == ()

@@ -1,11 +1,13 @@
 """Several processes train as one does: gloo on the CPU, real processes."""
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,14 @@ from framework.media.images import save_png
 from tests.training.processes import finish, fit, run, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train
 
-IMAGES, BATCH = 48, 8  # six batches, R1 at the first and the fifth
-SETTINGS: dict[str, Any] = {
-    "micro_batch": 2, "mbstd_group_size": 2, "augment": "color,translation,cutout",
-    "pl_weight": 2.0, "pl_interval": 3,
+IMAGES, BATCH = 48, 8  # six batches, lazy R1 at the first and the fifth
+VARIANTS: dict[str, dict[str, Any]] = {
+    "classic": {"augment": "color,translation,cutout", "pl_weight": 2.0, "pl_interval": 3},
+    "adaptive": {
+        "loss": "relativistic", "r1_interval": None, "lecam_weight": 0.3,
+        "augment": "ada", "ada_p": 0.5, "ada_kimg": 0.2,
+    },
+    "wasserstein": {"loss": "wgan-gp", "lecam_weight": 0.1, "augment": "ada", "ada_kimg": 0.5},
 }  # fmt: skip
 
 
@@ -55,59 +61,94 @@ class Keep(lightning.Callback):
     """Keeps what each process has at the end."""
 
     def __init__(self, out: str) -> None:
-        self.out = out
+        self.out, self.seeds = out, []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        compute = pl_module._outcome
+
+        def outcome(phase: Any, micro: Any, rng: torch.Generator) -> Any:
+            self.seeds.append(rng.initial_seed())
+            return compute(phase, micro, rng)
+
+        pl_module._outcome = outcome
 
     def on_train_end(self, trainer, pl_module) -> None:
         state = pl_module.state_dict()
         state["moments"] = torch.cat(
             [s["exp_avg_sq"].flatten() for o in trainer.optimizers for s in o.state.values()]
         )
-        torch.save(state, f"{self.out}-{trainer.global_rank}.pt")
+        torch.save((state, self.seeds), f"{self.out}-{trainer.global_rank}.pt")
 
 
-def train_and_save(out: str, source: str, env: dict[str, str], trainer: dict[str, Any]) -> None:
+def train_and_save(
+    out: str, source: str, variant: str, env: dict[str, str], trainer: dict[str, Any]
+) -> None:
     """Train in this process; it may be one of two, or start others itself."""
     os.environ.update(env)
     torch.set_num_threads(1)
-    module = tiny_module(**SETTINGS)
+    module = tiny_module(micro_batch=2, mbstd_group_size=2, **VARIANTS[variant])
     data = tiny_data(batch_size=BATCH, source=source, labels="folders")
     train(module, IMAGES, data, callbacks=(Keep(out),), **trainer)
 
 
+def kept(out: Path, rank: int = 0) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """State at the end of a process, and what its random numbers began with."""
+    return torch.load(f"{out}-{rank}.pt", weights_only=True)
+
+
 @pytest.fixture(scope="module")
-def alone(pictures, tmp_path_factory) -> dict[str, torch.Tensor]:
+def alone(pictures, tmp_path_factory) -> Callable[[str], tuple[dict[str, torch.Tensor], list[int]]]:
     """What one process comes to, in four micro-batches a batch."""
-    out = tmp_path_factory.mktemp("alone") / "state"
-    assert finish(run(train_and_save, str(out), str(pictures), {}, {})) == 0
-    return torch.load(f"{out}-0.pt", weights_only=True)
+
+    @functools.cache
+    def train_alone(variant: str) -> tuple[dict[str, torch.Tensor], list[int]]:
+        out = tmp_path_factory.mktemp("alone") / "state"
+        assert finish(run(train_and_save, str(out), str(pictures), variant, {}, {})) == 0
+        return kept(out)
+
+    return train_alone
 
 
-def check_pair(out: Path, alone: dict[str, torch.Tensor]) -> None:
-    first, second = (torch.load(f"{out}-{rank}.pt", weights_only=True) for rank in range(2))
-    assert all(torch.equal(first[name], second[name]) for name in alone)
-    for name, value in alone.items():
+def check_pair(out: Path, state: dict[str, torch.Tensor], seeds: list[int]) -> None:
+    (first, of_first), (second, of_second) = (kept(out, rank) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in state)
+    for name, value in state.items():
         torch.testing.assert_close(first[name], value, atol=2e-5, rtol=1e-4, msg=name)
+    assert sorted(of_first + of_second) == sorted(seeds)
+    assert not set(of_first) & set(of_second) and len(set(seeds)) == len(seeds)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "auto"])
-def test_two_processes_come_to_what_one_comes_to(strategy, alone, pictures, tmp_path):
+@pytest.mark.parametrize(
+    ("variant", "strategy"), [("classic", "auto"), *((variant, "ddp") for variant in VARIANTS)]
+)
+def test_two_processes_come_to_what_one_comes_to(variant, strategy, alone, pictures, tmp_path):
     out, port, trainer = tmp_path / "state", free_port(), {"strategy": strategy, "devices": 2}
     pair = [
-        run(train_and_save, str(out), str(pictures), environment(rank, port), trainer)
+        run(train_and_save, str(out), str(pictures), variant, environment(rank, port), trainer)
         for rank in range(2)
     ]
     assert [finish(process) for process in pair] == [0, 0]
-    check_pair(out, alone)
+    check_pair(out, *alone(variant))
 
 
-def test_training_moved_everything_much_further_than_the_tolerance(alone):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_moved_everything_much_further_than_the_tolerance(variant, alone):
     """Or the comparison would compare how both began."""
-    built = tiny_module(mbstd_group_size=2).build_networks((16, 16), 3, 2, torch.device("cpu"))
-    for network, name in zip(built, ("generator", "discriminator"), strict=True):
-        for key, value in network.named_parameters():
-            assert (alone[f"{name}.{key}"] - value).abs().max() > 2e-4, key
-    assert alone["generator.mapping.embed.weight"].shape == (8, 2)
-    assert (alone["generator_ema.synthesis.b4.const"] - built[0].synthesis.b4.const).abs().max() > 0
+    state, _ = alone(variant)
+    begun = tiny_module(mbstd_group_size=2, **VARIANTS[variant])
+    begun.assemble((16, 16), 3, 2, torch.device("cpu"), BATCH)
+    fixed = (
+        ".noise_const",
+        ".resample_filter",
+        "generator_ema.synthesis.",
+        "generator_ema.mapping.",
+    )
+    for name, value in begun.state_dict().items():
+        if not any(part in name for part in fixed):
+            assert (state[name] - value).abs().max() > 2e-4, name
+    assert state["generator.mapping.embed.weight"].shape == (8, 2)
+    const = "generator_ema.synthesis.b4.const"
+    assert (state[const] - begun.state_dict()[const]).abs().max() > 0
 
 
 @pytest.mark.parametrize(
@@ -115,17 +156,18 @@ def test_training_moved_everything_much_further_than_the_tolerance(alone):
 )
 def test_processes_that_the_trainer_starts_do_so_too(strategy, alone, pictures, tmp_path):
     out, trainer = tmp_path / "state", {"strategy": strategy, "devices": 2}
-    process = run(train_and_save, str(out), str(pictures), {}, trainer)
+    process = run(train_and_save, str(out), str(pictures), "classic", {}, trainer)
     assert finish(process, 400) == 0
-    check_pair(out, alone)
+    check_pair(out, *alone("classic"))
 
 
 def test_ddp_of_one_process_is_one_process(alone, pictures, tmp_path):
     out, trainer = tmp_path / "state", {"strategy": "ddp", "devices": 1}
     env = {**environment(0, free_port()), "WORLD_SIZE": "1"}
-    assert finish(run(train_and_save, str(out), str(pictures), env, trainer)) == 0
-    state = torch.load(f"{out}-0.pt", weights_only=True)
-    assert all(torch.equal(state[name], alone[name]) for name in alone)
+    assert finish(run(train_and_save, str(out), str(pictures), "classic", env, trainer)) == 0
+    (state, seeds), (expected, expected_seeds) = kept(out), alone("classic")
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert seeds == expected_seeds
 
 
 TWO = (

@@ -15,7 +15,10 @@ from framework.training.callbacks import RunCheckpoints, StopSignals
 from tests.training import processes
 from tests.training.processes import finish, start, wait_for
 
-MODEL = ("--model.pl_weight", "2", "--model.pl_interval", "3")
+MODEL = (
+    "--model.pl_weight", "2", "--model.pl_interval", "3", "--model.lecam_weight", "0.3",
+    "--model.augment", "ada", "--model.ada_p", "0.3", "--model.ada_kimg", "0.1",
+)  # fmt: skip
 EVERY_TWO = ("--run.checkpoint_kimg", "0.008", "--run.keep_checkpoints", "3")
 ENDLESS = ("--run.kimg", "1000")
 

@@ -1,11 +1,16 @@
-"""Freshly initialised networks from the settings of a training."""
+"""Freshly initialised networks, and the game they play, from the settings of a training."""
 
 from typing import Any
 
 import torch
 
+from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings
 from framework.models.stylegan2.discriminator import Discriminator
+from framework.models.stylegan2.game import Game
 from framework.models.stylegan2.generator import Generator
+from framework.models.stylegan2.limits import diffaugment_policy, r1_gamma, r1_interval
+from framework.models.stylegan2.objectives import LOSSES
+from framework.models.stylegan2.regularizers import LeCam, PathLength
 
 
 def build_networks(
@@ -54,3 +59,49 @@ def build_networks(
         generator.synthesis.memory_format = torch.channels_last
         discriminator.memory_format = torch.channels_last
     return generator, discriminator
+
+
+def build_game(
+    settings: dict[str, Any], generator: Generator, discriminator: Discriminator, batch_size: int
+) -> Game:
+    """The objectives that `settings` ask for, with what they remember fresh."""
+    s, loss = settings, LOSSES[settings["loss"]]
+    return Game(
+        generator,
+        discriminator,
+        batch_size,
+        loss=loss,
+        policy=diffaugment_policy(s["augment"]),
+        augmenter=_augmenter(s, generator),
+        ada=_ada_settings(s),
+        mirror=s["mirror"],
+        style_mixing_prob=s["style_mixing_prob"],
+        r1_gamma=r1_gamma(s["r1_gamma"], generator.img_size, batch_size),
+        r1_interval=r1_interval(s["r1_interval"], loss.penalty),
+        gp_weight=s["gp_weight"],
+        path_length=_path_length(s),
+        lecam=LeCam(s["lecam_weight"]) if s["lecam_weight"] > 0 else None,
+    )
+
+
+def _augmenter(settings: dict[str, Any], generator: Generator) -> AdaptiveAugment | None:
+    if settings["augment"].strip() != "ada":
+        return None
+    size, channels = generator.img_size, generator.img_channels
+    return AdaptiveAugment(size, channels, settings["ada_set"], settings["ada_p"])
+
+
+def _ada_settings(settings: dict[str, Any]) -> AdaSettings | None:
+    """How the strength of ADA is learned; None for a fixed one, and without ADA."""
+    if settings["augment"].strip() != "ada" or settings["ada_target"] is None:
+        return None
+    return AdaSettings(
+        settings["ada_target"], ada_kimg=settings["ada_kimg"], p_max=settings["ada_p_max"]
+    )
+
+
+def _path_length(settings: dict[str, Any]) -> PathLength | None:
+    if settings["pl_weight"] == 0:
+        return None
+    names = ("pl_weight", "pl_interval", "pl_decay", "pl_batch_shrink")
+    return PathLength(*(settings[name] for name in names))

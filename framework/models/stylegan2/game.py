@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.models.stylegan2 import losses
+from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings, real_signs
 from framework.models.stylegan2.augment import augment, random_flips
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.generator import Generator
@@ -96,6 +97,8 @@ class Game:
         batch_size: Images of a batch, over all processes.
         loss: What the networks want, and which gradient penalty goes with it.
         policy: Names of the changes of DiffAugment.
+        augmenter: ADA, if any.
+        ada: How its strength is learned; None for a fixed one.
         mirror: Show real pictures mirrored half of the time.
         style_mixing_prob: Share of samples whose late layers follow another latent.
         r1_gamma: Weight of R1, and of R2 where the loss has it; 0 for none.
@@ -110,6 +113,8 @@ class Game:
     batch_size: int
     loss: AdversarialLoss = LOSSES["nonsaturating"]
     policy: Sequence[str] = ()
+    augmenter: AdaptiveAugment | None = None
+    ada: AdaSettings | None = None
     mirror: bool = False
     style_mixing_prob: float = 0.9
     r1_gamma: float = 0.0
@@ -176,6 +181,8 @@ class Game:
             stats["Loss/lecam"] = regularisation = self.lecam(fake.logits, real.logits)
             total = total + regularisation.sum() * self.lecam.weight
             sums["logits"] = torch.cat([fake.logits, real.logits], dim=1).detach().sum(dim=0)
+        if self.ada:
+            sums["signs"] = real_signs(real.logits)
         return Outcome(total, stats, sums)
 
     def d_r1(self, micro: Micro) -> Outcome:
@@ -240,7 +247,10 @@ class Game:
 
     def judge(self, images: Tensor, micro: Micro) -> Tensor:
         """Logits (N, 1) of the augmented pictures."""
-        return self.discriminator(augment(images, self.policy, micro.rng), micro.labels)
+        images = augment(images, self.policy, micro.rng)
+        if self.augmenter:
+            images = self.augmenter(images, micro.rng)
+        return self.discriminator(images, micro.labels)
 
     def _after_g_main(self, sums: dict[str, Tensor]) -> None:
         self.generator.mapping.update_w_avg(sums["w"][None] / self.batch_size)
@@ -252,6 +262,13 @@ class Game:
     def _after_d_main(self, sums: dict[str, Tensor]) -> None:
         if self.lecam:
             self.lecam.anchors.update(sums["logits"] / self.batch_size)
+        if self.ada and self.augmenter:
+            self.augmenter.observe(sums["signs"])
+
+    def adapt(self, batches_seen: int) -> None:
+        """After each batch: let the strength of ADA follow what was seen, when it is time."""
+        if self.ada and self.augmenter and batches_seen % self.ada.interval == 0:
+            self.augmenter.adapt(self.ada)
 
 
 def _scores(kind: str, logits: Tensor) -> dict[str, Tensor]:

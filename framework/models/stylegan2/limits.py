@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from framework.errors import UserError
+from framework.models.stylegan2.ada import parse_changes
+from framework.models.stylegan2.augment import parse_policy
 from framework.models.stylegan2.objectives import Penalty
 
 _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (
         "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
-        "micro_batch r1_interval pl_interval pl_batch_shrink lr ema_kimg",
+        "micro_batch r1_interval pl_interval pl_batch_shrink lr ema_kimg ada_kimg",
         lambda value: 0 < value < math.inf,
         "positive",
     ),
@@ -20,7 +22,9 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
-    ("style_mixing_prob pl_decay", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("style_mixing_prob pl_decay ada_p", lambda value: 0 <= value <= 1, "from 0 to 1"),
+    ("ada_p_max", lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    ("ada_target", lambda value: -1 < value < 1, "between -1 and 1"),
     ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
 )
 
@@ -56,17 +60,38 @@ def micro_batch(wanted: int | None, share: int) -> int:
     return size
 
 
-def check_ranges(settings: dict[str, Any]) -> None:
-    """Refuse numbers that no training can have; None is always a choice.
+def check_settings(settings: dict[str, Any]) -> None:
+    """Refuse settings that no training can have; None is always a choice.
 
     Raises:
         UserError: Naming the flag.
     """
+    _check_ranges(settings)
+    try:
+        diffaugment_policy(settings["augment"])
+    except UserError as error:
+        raise UserError(f"--model.{error}; or ada, or none") from None
+    try:
+        parse_changes(settings["ada_set"])
+    except UserError as error:
+        raise UserError(f"--model.ada_set: {error}") from None
     if settings["loss"] == "wgan-gp" and settings["r1_gamma"]:
         raise UserError(
             f"--model.r1_gamma {settings['r1_gamma']}: wgan-gp has a penalty of its own, "
             "--model.gp_weight; leave r1_gamma at null"
         )
+
+
+def diffaugment_policy(augment: str) -> tuple[str, ...]:
+    """DiffAugment's changes that `augment` names; none for `ada` and `none`.
+
+    Raises:
+        UserError: If a name is unknown.
+    """
+    return () if augment.strip() in ("ada", "none") else parse_policy(augment)
+
+
+def _check_ranges(settings: dict[str, Any]) -> None:
     for names, fits, must in _RANGES:
         for name in names.split():
             given = settings[name]

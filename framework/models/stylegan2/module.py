@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.augment import parse_policy
-from framework.models.stylegan2.build import build_networks
-from framework.models.stylegan2.game import Game, Micro, Outcome, Phase
-from framework.models.stylegan2.limits import check_ranges, micro_batch, r1_gamma, r1_interval
-from framework.models.stylegan2.objectives import LOSSES, LossName
-from framework.models.stylegan2.regularizers import LeCam, PathLength
+from framework.models.stylegan2.build import build_game, build_networks
+from framework.models.stylegan2.game import Micro, Outcome, Phase
+from framework.models.stylegan2.limits import check_settings, micro_batch
+from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import fitted
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
@@ -61,7 +59,13 @@ class StyleGAN2Training(lightning.LightningModule):
         style_mixing_prob: Share of samples whose late layers follow another latent.
         ema_kimg: Half-life of the averaged generator; None takes batch * 10 / 32.
         ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
-        augment: DiffAugment changes for small data sets, out of color,translation,cutout.
+        augment: For small data sets: `ada` (Karras et al. 2020), or DiffAugment's changes out of
+            color,translation,cutout; `none`, or empty, for none.
+        ada_set: ADA's changes: bg, bgc, bgcf, bgcfn, bgcfnc, or names by comma.
+        ada_target: Mean sign of D(real) that ADA's strength p is steered by; None keeps p.
+        ada_kimg: Thousands of images in which p may go from 0 to 1; 100 suits transfer.
+        ada_p_max: p stays at or below this.
+        ada_p: p at the beginning.
         mirror: Show each picture mirrored half of the time.
         micro_batch: Images a process works on at once; its whole share if None.
         low_precision: `auto` is float16 on CUDA, bfloat16 on CPUs that have it, else none.
@@ -94,6 +98,11 @@ class StyleGAN2Training(lightning.LightningModule):
         ema_kimg: float | None = None,
         ema_rampup: float | None = 0.05,
         augment: str = "",
+        ada_set: str = "bgc",
+        ada_target: float | None = 0.6,
+        ada_kimg: float = 500.0,
+        ada_p_max: float = 0.8,
+        ada_p: float = 0.0,
         mirror: bool = True,
         micro_batch: int | None = None,
         low_precision: Literal["auto", "none", "float16", "bfloat16"] = "auto",
@@ -104,8 +113,7 @@ class StyleGAN2Training(lightning.LightningModule):
         self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__()
         self.automatic_optimization = False
-        check_ranges(self.settings)
-        self.policy = parse_policy(augment)
+        check_settings(self.settings)
         self.seed = seed
         self.seen_images = 0
         self.stats, self.guard = StatsCollector(), FiniteGuard()
@@ -161,32 +169,13 @@ class StyleGAN2Training(lightning.LightningModule):
     ) -> None:
         """Build networks, average and phases for pictures of `size` in batches of `batch`."""
         self.batch_size = batch
-        self.gamma = r1_gamma(self.settings["r1_gamma"], size, batch)
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
         self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
-        s = self.settings
-        loss = LOSSES[s["loss"]]
-        self.path_length = None
-        if s["pl_weight"] > 0:
-            self.path_length = PathLength(
-                s["pl_weight"], s["pl_interval"], s["pl_decay"], s["pl_batch_shrink"]
-            )
-        self.lecam = LeCam(s["lecam_weight"]) if s["lecam_weight"] > 0 else None
-        self.game = Game(
-            self.generator,
-            self.discriminator,
-            batch,
-            loss=loss,
-            policy=self.policy,
-            mirror=s["mirror"],
-            style_mixing_prob=s["style_mixing_prob"],
-            r1_gamma=self.gamma,
-            r1_interval=r1_interval(s["r1_interval"], loss.penalty),
-            gp_weight=s["gp_weight"],
-            path_length=self.path_length,
-            lecam=self.lecam,
-        )
+        self.game = build_game(self.settings, self.generator, self.discriminator, batch)
         self.phases = self.game.phases()
+        # As modules of this one, what they remember is saved with the run.
+        self.path_length, self.lecam = self.game.path_length, self.game.lecam
+        self.augmenter = self.game.augmenter
 
     def build_networks(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
@@ -217,9 +206,13 @@ class StyleGAN2Training(lightning.LightningModule):
         for phase in self.phases:
             if self.batches_seen % phase.interval == 0:
                 self._phase(phase, batch)
+        self.seen_images += self.batch_size
+        # In the same batches, so that the device is waited for once.
         if self.batches_seen % self.guard.patience == 0:
             self.guard.check()
-        self.seen_images += self.batch_size
+        self.game.adapt(self.batches_seen)
+        if self.augmenter:
+            self.stats.report("Progress/augment", self.augmenter.strength)
         half_life = self.settings["ema_kimg"] or self.batch_size * 10 / 32
         beta = ema_beta(self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images)
         update_ema(self.generator_ema, self.generator, beta)
@@ -313,4 +306,7 @@ class StyleGAN2Training(lightning.LightningModule):
         held = checkpoint["dragline"]
         check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
-        checkpoint["state_dict"] = fitted(checkpoint["state_dict"], self.state_dict())
+        state = fitted(checkpoint["state_dict"], self.state_dict())
+        if self.augmenter and not self.game.ada:  # what is fixed is fixed by the settings
+            state["augmenter.p"] = self.augmenter.p
+        checkpoint["state_dict"] = state
