@@ -42,7 +42,7 @@ class AdaSettings:
 def real_signs(real_logits: Tensor) -> Tensor:
     """Sum of the signs of outputs for real pictures (N, 1), and their number: shape (2,)."""
     signs = real_logits.detach().float().sign()
-    return torch.stack([signs.sum(), signs.new_tensor(float(signs.numel()))])
+    return torch.stack([signs.sum(), signs.new_full((), signs.numel())])
 
 
 def next_p(p: float, sign_sum: float, count: float, settings: AdaSettings) -> float:
