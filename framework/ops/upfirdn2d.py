@@ -1,7 +1,7 @@
 """Pad, upsample, filter with a small FIR kernel, downsample: the resampling of StyleGAN2.
 
-Pure PyTorch and differentiable any number of times; this is the definition that any compiled
-kernel has to equal.
+Differentiable any number of times. The pure PyTorch form is the definition; the compiled one
+(`framework.ops.compiled`) equals it.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from framework.ops.compiled import runs_compiled
 
 
 def setup_filter(taps: Sequence[float]) -> Tensor:
@@ -48,6 +50,12 @@ def upfirdn2d(
         Shape (N, C, H', W') with H' = (H * up + sum(padding) - kh) // down + 1; dtype of `x`.
     """
     before, after = padding
+    if runs_compiled("upfirdn2d", x):
+        height, width = (
+            (side * up + before + after - taps) // down + 1
+            for side, taps in zip(x.shape[2:], kernel.shape, strict=True)
+        )
+        return _Compiled.apply(x, kernel, up, down, before, before, height, width, True, gain)
     if up > 1:
         n, c, h, w = x.shape
         x = F.pad(x.reshape(n, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1))
@@ -58,6 +66,39 @@ def upfirdn2d(
         x, inside = F.pad(x, (before, after, before, after)), 0
     # A convolution flips the kernel, torch's does not.
     return _Filter.apply(x, (kernel * gain).flip(0, 1).to(x.dtype), down, inside)
+
+
+class _Compiled(torch.autograd.Function):
+    """The compiled operation. Its adjoint is itself, with the factors exchanged."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernel: Tensor,
+        up: int,
+        down: int,
+        top: int,
+        left: int,
+        height: int,
+        width: int,
+        flip: bool,
+        gain: float,
+    ) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.geometry = up, down, top, left, flip, gain
+        ctx.size = x.shape[2:]
+        return torch.ops.dragline.upfirdn2d(
+            x, kernel, up, down, top, left, height, width, flip, gain
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (kernel,) = ctx.saved_tensors
+        up, down, top, left, flip, gain = ctx.geometry
+        top, left = kernel.shape[0] - 1 - top, kernel.shape[1] - 1 - left
+        back = _Compiled.apply(grads[0], kernel, down, up, top, left, *ctx.size, not flip, gain)
+        return back, *[None] * 9
 
 
 class _Filter(torch.autograd.Function):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.errors import UserError
@@ -20,7 +19,7 @@ from framework.models.stylegan2.layers import (
     normalize_2nd_moment,
     pyramid,
 )
-from framework.ops.bias_act import LRELU_GAIN, LRELU_SLOPE, bias_act
+from framework.ops.bias_act import LRELU_GAIN, bias_act
 from framework.ops.modulated_conv2d import Modulation, modulated_conv2d
 from framework.ops.upfirdn2d import setup_filter, upsample2d
 
@@ -147,11 +146,8 @@ class SynthesisLayer(nn.Module):
             modulation=modulation,
             noise=None if noise is None else noise * (self.noise_strength * act_gain).to(x.dtype),
         )
-        # In place: nobody needs what the convolution gave, and each pass costs as much as memory.
-        x = x.add_((self.bias * act_gain).to(x.dtype)[None, :, None, None])
-        x = F.leaky_relu(x, LRELU_SLOPE, inplace=True)
-        clamp = self.conv_clamp
-        return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        return bias_act(x, self.bias * act_gain, gain=1.0, clamp=clamp, overwrite=True)
 
     def _noise(self, x: Tensor, mode: NoiseMode, rng: torch.Generator | None) -> Tensor | None:
         if mode == "random":

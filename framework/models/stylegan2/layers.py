@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.errors import UserError
-from framework.ops.bias_act import LRELU_GAIN, LRELU_SLOPE, bias_act
+from framework.ops.bias_act import LRELU_GAIN, bias_act
 from framework.ops.conv2d_resample import conv2d_resample
 from framework.ops.upfirdn2d import setup_filter
 
@@ -125,7 +125,5 @@ class Conv2dLayer(nn.Module):
         weight = (self.weight * (self.weight_gain * act_gain)).to(x.dtype)
         bias = None if self.bias is None else (self.bias * act_gain).to(x.dtype)
         x = conv2d_resample(x, weight, self.resample_filter, down=self.down, bias=bias)
-        if self.act == "lrelu":
-            x = F.leaky_relu(x, LRELU_SLOPE, inplace=True)
-        clamp = self.conv_clamp
-        return x if clamp is None else x.clamp(-clamp * gain, clamp * gain)
+        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
+        return bias_act(x, act=self.act, gain=1.0, clamp=clamp, overwrite=True)

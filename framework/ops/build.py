@@ -1,0 +1,219 @@
+"""Compiled operations as files: built once for a compiler, a torch and a processor, then found.
+
+A library's name holds a digest of all that it was made from and a digest of its own bytes, so it
+appears whole, is never stale, and a damaged one is noticed and made again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from framework.files import sha256_file, whole_file
+
+NATIVE = Path(__file__).with_name("native")
+WAIT_SEC = 600.0  # for another process's build
+BUILD_SEC = 600.0  # for our own
+_DIGITS = 16  # of a digest in a name
+_CPU_FLAGS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}
+
+
+class BuildError(Exception):
+    """Why there is no library, in one line."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a library's bytes will be.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        compilers: The compilers' own words about their versions.
+        flags: Compiler flags.
+        architectures: Of the GPUs at hand, as TORCH_CUDA_ARCH_LIST has them.
+    """
+
+    device: str
+    compilers: tuple[str, ...]
+    flags: tuple[str, ...]
+    architectures: str = ""
+
+    @property
+    def sources(self) -> list[Path]:
+        """What is compiled; headers lie beside it."""
+        return sorted(NATIVE.glob("*.cu" if self.device == "cuda" else "*.cpp"))
+
+    @property
+    def key(self) -> str:
+        """Digest of recipe, sources and torch's version."""
+        digest = hashlib.sha256(f"{self}{torch.__version__}{sys.platform}".encode())
+        for path in [*self.sources, *sorted(NATIVE.glob("*.h"))]:
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:_DIGITS]
+
+
+def recipe_for(device: str) -> Recipe:
+    """What would be built for `device` here.
+
+    Raises:
+        BuildError: If a compiler is missing.
+    """
+    cxx = os.environ.get("CXX", "c++")
+    openmp = ("-fopenmp",) if sys.platform.startswith("linux") else ()
+    if device == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        flags = ("-O3", *openmp, *_CPU_FLAGS.get(capability, []))
+        return Recipe("cpu", (_version(cxx),), flags)
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if home is None and shutil.which("nvcc") is None:
+        home = "/usr/local/cuda"  # where torch looks, too
+    nvcc = str(Path(home) / "bin" / "nvcc") if home else "nvcc"
+    capabilities = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    architectures = ";".join(f"{major}.{minor}" for major, minor in sorted(capabilities))
+    return Recipe("cuda", (_version(cxx), _version(nvcc)), ("-O3",), architectures)
+
+
+def _version(compiler: str) -> str:
+    """What a compiler says of itself; its path stands for what it does not say."""
+    path = shutil.which(compiler)
+    if path is None:
+        raise BuildError(f"no compiler {compiler!r} on the PATH")
+    try:
+        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{path} --version: {type(error).__name__}") from None
+    return f"{os.path.realpath(path)} {told.stdout}"
+
+
+def cache_folder() -> Path:
+    """Where libraries are kept: `dragline/ops` in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "dragline" / "ops"
+
+
+def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:
+    """The library for `device`, from the cache or built now.
+
+    Of several processes that ask, one builds and the others wait for it.
+
+    Args:
+        device: `cpu` or `cuda`.
+        folder: The cache.
+        wait_sec: Longest wait for another process's build.
+
+    Raises:
+        BuildError: If it cannot be had; one line.
+    """
+    recipe = recipe_for(device)
+    stem = f"{device}-{recipe.key}"
+    if found := _whole(folder, stem):
+        return found
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _lock(folder / f"{stem}.lock", wait_sec):
+            return _whole(folder, stem) or _build(recipe, folder, stem)
+    except OSError as error:
+        raise BuildError(f"{error.filename or folder}: {error.strerror or error}") from None
+
+
+def _whole(folder: Path, stem: str) -> Path | None:
+    """The library called `stem` whose bytes are those that its name promises."""
+    for path in folder.glob(f"{stem}-*.so"):
+        with contextlib.suppress(OSError):
+            if sha256_file(path)[:_DIGITS] == path.stem.rsplit("-", 1)[1]:
+                return path
+    return None
+
+
+@contextlib.contextmanager
+def _lock(path: Path, wait_sec: float) -> Iterator[None]:
+    """Hold the operating system's lock on `path`, which dies with its process, however that ends.
+
+    Raises:
+        BuildError: If another process holds it for longer than `wait_sec`.
+    """
+    deadline = time.monotonic() + wait_sec
+    with open(path, "a") as handle:
+        while not _locked(handle.fileno()):
+            if time.monotonic() > deadline:
+                raise BuildError(f"another process has been building for {wait_sec:.0f} s ({path})")
+            time.sleep(0.1)
+        yield
+
+
+def _locked(handle: int) -> bool:
+    """Try to take the lock; where the file system has none, two builds do no harm."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _build(recipe: Recipe, folder: Path, stem: str) -> Path:
+    """Compile in a temporary folder, then move the library into the cache in one step."""
+    for damaged in folder.glob(f"{stem}-*.so"):
+        damaged.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dragline-ops-") as work:
+        _compile(recipe, Path(work))
+        made = Path(work) / f"{recipe.device}_ops.so"
+        if not made.is_file():
+            raise BuildError("the compiler left no library")
+        path = folder / f"{stem}-{sha256_file(made)[:_DIGITS]}.so"
+        with whole_file(path) as temporary:
+            shutil.copyfile(made, temporary)
+    return path
+
+
+def _compile(recipe: Recipe, work: Path) -> None:
+    """Run the compiler in a process group that ends with us or with its time."""
+    request = {
+        "name": f"{recipe.device}_ops",
+        "sources": [str(path) for path in recipe.sources],
+        "extra_cuda_cflags" if recipe.device == "cuda" else "extra_cflags": recipe.flags,
+        "build_directory": str(work),
+    }
+    # Ninja may have come with pip, into a folder that only an activated environment has on PATH.
+    path = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
+    child = subprocess.Popen(
+        [sys.executable, str(NATIVE / "build.py"), json.dumps(request)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=os.environ | {"PATH": path, "TORCH_CUDA_ARCH_LIST": recipe.architectures},
+        start_new_session=True,
+    )
+    try:
+        output, _ = child.communicate(timeout=BUILD_SEC)
+    except BaseException as error:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BuildError(f"the compiler was not done after {BUILD_SEC:.0f} s") from None
+        raise
+    if child.returncode != 0:
+        raise BuildError(_first_error(output))
+
+
+def _first_error(output: str) -> str:
+    """The line of a compiler's output that says what is wrong."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line]
+    return [*errors, *lines[-1:], "the compiler failed without a word"][0][:200]

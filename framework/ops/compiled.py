@@ -1,0 +1,145 @@
+"""Which operations run compiled, C++ on CPUs and CUDA on GPUs, and which as torch's own."""
+
+import sys
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+
+Mode = Literal["auto", "torch", "compiled"]
+OPS = ("upfirdn2d", "bias_act")
+# Where `auto` compiles: what was measured to be faster (benchmarks/README.md). CUDA has not been.
+FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d",)}
+# Result sample (i, j) of `upfirdn2d` is the sum over (a, b) of gain * kernel[a, b], the kernel
+# turned around if `flip`, times source sample ((i * down + a - top) / up, (j * down + b - left) /
+# up), where those are whole numbers inside of the picture. The result's size is given.
+SCHEMAS = {
+    "upfirdn2d": "(Tensor x, Tensor kernel, int up, int down, int top, int left, int height, "
+    "int width, bool flip, float gain) -> Tensor",
+    "bias_act": "(Tensor x, Tensor? bias, float slope, float gain, float limit) -> Tensor",
+    "bias_act_forward": "(Tensor dx, Tensor? dbias, Tensor y, float slope, float gain, float limit)"
+    " -> Tensor",
+    "bias_act_backward": "(Tensor grad, Tensor y, float slope, float gain, float limit)"
+    " -> (Tensor, Tensor)",
+}
+
+_active: dict[str, tuple[str, ...]] = {}  # device type -> operations that run compiled
+_loaded: set[str] = set()
+
+
+def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """Choose how this process computes the operations on a device; without a call, as torch's own.
+
+    The first choice of a compiled operation on a machine builds it, in half a minute on a CPU;
+    later ones find it in the user's cache folder.
+
+    Args:
+        mode: `torch`; `compiled` for all; `auto` for those measured to be faster on such a device,
+            torch's own with a line on stderr where they cannot be had.
+        device: Its type counts.
+
+    Returns:
+        The operations that now run compiled on the device.
+
+    Raises:
+        UserError: If `mode` is `compiled` and they cannot be had.
+    """
+    if mode not in ("auto", "torch", "compiled"):
+        raise UserError(f"ops {mode!r}: auto, torch or compiled")
+    kind = torch.device(device).type
+    chosen = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS}[mode]
+    problem = _load(kind) if chosen else None
+    if problem and mode == "compiled":
+        raise UserError(f"ops compiled: {problem}; ops auto or torch goes without")
+    if problem:
+        print(f"note: no compiled operations: {problem}; torch's own are used", file=sys.stderr)
+        chosen = ()
+    _active[kind] = chosen
+    return chosen
+
+
+def runs_compiled(op: str, x: Tensor) -> bool:
+    """Whether `op` on `x` is the compiled one."""
+    return op in _active.get(x.device.type, ())
+
+
+def _load(kind: str) -> str | None:
+    """Load the library of a device type, built if need be; say in a line why it cannot be had."""
+    if kind in _loaded:
+        return None
+    if kind not in ("cpu", "cuda") or sys.platform == "win32":
+        return f"there are none for {kind} on {sys.platform}"
+    from framework.ops import build  # not on Windows
+
+    try:
+        path = build.library(kind, build.cache_folder())
+        _declare()
+        torch.ops.load_library(path)
+    except build.BuildError as error:
+        return str(error)
+    except (OSError, RuntimeError) as error:
+        return f"{path}: {str(error).splitlines()[0]}"
+    _loaded.add(kind)
+    return None
+
+
+@cache
+def _declare() -> None:
+    """Tell torch the operations' signatures, and torch.compile their shapes."""
+    for name, schema in SCHEMAS.items():
+        torch.library.define(f"dragline::{name}", schema)
+    for name, fake in FAKES.items():
+        torch.library.register_fake(f"dragline::{name}", fake)
+
+
+def _fake_upfirdn2d(
+    x: Tensor,
+    kernel: Tensor,
+    up: int,
+    down: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    flip: bool,
+    gain: float,
+) -> Tensor:
+    return _new(x, (*x.shape[:2], height, width))
+
+
+def _fake_bias_act(
+    x: Tensor, bias: Tensor | None, slope: float, gain: float, limit: float
+) -> Tensor:
+    return _new(x, x.shape)
+
+
+def _fake_bias_act_forward(
+    dx: Tensor, dbias: Tensor | None, y: Tensor, slope: float, gain: float, limit: float
+) -> Tensor:
+    return _new(y, y.shape)
+
+
+def _fake_bias_act_backward(
+    grad: Tensor, y: Tensor, slope: float, gain: float, limit: float
+) -> tuple[Tensor, Tensor]:
+    return _new(y, y.shape), y.new_empty(y.shape[1])
+
+
+def _new(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """A dense tensor in the layout of `like`, as the compiled operations make them."""
+    last = like.ndim == 4 and not like.is_contiguous()
+    last = last and like.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+FAKES = {
+    "upfirdn2d": _fake_upfirdn2d,
+    "bias_act": _fake_bias_act,
+    "bias_act_forward": _fake_bias_act_forward,
+    "bias_act_backward": _fake_bias_act_backward,
+}
