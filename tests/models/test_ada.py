@@ -380,6 +380,15 @@ def test_a_run_takes_p_up_at_the_set_speed():
     assert augmenter.strength == 0 and float(augmenter.p) == 0
 
 
+@pytest.mark.parametrize("p_max", [0.3, 0.7, 0.8])
+def test_the_limit_is_noticed(p_max):
+    augmenter, settings = AdaptiveAugment((8, 8), 3), AdaSettings(ada_kimg=0.01, p_max=p_max)
+    assert not augmenter.at_limit(settings)
+    augmenter.observe(real_signs(torch.ones(10, 1)))
+    augmenter.adapt(settings)
+    assert augmenter.at_limit(settings) and augmenter.strength == pytest.approx(p_max)
+
+
 def test_two_processes_summed_are_one():
     logits = torch.randn(32, 1) + 0.8
     halves = real_signs(logits[:16]) + real_signs(logits[16:])

@@ -110,7 +110,8 @@ class Geometry(nn.Module):
         """Copy each pixel from where it comes from, which is a pixel, too."""
         height, width = self.size
         x, y = positions(matrix, offset, self.cols, self.rows).unbind(1)
-        x, y = fold(x + (width - 1) / 2, width), fold(y + (height - 1) / 2, height)
+        x = fold(x + (width - 1) / 2, width - 1)
+        y = fold(y + (height - 1) / 2, height - 1)
         index = (y.long() * width + x.long()).flatten(1)[:, None].expand(-1, images.shape[1], -1)
         return images.flatten(2).gather(2, index).view_as(images)
 

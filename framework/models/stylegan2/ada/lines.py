@@ -49,10 +49,9 @@ class Lines(nn.Module):
         return apply_lines(x, self.rows.to(x.dtype), self.cols.to(x.dtype), *self.bands)
 
 
-def fold(position: Tensor, size: int) -> Tensor:
-    """Positions anywhere to those in [0, size - 1] whose pixel a reflected border shows there."""
-    last = size - 1
-    return last - ((position % (2 * last)) - last).abs()
+def fold(position: Tensor, last: int | Tensor) -> Tensor:
+    """Positions anywhere to those in [0, last] that a border reflected at both shows there."""
+    return last - (position % (2 * last) - last).abs()
 
 
 def fir_matrix(taps: Sequence[float], size: int, up: int, starts: Sequence[int]) -> Tensor:
@@ -72,7 +71,7 @@ def fir_matrix(taps: Sequence[float], size: int, up: int, starts: Sequence[int])
     for i, tap in enumerate(taps):
         position = first + i
         weight = torch.where(position % up == 0, tap, 0.0).double()
-        matrix.scatter_add_(1, fold(position.div(up, rounding_mode="floor"), size), weight)
+        matrix.scatter_add_(1, fold(position.div(up, rounding_mode="floor"), size - 1), weight)
     return matrix
 
 

@@ -66,6 +66,10 @@ class AdaptiveAugment(nn.Module):
         """The strength p as the host knows it, without asking the device."""
         return self._strength
 
+    def at_limit(self, settings: AdaSettings) -> bool:
+        """Whether the strength can rise no further."""
+        return self.strength >= _as_stored(settings.p_max)
+
     def set_p(self, p: float) -> None:
         """Set the strength, in [0, 1].
 
@@ -75,7 +79,7 @@ class AdaptiveAugment(nn.Module):
         if not 0 <= p <= 1:
             raise UserError(f"ada p {p}: must be between 0 and 1")
         self.p.fill_(p)
-        self._strength = torch.tensor(p, dtype=torch.float32).item()  # as the buffer rounds it
+        self._strength = _as_stored(p)
 
     def forward(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Change each picture by draws of its own.
@@ -120,6 +124,11 @@ class AdaptiveAugment(nn.Module):
         sign_sum, count = self.signs.tolist()
         self.set_p(next_p(self.strength, sign_sum, count, settings))
         self.signs.zero_()
+
+
+def _as_stored(p: float) -> float:
+    """A strength as the buffer rounds it."""
+    return torch.tensor(p, dtype=torch.float32).item()
 
 
 def _look_at_p(module: nn.Module, keys: Any) -> None:

@@ -42,15 +42,23 @@ class Warp(nn.Module):
 
     rows: Tensor
     cols: Tensor
+    unit: Tensor
+    last: Tensor
+    centre: Tensor
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
-        self.size = size
         self.up = Lines(*(_doubling(side) for side in size))
         self.down = Lines(*(_halving(side) for side in size))
         for name, side in zip(("rows", "cols"), size, strict=True):
             samples = torch.arange(-_BEFORE, 2 * side - 1 + _AFTER)
             self.register_buffer(name, (samples + _LAG) / 2 - (side - 1) / 2, persistent=False)
+        # For x and y: a pixel, the last pixel and the doubled line's centre, all in grid_sample's
+        # units, in which the doubled line goes from -1 to 1.
+        sides = torch.tensor(size[::-1])[:, None, None]
+        self.register_buffer("unit", 2 / (sides - 0.5 + 2 * _MARGIN), persistent=False)
+        self.register_buffer("last", (sides - 1) * self.unit, persistent=False)
+        self.register_buffer("centre", (sides - 0.5 + _LAG) / 2 * self.unit, persistent=False)
 
     def forward(self, images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
         """Show at each position x what the pictures have at `matrix` x + `offset`.
@@ -63,24 +71,20 @@ class Warp(nn.Module):
         Returns:
             Same shape.
         """
-        height, width = self.size
-        x, y = positions(matrix, offset, self.cols, self.rows).unbind(1)
-        grid = torch.stack([_unit(x, width), _unit(y, height)], dim=-1)
-        return self.down(_Read.apply(self.up(images), grid.to(images.dtype)))
+        unit = self.unit[:, :, 0]
+        offset = offset * unit[:, 0] + self.last[:, 0, 0] / 2
+        position = positions(matrix * unit, offset, self.cols, self.rows)
+        margin = _MARGIN * self.unit
+        near = position.clamp(-margin, self.last + margin) == position
+        position = torch.where(near, position, fold(position, self.last)) - self.centre
+        grid = position.permute(0, 2, 3, 1).to(images.dtype)
+        return self.down(_Read.apply(self.up(images), grid))
 
 
 def positions(matrix: Tensor, offset: Tensor, cols: Tensor, rows: Tensor) -> Tensor:
     """`matrix` (x, y) + `offset`, shape (N, 2, H, W), for x of `cols` (W,) and y of `rows` (H,)."""
     matrix, offset = matrix[..., None, None], offset[..., None, None]
     return matrix[:, :, 0] * cols + (matrix[:, :, 1] * rows[:, None] + offset)
-
-
-def _unit(position: Tensor, side: int) -> Tensor:
-    """Pixels from the centre to -1 to 1 from the first to the last sample of a doubled line."""
-    half = (side - 1) / 2
-    reflected = fold(position + half, side) - half
-    position = torch.where(position.abs() <= half + _MARGIN, position, reflected)
-    return (2 * position - _LAG - 0.5) / (side - 0.5 + 2 * _MARGIN)
 
 
 def _doubling(side: int) -> Tensor:
