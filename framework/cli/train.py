@@ -117,11 +117,7 @@ class TrainCLI(LightningCLI):
         self.signals = StopSignals(checkpoints)
         self.metric_settings = self._get(self.config_init, "metrics")
         self.metrics = Metrics(
-            settings.dir,
-            settings.metrics_kimg,
-            total,
-            self.metric_settings,
-            lambda: bool(self.signals.received),
+            settings.dir, settings.metrics_kimg, total, self.metric_settings, self.signals
         )
         callbacks = [
             StatusLine(settings.dir, settings.tick_kimg, total),
@@ -178,7 +174,7 @@ class TrainCLI(LightningCLI):
         clean_up(folder, start_kimg)
         write_text(folder / CONFIG, self.resolved)
         facts = self.datamodule.facts()
-        config = {**yaml.safe_load(self.resolved), "facts": facts}
+        config = {**yaml.safe_load(self.resolved), "facts": facts, **self.metrics.facts()}
         logger = open_logger(folder, self.run_settings.wandb, config)
         if logger is not None:
             stack.callback(logger.experiment.finish)

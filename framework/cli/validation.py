@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from framework.evaluation.features import DiscriminatorFeatures, Networks, open_
 from framework.evaluation.measure import (
     MetricSettings,
     Report,
-    check_count,
+    check_data,
     check_fit,
     measure,
 )
@@ -27,7 +26,7 @@ from framework.evaluation.shares import Interrupted
 from framework.files import write_text
 from framework.formats import OpenedModel, open_model
 from framework.models.digest import state_digest
-from framework.training.callbacks import KimgCallback
+from framework.training.callbacks import KimgCallback, StopSignals
 from framework.training.run_folder import lock_folder
 from framework.training.run_settings import RunSettings
 from framework.training.wandb_logger import X_AXIS, open_logger
@@ -65,8 +64,9 @@ def validate(
     Raises:
         UserError: If there is nothing to measure, or it does not fit the pictures.
     """
-    name, opened = _measured(run, settings)
+    opened = _measured(run, settings)
     generator = opened.network("generator")
+    name = settings.model or str(opened.path)
     check_fit(generator, dataset, name)
     networks = choose_networks(settings)
     line = ProgressLine()
@@ -83,16 +83,16 @@ def validate(
     )
 
 
-def _measured(run: RunSettings, settings: MetricSettings) -> tuple[str, OpenedModel]:
+def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
     if settings.model is not None:
-        return f"--metrics.model {settings.model}", open_model(settings.model, "--metrics.model")
+        return open_model(settings.model, "--metrics.model")
     checkpoint = latest_whole(run.dir)
     if checkpoint is None:
         raise UserError(
             f"--run.dir {run.dir}: holds no whole checkpoint to validate; "
             "--metrics.model measures any other model"
         )
-    return str(checkpoint), open_model(checkpoint)
+    return open_model(checkpoint)
 
 
 def _note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
@@ -141,7 +141,7 @@ class Metrics(KimgCallback):
         every_kimg: Between measurements.
         total_kimg: The end, which is measured, too.
         settings: How.
-        stopping: Tells whether this process was asked to stop: a measurement is then left off.
+        signals: A measurement is left off when this process was asked to stop.
     """
 
     def __init__(
@@ -150,10 +150,11 @@ class Metrics(KimgCallback):
         every_kimg: float,
         total_kimg: float,
         settings: MetricSettings,
-        stopping: Callable[[], bool],
+        signals: StopSignals,
     ) -> None:
         super().__init__(every_kimg, total_kimg)
-        self.run_dir, self.settings, self.stopping = Path(run_dir), settings, stopping
+        self.run_dir, self.settings, self.signals = Path(run_dir), settings, signals
+        self.networks: Networks | None = None
 
     def prepare(self, dataset: ImageDataset) -> None:
         """Look, before anything is written, whether all that is needed is there.
@@ -163,8 +164,15 @@ class Metrics(KimgCallback):
         """
         if self.settings.model is not None:
             raise UserError("--metrics.model: only `validate` measures another model")
-        check_count(dataset)
+        check_data(dataset)
         self.networks = choose_networks(self.settings)
+
+    def facts(self) -> dict[str, Any]:
+        """What a dashboard should know of the networks, where anything is measured."""
+        if self.networks is None:
+            return {}
+        kinds = {"features": self.networks.features, "distance": self.networks.distance}
+        return {"metric_networks": {k: n.protocol() for k, n in kinds.items() if n is not None}}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Forget what a session that was killed measured past its last checkpoint."""
@@ -174,11 +182,12 @@ class Metrics(KimgCallback):
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Measure, write, print, log."""
+        assert self.networks is not None, "prepare() comes first"
         start, kimg = time.monotonic(), pl_module.seen_images / 1000
         line = ProgressLine() if trainer.is_global_zero else None
 
         def watch(text: str) -> None:
-            if trainer.strategy.reduce_boolean_decision(self.stopping(), all=False):
+            if trainer.strategy.reduce_boolean_decision(bool(self.signals.received), all=False):
                 raise Interrupted
             if line is not None:
                 line.show(f"kimg {kimg:g}: {text}")

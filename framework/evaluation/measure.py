@@ -108,9 +108,9 @@ def check_fit(generator: Generator, dataset: ImageDataset, name: str) -> None:
     """Compare what a generator draws with what the data are.
 
     Raises:
-        UserError: If they differ, or if there are too few pictures.
+        UserError: If they differ, or if `check_data` complains.
     """
-    check_count(dataset)
+    check_data(dataset)
     drawn = (*generator.img_size, generator.img_channels, generator.c_dim)
     there = (*dataset.size, dataset.channels, dataset.label_dim)
     if drawn != there:
@@ -121,16 +121,17 @@ def check_fit(generator: Generator, dataset: ImageDataset, name: str) -> None:
         )
 
 
-def check_count(dataset: ImageDataset) -> None:
+def check_data(dataset: ImageDataset) -> None:
     """Refuse data of which no number could be made.
 
     Raises:
-        UserError: If there are too few pictures.
+        UserError: If there are too few pictures, or single ones cannot be read.
     """
     if len(dataset) < _FEWEST:
         raise UserError(
             f"--data.source: {len(dataset)} pictures are too few to measure with, {_FEWEST} needed"
         )
+    dataset.image(0)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ written out. All of them take features, not pictures, so that features of real p
 """
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ SUBSETS, SUBSET_SIZE = 100, 1000
 NEIGHBOURS = 3
 _ROWS = 1024  # of a matrix of all pairs, at a time
 _NORMAL_95 = 1.96
+# Every process holds all features: torchmetrics must not gather them once more.
+_ALONE: dict[str, Any] = {"sync_on_compute": False}
 
 
 class _AsTheyAre(nn.Module):
@@ -41,7 +43,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]), normalize=True)
+    metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]), **_ALONE)
     # On the CPU: the eigenvalues of a matrix without symmetry are not every GPU's.
     metric.update(real.double().cpu(), real=True)
     metric.update(fake.double().cpu(), real=False)
@@ -75,6 +77,7 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance
             _AsTheyAre(real.shape[1]),
             subsets=SUBSETS,
             subset_size=min(SUBSET_SIZE, len(real), len(fake)),
+            **_ALONE,
         )
         metric.update(real.double(), real=True)
         metric.update(fake.double(), real=False)

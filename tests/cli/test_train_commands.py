@@ -185,22 +185,6 @@ def test_help_begins_with_commands_to_copy(tmp_path):
     assert "--model.r1_gamma" in text and "R1 weight" in text
 
 
-def test_validate_prints_one_line_of_json(trained, tmp_path):
-    args = ["validate", "--config", str(trained / "config.yaml")]
-    first, second = (said(args, tmp_path / f"log{i}", 0) for i in range(2))
-    assert first == second and first.count("\n") == 1
-    report = json.loads(first)
-    assert report["seen_kimg"] in (0.008, 0.012) and report["pictures"] == 64
-    assert report["Metrics/swd16"] == report["Metrics/swd_mean"] > 0
-    assert "sliced Wasserstein" in report["protocol"]
-
-
-def test_validate_wants_a_run(tmp_path):
-    args = ["validate", "--config", str(CONFIG), "--run.dir", str(tmp_path / "none")]
-    assert "holds no whole checkpoint" in said(args, tmp_path / "log", 2)
-    assert not (tmp_path / "none").exists()
-
-
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "configs/stylegan2").glob("*.yaml")), ids=str)
 def test_every_shipped_settings_file_is_understood_and_says_how_to_use_it(file, tmp_path):
     text = said(["fit", "--config", str(file), "--print_config"], tmp_path / "log", 0)
