@@ -12,13 +12,13 @@ from framework.errors import UserError
 from framework.models.stylegan2 import game
 from framework.models.stylegan2.game import Micro
 from framework.models.stylegan2.module import StyleGAN2Training
-from framework.models.stylegan2.state import fitted
+from framework.models.stylegan2.state import ema_names, fitted
 from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
 from framework.training.randomness import keyed_generator
 from tests.training.tiny import tiny_module, train
 
-CPU, ONE = torch.device("cpu"), torch.ones(())
+CPU = torch.device("cpu")
 
 
 def assembled(c_dim: int = 0, batch: int = 4, **settings: Any) -> StyleGAN2Training:
@@ -102,10 +102,55 @@ def test_a_run_goes_on_without_regularisation_that_its_checkpoint_had(tmp_path):
     assert module.seen_images == 12 and module.path_length is None
 
 
+def test_a_run_goes_on_at_the_speed_of_todays_settings(tmp_path):
+    """The advice to a training that diverges is a lower learning rate."""
+    module = tiny_module(lr=1e-5, betas=(0.5, 0.9), r1_interval=8, pl_weight=2.0)
+    trainer = train(module, 12, checkpoint=saved(tmp_path))
+    g, d = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
+    assert (g["lr"], d["lr"]) == pytest.approx((1e-5 * 4 / 5, 1e-5 * 8 / 9))
+    assert (g["betas"], d["betas"]) == (
+        pytest.approx((0.5**0.8, 0.9**0.8)),
+        pytest.approx((0.5 ** (8 / 9), 0.9 ** (8 / 9))),
+    )
+
+
 def test_only_what_lies_beside_the_networks_may_be_missing():
-    ours = {"generator.a": ONE, "discriminator.b": ONE, "path_length.c": ONE, "ada.d": ONE}
-    held = {"generator.a": ONE * 2, "ada.d": ONE * 2, "gone.e": ONE * 2}
-    assert fitted(held, ours) == {"generator.a": ONE * 2, "path_length.c": ONE, "ada.d": ONE * 2}
+    ours = {"generator.a": 1, "discriminator.b": 1, "path_length.c": 1, "augmenter.d": 1}
+    held = {"generator.a": 2, "augmenter.d": 2, "gone.e": 2}
+    assert fitted(held, ours) == {"generator.a": 2, "path_length.c": 1, "augmenter.d": 2}
+
+
+@pytest.mark.parametrize(
+    ("held_kimg", "our_kimg", "expected"),
+    [
+        ([5, 10.5], [5, 10.5], {"generator_ema.a": 5, "generator_ema_10_5.a": 10.5}),
+        ([5, 10.5], [10.5, 20], {"generator_ema.a": 10.5, "generator_ema_20.a": 5}),
+        ([5, 10.5], [20], {"generator_ema.a": 5}),
+        ([5], [5, 20], {"generator_ema.a": 5, "generator_ema_20.a": 5}),
+        ([], [5, 20], {"generator_ema.a": 5, "generator_ema_20.a": 5}),  # of an older version
+    ],
+)
+def test_averages_are_found_by_their_half_life_and_new_ones_go_on_from_the_first(
+    held_kimg, our_kimg, expected
+):
+    held = {"generator_ema.a": 5, "generator_ema_10_5.a": 10.5}
+    ours = dict.fromkeys((f"{name}.a" for name in ema_names(our_kimg)), 0)
+    assert fitted(held, ours, held_kimg, our_kimg) == expected
+
+
+def test_a_run_goes_on_with_other_averages(tmp_path):
+    module = tiny_module(ema_kimg=[20.0, 0.001], lr=1e-12, ema_rampup=None)
+    path = saved(tmp_path, ema_kimg=[5.0, 20.0], ema_rampup=None)
+    held = torch.load(path, weights_only=True)["state_dict"]
+    train(module, 12, checkpoint=path)
+    name, first = "synthesis.b4.const", held["generator_ema.synthesis.b4.const"]
+    second, now = held[f"generator_ema_20.{name}"], held[f"generator.{name}"]
+    assert not torch.equal(first, second)
+    # A batch hardly moves what forgets within 20 kimg, and all of what forgets within an image.
+    torch.testing.assert_close(module.generator_ema.synthesis.b4.const, second, atol=1e-6, rtol=0)
+    fast = module.get_submodule("generator_ema_0_001").synthesis.b4.const
+    beta = 0.5**4
+    torch.testing.assert_close(fast, first * beta + now * (1 - beta))
 
 
 @pytest.mark.parametrize(
@@ -306,3 +351,35 @@ def test_no_augmentation_has_two_names():
     for augment in ("", "none"):
         module = assembled(augment=augment)
         assert module.augmenter is None and module.game.policy == ()
+
+
+LAYERS = (
+    "b16.fromrgb", "b16.conv0", "b16.conv1", "b16.skip", "b8.conv0", "b8.conv1", "b8.skip",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [3, 5, 7])
+def test_frozen_layers_stay_as_they_are_and_adam_knows_nothing_of_them(count):
+    module = tiny_module(freeze_d_layers=count, r1_interval=1)
+    trainer = train(module, 12)
+    begun, now = assembled().discriminator, module.discriminator
+    states = trainer.optimizers[1].state
+    for name, parameter in now.named_parameters():
+        frozen = name.startswith(LAYERS[:count])
+        assert torch.equal(parameter, begun.get_parameter(name)) == frozen, name
+        assert (parameter in states) != frozen, name
+    assert list(now.state_dict()) == list(begun.state_dict())
+
+
+def test_frozen_layers_thaw_when_a_run_goes_on_without(tmp_path):
+    module = tiny_module()
+    trainer = train(module, 12, checkpoint=saved(tmp_path, freeze_d_layers=4))
+    weight, begun = module.discriminator.b16.conv0.weight, assembled().discriminator
+    assert not torch.equal(weight, begun.b16.conv0.weight)
+    assert trainer.optimizers[1].state[weight]["step"] == 1
+
+
+def test_no_more_layers_than_there_are_can_be_frozen():
+    assembled(freeze_d_layers=7)
+    with pytest.raises(UserError, match=r"^--model\.freeze_d_layers 8: .* has 7 before its last"):
+        train(tiny_module(freeze_d_layers=8), 4)

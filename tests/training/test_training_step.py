@@ -25,7 +25,7 @@ class Spy(lightning.Callback):
         self.phases: list[tuple[str, int]] = []
         self.leaks: list[str] = []
         self.generators: list[dict[str, torch.Tensor]] = []
-        self.averages: list[dict[str, torch.Tensor]] = []
+        self.averages: list[list[dict[str, torch.Tensor]]] = []
         self.seen: list[int] = []
 
     def on_train_start(self, trainer, pl_module) -> None:
@@ -47,14 +47,15 @@ class Spy(lightning.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
         self.generators.append(weights(pl_module.generator))
-        self.averages.append(weights(pl_module.generator_ema))
+        names = ("generator_ema", "generator_ema_0_05")
+        self.averages.append([weights(pl_module.get_submodule(name)) for name in names])
         self.seen.append(pl_module.seen_images)
 
 
 @pytest.fixture(scope="module")
 def trained():
     """Eight batches of four pictures, a penalty every fourth."""
-    spy, module = Spy(), tiny_module(ema_kimg=0.02, ema_rampup=0.5)
+    spy, module = Spy(), tiny_module(ema_kimg=[0.02, 0.05], ema_rampup=0.5)
     trainer = train(module, 32, callbacks=(spy,))
     del module._phase
     return module, spy, trainer
@@ -79,28 +80,43 @@ def test_each_phase_gives_gradients_to_its_own_network_alone(trained):
     assert trained[1].leaks == []
 
 
-def test_the_average_follows_the_formula_batch_by_batch(trained):
+@pytest.mark.parametrize(("which", "half_life"), [(0, 0.02), (1, 0.05)])
+def test_the_averages_follow_the_formula_batch_by_batch(which, half_life, trained):
     module, spy, _ = trained
     by_hand = weights(spy.initial)
     names = dict(module.generator.named_parameters())
     for seen, now in zip(spy.seen, spy.generators, strict=True):
-        beta = ema_beta(4, 0.02, 0.5, seen)
+        beta = ema_beta(4, half_life, 0.5, seen)
         for name in by_hand:
             new = beta * by_hand[name] + (1 - beta) * now[name] if name in names else now[name]
             by_hand[name] = new
-    for name, value in spy.averages[-1].items():
+    for name, value in spy.averages[-1][which].items():
         torch.testing.assert_close(value, by_hand[name], msg=name)
-    assert 0.5 < ema_beta(4, 0.02, 0.5, 32) < 1  # or the average would be the last state
+    assert 0.5 < ema_beta(4, half_life, 0.5, 32) < 1  # or the average would be the last state
 
 
-def test_the_average_has_the_buffers_of_the_generator_and_stays_in_evaluation(trained):
+def test_the_averages_have_the_buffers_of_the_generator_and_stay_in_evaluation(trained):
     module, _, _ = trained
-    for name, value in module.generator.named_buffers():
-        assert torch.equal(value, module.generator_ema.get_buffer(name)), name
     assert module.generator.mapping.w_avg.abs().max() > 0
     module.train()
-    assert module.generator.training and not module.generator_ema.training
-    assert not any(p.requires_grad for p in module.generator_ema.parameters())
+    assert module.generator.training
+    for average in (module.generator_ema, module.generator_ema_0_05):
+        for name, value in module.generator.named_buffers():
+            assert torch.equal(value, average.get_buffer(name)), name
+        assert not any(part.training for part in average.modules())
+        assert not any(p.requires_grad or p.grad is not None for p in average.parameters())
+
+
+def test_looking_on_the_way_changes_nothing():
+    looked, plain = tiny_module(), tiny_module()
+    validation = {
+        "limit_val_batches": 1, "val_check_interval": 2, "check_val_every_n_epoch": None,
+    }  # fmt: skip
+    train(looked, 24, **validation)
+    assert looked.generator.training and looked.discriminator.training
+    assert not any(part.training for part in looked.generator_ema.modules())
+    train(plain, 24)
+    assert all(torch.equal(looked.state_dict()[n], v) for n, v in plain.state_dict().items())
 
 
 def test_the_mean_style_moves_by_its_share_of_the_first_batchs_styles(trained):
@@ -171,12 +187,19 @@ def test_the_penaltys_weight_follows_size_and_batch_unless_given():
         ("lr", -1), ("lr", float("nan")), ("lr", float("inf")), ("z_dim", 0), ("micro_batch", -4),
         ("micro_batch", 0), ("r1_interval", 0), ("r1_gamma", -0.1), ("betas", (0.0, 1.0)),
         ("style_mixing_prob", 1.5), ("ema_kimg", 0), ("ema_rampup", -1), ("channel_base", 0),
-        ("seed", -1),
+        ("seed", -1), ("ema_kimg", [5.0, 0.0]), ("freeze_d_layers", -1), ("pl_interval", 0),
+        ("pl_weight", -1.0), ("pl_batch_shrink", 0), ("lecam_weight", float("inf")),
     ],
 )  # fmt: skip
 def test_numbers_that_no_training_can_have_are_refused_by_name(name, value):
     with pytest.raises(UserError, match=rf"^--model\.{name} .*: must be "):
         tiny_module(**{name: value})
+
+
+@pytest.mark.parametrize("half_lives", [[], [5.0, 10.0, 5.0]])
+def test_averages_must_differ(half_lives):
+    with pytest.raises(UserError, match=r"^--model\.ema_kimg \[.*\]: a half-life, or a list of"):
+        tiny_module(ema_kimg=half_lives)
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,15 @@ def train(
 ) -> lightning.Trainer:
     """Train until `images` were seen; on the CPU and, unless told otherwise, in this process."""
     made = lightning.Trainer(
-        **{**TRAINER_DEFAULTS, "accelerator": "cpu", "devices": 1, **trainer},
+        **{
+            **TRAINER_DEFAULTS,
+            "accelerator": "cpu",
+            "devices": 1,
+            "limit_val_batches": 0,
+            **trainer,
+        },
         callbacks=[*callbacks, StopAtKimg(images / 1000)],
         plugins=[WholeCheckpointIO()],
-        limit_val_batches=0,
     )
     made.fit(module, datamodule=data or tiny_data(), ckpt_path=checkpoint)
     return made

@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from torch import nn
 
+from framework.errors import UserError
 from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.game import Game
@@ -59,6 +61,26 @@ def build_networks(
         generator.synthesis.memory_format = torch.channels_last
         discriminator.memory_format = torch.channels_last
     return generator, discriminator
+
+
+def frozen_layers(discriminator: Discriminator, count: int) -> list[nn.Module]:
+    """The first `count` layers, from the picture on, that FreezeD keeps (Mo et al. 2020).
+
+    They are counted as NVIDIA's `--freezed` does: block by block `fromrgb` (in the first), `conv0`,
+    `conv1`, `skip`; the last block is always trained.
+
+    Raises:
+        UserError: If there are fewer.
+    """
+    blocks = [discriminator.get_submodule(f"b{r}") for r in discriminator.resolutions[:-1]]
+    names = ("fromrgb", "conv0", "conv1", "skip")
+    layers = [getattr(block, name) for block in blocks for name in names if hasattr(block, name)]
+    if count > len(layers):
+        raise UserError(
+            f"--model.freeze_d_layers {count}: the discriminator has {len(layers)} before its last "
+            "block"
+        )
+    return layers[:count]
 
 
 def build_game(

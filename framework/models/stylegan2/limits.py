@@ -18,7 +18,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ),
     (
         "mbstd_group_size low_precision_blocks r1_gamma gp_weight lecam_weight pl_weight "
-        "ema_rampup seed",
+        "ema_rampup freeze_d_layers seed",
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
@@ -45,6 +45,13 @@ def r1_interval(given: int | None, penalty: Penalty) -> int | None:
     return 16 if given is None and penalty == "r1" else given
 
 
+def half_lives(given: float | list[float] | None, batch_size: int) -> list[float]:
+    """Half-lives of the averages in kimg; batch * 10 / 32 if none is given (StyleGAN2-ADA)."""
+    if given is None:
+        return [batch_size * 10 / 32]
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
 def micro_batch(wanted: int | None, share: int) -> int:
     """Images that a process works on at once, of its `share` of a batch; all of it if None.
 
@@ -67,6 +74,9 @@ def check_settings(settings: dict[str, Any]) -> None:
         UserError: Naming the flag.
     """
     _check_ranges(settings)
+    kimg = settings["ema_kimg"]
+    if isinstance(kimg, list | tuple) and (not kimg or len(set(kimg)) < len(kimg)):
+        raise UserError(f"--model.ema_kimg {kimg}: a half-life, or a list of different ones")
     try:
         diffaugment_policy(settings["augment"])
     except UserError as error:

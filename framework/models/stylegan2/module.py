@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.build import build_game, build_networks
+from framework.models.stylegan2.build import build_game, build_networks, frozen_layers
 from framework.models.stylegan2.game import Micro, Outcome, Phase
-from framework.models.stylegan2.limits import check_settings, micro_batch
+from framework.models.stylegan2.limits import check_settings, half_lives, micro_batch
 from framework.models.stylegan2.objectives import LossName
-from framework.models.stylegan2.state import fitted
+from framework.models.stylegan2.state import ema_names, fitted
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
@@ -57,8 +57,12 @@ class StyleGAN2Training(lightning.LightningModule):
         pl_decay: Share of a batch in the mean length it steers to.
         pl_batch_shrink: It sees one of so many samples.
         style_mixing_prob: Share of samples whose late layers follow another latent.
-        ema_kimg: Half-life of the averaged generator; None takes batch * 10 / 32.
+        ema_kimg: Half-life of the averaged generator; None takes batch * 10 / 32. Of a list, the
+            first is the average that is shown and published; the others are kept beside it in
+            checkpoints and cost memory alone.
         ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
+        freeze_d_layers: Layers of the discriminator, from the picture on, that are not trained
+            (FreezeD); for going on from a trained model, where NVIDIA recommend 10 or 13.
         augment: For small data sets: `ada` (Karras et al. 2020), or DiffAugment's changes out of
             color,translation,cutout; `none`, or empty, for none.
         ada_set: ADA's changes: bg, bgc, bgcf, bgcfn, bgcfnc, or names by comma.
@@ -73,6 +77,8 @@ class StyleGAN2Training(lightning.LightningModule):
         channels_last: Memory layout of features; faster convolutions on most machines.
         seed: Seed of everything random.
     """
+
+    generator_ema: Generator
 
     def __init__(
         self,
@@ -95,8 +101,9 @@ class StyleGAN2Training(lightning.LightningModule):
         pl_decay: float = 0.01,
         pl_batch_shrink: int = 2,
         style_mixing_prob: float = 0.9,
-        ema_kimg: float | None = None,
+        ema_kimg: float | list[float] | None = None,
         ema_rampup: float | None = 0.05,
+        freeze_d_layers: int = 0,
         augment: str = "",
         ada_set: str = "bgc",
         ada_target: float | None = 0.6,
@@ -139,6 +146,7 @@ class StyleGAN2Training(lightning.LightningModule):
                 )
         except UserError as error:
             raise UserError(f"--data.size: {error}") from None
+        frozen_layers(discriminator, self.settings["freeze_d_layers"])
         return {
             "generator": generator.config,
             "discriminator": discriminator.config,
@@ -170,7 +178,10 @@ class StyleGAN2Training(lightning.LightningModule):
         """Build networks, average and phases for pictures of `size` in batches of `batch`."""
         self.batch_size = batch
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
-        self.generator_ema = deepcopy(self.generator).eval().requires_grad_(False)
+        self.ema_kimg = half_lives(self.settings["ema_kimg"], batch)
+        for name in ema_names(self.ema_kimg):
+            self.add_module(name, deepcopy(self.generator).eval().requires_grad_(False))
+        self.frozen = frozen_layers(self.discriminator, self.settings["freeze_d_layers"])
         self.game = build_game(self.settings, self.generator, self.discriminator, batch)
         self.phases = self.game.phases()
         # As modules of this one, what they remember is saved with the run.
@@ -193,11 +204,14 @@ class StyleGAN2Training(lightning.LightningModule):
         return [self._adam(network) for network in (self.generator, self.discriminator)]
 
     def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(network.parameters(), **self._speed(network), eps=1e-8, fused=True)
+
+    def _speed(self, network: nn.Module) -> dict[str, Any]:
+        """Learning rate and decay rates of a network's optimizer."""
         lazy = [p.interval for p in self.phases if p.network is network and p.lazy]
         ratio = lazy[0] / (lazy[0] + 1) if lazy else 1.0
         betas = tuple(float(beta) ** ratio for beta in self.settings["betas"])
-        lr = self.settings["lr"] * ratio
-        return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+        return {"lr": self.settings["lr"] * ratio, "betas": betas}
 
     # Training
 
@@ -213,9 +227,9 @@ class StyleGAN2Training(lightning.LightningModule):
         self.game.adapt(self.batches_seen)
         if self.augmenter:
             self.stats.report("Progress/augment", self.augmenter.strength)
-        half_life = self.settings["ema_kimg"] or self.batch_size * 10 / 32
-        beta = ema_beta(self.batch_size, half_life, self.settings["ema_rampup"], self.seen_images)
-        update_ema(self.generator_ema, self.generator, beta)
+        for average, kimg in zip(self._averages(), self.ema_kimg, strict=True):
+            beta = ema_beta(self.batch_size, kimg, self.settings["ema_rampup"], self.seen_images)
+            update_ema(average, self.generator, beta)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Pictures of a batch, and as many of the averaged generator's, (N, C, H, W) each."""
@@ -236,9 +250,10 @@ class StyleGAN2Training(lightning.LightningModule):
         optimizer: Any = self.optimizers()[phase.network is self.discriminator]  # type: ignore
         with self.stats.timed(f"Timing/{phase.timing}", self.device):
             sums = self._accumulate(phase, batch, optimizer)
-            bad = sum_gradients(phase.network.parameters(), list(sums.values()))
+            trained = [p for p in phase.network.parameters() if p.requires_grad]
+            bad = sum_gradients(trained, list(sums.values()))
             self.stats.report("Guard/nonfinite_grads", bad)
-            self.guard.note(phase.name, bad, sum(p.numel() for p in phase.network.parameters()))
+            self.guard.note(phase.name, bad, sum(p.numel() for p in trained))
             # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
             (optimizer if phase.name == "Gmain" else optimizer.optimizer).step()
             phase.finish(sums)
@@ -246,10 +261,12 @@ class StyleGAN2Training(lightning.LightningModule):
     def _accumulate(self, phase: Phase, batch: Batch, optimizer: Any) -> dict[str, Tensor]:
         """Add up an objective's gradient, and its sums, over the micro-batches.
 
-        The other network gets no gradient.
+        The other network and frozen layers get no gradient, so that Adam passes them over.
         """
         self.generator.requires_grad_(phase.network is self.generator)
         self.discriminator.requires_grad_(phase.network is self.discriminator)
+        for layer in self.frozen:
+            layer.requires_grad_(False)
         optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         with self._without_ddp_sync():
@@ -281,11 +298,16 @@ class StyleGAN2Training(lightning.LightningModule):
         return nullcontext() if block is None else block()
 
     def train(self, mode: bool = True) -> "StyleGAN2Training":
-        """Switch to training; the averaged generator stays in evaluation."""
+        """Switch to training; averaged generators stay in evaluation."""
         super().train(mode)
-        if hasattr(self, "generator_ema"):
-            self.generator_ema.eval()
+        for average in self._averages():
+            average.eval()
         return self
+
+    def _averages(self) -> list[nn.Module]:
+        """The averaged generators; none before the networks are built."""
+        names = ema_names(self.ema_kimg) if hasattr(self, "generator") else []
+        return [self.get_submodule(name) for name in names]
 
     # State
 
@@ -298,15 +320,24 @@ class StyleGAN2Training(lightning.LightningModule):
         checkpoint["dragline"] = {
             "format": FORMAT_VERSION,
             "seen_images": self.seen_images,
+            "ema_kimg": self.ema_kimg,
             **self.identity(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the image count back; refuse a checkpoint of another run."""
+        """Take over what the run has become; refuse a checkpoint of another run.
+
+        What settings decide, such as the learning rate, follows the settings of today.
+        """
         held = checkpoint["dragline"]
         check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
-        state = fitted(checkpoint["state_dict"], self.state_dict())
-        if self.augmenter and not self.game.ada:  # what is fixed is fixed by the settings
+        held_kimg = held.get("ema_kimg", [])
+        state = fitted(checkpoint["state_dict"], self.state_dict(), held_kimg, self.ema_kimg)
+        if self.augmenter and not self.game.ada:
             state["augmenter.p"] = self.augmenter.p
         checkpoint["state_dict"] = state
+        networks = (self.generator, self.discriminator)
+        for optimizer, network in zip(checkpoint["optimizer_states"], networks, strict=True):
+            for group in optimizer["param_groups"]:
+                group.update(self._speed(network))
