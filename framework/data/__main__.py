@@ -1,4 +1,4 @@
-"""`python -m framework.data inspect|prepare`: look at pictures, make a data set of them."""
+"""`python -m framework.data inspect|prepare|shard|index`: look at pictures, make sets of them."""
 
 import json
 import sys
@@ -10,13 +10,15 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
+from framework.data.sharding import index_shards, shard
 from framework.errors import UserError
 
 PROGRAM = "python -m framework.data"
 EXAMPLES = """
 examples:
   python -m framework.data inspect photos/
-  python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip"""
+  python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip
+  python -m framework.data shard photos/ --out photos64 --size 64"""
 INSPECT = """Look at every picture in a folder or zip: how many, which sizes and kinds, which files
 cannot be used and why, which pictures occur twice. Nothing is changed.
 
@@ -30,6 +32,25 @@ examples:
   python -m framework.data prepare photos/ --out photos64.zip --size 64
   python -m framework.data prepare photos/ --out cars.zip --size [48,64] --labels folders --dedup"""
 
+SHARD = """Make tar shards (WebDataset's layout) with an index, for data that outgrow a disk; to
+train on them: --data.source shards:FOLDER. Nothing is overwritten.
+
+examples:
+  python -m framework.data shard photos/ --out /big/photos64 --size 64
+  python -m framework.data shard photos.zip --out /big/cars --labels file --shard_mb 512"""
+INDEX = """Read tar shards that are there already, decode every picture, and write shards.json,
+which training needs.
+
+examples:
+  python -m framework.data index /big/shards
+  python -m framework.data index "https://host/data/{000..099}.tar" --out data.json"""
+
+_MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "prepare": prepare,
+    "shard": shard,
+    "index": index_shards,
+}
+
 
 class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
     """Defaults beside the options, examples as written."""
@@ -42,7 +63,7 @@ class _Parser(ArgumentParser):
 
 
 def build_parser() -> ArgumentParser:
-    """The parser of both commands; `prepare`'s options are its function's arguments."""
+    """The parser of all commands."""
     parser = _Parser(prog=PROGRAM, description=EXAMPLES, formatter_class=_Formatter)
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     look = _Parser(description=INSPECT, formatter_class=_Formatter)
@@ -50,15 +71,26 @@ def build_parser() -> ArgumentParser:
     look.add_argument("--json", action="store_true", help="print the whole report as JSON")
     _add_follow_links(look)
     commands.add_subcommand("inspect", look, help="report what is in a folder of pictures")
-    make = _Parser(description=PREPARE, formatter_class=_Formatter)
+    _add_maker(commands, "prepare", PREPARE, "ZIP", "make a zip of equal pictures for training")
+    _add_maker(commands, "shard", SHARD, "FOLDER", "make tar shards of data that outgrow a disk")
+    note = _Parser(description=INDEX, formatter_class=_Formatter)
+    text = "folder of tar files, pattern, or URLs with {000..099}"
+    note.add_argument("source", type=str, metavar="SHARDS", help=text)
+    note.add_function_arguments(index_shards, as_group=False, skip={"source", "progress"})
+    commands.add_subcommand("index", note, help="write down what existing tar shards hold")
+    return parser
+
+
+def _add_maker(commands: Any, name: str, description: str, out: str, text: str) -> None:
+    """A command that makes a data set of pictures; its options are its function's arguments."""
+    make = _Parser(description=description, formatter_class=_Formatter)
     make.add_argument("source", type=str, metavar="FOLDER", help="folder or zip, or toycars:COUNT")
-    make.add_argument("--out", type=str, required=True, metavar="ZIP", help="the zip to write")
+    make.add_argument("--out", type=str, required=True, metavar=out, help=f"the new {out.lower()}")
     ours: set[str | int] = {"source", "out", "dedup", "follow_links", "progress"}
-    make.add_function_arguments(prepare, as_group=False, skip=ours)
+    make.add_function_arguments(_MAKERS[name], as_group=False, skip=ours)
     make.add_argument("--dedup", action="store_true", help="of equal pictures keep one")
     _add_follow_links(make)
-    commands.add_subcommand("prepare", make, help="make a zip of equal pictures for training")
-    return parser
+    commands.add_subcommand(name, make, help=text)
 
 
 def _add_follow_links(parser: ArgumentParser) -> None:
@@ -81,16 +113,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report = inspect(**options)
         print(json.dumps(report, indent=2) if as_json else as_text(report))
         return
-    facts = prepare(**options)
-    height, width = facts["size"]
-    labels = f", labels of length {facts['label_dim']}" if facts["label_dim"] else ""
-    what = f"{facts['count']} pictures of {width}x{height}, {facts['channels']} channels"
-    print(f"{options['out']}: {what}{labels}")
+    _report(options["out"], _MAKERS[chosen["command"]](**options))
+
+
+def _report(out: str | None, facts: dict[str, Any]) -> None:
+    """Say what was made."""
+    what = [f"{facts['count']} pictures of "]
+    what[0] += "several sizes" if facts["size"] is None else "{1}x{0}".format(*facts["size"])
+    what += [f"{facts['channels']} channels"] if "channels" in facts else []
+    what += [f"labels of length {facts['label_dim']}"] if facts["label_dim"] else []
+    what += [f"{facts['shards']} shards"] if "shards" in facts else []
+    print(f"{facts.get('out', out)}: {', '.join(what)}")
     for key in ("upscaled", "duplicates"):
         if facts.get(key):
             print(f"  {key}: {facts[key]}")
-    if facts.get("unusable"):
-        print(f"  left out: {len(facts['unusable'])} unusable")
+    if unusable := facts.get("unusable"):
+        print(f"  left out: {len(unusable)} unusable")
+    for suffix, count in facts.get("never_read", {}).items():
+        print(f"  never read: {count} .{suffix}")
 
 
 def _underscored(word: str) -> str:
@@ -105,10 +145,8 @@ class _Counter:
     """Progress on one line of a terminal."""
 
     def __call__(self, done: int, total: int) -> None:
-        if done % 100 == 0 or done == total:
-            print(
-                f"\rscanned {done} of {total}", end="\n" if done == total else "", file=sys.stderr
-            )
+        if done % max(1, total // 100) == 0 or done == total:
+            print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
 def run(command: Callable[[], None]) -> int:

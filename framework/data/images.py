@@ -214,6 +214,18 @@ class FileDataset(ImageDataset):
         Raises:
             UserError: If the file vanished or changed since the data set was opened.
         """
+        data = self.file(index)
+        picture = decode(data, self.scan.records[index].name, self.channels).pixels
+        return np.ascontiguousarray(
+            fit(picture, self.size, self.crop, self.filter).transpose(2, 0, 1)
+        )
+
+    def file(self, index: int) -> bytes:
+        """The file of picture `index` as it is.
+
+        Raises:
+            UserError: If it vanished or changed since the data set was opened.
+        """
         record = self.scan.records[index]
         try:
             data = self.source.read(record.name)
@@ -221,10 +233,7 @@ class FileDataset(ImageDataset):
             raise UserError(f"{error}; it was there when the data set was opened") from None
         if hashlib.sha256(data).digest() != record.file_digest:
             raise UserError(f"{printable(record.name)}: changed since the data set was opened")
-        picture = decode(data, record.name, self.channels).pixels
-        return np.ascontiguousarray(
-            fit(picture, self.size, self.crop, self.filter).transpose(2, 0, 1)
-        )
+        return data
 
     def label(self, index: int) -> np.ndarray:
         """Label of picture `index`, float32 (label_dim,)."""

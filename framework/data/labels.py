@@ -67,14 +67,14 @@ def _from_file(source: Source, names: list[str], listed: Any) -> Labels:
         raise UserError(f"{where}: no label for {some}: {first} ...")
     raw = [by_name[name] for name in names]
     for name, label in zip(names, raw, strict=True):
-        if _kind(label) is None or _kind(label) != _kind(raw[0]):
+        if label_kind(label) is None or label_kind(label) != label_kind(raw[0]):
             text = f"{printable(name)}: a label is a class number >= 0 or a vector like the others"
             raise UserError(f"{where}: {text}")
     return Labels(raw)
 
 
-def _kind(label: Any) -> int | None:
-    """0 for a class number, the length of a vector, None for anything else."""
+def label_kind(label: Any) -> int | None:
+    """0 for a class number, the length of a vector, None for what is no label."""
     if isinstance(label, int) and not isinstance(label, bool):
         return 0 if 0 <= label < 100_000 else None
     if isinstance(label, list) and label and all(type(v) in (int, float) for v in label):

@@ -1,39 +1,27 @@
-"""Training images in memory, in an order that depends on the seed and nothing else."""
+"""Training images: in memory, in an order of the seed and nothing else, or from shards."""
 
+import signal
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from framework.data import ImageDataset, decoded, mapped, open_dataset
+from framework.data.shards import PREFIX, ShardDataset, open_shards
 from framework.errors import UserError
+from framework.training.batch import Batch
 from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
+from framework.training.stream import ShardStream
 
 VALIDATION_COUNT = 2048
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One process's share of a batch.
-
-    Attributes:
-        images: uint8, shape (N, C, H, W).
-        labels: float32, shape (N, c_dim).
-        first: Index of its first image among all images ever seen, over all processes.
-    """
-
-    images: Tensor
-    labels: Tensor
-    first: int
-
-    def pictures(self) -> Tensor:
-        """The images as networks take them: float32 (N, C, H, W) in [-1, 1], where they lie."""
-        return self.images.float() / 127.5 - 1
+SHARD_WORKERS = 2  # and not a share of the machine's cores: they decide the order
+_RESERVOIR_BYTES = 2**28  # of the first pictures of shards, for grids and validation
 
 
 class ImageStream(IterableDataset):
@@ -48,14 +36,17 @@ class ImageStream(IterableDataset):
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.start = batch_size, seed, start
+        self.rank, self.processes = rank(), world_size()  # a worker may not know
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield this process's share of each batch, from image `start` on."""
-        share = self.batch_size // world_size()
-        first = self.start + rank() * share
+        """Yield this process's share of each batch, from image `start` on; workers in turn."""
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        share = self.batch_size // self.processes
+        first = self.start + number * self.batch_size + self.rank * share
         while True:
             yield self.batch(first, share)
-            first += self.batch_size
+            first += workers * self.batch_size
 
     def batch(self, first: int, count: int | None = None) -> Batch:
         """`count` images (a whole batch if None) from position `first` of the stream."""
@@ -76,18 +67,23 @@ class ImageStream(IterableDataset):
 
 
 class TrainingImages(lightning.LightningDataModule):
-    """Pictures of a folder, a zip or the toy cars, decoded once into memory or a mapped file.
+    """Pictures of a folder, a zip or the toy cars, decoded once, or streamed from tar shards.
 
     Args:
-        source: Folder, NVIDIA-layout zip, or `toycars` (`toycars:20000` for another count).
+        source: Folder, NVIDIA-layout zip, `toycars` (`toycars:20000` for another count), or
+            `shards:` and a folder, a pattern or URLs with `{000..099}` (docs/data.md).
         size: Side in pixels, or [H, W]; the pictures' own common size if None.
         channels: 1 grey, 3 RGB, 4 RGBA.
         batch_size: Images a step, over all processes.
-        labels: `none`, or `folders` for one class a sub-folder or the zip's `dataset.json`.
+        labels: `none`, or `folders` for one class a sub-folder, the zip's `dataset.json`, or the
+            labels in shards.
         crop: How a picture comes to the wanted shape: `center`, `pad` or `stretch`.
         on_bad: `error` names every unusable file and stops; `skip` goes on without them.
         cache: Folder for the decoded pictures, in one file that is read as it is needed, shared by
             the processes of a machine and used again by the next run; in memory if None.
+        workers: Processes that read and decode, for each process that trains; None takes 2 for
+            shards and 0 for what is in memory. Of shards they decide the order.
+        shuffle_buffer: Undecoded pictures of shards that each worker draws from.
     """
 
     def __init__(
@@ -100,19 +96,29 @@ class TrainingImages(lightning.LightningDataModule):
         crop: Literal["center", "pad", "stretch"] = "center",
         on_bad: Literal["error", "skip"] = "error",
         cache: str | None = None,
+        workers: int | None = None,
+        shuffle_buffer: int = 1024,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"--data.batch_size {batch_size}: must be at least 1")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("workers", workers or 0, 0),
+            ("shuffle_buffer", shuffle_buffer, 1),
+        ):
+            if value < least:
+                raise UserError(f"--data.{name} {value}: must be at least {least}")
+        if source.startswith(PREFIX) and cache is not None:
+            raise UserError(f"--data.cache {cache}: not for shards, which are never all decoded")
         self.source, self.size, self.channels = source, size, channels
         self.batch_size, self.labels = batch_size, labels
         self.crop: Literal["center", "pad", "stretch"] = crop
         self.on_bad: Literal["error", "skip"] = on_bad
         self.cache = cache
+        self.workers, self.shuffle_buffer = workers, shuffle_buffer
         self.validation_count = VALIDATION_COUNT
         self.seed = 0
         self._dataset: ImageDataset | None = None
-        self._images: Tensor | None = None
+        self._held: tuple[Tensor, Tensor] | None = None
 
     def share(self, processes: int) -> int:
         """Images of a batch that each of `processes` works on.
@@ -125,11 +131,21 @@ class TrainingImages(lightning.LightningDataModule):
                 f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
                 "processes"
             )
+        shards = self.shards
+        if shards is not None and len(shards.counts) < processes:
+            raise UserError(
+                f"--data.source {self.source}: {len(shards.counts)} shards are too few for "
+                f"{processes} processes; make smaller ones (`shard --shard_mb`)"
+            )
         return self.batch_size // processes
 
     @property
     def dataset(self) -> ImageDataset:
         """The opened data set; every file has been checked."""
+        if self._dataset is None and self.source.startswith(PREFIX):
+            self._dataset = open_shards(
+                self.source, self.size, self.channels, self.labels != "none", self.crop
+            )
         if self._dataset is None:
             self._dataset = open_dataset(
                 self.source,
@@ -141,6 +157,16 @@ class TrainingImages(lightning.LightningDataModule):
             )
         return self._dataset
 
+    @property
+    def shards(self) -> ShardDataset | None:
+        """The data set where it is streamed; None where it is held."""
+        return self.dataset if isinstance(self.dataset, ShardDataset) else None
+
+    def readers(self, processes: int) -> int:
+        """Readers of shards in each of `processes`, which have at least one shard each."""
+        wanted = SHARD_WORKERS if self.workers is None else max(1, self.workers)
+        return min(wanted, len(self.shards.counts) // processes) if self.shards else 1
+
     def facts(self) -> dict[str, Any]:
         """What the data are, for logs, dry runs and the model card."""
         return {"source": self.source, **self.dataset.facts()}
@@ -151,29 +177,68 @@ class TrainingImages(lightning.LightningDataModule):
             mapped(self.dataset, self.cache)
 
     def setup(self, stage: str) -> None:
-        """Decode all pictures into memory, or open the file of them, once."""
-        if self._images is None:
+        """Decode all pictures into memory, or open the file of them, once; of shards later."""
+        if self._held is None and self.shards is None:
             pixels = mapped(self.dataset, self.cache) if self.cache else decoded(self.dataset)
-            self._images = torch.from_numpy(pixels)
             labels = [torch.from_numpy(self.dataset.label(i)) for i in range(len(self.dataset))]
-            self.label_table = torch.stack(labels)
+            self._held = torch.from_numpy(pixels), torch.stack(labels)
+
+    def _tables(self) -> tuple[Tensor, Tensor]:
+        """Pictures and labels: all of them, or the first ones of shards."""
+        shards = self.shards
+        if self._held is None and shards is not None:
+            each = shards.channels * shards.size[0] * shards.size[1]
+            found = list(shards.first(min(self.validation_count, _RESERVOIR_BYTES // each)))
+            images = np.stack([shards.picture(sample) for sample in found])
+            labels = np.stack([shards.vector(sample) for sample in found])
+            self._held = torch.from_numpy(images), torch.from_numpy(labels)
+        assert self._held is not None
+        return self._held
 
     @property
     def images(self) -> Tensor:
-        """All pictures, uint8, shape (N, C, H, W); after `setup`."""
-        assert self._images is not None
-        return self._images
+        """All pictures, or the first ones of shards, uint8, shape (N, C, H, W); after `setup`."""
+        return self._tables()[0]
+
+    @property
+    def label_table(self) -> Tensor:
+        """Their labels, float32, shape (N, label_dim)."""
+        return self._tables()[1]
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches, from where the run stands."""
         module = self.trainer.lightning_module if self.trainer else None
         start = getattr(module, "seen_images", 0)
-        stream = ImageStream(self.images, self.label_table, self.batch_size, self.seed, start)
-        return DataLoader(stream, batch_size=None)
+        if self.shards is None:
+            images = ImageStream(*self._tables(), self.batch_size, self.seed, start)
+            return self._loader(images, self.workers or 0)
+        readers = self.readers(world_size())
+        stream = ShardStream(
+            self.shards,
+            self.batch_size,
+            self.seed,
+            start,
+            self.shuffle_buffer,
+            readers,
+            rank(),
+            world_size(),
+        )
+        return self._loader(stream, 0 if self.workers == 0 else readers)
+
+    def _loader(self, stream: IterableDataset, workers: int) -> DataLoader:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_alone if workers else None,
+            pin_memory=on_gpu,
+        )
 
     def val_dataloader(self) -> DataLoader:
         """The first pictures of the shuffled data, every process the same, in whole batches."""
-        stream = ImageStream(self.images, self.label_table, self.batch_size, self.seed)
+        stream = ImageStream(*self._tables(), self.batch_size, self.seed)
         count = min(self.validation_count, len(self.images)) // self.batch_size * self.batch_size
         if count == 0:
             raise UserError(
@@ -185,7 +250,46 @@ class TrainingImages(lightning.LightningDataModule):
         return DataLoader(batches, batch_size=None)
 
     def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
+        self, batch: Batch | UserError, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move a batch to where the networks are."""
-        return Batch(batch.images.to(device), batch.labels.to(device), batch.first)
+        """Move a batch to where the networks are.
+
+        Raises:
+            UserError: If it is what a worker had to say instead: raised there, it would come out as
+                a page of two tracebacks.
+        """
+        if isinstance(batch, UserError):
+            raise batch
+        return batch.to(device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order of shards depends on besides the seed; goes into checkpoints."""
+        if self.shards is None:
+            return {}
+        processes = world_size()
+        return {
+            "processes": processes,
+            "workers": self.readers(processes),
+            "shuffle_buffer": self.shuffle_buffer,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Say so if a resumed run will meet the pictures in another order."""
+        now = self.state_dict()
+        changed = [
+            f"{name} {old}, now {now.get(name)}"
+            for name, old in state_dict.items()
+            if old != now.get(name)
+        ]
+        if changed and rank() == 0:
+            print(
+                f"note: {'; '.join(changed)}: the pictures come in another order than they would "
+                "have, so this is not bit for bit the run that was never stopped",
+                file=sys.stderr,
+            )
+
+
+def _leave_signals_alone(_: int) -> None:
+    """Ctrl-C reaches the workers, too; the training decides when they end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

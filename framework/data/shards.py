@@ -1,0 +1,395 @@
+"""Data sets in tar shards: an index that vouches for each, and pictures from their streams.
+
+`shards.json` lies beside the shards and says how many pictures each holds, which of them cannot be
+used, and the shard's SHA-256, so that a run finds its place again without reading what is over, and
+notices when a shard is not what it was. `framework.data.sharding` writes it.
+"""
+
+import glob
+import hashlib
+import itertools
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from framework.data.fit import Crop, check_treatment, fit, size_pair
+from framework.data.images import ImageDataset
+from framework.data.labels import label_kind
+from framework.data.tars import (
+    BrokenShard,
+    Leftovers,
+    Sample,
+    engine,
+    is_url,
+    open_regular,
+    opened,
+    places,
+    samples,
+)
+from framework.errors import UserError
+from framework.media.images import MODES, ImageRefused, decode, printable
+
+PREFIX, INDEX, FORMAT = "shards:", "shards.json", 1
+_MAX_INDEX_BYTES = 2**28
+_MAX_SHARDS = 1_000_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "make the index again"
+_TABLES = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One tar file of an index.
+
+    Attributes:
+        name: File name beside the index, or a URL.
+        count: Usable pictures.
+        bytes: Size of the tar file.
+        sha256: Its digest.
+        unusable: Numbers of the samples in it that are left out.
+    """
+
+    name: str
+    count: int
+    bytes: int
+    sha256: str
+    unusable: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `shards.json` says.
+
+    Attributes:
+        shards: In the order that numbers the pictures.
+        size: Common (H, W) of the pictures; None if they differ.
+        label_dim: Length of a label; 0 unless every picture has one of the same kind.
+        classes: Names of the classes, where known.
+    """
+
+    shards: tuple[Shard, ...]
+    size: tuple[int, int] | None
+    label_dim: int = 0
+    classes: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Usable pictures of all shards."""
+        return sum(shard.count for shard in self.shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of all that the shards hold; their names do not count."""
+        held = [(shard.sha256, shard.unusable) for shard in self.shards]
+        return hashlib.sha256(repr((held, self.label_dim)).encode()).hexdigest()
+
+    def text(self) -> str:
+        """The file's content."""
+        facts = {"format": FORMAT, "count": self.count, "fingerprint": self.fingerprint}
+        return json.dumps({**facts, **asdict(self)}, indent=1) + "\n"
+
+
+def read_index(location: str) -> Index:
+    """Read and check an index.
+
+    Raises:
+        UserError: If it is missing, or no index.
+    """
+    where = printable(location)
+    advice = "`python -m framework.data index SHARDS` makes one"
+    try:
+        with opened(location) as file:
+            data = file.read(_MAX_INDEX_BYTES)
+    except BrokenShard as error:
+        raise UserError(f"{error}; {advice}") from None
+    try:
+        content = json.loads(data)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        size, shards = content["size"], tuple(_shard(row) for row in content["shards"])
+        index = Index(
+            shards,
+            None if size is None else size_pair([_whole(side, 1) for side in size]),
+            _whole(content["label_dim"], 0),
+            tuple(str(name) for name in content["classes"]),
+        )
+        if not shards or content["fingerprint"] != index.fingerprint:
+            raise ValueError("its fingerprint does not fit")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{where}: not an index of shards ({error}); {advice}") from None
+    return index
+
+
+def _shard(row: Any) -> Shard:
+    name, digest = str(row["name"]), str(row["sha256"])
+    if not is_url(name) and (os.path.basename(name) != name or name in ("", ".", "..")):
+        raise ValueError(f"shard {printable(name)}")
+    if not _SHA256.fullmatch(digest):
+        raise ValueError(f"sha256 of {printable(name)}")
+    unusable = tuple(_whole(number, 0) for number in row["unusable"])
+    return Shard(name, _whole(row["count"], 1), _whole(row["bytes"], 1), digest, unusable)
+
+
+def _whole(value: Any, least: int) -> int:
+    if type(value) is not int or value < least:
+        raise ValueError(f"{value!r} where a number should be")
+    return value
+
+
+# -------------------------------------------------------------------------------------- locations
+
+
+def expanded(spec: str) -> list[str]:
+    """The tar files that a folder, a pattern (`*`, `{000..099}`) or a URL means, in order.
+
+    Raises:
+        UserError: If there are none, or for a URL that is not read.
+    """
+    from braceexpand import braceexpand
+
+    if os.path.isdir(spec):
+        spec = os.path.join(glob.escape(spec), "*.tar")
+    try:
+        names = list(itertools.islice(braceexpand(spec), _MAX_SHARDS))
+    except ValueError:
+        raise UserError(f"{printable(spec)}: its braces do not match") from None
+    found: list[str] = []
+    for name in names:
+        pattern = not is_url(name) and glob.has_magic(name)
+        found += sorted(glob.glob(name), key=os.fsencode) if pattern else [name]
+    if not found:
+        raise UserError(f"{printable(spec)}: no tar files there")
+    return found
+
+
+def _located(spec: str) -> tuple[str, list[str] | None]:
+    """Where the index is, and which shards are meant; None for all."""
+    if spec.endswith(".json"):
+        return spec, None
+    if os.path.isdir(spec):
+        return os.path.join(spec, INDEX), None
+    names = expanded(spec)
+    folders = {os.path.dirname(name) for name in names}
+    if len(folders) > 1:
+        text = "its shards lie in several folders; give the index (.json) that names them"
+        raise UserError(f"{PREFIX}{printable(spec)}: {text}")
+    return os.path.join(folders.pop(), INDEX), [os.path.basename(name) for name in names]
+
+
+def open_shards(
+    source: str,
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    use_labels: bool = False,
+    crop: Crop = "center",
+) -> "ShardDataset":
+    """Open a data set in shards by its index; the shards themselves are not read yet.
+
+    Args:
+        source: `shards:` and a folder, a pattern, URLs with `{000..099}`, or an index file.
+        size: Side or (H, W) of the pictures, in pixels; None where all have the same size already.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        use_labels: Give labels to training.
+        crop: See `fit`.
+
+    Raises:
+        UserError: If there is no index, or it does not hold what is asked for.
+    """
+    engine()
+    if channels not in MODES:
+        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    check_treatment(crop, "lanczos")
+    location, names = _located(source.removeprefix(PREFIX))
+    index = read_index(location)
+    if names is not None:
+        index = _chosen(index, names, location)
+    pair = index.size if size is None else size_pair(size)
+    if pair is None:
+        raise UserError(f"{printable(source)}: pictures of several sizes; give one size to use")
+    if use_labels and not index.label_dim:
+        text = "no labels: a .cls or .json of one kind beside every picture makes them"
+        raise UserError(f"{printable(location)}: {text}")
+    base = os.path.dirname(location)
+    return ShardDataset(source, base, index, pair, channels, use_labels, crop)
+
+
+def _chosen(index: Index, names: list[str], location: str) -> Index:
+    rows = {os.path.basename(shard.name): shard for shard in index.shards}
+    missing = [name for name in names if name not in rows]
+    if missing:
+        text = f"{len(missing)} of {len(names)} shards are not in it: {printable(missing[0])} ..."
+        raise UserError(f"{printable(location)}: {text}; make the index again")
+    return Index(tuple(rows[n] for n in names), index.size, index.label_dim, index.classes)
+
+
+# ---------------------------------------------------------------------------------------- pictures
+
+
+def read_label(raw: bytes | None) -> int | list[float] | None:
+    """A `.cls` or `.json`: a class number, a vector, or an object with one of them as `label`.
+
+    None where there is no label or something else.
+    """
+    try:
+        content = json.loads(raw or b"null")
+        label = content.get("label") if isinstance(content, dict) else content
+        return None if label_kind(label) is None else label
+    except (ValueError, TypeError, RecursionError):  # bytes of strangers
+        return None
+
+
+class ShardDataset(ImageDataset):
+    """Pictures in tar shards; made by `open_shards`.
+
+    `stream` reads a shard from front to back, which is how training does it. Single pictures by
+    number (`image`, `label`) are looked up in local shards, for measures.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        base: str,
+        index: Index,
+        size: tuple[int, int],
+        channels: int,
+        use_labels: bool,
+        crop: Crop,
+    ) -> None:
+        self.source, self.index, self.size, self.channels = source, index, size, channels
+        self.crop: Crop = crop
+        self.label_dim = index.label_dim if use_labels else 0
+        self.classes = index.classes if use_labels else ()
+        self.counts = np.array([shard.count for shard in index.shards])
+        self._ends = self.counts.cumsum()
+        self._base = base
+        self._places: dict[int, np.ndarray] = {}
+        treatment = repr((size, channels, crop, self.label_dim))
+        self.fingerprint = hashlib.sha256((index.fingerprint + treatment).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def location(self, shard: int) -> str:
+        """Path or URL of a shard."""
+        name = self.index.shards[shard].name
+        return name if is_url(name) else os.path.join(self._base, name)
+
+    def stream(self, shard: int) -> Iterator[Sample[bytes]]:
+        """The usable samples of a shard, undecoded, in order.
+
+        Raises:
+            BrokenShard: If it cannot be read or is not what the index says, which may turn out only
+                at its end.
+        """
+        known, location = self.index.shards[shard], self.location(shard)
+        with opened(location) as file:
+            yield from _usable(samples(file, location, Leftovers()), known)
+            if (file.sha256(), file.bytes) != (known.sha256, known.bytes):
+                raise BrokenShard(location, f"changed since it was indexed; {_AGAIN}")
+
+    def picture(self, sample: Sample[bytes]) -> np.ndarray:
+        """A sample's picture, uint8 (C, H, W)."""
+        try:
+            pixels = decode(sample.picture, sample.name, self.channels).pixels
+        except ImageRefused as error:
+            raise BrokenShard(sample.name, f"{error.reason}; {_AGAIN}") from None
+        return np.ascontiguousarray(fit(pixels, self.size, self.crop).transpose(2, 0, 1))
+
+    def vector(self, sample: Sample[bytes]) -> np.ndarray:
+        """A sample's label, float32 (label_dim,)."""
+        if not self.label_dim:
+            return np.zeros(0, np.float32)
+        label = read_label(sample.label)
+        if isinstance(label, int) and label < self.label_dim:
+            return (np.arange(self.label_dim) == label).astype(np.float32)
+        if isinstance(label, list) and len(label) == self.label_dim:
+            return np.asarray(label, np.float32)
+        raise BrokenShard(sample.name, f"has no label like the others; {_AGAIN}")
+
+    def first(self, count: int) -> Iterator[Sample[bytes]]:
+        """The first `count` samples of all, or all if there are fewer."""
+        every = itertools.chain.from_iterable(map(self.stream, range(len(self.counts))))
+        return itertools.islice(every, count)
+
+    def image(self, index: int) -> np.ndarray:
+        """Picture `index`, uint8 (C, H, W); for local shards only."""
+        return self.picture(self._sample(index))
+
+    def label(self, index: int) -> np.ndarray:
+        """Label of picture `index`, float32 (label_dim,); for local shards only."""
+        return self.vector(self._sample(index)) if self.label_dim else np.zeros(0, np.float32)
+
+    def raw_label(self, index: int) -> int | list[float] | None:
+        """Class number, vector or None; for local shards only."""
+        return read_label(self._sample(index).label) if self.label_dim else None
+
+    def name(self, index: int) -> str:
+        """Shard and number in it; the name proper would have to be read."""
+        shard, number = self._where(index)
+        return printable(f"{os.path.basename(self.index.shards[shard].name)}#{number}")
+
+    def facts(self) -> dict[str, Any]:
+        """Counts, sizes and treatment."""
+        shards = self.index.shards
+        return {
+            **super().facts(),
+            "source": printable(self.source),
+            "crop": self.crop,
+            "shards": len(shards),
+            "bytes": sum(shard.bytes for shard in shards),
+            "unusable": sum(len(shard.unusable) for shard in shards),
+        }
+
+    def _where(self, index: int) -> tuple[int, int]:
+        """Shard of a picture, and its number among the usable ones there."""
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        return shard, index - int(self._ends[shard] - self.counts[shard])
+
+    def _sample(self, index: int) -> Sample[bytes]:
+        shard, number = self._where(index)
+        location = self.location(shard)
+        if is_url(location):
+            text = "single pictures, for measures, are read from local shards only"
+            raise UserError(f"{printable(location)}: {text}")
+        try:
+            table = self._table(shard)
+            with open_regular(location) as file:
+                picture, label = (_piece(file, place) for place in table[number].reshape(2, 2))
+        except OSError as error:
+            raise BrokenShard(location, f"cannot be read ({error.strerror})") from None
+        return Sample(self.name(index), picture, label or None)
+
+    def _table(self, shard: int) -> np.ndarray:
+        """Offset and size of each usable picture and label of a shard, 32 bytes a picture."""
+        with _TABLES:
+            if shard not in self._places:
+                known, location = self.index.shards[shard], self.location(shard)
+                found = _usable(places(location, location), known)
+                rows = [(*sample.picture, *(sample.label or (0, 0))) for sample in found]
+                self._places[shard] = np.array(rows, np.int64)
+            return self._places[shard]
+
+
+def _usable(found: Iterator[Sample[Any]], known: Shard) -> Iterator[Sample[Any]]:
+    """Those of a shard's samples that its index vouches for."""
+    left_out, count = set(known.unusable), 0
+    for number, sample in enumerate(found):
+        if number not in left_out:
+            count += 1
+            if count > known.count:
+                break
+            yield sample
+    if count != known.count:
+        raise BrokenShard(known.name, f"does not hold the {known.count} pictures it did; {_AGAIN}")
+
+
+def _piece(file: Any, place: Sequence[int]) -> bytes:
+    offset, size = place
+    file.seek(int(offset))
+    return file.read(int(size))

@@ -1,0 +1,293 @@
+"""Tar files of pictures, perhaps from strangers, read from front to back; nothing is unpacked.
+
+The layout is WebDataset's: neighbours whose names are equal up to the first dot are one sample.
+What is read are pictures and their labels, as bytes, for our own decoder. WebDataset's decoders
+unpickle what a file's name asks them to; they are never called, and other members are never read.
+"""
+
+import hashlib
+import os
+import stat
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any, Generic, TypeVar
+
+from framework.data.sources import READ, Problem
+from framework.errors import UserError
+from framework.media.images import MAX_FILE_BYTES, Refusal, printable
+
+PICTURES = {suffix.removeprefix(".") for suffix in READ}
+LABELS = ("cls", "json")
+SCHEMES = ("http", "https", "gs", "hf")
+MAX_LABEL_BYTES = 2**20
+_MAX_EXTENSION_BYTES = 2**14  # of long names and the like; Python reads them whole
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_BLOCK_BYTES = 2**17
+Content = TypeVar("Content")
+
+
+class BrokenShard(UserError):
+    """A shard that cannot be used: `where` (which) and `reason` (in words)."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)  # both, so that the error survives pickling
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"{printable(self.where)}: {printable(self.reason)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Generic[Content]):
+    """A picture and its label: their bytes, or where in the tar file those lie."""
+
+    name: str
+    picture: Content
+    label: Content | None
+
+
+@dataclass
+class Leftovers:
+    """What a tar file holds besides samples."""
+
+    problems: list[Problem] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)  # suffixes of members never read
+
+    def refuse(self, name: str, kind: Refusal, reason: str) -> None:
+        """Name a member that cannot be used."""
+        self.problems.append(Problem(name, kind, reason))
+
+
+def engine() -> Any:
+    """The WebDataset library.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        import webdataset
+    except ImportError:
+        raise UserError("shards need webdataset: pip install 'dragline[stream]'") from None
+    return webdataset
+
+
+# --------------------------------------------------------------------------------------- opening
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a URL and no path.
+
+    Raises:
+        UserError: For URLs that are not read, such as `pipe:`, which would run a program.
+    """
+    scheme, colon, _ = location.partition(":")
+    if not colon or len(scheme) < 2 or not scheme.replace("+", "").isalnum():
+        return False
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise UserError(f"{printable(location)}: give a path or a URL that begins with {known}")
+    return True
+
+
+class HashedFile:
+    """A file that is read once, and known by its digest after that."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._digest, self.bytes, self._over = file, hashlib.sha256(), 0, False
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes; fewer at the end.
+
+        Raises:
+            EOFError: The second time at the end: `tarfile` would ask millions of times more to get
+                past a member that claims a terabyte.
+        """
+        if self._over:
+            raise EOFError("it ends too early")
+        data = self._file.read(size)
+        self._digest.update(data)
+        self.bytes += len(data)
+        self._over = not data
+        return data
+
+    def sha256(self) -> str:
+        """Hexadecimal digest of the whole file, of which the rest is read now."""
+        while not self._over:
+            self.read(_BLOCK_BYTES)
+        return self._digest.hexdigest()
+
+
+class _Download:
+    """What a server sends; a transfer that breaks off is an error, not an end."""
+
+    def __init__(self, url: str) -> None:
+        self._pipe = engine().gopen_schemes[url.partition(":")[0]](url, "rb")
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._pipe.stream.read(size)
+        if not data and (code := self._pipe.proc.wait()) != 0:
+            raise OSError(f"{self._pipe.proc.args[0]} ended with code {code}")
+        return data
+
+    def close(self) -> None:
+        self._pipe.proc.kill()  # it may be waiting for a server that will never answer
+        self._pipe.proc.wait()
+        self._pipe.stream.close()
+
+
+@contextmanager
+def opened(location: str) -> Iterator[HashedFile]:
+    """A regular file, or what a URL gives, for reading from front to back.
+
+    Raises:
+        BrokenShard: If it cannot be opened or read.
+    """
+    try:
+        file = _Download(location) if is_url(location) else open_regular(location)
+        with closing(file):
+            yield HashedFile(file)
+    except OSError as error:
+        raise BrokenShard(location, f"cannot be read ({error.strerror or error})") from None
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Open a file, but no pipe or device, which could be waited on for ever."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    file = open(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError("not a regular file")
+    return file
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def samples(file: HashedFile, where: str, left: Leftovers) -> Iterator[Sample[bytes]]:
+    """Pictures with their labels, undecoded, from a stream.
+
+    Args:
+        file: The tar file, at its start.
+        where: What to call it in messages.
+        left: Takes what is left aside.
+
+    Raises:
+        BrokenShard: If the file is no tar file, or not a whole one.
+    """
+
+    def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+        content = tar.extractfile(member)
+        assert content is not None  # it is a regular file
+        return content.read()
+
+    return _samples(file, "r|", read, where, left)
+
+
+def places(path: str, where: str) -> Iterator[Sample[tuple[int, int]]]:
+    """The same samples of a local file as offsets and sizes, from its headers alone."""
+    with open_regular(path) as file:
+        yield from _samples(file, "r:", lambda _, m: (m.offset_data, m.size), where, Leftovers())
+
+
+def _samples(
+    file: Any,
+    mode: Any,
+    take: Callable[[tarfile.TarFile, tarfile.TarInfo], Content],
+    where: str,
+    left: Leftovers,
+) -> Iterator[Sample[Content]]:
+    group_by_keys = engine().tariterators.group_by_keys
+
+    def twice(error: Exception) -> bool:
+        name = str(error.args[0]).split(": duplicate")[0]
+        left.refuse(name, Refusal.UNREADABLE, "occurs twice")
+        return True
+
+    try:
+        with tarfile.open(fileobj=file, mode=mode, tarinfo=_Header, bufsize=_BLOCK_BYTES) as tar:
+            for group in group_by_keys(_members(tar, take, left), handler=twice):
+                if sample := _sample(group, left):
+                    yield sample
+    except (UserError, MemoryError, OSError):
+        raise
+    except Exception as error:  # readers of hostile bytes raise anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise BrokenShard(where, f"broken tar file ({text})") from None
+
+
+class _Header(tarfile.TarInfo):
+    """A header that ends the reading where `tarfile` would take damage for the end of the file."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Header":
+        if len(buf) < tarfile.BLOCKSIZE:
+            raise ValueError("it ends too early")
+        try:
+            header = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError:
+            if any(buf):
+                raise ValueError("no tar header where one should be") from None
+            raise  # the mark of the end
+        largest = _MAX_EXTENSION_BYTES if header.type in _EXTENSIONS else header.size
+        if not 0 <= header.size <= largest:
+            raise ValueError(f"a header says {header.size:,} bytes")
+        return header
+
+
+def _members(
+    tar: tarfile.TarFile, take: Callable[..., Any], left: Leftovers
+) -> Iterator[dict[str, Any]]:
+    """Pictures and labels in the form that `group_by_keys` takes."""
+    while (member := tar.next()) is not None:
+        tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  or it would keep them all
+        name, suffix = member.name, _suffix(member.name)
+        if member.size < 0:
+            raise ValueError(f"a header says {member.size:,} bytes")
+        if member.isdir() or name.rsplit("/", 1)[-1].startswith("."):
+            continue
+        if suffix not in PICTURES and suffix not in LABELS:
+            left.others[suffix] += 1
+        elif problem := _unusable(member, suffix):
+            left.refuse(name, *problem)
+        else:
+            yield {"fname": name, "data": take(tar, member), "__url__": ""}
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower().removeprefix(".")
+
+
+def _unusable(member: tarfile.TarInfo, suffix: str) -> tuple[Refusal, str] | None:
+    name = member.name.replace("\\", "/")
+    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+        return Refusal.UNREADABLE, "has a name that leads out of the tar file"
+    if not member.isreg() or member.sparse is not None:
+        return Refusal.UNREADABLE, "not a regular file"
+    largest = MAX_FILE_BYTES if suffix in PICTURES else MAX_LABEL_BYTES
+    if member.size > largest:
+        return Refusal.TOO_LARGE, f"{member.size:,} bytes; at most {largest:,} are read"
+    return None
+
+
+def _sample(group: dict[str, Any], left: Leftovers) -> Sample | None:
+    """The one picture of a group and its label; of `a.png` and `a.mask.png` the first is meant."""
+    pictures = [suffix for suffix in group if suffix.rpartition(".")[2] in PICTURES]
+    chosen = [suffix for suffix in pictures if "." not in suffix] or pictures
+    if not chosen:
+        return None
+    name = f"{group['__key__']}.{chosen[0]}"
+    if len(chosen) > 1:
+        reason = "one of several pictures with this name up to the first dot"
+        left.refuse(name, Refusal.UNREADABLE, reason)
+        return None
+    label = next((group[kind] for kind in LABELS if kind in group), None)
+    return Sample(name, group[chosen[0]], label)

@@ -1,0 +1,34 @@
+"""What a training step gets."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a batch.
+
+    Attributes:
+        images: uint8, shape (N, C, H, W).
+        labels: float32, shape (N, c_dim).
+        first: Index of its first image among all images ever seen, over all processes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    first: int
+
+    def pictures(self) -> Tensor:
+        """The images as networks take them: float32 (N, C, H, W) in [-1, 1], where they lie."""
+        return self.images.float() / 127.5 - 1
+
+    def pin_memory(self) -> "Batch":
+        """The same in memory that a GPU fetches from by itself; the loader calls it."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.first)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; from pinned memory without waiting."""
+        images, labels = (t.to(device, non_blocking=True) for t in (self.images, self.labels))
+        return Batch(images, labels, self.first)
