@@ -65,7 +65,7 @@ class MetricSettings:
     ppl: int = 2_000
     truncation_psi: float = 1.0
     noise: Literal["random", "const", "none"] = "random"
-    batch: int = 32
+    batch: int = 16
     seed: int = 0
     cache: str | None = None
     model: str | None = None
@@ -263,6 +263,8 @@ def _compare(
     report: Report, real: Tensor, fake: Tensor, features: Any, common: dict[str, Any]
 ) -> None:
     """Kernel distance, precision and recall; Fréchet distance where it is FID."""
+    if real.device.type == "mps":  # which has no float64
+        real, fake = real.cpu(), fake.cpu()
     end = features.suffix
     common = {**common, "features": features.protocol()}
     library = f"torchmetrics {version('torchmetrics')}"

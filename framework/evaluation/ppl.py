@@ -37,7 +37,7 @@ def path_lengths(
         watch: See `shares.Watch`.
 
     Returns:
-        float64, shape (N,).
+        float32, shape (N,).
     """
     rng = keyed_generator("cpu", seed, "paths")
     z = torch.randn(2, len(labels), generator.z_dim, generator=rng)
@@ -48,9 +48,9 @@ def path_lengths(
         here, there = (generator.mapping(part[first:last].to(device), c) for part in z)
         step = here.lerp(there, EPSILON)
         a, b = (_small(generator.synthesis(ws, noise_mode="const")) for ws in (here, step))
-        return distance(a, b).double() / EPSILON**2
+        return distance(a, b) / EPSILON**2
 
-    lengths = torch.zeros(len(labels), dtype=torch.float64, device=device)
+    lengths = torch.zeros(len(labels), device=device)
     return in_shares(compute, lengths, batch, watch, "path lengths")
 
 
@@ -59,6 +59,7 @@ def trimmed_mean(lengths: Tensor) -> float:
 
     A few paths cross from one kind of picture to another and would be the whole of the mean.
     """
+    lengths = lengths.cpu().double()
     low = torch.quantile(lengths, _KEPT[0], interpolation="lower")
     high = torch.quantile(lengths, _KEPT[1], interpolation="higher")
     return lengths[(lengths >= low) & (lengths <= high)].mean().item()

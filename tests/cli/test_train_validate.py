@@ -2,8 +2,10 @@
 
 import json
 import os
+import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 import torch
 
 from framework.checkpoint import latest_whole, read_checkpoint
+from framework.cli.validation import Metrics
+from framework.evaluation.measure import MetricSettings
+from framework.training.callbacks import RunCheckpoints, StopSignals
 from tests.training.processes import CONFIG, finish, fit, start, wait_for
 
 FEW = ["--metrics.fakes", "16", "--metrics.ppl", "6"]
@@ -149,12 +154,34 @@ def test_a_signal_ends_a_measurement_and_the_run_is_saved(environment, tmp_path)
 
 def test_two_processes_measure_together(environment, tmp_path):
     """Each draws its share; one writes, and the training goes on."""
-    run_dir = tmp_path / "run"
-    pair = ["--trainer.devices", "2", "--trainer.strategy", "ddp_spawn"]
+    run_dir, pair = tmp_path / "run", ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     args = fit(run_dir, "--run.kimg", "0.008", "--run.metrics_kimg", "0.004", *FEW, *pair)
-    text = said(args, tmp_path / "log", 0, environment)
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = str(opened.getsockname()[1])
+    launched = [
+        start(args, tmp_path / f"log{rank}", {**environment, **as_rank(rank, port)})
+        for rank in range(2)
+    ]
+    assert [finish(process) for process in launched] == [0, 0]
     assert [line["seen_kimg"] for line in lines(run_dir, "swd")] == [0.004, 0.008]
-    assert text.count("metrics kimg") == 2
+    texts = [(tmp_path / f"log{rank}").read_text() for rank in range(2)]
+    assert [text.count("metrics kimg") for text in texts] == [2, 0]
+    assert [text.count("note: measuring") for text in texts] == [1, 0]
+
+
+def as_rank(rank: int, port: str) -> dict[str, str]:
+    """What a launcher tells one of two processes."""
+    names = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return dict(zip(names, (str(rank), "0", "2", "127.0.0.1", port), strict=True))
+
+
+def test_a_strategy_that_spawns_can_hand_the_callback_over():
+    checkpoints = RunCheckpoints("x", 1, 1, 1)
+    handed = pickle.loads(
+        pickle.dumps(Metrics("x", 1, 1, MetricSettings(fakes=7), StopSignals(checkpoints)))
+    )
+    assert handed.settings.fakes == 7 and handed.signals.received == 0
 
 
 # --- validate alone ------------------------------------------------------------------------------
@@ -192,18 +219,10 @@ def test_only_the_pictures_that_are_looked_at_are_drawn(environment, tmp_path, t
 MISTAKES = {
     "no run": ([], "holds no whole checkpoint to validate; --metrics.model measures any other"),
     "too few": (["--metrics.model", "M", "--metrics.fakes", "1"], "--metrics.fakes 1: at least"),
-    "no such features": (
-        ["--metrics.model", "M", "--metrics.features", "x"],
-        "--metrics.features x",
-    ),
     "no such model": (["--metrics.model", "/nowhere"], "--metrics.model /nowhere: no such"),
     "Inception nowhere": (
         ["--metrics.model", "M", "--metrics.features", "inception"],
         "--metrics.features inception: no weights-inception-2015-12-05-6726825d.pth",
-    ),
-    "weights nowhere": (
-        ["--metrics.model", "M", "--metrics.weights", "/nowhere"],
-        "--metrics.weights /nowhere: no such file or folder",
     ),
 }
 
@@ -223,7 +242,6 @@ def test_a_mistake_is_one_line(mistake, environment, tmp_path, trained):
     [
         (["--run.metrics_kimg", "-1"], "--run.metrics_kimg -1.0"),
         (["--run.metrics_kimg", "1", "--metrics.model", "x"], "--metrics.model: only `validate`"),
-        (["--run.metrics_kimg", "1", "--metrics.features", "inception"], "inception: no weights"),
     ],
 )
 def test_a_training_that_could_not_be_measured_does_not_begin(

@@ -315,7 +315,7 @@ def test_path_length_is_torchmetrics():
         upper_discard=None,
         sim_net=distance,
     )
-    torch.testing.assert_close(lengths, theirs.double(), rtol=0.02, atol=0)
+    torch.testing.assert_close(lengths, theirs, rtol=0.02, atol=0)
     assert lengths.min() > 0
 
 
