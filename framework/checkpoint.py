@@ -29,14 +29,16 @@ def manifest_path(checkpoint: Path) -> Path:
 def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write tensors and plain values to `path`, whole or not at all, and a manifest beside it.
 
-    The manifest comes first: after an accident there may be a manifest without its checkpoint,
-    never a checkpoint that nothing vouches for.
+    The manifest comes first, and vouches for the file that is replaced as well: after an accident
+    there may be a manifest without its checkpoint, never a checkpoint that nothing vouches for.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         torch.save(checkpoint, temporary)
-        facts = {"sha256": sha256_file(temporary), "bytes": temporary.stat().st_size}
+        facts: dict[str, Any] = _facts(temporary)
+        if is_whole(path):
+            facts["replaces"] = _facts(path)
         write_text(manifest_path(path), json.dumps(facts) + "\n")
 
 
@@ -74,11 +76,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint is there and matches its manifest."""
     try:
-        facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        same_size = path.stat().st_size == facts["bytes"]
-        return same_size and sha256_file(path) == facts["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        size = path.stat().st_size
+        fitting = [facts["sha256"] for facts in _vouched(path) if facts["bytes"] == size]
+        return bool(fitting) and sha256_file(path) in fitting
+    except OSError:
         return False
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+
+
+def _vouched(path: Path) -> list[dict[str, Any]]:
+    """The contents that a checkpoint's manifest vouches for, each with its digest and size.
+
+    There are two while one file replaces another: between the manifest and the rename lies a moment
+    in which a process can be killed.
+    """
+    try:
+        facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+        held = [facts, facts["replaces"]] if "replaces" in facts else [facts]
+        return [{"sha256": one["sha256"], "bytes": one["bytes"]} for one in held]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def newest_first(run_dir: str | Path) -> Iterator[Path]:
@@ -100,6 +120,27 @@ def remove_checkpoint(path: str | Path) -> None:
 
 
 def prune(run_dir: str | Path, keep: int) -> None:
-    """Delete all but the newest `keep` checkpoints of a run."""
-    for path in list(newest_first(run_dir))[keep:]:
-        remove_checkpoint(path)
+    """Delete all but the newest `keep` checkpoints of a run, and never its newest whole one."""
+    older = list(newest_first(run_dir))[keep:]
+    good = latest_whole(run_dir) if older else None
+    for path in older:
+        if path != good:
+            remove_checkpoint(path)
+
+
+def set_damaged_aside(run_dir: str | Path) -> list[Path]:
+    """Rename checkpoints newer than the newest whole one, so that they count as none any more.
+
+    A run that goes on from an older checkpoint would otherwise have them among the newest to keep.
+
+    Returns:
+        Their new names.
+    """
+    good, aside = latest_whole(run_dir), []
+    for path in newest_first(run_dir) if good else ():
+        if path == good:
+            break
+        aside.append(path.with_name(path.name + ".damaged"))
+        path.replace(aside[-1])
+        manifest_path(path).unlink(missing_ok=True)
+    return aside

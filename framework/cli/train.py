@@ -28,6 +28,8 @@ from framework.ops.memory import tune_malloc
 from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.failures import told_in_words
+from framework.training.health import Diversity
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
@@ -120,6 +122,7 @@ class TrainCLI(LightningCLI):
             settings.dir, settings.metrics_kimg, total, self.metric_settings, self.signals
         )
         callbacks = [
+            Diversity(settings.tick_kimg, total),
             StatusLine(settings.dir, settings.tick_kimg, total),
             Snapshots(settings.dir, settings.snapshot_kimg, total, settings.keep_snapshots),
             checkpoints,
@@ -159,7 +162,8 @@ class TrainCLI(LightningCLI):
             checkpoint = last_checkpoint(folder)
             if rank_zero_only.rank == 0:
                 self._open(folder, checkpoint, stack)
-            self.trainer.fit(**kwargs, ckpt_path=checkpoint)
+            with told_in_words(self.trainer, self.model, self.datamodule):
+                self.trainer.fit(**kwargs, ckpt_path=checkpoint)
         if self.signals.received:
             # A helper process that ends with anything but 0 makes Lightning kill the first one.
             sys.exit(128 + self.signals.received if rank_zero_only.rank == 0 else 0)

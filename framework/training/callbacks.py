@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class RunCheckpoints(KimgCallback):
         """
         path = checkpoint_path(self.run_dir, pl_module.seen_images)
         if pl_module.seen_images != self._saved:
-            require_finite(pl_module)
+            require_finite(pl_module, trainer.optimizers)
             trainer.save_checkpoint(path)
             self._saved = pl_module.seen_images
             if trainer.is_global_zero:
@@ -101,14 +101,34 @@ class RunCheckpoints(KimgCallback):
         return path
 
 
-def require_finite(module: torch.nn.Module) -> None:
-    """Raise a UserError that names the first tensor of `module` with NaN or infinity in it."""
-    for name, tensor in module.state_dict().items():
+def require_finite(
+    module: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()
+) -> None:
+    """Raise a UserError that names the first tensor of `module` with NaN or infinity in it.
+
+    Args:
+        module: Whose parameters and buffers are looked at.
+        optimizers: Of its parameters; what they remember is looked at, too.
+    """
+    for name, tensor in _tensors(module, optimizers):
         if not tensor.isfinite().all():
             raise UserError(
                 f"{name} is no longer finite: nothing was saved, the last checkpoint is good; "
                 "resume with a lower --model.lr or a higher --model.r1_gamma"
             )
+
+
+def _tensors(
+    module: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Everything that a checkpoint holds of a module and its optimizers, by name."""
+    yield from module.state_dict().items()
+    names: dict[torch.Tensor, str] = {value: name for name, value in module.named_parameters()}
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for key, value in state.items():
+                if isinstance(value, torch.Tensor):
+                    yield f"{key} of {names[parameter]} in its optimizer", value
 
 
 class StopSignals(Callback):

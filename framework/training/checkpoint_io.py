@@ -1,8 +1,10 @@
 """Lightning's checkpoints through our own reader and writer."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from framework.checkpoint import (
@@ -39,8 +41,8 @@ class WholeCheckpointIO(CheckpointIO):
         except (OSError, RuntimeError) as error:  # RuntimeError is how torch says "disk full"
             reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
             raise UserError(
-                f"{path}: not saved ({reason}); the last checkpoint is good, the same command goes "
-                "on from it"
+                f"{path}: not saved ({reason}; {_room(checkpoint, Path(path))}); the last "
+                "checkpoint is good, the same command goes on from it"
             ) from error
 
     def load_checkpoint(
@@ -53,3 +55,21 @@ class WholeCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the checkpoint and its manifest."""
         remove_checkpoint(path)
+
+
+def _room(checkpoint: Any, path: Path) -> str:
+    """How much a checkpoint takes and how much there is, in words."""
+    needed = f"{_tensor_bytes(checkpoint) / 1e6:.1f} MB needed"
+    try:
+        return f"{needed}, {shutil.disk_usage(path.parent).free / 1e6:.1f} MB free"
+    except OSError:
+        return needed
+
+
+def _tensor_bytes(value: Any) -> int:
+    """Memory of the tensors in nested tables and lists."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return sum(map(_tensor_bytes, value))
+    return value.nbytes if isinstance(value, torch.Tensor) else 0

@@ -3,12 +3,13 @@
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.checkpoint import latest_whole, newest_first
+from framework.checkpoint import latest_whole, newest_first, set_damaged_aside
 from framework.errors import UserError
 from framework.files import write_text
 
@@ -17,7 +18,7 @@ _LOCK = ".lock"
 # Where the same numbers are computed with, not what: a run may go on on another machine.
 _MACHINE = ("low_precision", "low_precision_blocks", "conv_clamp")
 # Settings that came after the first runs were written, and what those had.
-_LATER: dict[str, Any] = {"architecture": "resnet"}
+_LATER: dict[str, Any] = {"architecture": "resnet", "label_fade": False}
 
 
 def check_folder(folder: Path, resume: str) -> None:
@@ -117,8 +118,11 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def clean_up(folder: Path, seen_kimg: float) -> None:
     """Remove what a killed training left: half-written files, and statistics past its checkpoint.
 
-    Only with the folder locked: to a training at work these files are its own.
+    Checkpoints that are damaged are set aside and named. Only with the folder locked: to a training
+    at work these files are its own.
     """
+    for path in set_damaged_aside(folder):
+        print(f"note: damaged, set aside: {path}", file=sys.stderr, flush=True)
     for place in (folder, folder / "checkpoints", *folder.glob("network-*")):
         for rest in place.glob(".*.part*"):
             rest.unlink(missing_ok=True)

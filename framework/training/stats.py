@@ -44,7 +44,10 @@ class StatsCollector:
         self._spans.append((name, first, last))
 
     def collect(self) -> dict[str, dict[str, float]]:
-        """Statistics since the last call, {name: {num, mean, std}}; starts anew."""
+        """Statistics since the last call, {name: {num, mean, std}}; starts anew.
+
+        A name that no process had values for is left out.
+        """
         for name, first, last in self._spans:
             last.synchronize()
             self.report(name, first.elapsed_time(last) / 1000)
@@ -59,6 +62,8 @@ class StatsCollector:
         self._moments = {}
         stats = {}
         for name, (num, total, squares) in zip(names, table.tolist(), strict=True):
+            if not num:
+                continue
             mean = total / num
             stats[name] = {
                 "num": int(num),

@@ -13,11 +13,15 @@ import lightning
 import torch
 
 from framework.training.callbacks import KimgCallback
+from framework.training.health import Alarms
 from framework.training.run_folder import STATS
 
 
 class StatusLine(KimgCallback):
-    """Once a tick: averages of everything reported, to the console, stats.jsonl and the logger."""
+    """Once a tick: averages of everything reported, to the console, stats.jsonl and the logger.
+
+    What they warn of is told in a line of its own.
+    """
 
     def __init__(self, run_dir: str | Path, every_kimg: float, total_kimg: float) -> None:
         super().__init__(every_kimg, total_kimg)
@@ -30,6 +34,7 @@ class StatusLine(KimgCallback):
         super().on_train_start(trainer, pl_module)
         self.started = self.tick_started = self.tick_ended = time.monotonic()
         self.first = self.tick_first = pl_module.seen_images / 1000
+        self.alarms = Alarms()
 
     def on_train_batch_start(self, trainer, pl_module, *_: Any) -> None:
         """A tick begins when pictures, checkpoints and the like of the last one are done."""
@@ -56,8 +61,11 @@ class StatusLine(KimgCallback):
         self.tick_ended, self.tick_first = time.monotonic(), kimg
         if not trainer.is_global_zero:
             return
+        warnings = self.alarms.look(stats, pl_module.settings)
         self._append(STATS, json.dumps({**stats, "timestamp": time.time()}))
         self._print(stats, kimg)
+        for warning in warnings:
+            self._say(f"note: {warning}")
         metrics = {name: moments["mean"] for name, moments in stats.items()}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=pl_module.batches_seen)
@@ -101,6 +109,9 @@ class StatusLine(KimgCallback):
         )
         bad = mean("Guard/nonfinite_grads")
         line += f"  {bad:.1f} gradients a step were not finite" if bad > 0 else ""
+        self._say(line)
+
+    def _say(self, line: str) -> None:
         print(("\r\033[K" if self.bar else "") + line, flush=True)
         self._append("log.txt", line)
 

@@ -6,9 +6,11 @@ like any other process.
 
 import multiprocessing
 import os
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -84,3 +86,72 @@ def _train(
 def fit(run_dir: Path, *extra: str) -> list[str]:
     """Command line of a tiny training in `run_dir`."""
     return ["fit", "--config", str(CONFIG), "--run.dir", str(run_dir), *extra]
+
+
+def free_port() -> str:
+    """A port that nobody listens at."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return str(opened.getsockname()[1])
+
+
+def environment(rank: int, port: str) -> dict[str, str]:
+    """What a launcher tells each of two processes."""
+    return {
+        "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+
+
+TWO = (
+    "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
+    "--model.micro_batch", "2",
+)  # fmt: skip
+
+
+@contextmanager
+def pair(
+    run_dir: Path,
+    *extra: str,
+    before: Callable[[], object] | None = None,
+    port: str | None = None,
+) -> Iterator[list[BaseProcess]]:
+    """Two processes of one `train.py fit`, as a launcher starts them; killed on the way out.
+
+    Args:
+        run_dir: The run's folder; beside it lie the logs that `logs` names.
+        extra: More of the command line.
+        before: Called first in both processes, which know themselves by `LOCAL_RANK`.
+        port: Where they meet; a free one if None.
+    """
+    port = port or free_port()
+    args = fit(run_dir, *TWO, *extra)
+    made = [
+        start(args, log, environment(rank, port), before) for rank, log in enumerate(logs(run_dir))
+    ]
+    try:
+        yield made
+    finally:
+        for process in made:
+            process.kill()
+            process.join(30)
+
+
+def logs(run_dir: Path) -> list[Path]:
+    """What each of a pair has printed."""
+    return [run_dir.with_suffix(f".log{rank}") for rank in range(2)]
+
+
+def ends(made: Sequence[BaseProcess], seconds: float = 30) -> list[int]:
+    """Exit codes of processes that must all end within `seconds`."""
+    deadline = time.monotonic() + seconds
+    for process in made:
+        process.join(max(0.0, deadline - time.monotonic()))
+    codes = [process.exitcode for process in made]
+    assert None not in codes, f"still running after {seconds} s: {codes}"
+    return [code for code in codes if code is not None]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder, but for the lock."""
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}

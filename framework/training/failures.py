@@ -1,0 +1,130 @@
+"""What torch says when memory, a process or a port is gone, told in one line each."""
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning
+import torch
+
+from framework.errors import UserError
+
+# Host memory: torch's allocator, numpy's. GPU memory that is not torch's own: cuBLAS, cuDNN, NCCL.
+_MEMORY = re.compile(
+    r"can't allocate memory|unable to allocate|out of memory|_ALLOC_FAILED", re.IGNORECASE
+)
+_READER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*)", re.DOTALL)
+_PORT = re.compile(r"port: (\d+).*EADDRINUSE", re.DOTALL)
+_SILENCE = re.compile(r"timed? ?out", re.IGNORECASE)
+_LOST = re.compile(
+    r"connection (was )?(closed|reset|refused)|broken pipe|remote process exited|socket error",
+    re.IGNORECASE,
+)
+_GOES_ON = "the last checkpoint is good, the same command goes on from it"
+_FAREWELL_SEC = 2.0
+
+
+@contextmanager
+def told_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterator[None]:
+    """Turn failures of memory and of other processes into a UserError; end processes started here.
+
+    Args:
+        trainer: Whose helper processes must not outlive a failure of the first one.
+        module: The training module, for its sizes.
+        data: Its pictures.
+    """
+    try:
+        yield
+    except Exception as error:
+        _end_helpers(trainer)
+        words = in_words(error, lambda: advice(module, data))
+        if words is None:
+            raise
+        raise UserError(words) from error
+
+
+def in_words(error: Exception, memory_advice: Any) -> str | None:
+    """The line for a failure; None if it is a fault of the program's.
+
+    Args:
+        error: What was raised.
+        memory_advice: Called for what to do about memory.
+    """
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _is(error, _MEMORY):
+        return f"out of memory: {memory_advice()}"
+    if not isinstance(error, RuntimeError):
+        return None
+    if reader := _READER.search(text):
+        how = reader[2].strip().splitlines()[0]
+        return (
+            f"a reader of the pictures (process {reader[1].strip()}) {how} if it was for lack of "
+            f"memory, a lower --data.workers helps; {_GOES_ON}"
+        )
+    if port := _PORT.search(text):
+        return (
+            f"MASTER_PORT {port[1]} is taken by another program; set another one, or unset it to "
+            "have a free one chosen"
+        )
+    if _SILENCE.search(text):
+        return (
+            f"another process of this training did not answer in time ({_first_sentence(text)}); "
+            f"{_GOES_ON}"
+        )
+    if _LOST.search(text):
+        return (
+            f"another process of this training is gone ({_first_sentence(text)}); its own last "
+            f"line says why; {_GOES_ON}"
+        )
+    return None
+
+
+def _is(error: Exception, pattern: re.Pattern[str]) -> bool:
+    return isinstance(error, RuntimeError) and pattern.search(str(error)) is not None
+
+
+def _first_sentence(text: str) -> str:
+    """The beginning of a message of torch's, without its source file."""
+    return re.sub(r"^\[[^\]]*\]\s*", "", text.strip().splitlines()[0]).split(". ")[0][:160]
+
+
+def advice(module: Any, data: Any) -> str:
+    """What a step holds, and the flags that make it hold less."""
+    height, width = data.dataset.size
+    share = data.share(module.trainer.world_size)
+    at_once = getattr(module, "micro_batch", None) or share
+    flags = []
+    if at_once > 1:
+        smaller = next(n for n in range(at_once // 2, 0, -1) if share % n == 0)
+        flags.append(f"--model.micro_batch {smaller}")
+    if module.settings["low_precision"] == "none":
+        flags.append("--model.low_precision auto")
+    flags.append("a smaller --model.channel_base")
+    if data.cache is None:
+        flags.append("--data.cache FOLDER (if the pictures take the memory)")
+    return (
+        f"a step works on {at_once} pictures of {width}x{height} at once, of a batch of "
+        f"{data.batch_size}; try, in this order, {', '.join(flags)}; {_GOES_ON}"
+    )
+
+
+def _end_helpers(trainer: lightning.Trainer) -> None:
+    """End the processes that Lightning started from this one, after time for their last words.
+
+    One that waits for this process would otherwise wait for half an hour.
+    """
+    launcher = getattr(trainer.strategy, "launcher", None)
+    helpers = getattr(launcher, "procs", [])
+    end = time.monotonic() + _FAREWELL_SEC
+    while any(_is_running(helper) for helper in helpers) and time.monotonic() < end:
+        time.sleep(0.05)
+    if helpers and launcher is not None:
+        launcher.kill(signal.SIGKILL)
+
+
+def _is_running(helper: Any) -> bool:
+    """Whether a process, of `subprocess` or of `multiprocessing`, is at work."""
+    return helper.poll() is None if hasattr(helper, "poll") else helper.is_alive()

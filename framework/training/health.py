@@ -1,0 +1,125 @@
+"""Signs that a training is on a way that seldom ends well, told once, when they begin.
+
+None of them ends a training: each is a reason to look at the pictures. The limits were set beside
+the statistics of runs that went well, where none of them is reached.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from framework.training.callbacks import KimgCallback
+from framework.training.randomness import keyed_generator
+
+DIVERSITY, ALARMS = "Guard/diversity", "Guard/alarms"
+_LABELS, _EACH = 4, 4
+# Untrained networks lie around 2, trained ones around 1.
+_ALIKE, _ALIKE_TICKS = 0.1, 2
+# Healthy runs pass 0.95 in a single early tick (Karras et al. 2020, ADA, aim at 0.6).
+_SURE, _SURE_TICKS = 0.95, 5
+# The others compare real with generated pictures: there the sign of an output says nothing.
+_LOSSES_WITH_SIGNS = ("nonsaturating", "hinge")
+
+
+class Diversity(KimgCallback):
+    """Reports how different the averaged generator's pictures are, in terms of the data's own.
+
+    The standard deviation over pictures of fixed latents that share a label, averaged over all
+    pixels, divided by that of as many of the data, whatever their labels: around 1 for a generator
+    as diverse as its data, 0 for one that draws one picture only, or one a class. The first process
+    draws; the others have nothing to add. Data that are all alike say nothing.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Draw latents and pictures, the same in every session of a run."""
+        super().on_train_start(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        rng = keyed_generator("cpu", pl_module.seed, "diversity")
+        count = _LABELS * _EACH
+        self.z = torch.randn(count, pl_module.generator_ema.z_dim, generator=rng)
+        picks = torch.randint(len(data.images), (count,), generator=rng)
+        self.labels = data.label_table[picks[:_LABELS]].repeat_interleave(_EACH, dim=0)
+        self.of_data = _spread(data.images[picks].float() / 127.5 - 1)
+
+    @torch.no_grad()
+    def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Draw and compare."""
+        draws = trainer.is_global_zero and self.of_data > 0
+        pl_module.stats.report(DIVERSITY, self._ratio(pl_module) if draws else torch.empty(0))
+
+    def _ratio(self, pl_module: Any) -> Tensor:
+        z, labels = self.z.to(pl_module.device), self.labels.to(pl_module.device)
+        fakes = pl_module.generator_ema(z, labels, noise_mode="const")
+        return _spread(fakes.float().clamp(-1, 1)) / self.of_data.to(pl_module.device)
+
+
+def _spread(pictures: Tensor) -> Tensor:
+    """Standard deviation within groups of pictures (N, C, H, W), averaged; shape ()."""
+    return pictures.unflatten(0, (_LABELS, _EACH)).std(dim=1).mean()
+
+
+class Alarms:
+    """Looks at the averages of each tick."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[str, int] = {}
+
+    def look(self, stats: dict[str, dict[str, float]], settings: dict[str, Any]) -> list[str]:
+        """Take in a tick's statistics and add to them how many alarms hold.
+
+        Args:
+            stats: As `StatsCollector.collect` gives them.
+            settings: The training module's.
+
+        Returns:
+            One line for each alarm that begins to hold.
+        """
+        mean = {name: moments["mean"] for name, moments in stats.items()}
+        lines, holding = [], 0
+        for name, ticks, holds, line in _signs(mean, settings):
+            self._ticks[name] = self._ticks.get(name, 0) + 1 if holds else 0
+            holding += self._ticks[name] >= ticks
+            if self._ticks[name] == ticks:
+                lines.append(line)
+        stats[ALARMS] = {"num": 1, "mean": float(holding), "std": 0.0}
+        return lines
+
+
+def _signs(
+    mean: dict[str, float], settings: dict[str, Any]
+) -> Iterator[tuple[str, int, bool, str]]:
+    """Each alarm: name, ticks in a row that it takes, whether this tick is one, its line."""
+    diversity = mean.get(DIVERSITY, 1.0)
+    yield (
+        "collapse",
+        _ALIKE_TICKS,
+        diversity < _ALIKE,
+        f"generated pictures are all alike ({diversity:.2f} of the data's diversity): the "
+        "generator has collapsed; begin again, or from an earlier model, with a higher "
+        "--model.r1_gamma or a lower --model.lr",
+    )
+    adaptive = settings.get("augment", "").strip() == "ada" and settings["ada_target"] is not None
+    limit = settings.get("ada_p_max", 1.0)
+    at_limit = adaptive and mean.get("Progress/augment", 0.0) >= limit - 1e-6
+    yield (
+        "p at its limit",
+        1,
+        at_limit,
+        f"ADA's p has reached its limit, --model.ada_p_max {limit:g}: the discriminator overfits "
+        "in spite of it; more pictures, or a smaller --model.channel_base, help more",
+    )
+    sure = mean.get("Loss/signs/real", 0.0)
+    has_signs = settings.get("loss", "nonsaturating") in _LOSSES_WITH_SIGNS
+    yield (
+        "overfitting",
+        _SURE_TICKS,
+        # While p rises, something is being done about it.
+        has_signs and sure > _SURE and (at_limit or not adaptive),
+        f"the discriminator knows the pictures by heart (r_t {sure:.2f}) and teaches little; "
+        + ("more pictures help" if adaptive else "--model.augment ada, or more pictures, help"),
+    )
