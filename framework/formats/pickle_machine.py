@@ -170,6 +170,11 @@ class _Machine:
         self.at = end
         return taken
 
+    def _byte(self) -> int:
+        value = self.data[self.at]
+        self.at += 1
+        return value
+
     def _number(self, count: int) -> int:
         return int.from_bytes(self._take(count), "little")
 
@@ -280,8 +285,7 @@ class _Machine:
 
     # Opcodes: memo
 
-    def put(self, count: int) -> None:
-        index = self._number(count)
+    def put(self, index: int) -> None:
         if index > len(self.memo) + 1:  # picklers count from 0 or, long ago, from 1
             raise Refused(f"puts aside value {index} before there are as many")
         self.memo[index] = self._top()
@@ -289,8 +293,7 @@ class _Machine:
     def memoize(self) -> None:
         self.memo[len(self.memo)] = self._top()
 
-    def get(self, count: int) -> None:
-        index = self._number(count)
+    def get(self, index: int) -> None:
         if index not in self.memo:
             raise IndexError
         self.stack.append(self.memo[index])
@@ -376,14 +379,14 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     0x88: _push(lambda m: True),
     0x89: _push(lambda m: False),
     ord("J"): _Machine.binint,
-    ord("K"): _push(lambda m: m._number(1)),
+    ord("K"): _push(_Machine._byte),
     ord("M"): _push(lambda m: m._number(2)),
     0x8A: _Machine.long1,
     ord("G"): _Machine.binfloat,
-    0x8C: _push(lambda m: m._text(m._number(1))),
+    0x8C: _push(lambda m: m._text(m._byte())),
     ord("X"): _push(lambda m: m._text(m._number(4))),
     0x8D: _push(lambda m: m._text(m._number(8))),
-    ord("C"): _push(lambda m: m._take(m._number(1))),
+    ord("C"): _push(lambda m: m._take(m._byte())),
     ord("B"): _push(lambda m: m._take(m._number(4))),
     0x8E: _push(lambda m: m._take(m._number(8))),
     0x96: _push(lambda m: m._take(m._number(8))),
@@ -401,11 +404,11 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     0x90: _Machine.additems,
     ord("s"): _Machine.setitem,
     ord("u"): _Machine.setitems,
-    ord("q"): lambda m: m.put(1),
-    ord("r"): lambda m: m.put(4),
+    ord("q"): lambda m: m.put(m._byte()),
+    ord("r"): lambda m: m.put(m._number(4)),
     0x94: _Machine.memoize,
-    ord("h"): lambda m: m.get(1),
-    ord("j"): lambda m: m.get(4),
+    ord("h"): lambda m: m.get(m._byte()),
+    ord("j"): lambda m: m.get(m._number(4)),
     ord("c"): _Machine.global_,
     0x93: _Machine.stack_global,
     ord("R"): _Machine.reduce,
