@@ -2,52 +2,67 @@
 
     python benchmarks/train_step.py                       # the shipped 64 px configuration
     python benchmarks/train_step.py --threads 1 2 --rounds 5 --variants ours unfused grouped
-    python benchmarks/train_step.py --img-size 128 --channel-base 4096 --channel-max 256
+    python benchmarks/train_step.py --img-size 32 --batch 8 --variants ours compile
     python benchmarks/train_step.py --clock cpu --threads 1   # on a machine that is not idle
+    python benchmarks/train_step.py --device cuda --img-size 256 --channel-base 16384
 
 The reference formulation makes the modulated weights of each sample and convolves them as groups,
 and takes noise, bias, leaky ReLU and gain one pass after another, in float32 and contiguous
 tensors. Ours scales activations around one shared convolution, folds what it can into weights,
 keeps channels last and freed memory, and takes the device's low precision where it has one.
+`published` is what the field runs on GPUs: scaled activations, float16 in the four largest blocks,
+compiled operations, contiguous tensors.
 
 Every variant lives in a process of its own (the allocator's settings are per process); all of them
 are started and warmed up first, then measured in turns, so that a machine that slows down slows
-down all of them. Medians over the rounds.
+down all of them. Medians over the rounds. A variant that cannot run here is left out with a line.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# The rows below `ours` take one change back each.
-OURS = {"plain": False, "grouped": False, "channels_last": True, "malloc": True, "low": "auto"}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "reference": {
-        "plain": True, "grouped": True, "channels_last": False, "malloc": False, "low": "none",
-    },
+REFERENCE: dict[str, Any] = {
+    "plain": True, "grouped": True, "channels_last": False, "malloc": False, "low": "none",
+    "ops": "torch", "compile": False,
+}  # fmt: skip
+OURS: dict[str, Any] = {
+    "plain": False, "grouped": False, "channels_last": True, "malloc": True, "low": "auto",
+    "ops": "auto", "compile": False,
+}  # fmt: skip
+VARIANTS = {
+    "reference": REFERENCE,
+    "published": REFERENCE | {"grouped": False, "low": "float16", "ops": "compiled"},
     "ours": OURS,
+    # One choice taken otherwise.
+    "torch-ops": OURS | {"ops": "torch"},
+    "compiled-ops": OURS | {"ops": "compiled"},
+    "compile": OURS | {"compile": True},
+    "float32": OURS | {"low": "none"},
+    "bfloat16": OURS | {"low": "bfloat16"},
+    "float16": OURS | {"low": "float16"},
+    # One change taken back.
     "unfused": OURS | {"plain": True},
     "grouped": OURS | {"grouped": True},
     "contiguous": OURS | {"channels_last": False},
     "plain-malloc": OURS | {"malloc": False},
-    "float32": OURS | {"low": "none"},
+}
+USUAL = {
+    "cpu": ["reference", "ours", "torch-ops", "compiled-ops", "bfloat16"],
+    "cuda": [
+        "reference", "published", "ours", "torch-ops", "compiled-ops", "compile", "float32",
+        "bfloat16",
+    ],
 }  # fmt: skip
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-PHASES = ("Gmain", "Dmain", "Dr1")
-COLUMNS = (*PHASES, "step")
-R1_INTERVAL = 16
-GFLOPS = 1e9
+GIGA = 1e9
 
 
 def arguments() -> argparse.Namespace:
@@ -60,202 +75,30 @@ def arguments() -> argparse.Namespace:
     add("--latent", type=int, default=128, help="length of z and w")
     add("--mapping-layers", type=int, default=2)
     add("--channel-base", type=int, default=1536, help="of the generator")
-    add("--discriminator-channel-base", type=int, default=1024)
+    add("--discriminator-channel-base", type=int, help="the generator's two thirds if not given")
     add("--channel-max", type=int, default=96)
     add("--batch", type=int, default=16)
+    add("--pl-weight", type=float, default=0.0, help="above 0: path length regularisation, too")
     add("--threads", type=int, nargs="+", default=[os.cpu_count() or 1])
     add("--rounds", type=int, default=3)
     add("--steps", type=int, default=2, help="steps of each phase in a round")
-    add("--variants", nargs="+", choices=VARIANTS, default=["reference", "ours"])
+    add("--variants", nargs="+", choices=VARIANTS, help="the usual ones of the device by default")
     add("--device", default="cpu")
-    add("--clock", choices=CLOCKS, default="wall", help="cpu: seconds of this process's threads")
-    add("--worker", choices=VARIANTS, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-class Step:
-    """The phases of a training step, as the LightningModule computes them."""
-
-    def __init__(
-        self, args: argparse.Namespace, plain: bool, grouped: bool, channels_last: bool, low: str
-    ) -> None:
-        import torch
-
-        from framework.models.stylegan2.module import StyleGAN2Training
-        from framework.training.data import Batch
-
-        module = StyleGAN2Training(
-            z_dim=args.latent,
-            w_dim=args.latent,
-            mapping_layers=args.mapping_layers,
-            channel_base=args.channel_base,
-            discriminator_channel_base=args.discriminator_channel_base,
-            channel_max=args.channel_max,
-            channels_last=channels_last,
-            low_precision=low,  # type: ignore[arg-type]
-        )
-        size, device = (args.img_size, args.img_size), torch.device(args.device)
-        module.assemble(size, 3, 0, device, args.batch)
-        if grouped:
-            module.generator.synthesis.modulation = "grouped"
-        if plain:
-            use_plain_operations(module.generator, module.discriminator)
-        self.module = module.to(device)
-        self.g_optimizer, self.d_optimizer = module.configure_optimizers()
-        images = torch.randint(0, 256, (args.batch, 3, *size), dtype=torch.uint8, device=device)
-        self.batch = Batch(images, images.new_zeros(args.batch, 0).float(), 0)
-
-    def run(self, phase: str) -> None:
-        """Forward, backward, gradient check and optimiser step of one phase."""
-        from framework.training.gradients import sum_gradients
-        from framework.training.randomness import keyed_generator
-
-        module = self.module
-        network, optimizer = {
-            "G": (module.generator, self.g_optimizer),
-            "D": (module.discriminator, self.d_optimizer),
-        }[phase[0]]
-        module.generator.requires_grad_(network is module.generator)
-        module.discriminator.requires_grad_(network is module.discriminator)
-        optimizer.zero_grad(set_to_none=True)
-        rng = keyed_generator(module.device, 0, 0, phase)
-        (module.phase_loss(phase, self.batch, rng) / module.batch_size).backward()
-        sum_gradients(network.parameters())
-        optimizer.step()
-        if module.device.type == "cuda":
-            import torch
-
-            torch.cuda.synchronize()
-
-
-def use_plain_operations(*networks: Any) -> None:
-    """One operation after another, as the papers write them; the networks' values stay the same."""
-    import torch
-    import torch.nn.functional as F
-
-    from framework.models.stylegan2 import generator, layers
-    from framework.ops import conv2d_resample, upfirdn2d
-    from framework.ops.bias_act import bias_act
-    from framework.ops.modulated_conv2d import modulated_conv2d
-
-    def synthesis_layer(self, x, w, noise_mode="random", rng=None, modulation="scaled", gain=1.0):
-        noise = self._noise(x, noise_mode, rng)
-        x = modulated_conv2d(
-            x, self.weight, self.affine(w), self.resample_filter, self.up, modulation=modulation
-        )
-        if noise is not None:
-            x = x + noise * self.noise_strength
-        return bias_act(x, self.bias) * gain
-
-    def conv2d_layer(self, x, gain=1.0):
-        weight = self.weight * self.weight_gain
-        x = conv2d_resample.conv2d_resample(x, weight, self.resample_filter, down=self.down)
-        return bias_act(x, self.bias, act=self.act) * gain
-
-    def depthwise(x, kernel, stride, padding):
-        weight = kernel.expand(x.shape[1], 1, *kernel.shape)
-        return F.conv2d(x, weight, stride=stride, padding=padding, groups=x.shape[1])
-
-    ws = torch.randn(2, networks[0].num_ws, networks[0].w_dim)
-    with torch.no_grad():
-        before = networks[1](networks[0].synthesis(ws, noise_mode="const"))
-        generator.SynthesisLayer.forward = synthesis_layer  # type: ignore[method-assign]
-        layers.Conv2dLayer.forward = conv2d_layer  # type: ignore[method-assign]
-        upfirdn2d._Filter.apply = depthwise  # type: ignore[method-assign]
-        after = networks[1](networks[0].synthesis(ws, noise_mode="const"))
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
-
-
-def worker(args: argparse.Namespace) -> None:
-    """Serve one variant: a line of JSON with its times for every line read from stdin."""
-    import torch
-
-    from framework.ops.memory import tune_malloc
-
-    torch.set_num_threads(args.threads[0])
-    clock = CLOCKS[args.clock]
-    choice = dict(VARIANTS[args.worker])
-    if choice.pop("malloc"):
-        tune_malloc()
-    # What the step needs: counted on our formulation, for torch counts grouped gradients too high.
-    ours = Step(args, plain=False, grouped=False, channels_last=True, low="none")
-    flops = {phase: count_flops(lambda p=phase: ours.run(p)) for phase in PHASES}
-    step = Step(args, **choice)
-    for phase in PHASES:
-        step.run(phase)
-    say({"flops": flops, "torch": torch.__version__})
-    for line in sys.stdin:
-        if line.strip() == "peak":
-            say({"peak": peak_flops(args.device, clock)})
-        else:
-            times = [
-                median_seconds(lambda p=phase: step.run(p), args.steps, clock) for phase in PHASES
-            ]
-            say(dict(zip(PHASES, times, strict=True)))
-
-
-def say(facts: dict[str, Any]) -> None:
-    """Answer the parent."""
-    print(json.dumps(facts), flush=True)
-
-
-def count_flops(function: Callable[[], None]) -> int:
-    """Floating-point operations of the convolutions and matrix products in a call."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils.flop_counter import flop_registry
-
-    total = 0
-
-    # FlopCounterMode itself follows modules with hooks that refuse autograd.grad on leaves.
-    class Counter(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            nonlocal total
-            result = function(*args, **(kwargs or {}))
-            if function._overloadpacket in flop_registry:
-                count = flop_registry[function._overloadpacket]
-                total += count(*args, **(kwargs or {}), out_val=result)
-            return result
-
-    with Counter():
-        function()
-    return total
-
-
-def median_seconds(function: Callable[[], None], repeats: int, clock: Callable[[], float]) -> float:
-    """Median time of a call."""
-    times = []
-    for _ in range(repeats):
-        start = clock()
-        function()
-        times.append(clock() - start)
-    return statistics.median(times)
-
-
-def peak_flops(device: str, clock: Callable[[], float]) -> float:
-    """What one large 3x3 convolution reaches, in operations per second."""
-    import torch
-    import torch.nn.functional as F
-
-    x = torch.randn(8, 128, 32, 32, device=device)
-    x = x.to(memory_format=torch.channels_last)
-    weight = torch.randn(128, 128, 3, 3, device=device)
-
-    def convolve() -> None:
-        F.conv2d(x, weight, padding=1)
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    with torch.no_grad():
-        convolve()
-        return count_flops(convolve) / median_seconds(convolve, 5, clock)
+    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process's threads")
+    add("--json", type=Path, help="file for all numbers")
+    args = parser.parse_args()
+    if args.discriminator_channel_base is None:
+        args.discriminator_channel_base = args.channel_base * 2 // 3
+    return args
 
 
 class Worker:
     """A variant's process."""
 
-    def __init__(self, variant: str, threads: int) -> None:
-        command = [sys.executable, __file__, *sys.argv[1:], "--worker", variant]
-        command += ["--threads", str(threads)]
+    def __init__(self, args: argparse.Namespace, variant: str, threads: int) -> None:
+        settings = vars(args) | {"threads": threads, "json": None}
+        script = Path(__file__).with_name("step_worker.py")
+        command = [sys.executable, script, json.dumps(settings), json.dumps(VARIANTS[variant])]
         env = os.environ | {"OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
@@ -264,15 +107,14 @@ class Worker:
     def read(self) -> dict[str, Any]:
         """The next answer."""
         line = self.process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            sys.exit("a worker ended early; its message is above")
-        return json.loads(line)
+        return json.loads(line) if line else {"left out": "its process ended; see above"}
 
     def ask(self, what: str) -> dict[str, Any]:
         """Send a command and wait for the answer."""
         self.process.stdin.write(what + "\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
-        return self.read()
+        answer = self.read()
+        return sys.exit("a variant's process ended; see above") if "left out" in answer else answer
 
     def close(self) -> None:
         """End the process."""
@@ -280,64 +122,103 @@ class Worker:
         self.process.wait()
 
 
-def per_image(times: dict[str, float], batch: int) -> dict[str, float]:
-    """Images per second of each phase and of the whole step, R1 counted once in its interval."""
-    whole = times["Gmain"] + times["Dmain"] + times["Dr1"] / R1_INTERVAL
-    return {phase: batch / times[phase] for phase in PHASES} | {"step": batch / whole}
+def started(
+    args: argparse.Namespace, threads: int
+) -> tuple[dict[str, Worker], dict[str, dict[str, Any]]]:
+    """The processes of the variants that can run here, warmed up, and their facts."""
+    names = args.variants or USUAL["cpu" if args.device == "cpu" else "cuda"]
+    workers = {name: Worker(args, name, threads) for name in names}
+    facts = {name: held.read() for name, held in workers.items()}
+    for name in names:
+        if reason := facts[name].get("left out"):
+            print(f"{name}: left out, {reason}")
+            workers.pop(name).close()
+            del facts[name]
+    if not workers:
+        sys.exit("no variant runs here")
+    return workers, facts
 
 
-def compare(args: argparse.Namespace, threads: int) -> None:
-    """Measure all variants with one number of threads and print a table."""
-    workers = {name: Worker(name, threads) for name in args.variants}
-    facts = {name: process.read() for name, process in workers.items()}
+def per_image(times: dict[str, float], intervals: dict[str, int], batch: int) -> dict[str, float]:
+    """Images per second of each phase and of the whole step, each phase once in its interval."""
+    whole = sum(times[phase] / interval for phase, interval in intervals.items())
+    return {phase: batch / times[phase] for phase in intervals} | {"step": batch / whole}
+
+
+def compare(args: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
+    """Measure all variants with one number of threads and print a table; one row a variant."""
+    workers, facts = started(args, threads)
+    one, intervals = next(iter(workers.values())), next(iter(facts.values()))["intervals"]
+    dtypes = sorted({held["low"] for held in facts.values()})
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
-    peaks = []
+    peaks: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
     for _ in range(args.rounds):
         for name, process in workers.items():
-            rounds[name].append(per_image(process.ask("go"), args.batch))
-        peaks.append(next(iter(workers.values())).ask("peak")["peak"])
+            rounds[name].append(per_image(process.ask("go"), intervals, args.batch))
+        for dtype in dtypes:
+            peaks[dtype].append(one.ask(f"peak {dtype}")["peak"])
+    memory = {name: process.ask("memory")["memory"] for name, process in workers.items()}
+    flops = one.ask("flops")
     for process in workers.values():
         process.close()
-    speeds = {
-        name: {c: statistics.median(r[c] for r in held) for c in COLUMNS}
-        for name, held in rounds.items()
-    }
-    facts = next(iter(facts.values()))
-    print(f"\n{threads} threads, {args.clock} time, torch {facts['torch']}")
-    report(args.batch, speeds, facts["flops"], statistics.median(peaks))
+    peak = {dtype: statistics.median(held) for dtype, held in peaks.items()}
+    needed = sum(flops[p] / interval for p, interval in intervals.items()) / args.batch
+    rows = []
+    for name, held in rounds.items():
+        speed = {c: statistics.median(r[c] for r in held) for c in [*intervals, "step"]}
+        low = facts[name]["low"]
+        first = rows[0]["images_per_sec"] if rows else speed
+        rows.append({
+            "variant": name, "threads": threads, "low_precision": low, "images_per_sec": speed,
+            "memory_gb": memory[name], "of_peak": needed * speed["step"] / peak[low],
+            "factor": speed["step"] / first["step"], "compile": VARIANTS[name]["compile"],
+            "first_sec": facts[name]["first_sec"],
+        })  # fmt: skip
+    report(args, rows, peak, needed, intervals)
+    return rows
 
 
 def report(
-    batch: int, speeds: dict[str, dict[str, float]], flops: dict[str, int], peak: float
+    args: argparse.Namespace,
+    rows: list[dict[str, Any]],
+    peak: dict[str, float],
+    needed: float,
+    intervals: dict[str, int],
 ) -> None:
-    """Print a table: images per second, share of the peak, factor over the first variant."""
-    print(f"one large convolution: {peak / GFLOPS:.1f} GFLOP/s")
-    per_image = (flops["Gmain"] + flops["Dmain"] + flops["Dr1"] / R1_INTERVAL) / batch
-    print(f"a step: {per_image / GFLOPS:.2f} GFLOP an image, R1 every {R1_INTERVAL} batches")
-    print(f"{'images/s':16}" + "".join(f"{c:>9}" for c in COLUMNS) + f"{'of peak':>9}{'factor':>8}")
-    first = next(iter(speeds.values()))["step"]
-    for name, speed in speeds.items():
-        row = f"{name:16}" + "".join(f"{speed[c]:9.1f}" for c in COLUMNS)
-        print(row + f"{per_image * speed['step'] / peak:9.0%}{speed['step'] / first:7.2f}x")
+    """Print a Markdown table: images per second, memory, share of the peak, and factor."""
+    print(f"\n{rows[0]['threads']} threads, {args.clock} time, {args.rounds} rounds")
+    reached = ", ".join(f"{flops / GIGA:.1f} GFLOP/s in {dtype}" for dtype, flops in peak.items())
+    print(f"one large convolution: {reached}")
+    lazy = ", ".join(f"{phase} every {n} batches" for phase, n in intervals.items() if n > 1)
+    print(f"a step: {needed / GIGA:.2f} GFLOP an image; {lazy}\n")
+    columns = [*intervals, "step"]
+    print(f"| images/s | large blocks | {' | '.join(columns)} | memory, GB | of peak | factor |")
+    print("|---" * (len(columns) + 5) + "|")
+    for row in rows:
+        speeds = " | ".join(f"{row['images_per_sec'][c]:.1f}" for c in columns)
+        print(
+            f"| {row['variant']} | {row['low_precision']} | {speeds} | {row['memory_gb']:.2f} "
+            f"| {row['of_peak']:.0%} | {row['factor']:.2f}× |"
+        )
+    for row in rows:
+        if row["compile"]:
+            cold = " + ".join(f"{seconds:.0f} s {p}" for p, seconds in row["first_sec"].items())
+            print(f"\n{row['variant']}: the first steps compile and take {cold}")
 
 
 def main() -> None:
     """Measure and print."""
     args = arguments()
-    if args.worker:
-        return worker(args)
-    print(f"{processor()}, {os.cpu_count()} cores, {platform.platform()}", flush=True)
-    for threads in args.threads:
-        compare(args, threads)
+    from benchmarks.machine import facts
 
-
-def processor() -> str:
-    """Name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    machine = facts(args.device)
+    print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    rows: list[dict[str, Any]] = []
+    for threads in args.threads if args.device == "cpu" else args.threads[:1]:
+        rows += compare(args, threads)
+    if args.json:
+        setting = {k: v for k, v in vars(args).items() if k != "json"}
+        args.json.write_text(json.dumps({"machine": machine, "settings": setting, "rows": rows}))
 
 
 if __name__ == "__main__":

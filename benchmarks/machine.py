@@ -1,0 +1,65 @@
+"""What the benchmarks say about where they ran, and how they time."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def facts(device: str = "cpu") -> dict[str, Any]:
+    """Machine and versions."""
+    import torch
+
+    held = {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    if device != "cpu":
+        held |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return held
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that it was asked for."""
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def timed(function: Callable[[], Any], device: str, clock: Callable[[], float]) -> float:
+    """Seconds of one call."""
+    synchronize(device)
+    start = clock()
+    function()
+    synchronize(device)
+    return clock() - start
+
+
+def side_by_side(
+    functions: dict[str, Callable[[], Any]], rounds: int, device: str, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Median seconds of each function, called in turns after a first call that does not count."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 1):
+        for name, function in functions.items():
+            times[name].append(timed(function, device, clock))
+    return {name: statistics.median(held[1:]) for name, held in times.items()}
