@@ -77,13 +77,25 @@ def recipe_for(device: str) -> Recipe:
         capability = torch.backends.cpu.get_cpu_capability()
         flags = ("-O3", *openmp, *_CPU_FLAGS.get(capability, []))
         return Recipe("cpu", (_version(cxx),), flags)
-    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    if home is None and shutil.which("nvcc") is None:
-        home = "/usr/local/cuda"  # where torch looks, too
-    nvcc = str(Path(home) / "bin" / "nvcc") if home else "nvcc"
+    nvcc = str(_cuda_home() / "bin" / "nvcc")
     capabilities = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
     architectures = ";".join(f"{major}.{minor}" for major, minor in sorted(capabilities))
     return Recipe("cuda", (_version(cxx), _version(nvcc)), ("-O3",), architectures)
+
+
+def _cuda_home() -> Path:
+    """Folder of the CUDA toolkit: with its compiler and the library that is linked to.
+
+    Torch takes the first `nvcc` on the PATH, which may be a script far from its toolkit.
+    """
+    nvcc = shutil.which("nvcc")
+    places = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places += [str(Path(nvcc).resolve().parents[1])] if nvcc else []
+    for place in (Path(place) for place in places if place):
+        libraries = any(any(place.glob(f"{lib}/libcudart*")) for lib in ("lib64", "lib"))
+        if libraries and (place / "bin" / "nvcc").is_file():
+            return place
+    raise BuildError("no CUDA toolkit; CUDA_HOME is to name its folder")
 
 
 def _version(compiler: str) -> str:
@@ -190,6 +202,12 @@ def _compile(recipe: Recipe, work: Path) -> None:
     }
     # Ninja may have come with pip, into a folder that only an activated environment has on PATH.
     path = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
+    settings = {"PATH": path}
+    if recipe.device == "cuda":
+        settings |= {
+            "CUDA_HOME": str(_cuda_home()),
+            "TORCH_CUDA_ARCH_LIST": recipe.architectures,
+        }
     child = subprocess.Popen(
         [sys.executable, str(NATIVE / "build.py"), json.dumps(request)],
         stdin=subprocess.DEVNULL,
@@ -197,7 +215,7 @@ def _compile(recipe: Recipe, work: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=os.environ | {"PATH": path, "TORCH_CUDA_ARCH_LIST": recipe.architectures},
+        env=os.environ | settings,
         start_new_session=True,
     )
     try:
@@ -215,5 +233,5 @@ def _compile(recipe: Recipe, work: Path) -> None:
 def _first_error(output: str) -> str:
     """The line of a compiler's output that says what is wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line]
+    errors = [line for line in lines if "error:" in line or "cannot find" in line]
     return [*errors, *lines[-1:], "the compiler failed without a word"][0][:200]
