@@ -50,15 +50,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             than this version.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BrokenCheckpoint(f"{path}: no such checkpoint")
-    if not is_whole(path):
-        raise BrokenCheckpoint(f"{path}: damaged or incomplete, its manifest does not fit")
+    check_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason})") from error
+    return check_description(checkpoint, path)
+
+
+def check_whole(path: Path) -> None:
+    """Refuse a checkpoint that is not there or does not match its manifest."""
+    if not path.is_file():
+        raise BrokenCheckpoint(f"{path}: no such checkpoint")
+    if not is_whole(path):
+        raise BrokenCheckpoint(f"{path}: damaged or incomplete, its manifest does not fit")
+
+
+def check_description(checkpoint: Any, path: Path) -> dict[str, Any]:
+    """Refuse what was read from `path` if it is no run checkpoint, or one of a newer format."""
     if not isinstance(checkpoint, dict) or "dragline" not in checkpoint:
         raise BrokenCheckpoint(f"{path}: not a run checkpoint of dragline's")
     facts = checkpoint["dragline"]

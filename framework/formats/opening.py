@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from framework.checkpoint import manifest_path, read_checkpoint
+from framework.checkpoint import check_description, check_whole, manifest_path
 from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.contents import NetworkParts, plain
 from framework.formats.foreign import build_foreign, encoder_weights, read_foreign
 from framework.formats.model_folder import (
     EncoderWeights,
@@ -20,6 +21,9 @@ from framework.formats.model_folder import (
     load_network,
     lone_network,
 )
+from framework.formats.source_file import read_file
+from framework.formats.storages import StoredTensor
+from framework.formats.torch_files import read_zip
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"
@@ -148,15 +152,18 @@ def _open_run(path: Path) -> OpenedModel:
             f"{path}: has no manifest {manifest_path(path).name} beside it, as a run's checkpoint "
             "has; give another program's file another ending, such as .pt"
         )
-    checkpoint = read_checkpoint(path)
+    check_whole(path)
+    source = read_file(path)  # a manifest vouches for nobody: read as strangers' files are
+    checkpoint = check_description(read_zip(source), path)
     facts, state = checkpoint["dragline"], checkpoint.get("state_dict")
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or not all(isinstance(t, StoredTensor) for t in state.values()):
         raise BrokenCheckpoint(f"{path}: a run checkpoint without weights")
-    provenance = {"seen_images": facts.get("seen_images")}
+    provenance = {"seen_images": plain(facts.get("seen_images"), str(path))}
 
     def network(kind: str) -> Any:
         prefix = _IN_RUN[kind]
-        tensors = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+        stored = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+        tensors = NetworkParts({}, stored).read(str(path), len(source.data))
         family = kind.removeprefix("training_")
         made = build(family, facts.get(family), tensors, str(path))
         made.provenance = provenance  # type: ignore[assignment]
