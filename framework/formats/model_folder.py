@@ -34,7 +34,9 @@ _MOST_MAPPING_LAYERS = 1000
 _LARGEST_CONFIG = 16 << 20
 _DIGEST = "sha256"
 _METADATA = {"format", "version", "network", "config"}
-_NO_COUNTS = ("img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture")
+_NO_COUNTS = (
+    "img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture", "label_fade",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

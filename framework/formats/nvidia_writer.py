@@ -19,6 +19,7 @@ from framework.formats.pickle_writer import Call, Name, PersistentId, Pieces, wr
 from framework.formats.storages import row_major
 from framework.formats.torch_files import LEGACY_MAGIC, LEGACY_VERSION
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.fade import without_fade
 
 _SOURCE = Path(exported_networks.__file__).read_text(encoding="utf-8")
 _OBJECT_VERSION = 6
@@ -71,6 +72,7 @@ def write_nvidia(
 
 def _filled(network: Generator | Discriminator) -> nn.Module:
     """The network as an object of the exported source; its tensors are shared, not copied."""
+    network = without_fade(network)
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and thrown away
         if isinstance(network, Generator):
             exported = exported_networks.Generator(**_generator_arguments(network.config))

@@ -78,8 +78,11 @@ class FiniteGuard:
         streak = self._streaks.get(phase, torch.zeros_like(bad))
         self._streaks[phase] = (streak + 1) * (bad > total / 2)
 
-    def check(self) -> None:
+    def check(self, seen_images: int) -> None:
         """Look at the counts; the same in every process, because `bad` is.
+
+        Args:
+            seen_images: Where the training stands, for the message.
 
         Raises:
             UserError: Naming the phase.
@@ -88,6 +91,7 @@ class FiniteGuard:
             if streak.item() >= self.patience:
                 raise UserError(
                     f"{phase}: loss and gradients have not been finite for {self.patience} steps "
-                    "in a row; the last checkpoint is good: resume from it with a lower --model.lr,"
-                    " a higher --model.r1_gamma or --model.low_precision none"
+                    f"in a row, by kimg {seen_images / 1000:g}; the last checkpoint is good: "
+                    "resume from it with a lower --model.lr, a higher --model.r1_gamma or "
+                    "--model.low_precision none"
                 )

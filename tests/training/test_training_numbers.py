@@ -70,10 +70,10 @@ def test_the_guard_wants_several_broken_steps_of_one_phase_in_a_row():
     for bad in (broken, broken, good, broken, broken):
         guard.note("Dmain", bad, total=10)
         guard.note("Gmain", good, total=10)
-        guard.check()
+        guard.check(0)
     guard.note("Dmain", broken, total=10)
-    with pytest.raises(UserError, match=r"^Dmain: .* 3 steps"):
-        guard.check()
+    with pytest.raises(UserError, match=r"^Dmain: .* 3 steps in a row, by kimg 0\.02;"):
+        guard.check(20)
 
 
 def test_draws_depend_on_the_whole_key_and_on_nothing_else():

@@ -9,16 +9,20 @@ import torch
 
 from framework.checkpoint import latest_whole
 from framework.errors import UserError
-from framework.models.stylegan2 import game
+from framework.formats import load_discriminator, load_generator, save_model_folder
+from framework.formats.nvidia_writer import write_nvidia
+from framework.models.stylegan2 import Generator, game
+from framework.models.stylegan2.fade import without_fade
 from framework.models.stylegan2.game import Micro
 from framework.models.stylegan2.module import StyleGAN2Training
 from framework.models.stylegan2.state import ema_names, fitted
 from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
 from framework.training.randomness import keyed_generator
+from framework.training.run_folder import check_same_run
 from tests.training.tiny import tiny_module, train
 
-CPU = torch.device("cpu")
+CPU, EYE = torch.device("cpu"), torch.eye(2)
 
 
 def assembled(c_dim: int = 0, batch: int = 4, **settings: Any) -> StyleGAN2Training:
@@ -198,22 +202,24 @@ def test_main_phases_compute_the_loss_and_its_penalty(loss):
     generator, discriminator = NAIVE[loss]
     play, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
     fake = play.fakes(micro)[0].detach().requires_grad_()
-    f = play.judge(fake, micro)
+    f = play.judge(fake, micro).logits
     real = play.reals(micro).requires_grad_()
-    r = play.judge(real, micro)
+    r = play.judge(real, micro).logits
     expected = discriminator(f, r).sum()
     if loss == "relativistic":
         expected = expected + 3.0 / 2 * (slopes(f, fake) ** 2 + slopes(r, real) ** 2).sum()
     if loss == "wgan-gp":
         share = torch.rand(4, 1, 1, 1, generator=micro.rng)
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
-        expected = expected + 5.0 * (slopes(play.judge(between, micro), between) - 1).square().sum()
+        expected = (
+            expected + 5.0 * (slopes(play.judge(between, micro).logits, between) - 1).square().sum()
+        )
     got = module.phase_loss("Dmain", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
     micro = Micro(some_batch().pictures, torch.zeros(4, 0), rng())
-    f = play.judge(play.fakes(micro)[0], micro)
-    r = play.judge(play.reals(micro), micro)
+    f = play.judge(play.fakes(micro)[0], micro).logits
+    r = play.judge(play.reals(micro), micro).logits
     got = module.phase_loss("Gmain", some_batch(), rng())
     torch.testing.assert_close(got, generator(f, r).sum(), rtol=1e-4, atol=1e-5)
 
@@ -223,12 +229,12 @@ def test_lazy_penalties_make_up_for_the_batches_without_them():
     module = assembled(loss="relativistic", **settings)
     play, micro = module.game, Micro(some_batch().pictures, torch.zeros(4, 0), rng())
     real = play.reals(micro).requires_grad_()
-    squares = slopes(play.judge(real, micro), real) ** 2
+    squares = slopes(play.judge(real, micro).logits, real) ** 2
     expected = 8 * 3.0 / 2 * squares.sum()
     got = assembled(**settings).phase_loss("Dr1", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
     fake = play.fakes(micro)[0].detach().requires_grad_()
-    expected = expected + 8 * 3.0 / 2 * (slopes(play.judge(fake, micro), fake) ** 2).sum()
+    expected = expected + 8 * 3.0 / 2 * (slopes(play.judge(fake, micro).logits, fake) ** 2).sum()
     got = module.phase_loss("Dr1", some_batch(), rng())
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 
@@ -245,8 +251,8 @@ def test_lecam_adds_its_share_and_moves_its_anchors_after_the_step():
     before, batch = module.lecam.anchors.value.clone(), some_batch()
     got = module.phase_loss("Dmain", batch, rng()) - assembled().phase_loss("Dmain", batch, rng())
     micro = Micro(batch.pictures, batch.labels, rng())
-    f = module.game.judge(module.game.fakes(micro)[0], micro)
-    r = module.game.judge(module.game.reals(micro), micro)
+    f = module.game.judge(module.game.fakes(micro)[0], micro).logits
+    r = module.game.judge(module.game.reals(micro), micro).logits
     expected = 0.3 * ((r + 3).clamp(min=0) ** 2 + (3 - f).clamp(min=0) ** 2).sum()
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     assert torch.equal(module.lecam.anchors.value, before)
@@ -383,3 +389,102 @@ def test_no_more_layers_than_there_are_can_be_frozen():
     assembled(freeze_d_layers=7)
     with pytest.raises(UserError, match=r"^--model\.freeze_d_layers 8: .* has 7 before its last"):
         train(tiny_module(freeze_d_layers=8), 4)
+
+
+def test_labels_count_by_what_was_seen():
+    module = assembled(c_dim=2, transition_kimg=(0.01, 0.05))
+    assert module.generator.mapping.label_strength == 0
+    assert module.generator_ema.mapping.label_strength == 0
+    for seen, share in ((0, 0.0), (10, 0.0), (20, 0.25), (50, 1.0), (9000, 1.0)):
+        assert module.game.fade_labels(seen) == pytest.approx(share)
+        assert module.generator.mapping.label_strength.item() == pytest.approx(share)
+        assert module.discriminator.label_strength.item() == pytest.approx(share)
+    assert assembled(c_dim=2).game.fade_labels(20) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_labels_scale_the_embedding_and_weigh_the_second_of_two_losses(share):
+    """By hand: softplus without the label plus, by its share, softplus with it."""
+    module = assembled(c_dim=2, transition_kimg=(0.0, 1.0), r1_interval=None)
+    module.game.fade_labels(round(share * 1000))
+    batch = some_batch(c_dim=2)
+    micro = Micro(batch.pictures, batch.labels, rng())
+    f = module.game.judge(module.game.fakes(micro)[0], micro).heads
+    r = module.game.judge(module.game.reals(micro), micro).heads
+    assert f.shape == (4, 2)
+    losses = softplus(f) + softplus(-r)
+    expected = losses[:, 0].sum() + share * losses[:, 1].sum()
+    torch.testing.assert_close(module.phase_loss("Dmain", batch, rng()), expected)
+    micro = Micro(batch.pictures, batch.labels, rng())
+    f = module.game.judge(module.game.fakes(micro)[0], micro).heads
+    expected = softplus(-f[:, 0]).sum() + share * softplus(-f[:, 1]).sum()
+    torch.testing.assert_close(module.phase_loss("Gmain", batch, rng()), expected)
+
+    mapping, z = module.generator.mapping, torch.randn(1, 8)
+    one, other = mapping(z, torch.eye(2)[:1]), mapping(z, torch.eye(2)[1:])
+    assert torch.equal(one, other) == (share == 0)
+    if share == 1:  # the very network that has no transition
+        plain = Generator(**module.generator.config | {"label_fade": False})
+        plain.load_state_dict(module.generator.state_dict(), strict=False)
+        assert torch.equal(plain.mapping(z, torch.eye(2)[:1]), one)
+
+
+def test_the_penalty_is_on_what_both_heads_say_together():
+    module = assembled(c_dim=2, transition_kimg=(0.0, 1.0), mbstd_group_size=0, mirror=False)
+    module.game.fade_labels(300)
+    batch = some_batch(c_dim=2)
+    micro = Micro(batch.pictures, batch.labels, rng())
+    real = module.game.reals(micro).requires_grad_()
+    heads = module.discriminator.heads(real, batch.labels)
+    squares = slopes(heads[:, 0] + 0.3 * heads[:, 1], real) ** 2
+    got = module.phase_loss("Dr1", batch, rng())
+    gamma = module.game.r1_gamma
+    torch.testing.assert_close(got, 4 * gamma / 2 * squares.sum(), rtol=1e-4, atol=1e-7)
+
+
+def test_networks_leave_their_fading_behind_for_other_programs(tmp_path):
+    module, z, labels = assembled(c_dim=2, transition_kimg=(0.0, 1.0)), torch.randn(2, 8), EYE
+    module.game.fade_labels(400)
+    with (tmp_path / "exported.pkl").open("wb") as file:
+        write_nvidia(file, module.generator, module.discriminator)
+    generator = load_generator(tmp_path / "exported.pkl")
+    assert generator.config["label_fade"] is False
+    torch.testing.assert_close(generator(z, labels), module.generator(z, labels))
+    images = module.generator(z, labels).detach()
+    judged = load_discriminator(tmp_path / "exported.pkl")(images, labels)
+    torch.testing.assert_close(judged, module.discriminator.heads(images, labels)[:, 1:])
+    assert without_fade(generator) is generator
+
+
+def test_a_snapshot_in_the_middle_of_the_transition_shows_what_the_training_has(tmp_path):
+    module, z = assembled(c_dim=2, transition_kimg=(0.0, 1.0)), torch.randn(2, 8)
+    module.game.fade_labels(400)
+    save_model_folder(tmp_path / "model", module.generator, module.discriminator)
+    opened = load_generator(tmp_path / "model")
+    torch.testing.assert_close(opened(z, EYE), module.generator(z, EYE))
+    images = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(
+        load_discriminator(tmp_path / "model")(images, EYE), module.discriminator(images, EYE)
+    )
+
+
+def test_fading_labels_in_wants_labels_and_an_order():
+    with pytest.raises(UserError, match=r"^--model\.transition_kimg: the pictures have no labels"):
+        train(tiny_module(transition_kimg=(0.1, 0.2)), 4)
+    with pytest.raises(UserError, match=r"^--model\.transition_kimg \[0\.2, 0\.1\]: must begin"):
+        tiny_module(transition_kimg=(0.2, 0.1))
+
+
+def test_a_run_whose_labels_always_counted_goes_on_so(tmp_path):
+    """Checkpoints of before there was a transition say nothing of it."""
+    path = saved(tmp_path)
+    facts = torch.load(path, weights_only=True)["dragline"]
+    for network in ("generator", "discriminator"):
+        del facts[network]["label_fade"]
+    check_same_run(facts, assembled_identity())
+    assert "label_strength" not in " ".join(assembled(c_dim=2).state_dict())
+
+
+def assembled_identity() -> dict[str, Any]:
+    module = assembled()
+    return {"generator": module.generator.config, "discriminator": module.discriminator.config}

@@ -3,7 +3,6 @@
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import torch
 
 from framework.checkpoint import checkpoint_path, latest_whole, read_checkpoint
 from framework.media.images import save_png
-from tests.training.processes import finish, fit, run, start, wait_for
+from tests.training.processes import environment, finish, fit, free_port, run, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train
 
 IMAGES, BATCH = 48, 8  # six batches, lazy R1 at the first and the fifth
@@ -26,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "classic": {"augment": "color,translation,cutout", "pl_weight": 2.0, "pl_interval": 3},
     "adaptive": {
         "loss": "relativistic", "r1_interval": None, "lecam_weight": 0.3,
-        "augment": "ada", "ada_p": 0.5, "ada_kimg": 0.2,
+        "augment": "ada", "ada_p": 0.5, "ada_kimg": 0.2, "transition_kimg": (0.01, 0.03),
     },
     "wasserstein": {"loss": "wgan-gp", "lecam_weight": 0.1, "augment": "ada", "ada_kimg": 0.5},
 }  # fmt: skip
@@ -41,20 +40,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(exist_ok=True)
         save_png(path, rng.integers(0, 128, (16, 16, 3), dtype=np.uint8) + 127 * (i % 2 == 0))
     return folder
-
-
-def free_port() -> str:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return str(opened.getsockname()[1])
-
-
-def environment(rank: int, port: str) -> dict[str, str]:
-    """What a launcher tells each of two processes."""
-    return {
-        "LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-    }  # fmt: skip
 
 
 class Keep(lightning.Callback):

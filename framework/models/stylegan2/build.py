@@ -1,4 +1,4 @@
-"""Freshly initialised networks, and the game they play, from the settings of a training."""
+"""Networks, the game they play and their optimizers, fresh from the settings of a training."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import nn
 from framework.errors import UserError
 from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings
 from framework.models.stylegan2.discriminator import Discriminator
-from framework.models.stylegan2.game import Game
+from framework.models.stylegan2.game import Game, Phase
 from framework.models.stylegan2.generator import Generator
 from framework.models.stylegan2.limits import diffaugment_policy, r1_gamma, r1_interval
 from framework.models.stylegan2.objectives import LOSSES
@@ -43,6 +43,7 @@ def build_networks(
         "low_precision_blocks": settings["low_precision_blocks"] if low_precision else 0,
         "low_precision": low_precision or "float16",
         "conv_clamp": 256.0 if low_precision == "float16" else None,
+        "label_fade": settings["transition_kimg"] is not None,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
@@ -101,9 +102,28 @@ def build_game(
         r1_gamma=r1_gamma(s["r1_gamma"], generator.img_size, batch_size),
         r1_interval=r1_interval(s["r1_interval"], loss.penalty),
         gp_weight=s["gp_weight"],
+        transition_kimg=s["transition_kimg"],
         path_length=_path_length(s),
         lecam=LeCam(s["lecam_weight"]) if s["lecam_weight"] > 0 else None,
     )
+
+
+def adam(settings: dict[str, Any], network: nn.Module, phases: list[Phase]) -> torch.optim.Adam:
+    """The optimizer of a network, at the speed its phases ask for."""
+    speed = adam_speed(settings, network, phases)
+    return torch.optim.Adam(network.parameters(), **speed, eps=1e-8, fused=True)
+
+
+def adam_speed(settings: dict[str, Any], network: nn.Module, phases: list[Phase]) -> dict[str, Any]:
+    """Learning rate and decay rates of a network's Adam, slowed for its lazy regularisation.
+
+    A penalty step every k batches makes k + 1 steps of k, so both are corrected by k / (k + 1)
+    (Karras et al. 2020, appendix B).
+    """
+    lazy = [phase.interval for phase in phases if phase.network is network and phase.lazy]
+    ratio = lazy[0] / (lazy[0] + 1) if lazy else 1.0
+    betas = tuple(float(beta) ** ratio for beta in settings["betas"])
+    return {"lr": settings["lr"] * ratio, "betas": betas}
 
 
 def _augmenter(settings: dict[str, Any], generator: Generator) -> AdaptiveAugment | None:

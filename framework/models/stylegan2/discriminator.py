@@ -97,6 +97,7 @@ class DiscriminatorEpilogue(nn.Module):
         out_features: int,
         mbstd_group_size: int,
         conv_clamp: float | None,
+        unconditional: bool = False,
     ) -> None:
         super().__init__()
         self.mbstd_group_size = mbstd_group_size
@@ -104,13 +105,18 @@ class DiscriminatorEpilogue(nn.Module):
         self.conv = Conv2dLayer(channels + extra, channels, 3, act="lrelu", conv_clamp=conv_clamp)
         self.fc = FullyConnectedLayer(channels * size[0] * size[1], channels, act="lrelu")
         self.out = FullyConnectedLayer(channels, out_features)
+        if unconditional:
+            self.out_unconditional = FullyConnectedLayer(channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, *size) to (N, out_features), float32."""
+        """(N, C, *size) to (N, out_features), the unconditional logit before them if wanted."""
         x = x.to(torch.float32, memory_format=torch.contiguous_format)
         if self.mbstd_group_size > 0:
             x = minibatch_stddev(x, self.mbstd_group_size)
-        return self.out(self.fc(self.conv(x).flatten(1)))
+        x = self.fc(self.conv(x).flatten(1))
+        if not hasattr(self, "out_unconditional"):
+            return self.out(x)
+        return torch.cat([self.out_unconditional(x), self.out(x)], dim=1)
 
 
 class Discriminator(Digested):
@@ -129,10 +135,15 @@ class Discriminator(Digested):
         conv_clamp: Largest magnitude of features; None for no clamp.
         architecture: `resnet` has a shortcut around each block; `orig` has none (NVIDIA's CIFAR-10
             models).
+        label_fade: Whether labels can be faded in (Shahbazi et al. 2022): a second output judges
+            the picture without its label, and the first counts by `label_strength`, 1 unless a
+            training sets it.
 
     Raises:
         UserError: If the sizes are impossible or the architecture is not known.
     """
+
+    label_strength: Tensor
 
     def __init__(
         self,
@@ -147,10 +158,13 @@ class Discriminator(Digested):
         low_precision: Literal["float16", "bfloat16"] = "float16",
         conv_clamp: float | None = None,
         architecture: Architecture = "resnet",
+        label_fade: bool = False,
     ) -> None:
         super().__init__()
         if architecture not in ("resnet", "orig"):
             raise UserError(f"architecture {architecture!r}: resnet or orig")
+        if label_fade and c_dim == 0:
+            raise UserError("label_fade: there are no labels to fade in")
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.config = {
             "img_size": [height, width],
@@ -164,6 +178,7 @@ class Discriminator(Digested):
             "low_precision": low_precision,
             "conv_clamp": conv_clamp,
             "architecture": architecture,
+            "label_fade": label_fade,
         }
         self.img_size, self.c_dim, self.img_channels = (height, width), c_dim, img_channels
         self.memory_format = torch.contiguous_format
@@ -178,15 +193,28 @@ class Discriminator(Digested):
                 above, channels[r], channels[r // 2], img_channels, low, conv_clamp, architecture
             )
             self.add_module(f"b{r}", block)
+        self.label_fade = label_fade
         self.cmap_dim = channels[4] if c_dim > 0 else 0
         if c_dim > 0:
             self.mapping = MappingNetwork(0, c_dim, self.cmap_dim, 1, mapping_layers)
         self.b4 = DiscriminatorEpilogue(
-            channels[4], base, self.cmap_dim or 1, mbstd_group_size, conv_clamp
+            channels[4], base, self.cmap_dim or 1, mbstd_group_size, conv_clamp, label_fade
         )
+        if label_fade:
+            self.register_buffer("label_strength", torch.ones(()))
 
     def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
         """Pictures (N, img_channels, H, W) in [-1, 1], labels (N, c_dim), to logits (N, 1)."""
+        return self.weigh(self.heads(img, c))
+
+    def weigh(self, heads: Tensor) -> Tensor:
+        """What all heads say together, (N, 1 or 2) to (N, 1)."""
+        if heads.shape[1] == 1:
+            return heads
+        return heads[:, :1] + self.label_strength * heads[:, 1:]
+
+    def heads(self, img: Tensor, c: Tensor | None = None) -> Tensor:
+        """As `forward`, but with `label_fade` the logits without and with the label, (N, 2)."""
         x = img
         for r in self.resolutions[:-1]:
             x = self.get_submodule(f"b{r}")(x, self.memory_format)
@@ -194,4 +222,5 @@ class Discriminator(Digested):
         if self.c_dim == 0:
             return x
         cmap = self.mapping(None, c)[:, 0]
-        return (x * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        logit = (x[:, -self.cmap_dim :] * cmap).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+        return torch.cat([x[:, :1], logit], dim=1) if self.label_fade else logit

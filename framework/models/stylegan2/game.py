@@ -15,6 +15,7 @@ from framework.models.stylegan2 import losses
 from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings, real_signs
 from framework.models.stylegan2.augment import augment, random_flips
 from framework.models.stylegan2.discriminator import Discriminator
+from framework.models.stylegan2.fade import label_share
 from framework.models.stylegan2.generator import Generator
 from framework.models.stylegan2.objectives import LOSSES, AdversarialLoss
 from framework.models.stylegan2.regularizers import LeCam, PathLength
@@ -81,9 +82,16 @@ class Phase:
 
 
 class Judged(NamedTuple):
-    """Pictures (N, C, H, W) before their augmentation, and their logits (N, 1)."""
+    """Pictures and what the discriminator says of them.
+
+    Attributes:
+        images: Before their augmentation, shape (N, C, H, W).
+        heads: The logits, shape (N, 1), or (N, 2) while labels are faded in.
+        logits: What they say together, shape (N, 1).
+    """
 
     images: Tensor
+    heads: Tensor
     logits: Tensor
 
 
@@ -104,6 +112,7 @@ class Game:
         r1_gamma: Weight of R1, and of R2 where the loss has it; 0 for none.
         r1_interval: Batches between their steps; None puts them into every main step.
         gp_weight: Weight of the penalty of interpolates, for losses that have it.
+        transition_kimg: Where labels begin to count and where they count fully; None for always.
         path_length: Path length regularisation of the generator, if any.
         lecam: LeCam regularisation of the discriminator, if any.
     """
@@ -120,6 +129,7 @@ class Game:
     r1_gamma: float = 0.0
     r1_interval: int | None = None
     gp_weight: float = 0.0
+    transition_kimg: tuple[float, float] | None = None
     path_length: PathLength | None = None
     lecam: LeCam | None = None
 
@@ -143,12 +153,12 @@ class Game:
     def g_main(self, micro: Micro) -> Outcome:
         """The generator's loss on new pictures."""
         images, _, w = self.fakes(micro)
-        logits = self.judge(images, micro)
-        stats = _scores("fake", logits)
+        fake = self.judge(images, micro)
+        heads = fake.heads
         if self.loss.relative:
-            logits = logits - self.judge(self.reals(micro), micro)
-        loss = self.loss.generator(logits)
-        stats["Loss/G/loss"] = loss
+            heads = heads - self.judge(self.reals(micro), micro).heads
+        loss = self.discriminator.weigh(self.loss.generator(heads))
+        stats = _scores("fake", fake.logits) | {"Loss/G/loss": loss}
         return Outcome(loss.sum(), stats, {"w": w.detach().sum(dim=0)})
 
     def g_pl(self, micro: Micro) -> Outcome:
@@ -167,9 +177,9 @@ class Game:
         """The discriminator's loss on new and on real pictures, and penalties that are not lazy."""
         penalised = self.penalised and self.r1_interval is None
         slopes = penalised and self.loss.penalty != "interpolates"
-        fake = self._judged(self._constant_fakes(micro), micro, slopes)
-        real = self._judged(self.reals(micro), micro, slopes)
-        loss = self.loss.discriminator(fake.logits, real.logits)
+        fake = self.judge(self._constant_fakes(micro), micro, slopes)
+        real = self.judge(self.reals(micro), micro, slopes)
+        loss = self.discriminator.weigh(self.loss.discriminator(fake.heads, real.heads))
         stats = _scores("fake", fake.logits) | _scores("real", real.logits)
         stats["Loss/D/loss"] = loss
         sums, total = {}, loss.sum()
@@ -188,10 +198,10 @@ class Game:
     def d_r1(self, micro: Micro) -> Outcome:
         """R1, and R2 where the loss has it, times their interval."""
         assert self.r1_interval is not None
-        real = self._judged(self.reals(micro), micro, True)
+        real = self.judge(self.reals(micro), micro, slopes=True)
         fake = None
-        if self.loss.penalty != "r1":
-            fake = self._judged(self._constant_fakes(micro), micro, True)
+        if self.loss.penalty == "r1+r2":
+            fake = self.judge(self._constant_fakes(micro), micro, slopes=True)
         loss, stats = self._penalty(micro, fake, real)
         return Outcome(loss.sum() * self.r1_interval, stats)
 
@@ -202,13 +212,14 @@ class Game:
         if self.loss.penalty == "interpolates":
             assert fake is not None
             between = losses.interpolates(real.images, fake.images, micro.rng)
-            between = self._judged(between.detach(), micro, True)
+            between = self.judge(between.detach(), micro, slopes=True)
             penalty = losses.unit_slope_penalty(between.logits, between.images)
             loss, stats = penalty * self.gp_weight, {"Loss/gradient_penalty": penalty}
         else:
             penalty = losses.r1_penalty(real.logits, real.images)
             stats = {"Loss/r1_penalty": penalty}
-            if fake is not None:
+            if self.loss.penalty == "r1+r2":
+                assert fake is not None
                 stats["Loss/r2_penalty"] = r2 = losses.r1_penalty(fake.logits, fake.images)
                 penalty = penalty + r2
             loss = penalty * (self.r1_gamma / 2)
@@ -240,17 +251,24 @@ class Game:
         """New pictures (N, C, H, W) that the generator learns nothing from."""
         return self.fakes(micro)[0]
 
-    def _judged(self, images: Tensor, micro: Micro, differentiable: bool) -> Judged:
-        """Constant pictures and their logits, differentiable with respect to them if wanted."""
-        images.requires_grad_(differentiable)
-        return Judged(images, self.judge(images, micro))
+    def judge(self, images: Tensor, micro: Micro, slopes: bool = False) -> Judged:
+        """Augment pictures (N, C, H, W) and judge them.
 
-    def judge(self, images: Tensor, micro: Micro) -> Tensor:
-        """Logits (N, 1) of the augmented pictures."""
-        images = augment(images, self.policy, micro.rng)
+        Args:
+            images: Constant ones if `slopes`.
+            micro: Their labels.
+            slopes: Whether the logits are to be differentiable with respect to the pictures.
+        """
+        if slopes:
+            images.requires_grad_()
+        augmented = augment(images, self.policy, micro.rng)
         if self.augmenter:
-            images = self.augmenter(images, micro.rng)
-        return self.discriminator(images, micro.labels)
+            augmented = self.augmenter(augmented, micro.rng)
+        if not self.discriminator.label_fade:
+            logits = self.discriminator(augmented, micro.labels)
+            return Judged(images, logits, logits)
+        heads = self.discriminator.heads(augmented, micro.labels)
+        return Judged(images, heads, self.discriminator.weigh(heads))
 
     def _after_g_main(self, sums: dict[str, Tensor]) -> None:
         self.generator.mapping.update_w_avg(sums["w"][None] / self.batch_size)
@@ -264,6 +282,15 @@ class Game:
             self.lecam.anchors.update(sums["logits"] / self.batch_size)
         if self.ada and self.augmenter:
             self.augmenter.observe(sums["signs"])
+
+    def fade_labels(self, seen_images: int) -> float | None:
+        """Let labels count by what was seen; returns the share, None if they always count."""
+        if self.transition_kimg is None:
+            return None
+        share = label_share(seen_images, self.transition_kimg)
+        self.generator.mapping.label_strength.fill_(share)
+        self.discriminator.label_strength.fill_(share)
+        return share
 
     def adapt(self, batches_seen: int) -> None:
         """After each batch: let the strength of ADA follow what was seen, when it is time."""

@@ -27,9 +27,14 @@ NoiseMode = Literal["random", "const", "none"]
 
 
 class MappingNetwork(nn.Module):
-    """z (and label c) to w, broadcast to every layer; keeps the mean of w for truncation."""
+    """z (and label c) to w, broadcast to every layer; keeps the mean of w for truncation.
+
+    With `label_fade` the label's embedding is scaled by `label_strength`, 1 unless a training that
+    fades labels in sets it (Shahbazi et al. 2022).
+    """
 
     w_avg: Tensor
+    label_strength: Tensor
 
     def __init__(
         self,
@@ -40,10 +45,13 @@ class MappingNetwork(nn.Module):
         num_layers: int = 8,
         lr_multiplier: float = 0.01,
         w_avg_beta: float = 0.998,
+        label_fade: bool = False,
     ) -> None:
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
-        self.num_layers, self.w_avg_beta = num_layers, w_avg_beta
+        self.num_layers, self.w_avg_beta, self.label_fade = num_layers, w_avg_beta, label_fade
+        if label_fade:
+            self.register_buffer("label_strength", torch.ones(()))
         if c_dim > 0:
             self.embed = FullyConnectedLayer(c_dim, w_dim)
         features = [z_dim + (w_dim if c_dim > 0 else 0)] + [w_dim] * num_layers
@@ -77,7 +85,8 @@ class MappingNetwork(nn.Module):
             parts.append(normalize_2nd_moment(z.float()))
         if self.c_dim > 0:
             assert c is not None and c.shape[1:] == (self.c_dim,), f"c is (N, {self.c_dim})"
-            parts.append(normalize_2nd_moment(self.embed(c.float())))
+            embedding = normalize_2nd_moment(self.embed(c.float()))
+            parts.append(embedding * self.label_strength if self.label_fade else embedding)
         x = torch.cat(parts, dim=1)
         for i in range(self.num_layers):
             x = getattr(self, f"fc{i}")(x)
@@ -366,6 +375,7 @@ class Generator(Digested):
         low_precision: `float16` (float32 on a CPU) or `bfloat16`.
         conv_clamp: Largest magnitude of features, needed for float16; None for no clamp.
         w_avg_beta: Decay of the running mean of w.
+        label_fade: Whether labels can be faded in, see `MappingNetwork`.
 
     Raises:
         UserError: If the sizes are impossible.
@@ -385,6 +395,7 @@ class Generator(Digested):
         low_precision: Literal["float16", "bfloat16"] = "float16",
         conv_clamp: float | None = None,
         w_avg_beta: float = 0.998,
+        label_fade: bool = False,
     ) -> None:
         super().__init__()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -401,12 +412,15 @@ class Generator(Digested):
             "low_precision": low_precision,
             "conv_clamp": conv_clamp,
             "w_avg_beta": w_avg_beta,
+            "label_fade": label_fade,
         }
         for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
             if self.config[name] < 1:
                 raise UserError(f"{name} {self.config[name]}: must be at least 1")
         if img_channels not in (1, 3, 4):
             raise UserError(f"img_channels {img_channels}: 1 (grey), 3 (RGB) or 4 (RGBA)")
+        if label_fade and c_dim == 0:
+            raise UserError("label_fade: there are no labels to fade in")
         self.img_size = (height, width)
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
         self.img_channels = img_channels
@@ -422,7 +436,13 @@ class Generator(Digested):
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(
-            z_dim, c_dim, w_dim, self.num_ws, mapping_layers, w_avg_beta=w_avg_beta
+            z_dim,
+            c_dim,
+            w_dim,
+            self.num_ws,
+            mapping_layers,
+            w_avg_beta=w_avg_beta,
+            label_fade=label_fade,
         )
 
     def forward(

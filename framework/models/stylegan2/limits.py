@@ -18,7 +18,7 @@ _RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ),
     (
         "mbstd_group_size low_precision_blocks r1_gamma gp_weight lecam_weight pl_weight "
-        "ema_rampup freeze_d_layers seed",
+        "ema_rampup freeze_d_layers transition_kimg seed",
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
@@ -77,6 +77,8 @@ def check_settings(settings: dict[str, Any]) -> None:
     kimg = settings["ema_kimg"]
     if isinstance(kimg, list | tuple) and (not kimg or len(set(kimg)) < len(kimg)):
         raise UserError(f"--model.ema_kimg {kimg}: a half-life, or a list of different ones")
+    if (fade := settings["transition_kimg"]) and not fade[0] < fade[1]:
+        raise UserError(f"--model.transition_kimg {list(fade)}: must begin before it ends")
     try:
         diffaugment_policy(settings["augment"])
     except UserError as error:
@@ -89,6 +91,19 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise UserError(
             f"--model.r1_gamma {settings['r1_gamma']}: wgan-gp has a penalty of its own, "
             "--model.gp_weight; leave r1_gamma at null"
+        )
+
+
+def check_labels(settings: dict[str, Any], label_dim: int) -> None:
+    """Refuse to fade in labels that are not there.
+
+    Raises:
+        UserError: Naming the flag.
+    """
+    if settings["transition_kimg"] is not None and label_dim == 0:
+        raise UserError(
+            "--model.transition_kimg: the pictures have no labels; give --data.labels folders, or "
+            "leave it at null"
         )
 
 

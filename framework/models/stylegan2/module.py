@@ -12,9 +12,15 @@ from torch import Tensor, nn
 from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.build import build_game, build_networks, frozen_layers
+from framework.models.stylegan2.build import (
+    adam,
+    adam_speed,
+    build_game,
+    build_networks,
+    frozen_layers,
+)
 from framework.models.stylegan2.game import Micro, Outcome, Phase
-from framework.models.stylegan2.limits import check_settings, half_lives, micro_batch
+from framework.models.stylegan2.limits import check_labels, check_settings, half_lives, micro_batch
 from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import ema_names, fitted
 from framework.training.data import Batch, TrainingImages
@@ -61,6 +67,9 @@ class StyleGAN2Training(lightning.LightningModule):
             first is the average that is shown and published; the others are kept beside it in
             checkpoints and cost memory alone.
         ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
+        transition_kimg: With labels on few pictures, where they begin to count and where they count
+            fully, [start, end] (Shahbazi et al. 2022); without it such trainings may collapse to
+            one picture a class. None lets them count from the start.
         freeze_d_layers: Layers of the discriminator, from the picture on, that are not trained
             (FreezeD); for going on from a trained model, where NVIDIA recommend 10 or 13.
         augment: For small data sets: `ada` (Karras et al. 2020), or DiffAugment's changes out of
@@ -103,6 +112,7 @@ class StyleGAN2Training(lightning.LightningModule):
         style_mixing_prob: float = 0.9,
         ema_kimg: float | list[float] | None = None,
         ema_rampup: float | None = 0.05,
+        transition_kimg: tuple[float, float] | None = None,
         freeze_d_layers: int = 0,
         augment: str = "",
         ada_set: str = "bgc",
@@ -139,6 +149,7 @@ class StyleGAN2Training(lightning.LightningModule):
         check_trainer(trainer)
         micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
         dataset, device = data.dataset, trainer.strategy.root_device
+        check_labels(self.settings, dataset.label_dim)
         try:
             with torch.device("meta"):
                 generator, discriminator = self.build_networks(
@@ -178,12 +189,13 @@ class StyleGAN2Training(lightning.LightningModule):
         """Build networks, average and phases for pictures of `size` in batches of `batch`."""
         self.batch_size = batch
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
-        self.ema_kimg = half_lives(self.settings["ema_kimg"], batch)
-        for name in ema_names(self.ema_kimg):
-            self.add_module(name, deepcopy(self.generator).eval().requires_grad_(False))
         self.frozen = frozen_layers(self.discriminator, self.settings["freeze_d_layers"])
         self.game = build_game(self.settings, self.generator, self.discriminator, batch)
         self.phases = self.game.phases()
+        self.game.fade_labels(0)
+        self.ema_kimg = half_lives(self.settings["ema_kimg"], batch)
+        for name in ema_names(self.ema_kimg):
+            self.add_module(name, deepcopy(self.generator).eval().requires_grad_(False))
         # As modules of this one, what they remember is saved with the run.
         self.path_length, self.lecam = self.game.path_length, self.game.lecam
         self.augmenter = self.game.augmenter
@@ -196,34 +208,24 @@ class StyleGAN2Training(lightning.LightningModule):
         return build_networks(self.settings, size, channels, c_dim, low_precision)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for each network, slowed for its lazy regularisation.
-
-        A penalty step every k batches makes k + 1 steps of k, so learning rate and decay rates are
-        corrected by k / (k + 1) (Karras et al. 2020, appendix B).
-        """
-        return [self._adam(network) for network in (self.generator, self.discriminator)]
-
-    def _adam(self, network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), **self._speed(network), eps=1e-8, fused=True)
-
-    def _speed(self, network: nn.Module) -> dict[str, Any]:
-        """Learning rate and decay rates of a network's optimizer."""
-        lazy = [p.interval for p in self.phases if p.network is network and p.lazy]
-        ratio = lazy[0] / (lazy[0] + 1) if lazy else 1.0
-        betas = tuple(float(beta) ** ratio for beta in self.settings["betas"])
-        return {"lr": self.settings["lr"] * ratio, "betas": betas}
+        """Adam for each network."""
+        networks = (self.generator, self.discriminator)
+        return [adam(self.settings, network, self.phases) for network in networks]
 
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch: every phase whose turn it is, then the average."""
+        share = self.game.fade_labels(self.seen_images)
+        if share is not None:
+            self.stats.report("Progress/label_strength", share)
         for phase in self.phases:
             if self.batches_seen % phase.interval == 0:
                 self._phase(phase, batch)
         self.seen_images += self.batch_size
         # In the same batches, so that the device is waited for once.
         if self.batches_seen % self.guard.patience == 0:
-            self.guard.check()
+            self.guard.check(self.seen_images)
         self.game.adapt(self.batches_seen)
         if self.augmenter:
             self.stats.report("Progress/augment", self.augmenter.strength)
@@ -340,4 +342,4 @@ class StyleGAN2Training(lightning.LightningModule):
         networks = (self.generator, self.discriminator)
         for optimizer, network in zip(checkpoint["optimizer_states"], networks, strict=True):
             for group in optimizer["param_groups"]:
-                group.update(self._speed(network))
+                group.update(adam_speed(self.settings, network, self.phases))
