@@ -80,6 +80,8 @@ def _torch_facts(problems: list[str]) -> dict[str, Any]:
 
     try:
         import torch
+
+        from framework.ops.compiled import prospects
     except (ImportError, OSError) as error:
         problems.append(f"torch cannot be imported ({str(error).splitlines()[0]})")
         return {}
@@ -101,6 +103,9 @@ def _torch_facts(problems: list[str]) -> dict[str, Any]:
         ],
         "mps": torch.mps.is_available(),
         "bf16": torch.cuda.is_bf16_supported() if cuda else _cpu_bf16(),
+        "compiled_ops": ", ".join(
+            f"{kind}: {prospects(kind)}" for kind in ("cpu", "cuda")[: 1 + cuda]
+        ),
     }
 
 

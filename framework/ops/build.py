@@ -141,6 +141,15 @@ def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:
         raise BuildError(f"{error.filename or folder}: {error.strerror or error}") from None
 
 
+def built(device: str, folder: Path) -> Path | None:
+    """The library for `device`, if it is in the cache.
+
+    Raises:
+        BuildError: If it could not be built either.
+    """
+    return _whole(folder, f"{device}-{recipe_for(device).key}")
+
+
 def _whole(folder: Path, stem: str) -> Path | None:
     """The library called `stem` whose bytes are those that its name promises."""
     for path in folder.glob(f"{stem}-*.so"):

@@ -67,22 +67,39 @@ def runs_compiled(op: str, x: Tensor) -> bool:
     return op in _active.get(x.device.type, ())
 
 
+def prospects(device: torch.device | str = "cpu") -> str:
+    """What `use_ops("compiled", device)` would find, in words; nothing is built or loaded."""
+    kind = torch.device(device).type
+    if problem := _unwritten(kind):
+        return problem
+    from framework.ops import build
+
+    try:
+        return "built" if build.built(kind, build.cache_folder()) else "built on first use"
+    except build.BuildError as error:
+        return str(error)
+
+
+def _unwritten(kind: str) -> str | None:
+    if kind in ("cpu", "cuda") and sys.platform != "win32":
+        return None
+    return f"there are none for {kind} on {sys.platform}"
+
+
 def _load(kind: str) -> str | None:
     """Load the library of a device type, built if need be; say in a line why it cannot be had."""
     if kind in _loaded:
         return None
-    if kind not in ("cpu", "cuda") or sys.platform == "win32":
-        return f"there are none for {kind} on {sys.platform}"
-    from framework.ops import build  # not on Windows
+    if problem := _unwritten(kind):
+        return problem
+    from framework.ops import build  # not on Windows, which has no fcntl
 
     try:
         path = build.library(kind, build.cache_folder())
         _declare()
         torch.ops.load_library(path)
-    except build.BuildError as error:
-        return str(error)
-    except (OSError, RuntimeError) as error:
-        return f"{path}: {str(error).splitlines()[0]}"
+    except (build.BuildError, OSError, RuntimeError) as error:
+        return str(error).splitlines()[0]
     _loaded.add(kind)
     return None
 

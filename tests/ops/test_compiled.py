@@ -46,9 +46,8 @@ def compare(function, *inputs, **tolerance):
     use_ops("torch")
     expected = derivatives(function, *inputs)
     use_ops("compiled")
-    with torch.profiler.profile() as profile:
-        ours = derivatives(function, *inputs)
-    assert any(event.key.startswith("dragline::") for event in profile.key_averages())
+    ours = derivatives(function, *inputs)
+    assert "_Compiled" in ours[0].grad_fn.name() and "_Compiled" not in expected[0].grad_fn.name()
     for a, b in zip(ours, expected, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, **tolerance)

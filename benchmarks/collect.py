@@ -1,0 +1,63 @@
+"""Make one JSON file and one Markdown page of what benchmarks/gpu.sh left: `collect.py OUT`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+WORDS = {"0": "passed", "124": "out of time", "137": "out of time", "missing": "not there"}
+
+
+def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
+    """Outcome, seconds, log and numbers of each part, in the order in which they ran."""
+    parts = {}
+    for path in sorted(folder.glob("*.status"), key=lambda path: path.stat().st_mtime_ns):
+        status, seconds = path.read_text().split()
+        log, numbers = path.with_suffix(".log"), path.with_suffix(".json")
+        parts[path.stem] = {
+            "outcome": WORDS.get(status, f"failed ({status})"),
+            "seconds": int(seconds),
+            "log": log.read_text(errors="replace") if log.exists() else "",
+            "numbers": json.loads(numbers.read_text()) if numbers.exists() else None,
+        }
+    return parts
+
+
+def page(machine: dict[str, Any], parts: dict[str, dict[str, Any]]) -> str:
+    """The table of parts, and under it what each of them printed as tables."""
+    lines = ["# Measured", "", ", ".join(f"{k} {v}" for k, v in machine.items()), ""]
+    lines += ["| part | outcome | seconds | last words |", "|---|---|---|---|"]
+    for name, part in parts.items():
+        last = (part["log"].strip().splitlines() or [""])[-1][:120]
+        lines.append(f"| {name} | {part['outcome']} | {part['seconds']} | {plain(last)} |")
+    for name, part in parts.items():
+        if part["log"].count("\n|") > 1:
+            lines += ["", f"## {name}", "", part["log"].strip()]
+    return "\n".join(lines) + "\n"
+
+
+def plain(text: str) -> str:
+    """Text for a cell of a table."""
+    return text.replace("|", "/").strip("/ ")
+
+
+def main() -> int:
+    """Write OUT/gpu.json and OUT/gpu.md; 1 if a part did not pass."""
+    from benchmarks.machine import facts
+
+    out = Path(sys.argv[1])
+    parts = read_parts(out / "parts")
+    import torch
+
+    machine = facts("cuda" if torch.cuda.is_available() else "cpu")
+    (out / "gpu.json").write_text(json.dumps({"machine": machine, "parts": parts}, indent=1))
+    (out / "gpu.md").write_text(page(machine, parts))
+    print(f"{out}/gpu.json {out}/gpu.md")
+    return int(any(part["outcome"] not in ("passed", "not there") for part in parts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
