@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
+from framework.formats.safetensors_file import LONGEST_HEADER
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
 
@@ -346,6 +347,9 @@ def _opened(file: Path) -> Iterator[Any]:
     if not file.is_file():  # the library would wait for a FIFO
         raise UserError(f"{file}: not a regular file; give the model's file")
     try:
+        with open(file, "rb") as start:
+            if int.from_bytes(start.read(8), "little") > LONGEST_HEADER:
+                raise ValueError("a header of more than a megabyte")
         with safe_open(file, framework="pt") as opened:
             yield opened
     except (SafetensorError, OSError, ValueError, struct.error) as error:
