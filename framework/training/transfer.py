@@ -5,7 +5,9 @@ have; labels that are new, or other in number, begin fresh.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,33 +45,42 @@ class TakenOver:
 
 
 def start_from(
-    model: str, generator: nn.Module, generator_ema: nn.Module, discriminator: nn.Module
+    model: str,
+    generator: nn.Module,
+    averages: Sequence[nn.Module],
+    discriminator: nn.Module,
 ) -> list[TakenOver]:
     """Fill fresh networks from any model that opens here.
 
     Args:
         model: Zoo name, model folder, run checkpoint, or a file of another program.
         generator: Takes the generator as trained, where the model has it.
-        generator_ema: Takes the averaged generator.
+        averages: Take the averaged generator.
         discriminator: Takes the discriminator; stays fresh where the model has none.
 
     Raises:
-        UserError: If the model cannot be opened, or nothing of its generator fits.
+        UserError: If the model cannot be opened, or its mapping network has other sizes.
     """
     opened = open_model(model, "--model.start_from")
     averaged = opened.network("generator")
     has_trained = "training_generator" in opened.held
     trained = opened.network("training_generator") if has_trained else averaged
-    report = [
-        take_over("generator", generator, trained),
-        take_over("averaged", generator_ema, averaged),
-    ]
-    if not any(name.endswith("conv1.weight") for name in report[0].taken):
-        raise UserError(f"--model.start_from {model}: none of its layers has the sizes asked for")
+    _check_sizes(model, generator, averaged)
+    report = [take_over("generator", generator, trained)]
+    report += [take_over("average", average, averaged) for average in averages]
     if "discriminator" in opened.held:
         source = opened.network("discriminator")
         report.append(take_over("discriminator", discriminator, source))
     return report
+
+
+def _check_sizes(model: str, ours: Any, theirs: Any) -> None:
+    """Refuse a model whose styles would mean nothing to us, and say how to ask for its sizes."""
+    needed = ("z_dim", "w_dim", "mapping_layers")
+    if any(ours.config[name] != theirs.config[name] for name in needed):
+        names = (*needed, "channel_base", "channel_max")
+        flags = " ".join(f"--model.{name} {theirs.config[name]}" for name in names)
+        raise UserError(f"--model.start_from {model}: has other sizes; give {flags}")
 
 
 @torch.no_grad()

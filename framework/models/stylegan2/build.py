@@ -56,6 +56,7 @@ def build_networks(
         discriminator = Discriminator(
             channel_base=settings["discriminator_channel_base"] or settings["channel_base"],
             mbstd_group_size=settings["mbstd_group_size"],
+            architecture=settings["discriminator_architecture"],
             **common,
         )
     if settings["channels_last"]:

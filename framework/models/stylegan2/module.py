@@ -31,6 +31,7 @@ from framework.training.randomness import keyed_generator
 from framework.training.run_folder import check_same_run
 from framework.training.stats import StatsCollector
 from framework.training.trainer import check_trainer
+from framework.training.transfer import start_from
 
 
 class StyleGAN2Training(lightning.LightningModule):
@@ -47,7 +48,10 @@ class StyleGAN2Training(lightning.LightningModule):
         channel_base: Feature maps times resolution, generator.
         channel_max: Largest number of feature maps, both networks.
         discriminator_channel_base: As `channel_base`, discriminator; the same if None.
+        discriminator_architecture: `resnet`, or `orig` without shortcuts (NVIDIA's for CIFAR-10).
         mbstd_group_size: Samples a group of the minibatch standard deviation.
+        start_from: Any model that opens here, to begin with what fits of it instead of at random:
+            another picture size or other labels may leave parts new; a table tells which.
         lr: Learning rate of both networks, before the lazy-regularisation correction.
         betas: Adam's decay rates.
         loss: `nonsaturating` and `hinge` with R1, `wgan-gp` with its own penalty, `relativistic`
@@ -97,7 +101,9 @@ class StyleGAN2Training(lightning.LightningModule):
         channel_base: int = 32768,
         channel_max: int = 512,
         discriminator_channel_base: int | None = None,
+        discriminator_architecture: Literal["resnet", "orig"] = "resnet",
         mbstd_group_size: int = 4,
+        start_from: str | None = None,
         lr: float = 0.0025,
         betas: tuple[float, float] = (0.0, 0.99),
         loss: LossName = "nonsaturating",
@@ -211,6 +217,14 @@ class StyleGAN2Training(lightning.LightningModule):
         """Adam for each network."""
         networks = (self.generator, self.discriminator)
         return [adam(self.settings, network, self.phases) for network in networks]
+
+    def on_fit_start(self) -> None:
+        """Begin with another model's weights, where that is asked for and the run is new."""
+        model = self.settings["start_from"]
+        if model is not None and self.seen_images == 0:
+            report = start_from(model, self.generator, self._averages(), self.discriminator)
+            if self.trainer.is_global_zero:
+                print("\n".join(line for network in report for line in network.lines()), flush=True)
 
     # Training
 
