@@ -20,6 +20,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from framework.checkpoint import read_checkpoint
 from framework.cli.run import run
 from framework.cli.validation import Metrics, validate
+from framework.data.fit import size_pair
 from framework.errors import UserError
 from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
@@ -142,6 +143,7 @@ class TrainCLI(LightningCLI):
         self.datamodule.seed = self.model.seed
         # Lightning validates whenever a training is stopped, which a signal has no time for.
         self.trainer.limit_val_batches = 0
+        self._check_size()
         self.plan = self.model.plan(self.trainer, self.datamodule)
         if self.run_settings.metrics_kimg > 0:
             self.metrics.prepare(self.datamodule.dataset)
@@ -150,6 +152,18 @@ class TrainCLI(LightningCLI):
         if self.run_settings.dry_run:
             self._describe()
             sys.exit(0)
+
+    def _check_size(self) -> None:
+        """Refuse an impossible size before a picture is looked at, which can take minutes."""
+        data = self.datamodule
+        if data.size is None:
+            return
+        try:
+            with torch.device("meta"):
+                device = self.trainer.strategy.root_device
+                self.model.build_networks(size_pair(data.size), data.channels, 0, device)
+        except UserError as error:
+            raise UserError(f"--data.size: {error}") from None
 
     def fit(self, **kwargs: Any) -> None:
         """Train, from the run's last whole checkpoint if there is one."""
@@ -188,6 +202,10 @@ class TrainCLI(LightningCLI):
             f"pictures of {facts['source']} in {folder}",
             flush=True,
         )
+        if facts["count"] < self.datamodule.batch_size:
+            noun = "picture" if facts["count"] == 1 else "pictures"
+            batch = self.datamodule.batch_size
+            print(f"note: {facts['count']} {noun} for batches of {batch}: batches repeat them")
 
     def validate(self, **_: Any) -> None:
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""

@@ -3,7 +3,7 @@
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,24 +40,25 @@ def told_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterato
         yield
     except Exception as error:
         _end_helpers(trainer)
-        words = in_words(error, lambda: advice(module, data))
+        words = in_words(error, lambda on_gpu: _advice(module, data, on_gpu))
         if words is None:
             raise
         raise UserError(words) from error
 
 
-def in_words(error: Exception, memory_advice: Any) -> str | None:
+def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | None:
     """The line for a failure; None if it is a fault of the program's.
 
     Args:
         error: What was raised.
-        memory_advice: Called for what to do about memory.
+        memory_advice: Called for what to do about memory, with whether it is a GPU's.
     """
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _is(error, _MEMORY):
-        return f"out of memory: {memory_advice()}"
-    if not isinstance(error, RuntimeError):
+    if not isinstance(error, RuntimeError | MemoryError):
         return None
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or _MEMORY.search(text):
+        on_gpu = isinstance(error, torch.OutOfMemoryError) or "CU" in text
+        return f"out of memory: {memory_advice(on_gpu)}"
     if reader := _READER.search(text):
         how = reader[2].strip().splitlines()[0]
         return (
@@ -82,16 +83,12 @@ def in_words(error: Exception, memory_advice: Any) -> str | None:
     return None
 
 
-def _is(error: Exception, pattern: re.Pattern[str]) -> bool:
-    return isinstance(error, RuntimeError) and pattern.search(str(error)) is not None
-
-
 def _first_sentence(text: str) -> str:
     """The beginning of a message of torch's, without its source file."""
     return re.sub(r"^\[[^\]]*\]\s*", "", text.strip().splitlines()[0]).split(". ")[0][:160]
 
 
-def advice(module: Any, data: Any) -> str:
+def _advice(module: Any, data: Any, on_gpu: bool) -> str:
     """What a step holds, and the flags that make it hold less."""
     height, width = data.dataset.size
     share = data.share(module.trainer.world_size)
@@ -103,8 +100,8 @@ def advice(module: Any, data: Any) -> str:
     if module.settings["low_precision"] == "none":
         flags.append("--model.low_precision auto")
     flags.append("a smaller --model.channel_base")
-    if data.cache is None:
-        flags.append("--data.cache FOLDER (if the pictures take the memory)")
+    if not on_gpu and data.cache is None:
+        flags.append("--data.cache FOLDER for the pictures")
     return (
         f"a step works on {at_once} pictures of {width}x{height} at once, of a batch of "
         f"{data.batch_size}; try, in this order, {', '.join(flags)}; {_GOES_ON}"

@@ -78,6 +78,7 @@ def _train(
     from framework.cli.train import main
 
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # this one began in a fork server
     if before is not None:
         before()
     sys.exit(main())
@@ -115,6 +116,7 @@ def pair(
     *extra: str,
     before: Callable[[], object] | None = None,
     port: str | None = None,
+    env: dict[str, str] | None = None,
 ) -> Iterator[list[BaseProcess]]:
     """Two processes of one `train.py fit`, as a launcher starts them; killed on the way out.
 
@@ -123,11 +125,13 @@ def pair(
         extra: More of the command line.
         before: Called first in both processes, which know themselves by `LOCAL_RANK`.
         port: Where they meet; a free one if None.
+        env: Added to the environment of both.
     """
     port = port or free_port()
     args = fit(run_dir, *TWO, *extra)
     made = [
-        start(args, log, environment(rank, port), before) for rank, log in enumerate(logs(run_dir))
+        start(args, log, environment(rank, port) | (env or {}), before)
+        for rank, log in enumerate(logs(run_dir))
     ]
     try:
         yield made
@@ -155,3 +159,11 @@ def ends(made: Sequence[BaseProcess], seconds: float = 30) -> list[int]:
 def contents(folder: Path) -> dict[Path, bytes]:
     """Every file below a folder, but for the lock."""
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that are still there."""
+    try:
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except OSError:
+        return []
