@@ -1,6 +1,7 @@
 """The model folder: `config.json`, safetensors for the weights, a card. Data, never code."""
 
 import hashlib
+import inspect
 import json
 import math
 import struct
@@ -31,8 +32,8 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
     "discriminator": Discriminator,
 }
 LARGEST_SIDE = 4096
-_MOST_MAPPING_LAYERS = 1000
-_LARGEST_CONFIG = 16 << 20
+_MOST_MAPPING_LAYERS, _MOST_COLOURS, _LARGEST_FACTOR = 1000, 1000, 1e30
+_LARGEST_CONFIG, _MOST_CONFIG_VALUES = 8 << 20, 100_000
 _DIGEST = "sha256"
 _METADATA = {"format", "version", "network", "config"}
 _NO_COUNTS = (
@@ -248,7 +249,7 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     Raises:
         BrokenCheckpoint: If something does not fit; `where` names the file.
     """
-    _check_bounds(config, sum(tensor.numel() for tensor in tensors.values()), where)
+    _check_bounds(kind, config, sum(tensor.numel() for tensor in tensors.values()), where)
     try:
         with _Undrawn():
             network = _NETWORKS[kind](**config)
@@ -281,30 +282,37 @@ def check_finite(tensors: dict[str, Tensor], where: str) -> None:
             raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
 
 
-def _check_bounds(config: Any, held: int, where: str) -> None:
+def _check_bounds(kind: str, config: Any, held: int, where: str) -> None:
     """Refuse a configuration that asks for much more memory than the file's `held` values."""
     if not isinstance(config, dict):
         raise BrokenCheckpoint(f"{where}: its configuration is not a table")
     sides = config.get("img_size")
     if not isinstance(sides, list) or len(sides) != 2 or not all(_is_count(s) for s in sides):
         raise BrokenCheckpoint(f"{where}: its configuration has no img_size [H, W]")
-    sizes = {k: v for k, v in config.items() if k not in _NO_COUNTS}
-    factors = [config.get("conv_clamp"), config.get("w_avg_beta")]
-    if not all(_is_count(v) for v in sizes.values()) or not all(
-        v is None or (isinstance(v, int | float) and math.isfinite(v)) for v in factors
-    ):
+    arguments = inspect.signature(_NETWORKS[kind]).parameters
+    described = {name: argument.default for name, argument in arguments.items()} | config
+    sizes = {name: value for name, value in described.items() if name not in _NO_COUNTS}
+    factors = (described.get("conv_clamp"), described.get("w_avg_beta"))
+    if not all(map(_is_count, sizes.values())) or not all(map(_is_factor, factors)):
         raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are no numbers")
-    width = channels_at(4, sizes.get("channel_base", 0), sizes.get("channel_max", 0))
-    w_dim, z_dim = sizes.get("w_dim", 0), sizes.get("z_dim", 0)
-    mapping = sizes.get("mapping_layers", 0) * w_dim**2 if z_dim else 0
-    wanted = 9 * width**2 + mapping + max(z_dim, sizes.get("c_dim", 0)) * w_dim
-    many = max(sides) > LARGEST_SIDE or sizes.get("mapping_layers", 0) > _MOST_MAPPING_LAYERS
-    if many or wanted > 2 * held:
+    width = channels_at(4, sizes["channel_base"], sizes["channel_max"])
+    features = sizes.get("w_dim", width)  # of the mapping network, which a discriminator may have
+    layers, inputs = sizes["mapping_layers"], max(sizes.get("z_dim", 0), sizes["c_dim"])
+    wanted = 9 * width**2 + inputs * features
+    if kind == "generator" or sizes["c_dim"]:
+        wanted += max(0, layers - 1) * features**2
+    many = layers > _MOST_MAPPING_LAYERS or sizes["img_channels"] > _MOST_COLOURS
+    if many or max(sides) > LARGEST_SIDE or wanted > 2 * held:
         raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
 
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_factor(value: Any) -> bool:
+    """Whether a value is None or a number that is neither NaN nor endless."""
+    return value is None or (isinstance(value, int | float) and abs(value) < _LARGEST_FACTOR)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -314,7 +322,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise ValueError("too long")
-        description = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if sum(map(text.count, "{[,")) > _MOST_CONFIG_VALUES:
+            raise ValueError("too many values")
+        description = json.loads(text)
         known = description["format"] == FORMAT
         version = int(description["version"])
         digests = description[_DIGEST]

@@ -85,7 +85,7 @@ def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[
     """(role, prefix of its names, pattern of the rest) of each network among the tensors."""
     generators = _prefixes(tensors, _GENERATOR_SIGN)
     averaged = [prefix for prefix in generators if _AVERAGED.search(prefix)]
-    trained = [prefix for prefix in generators if prefix not in averaged]
+    trained = [prefix for prefix in generators if not _AVERAGED.search(prefix)]
     discriminators = _prefixes(tensors, _DISCRIMINATOR_SIGN)
     if any(prefix.endswith("backbone.") for prefix in generators):
         raise _other_design("an EG3D", where)
