@@ -1,6 +1,7 @@
 """`train.py`: help that teaches, mistakes in one line, and nothing written before all is well."""
 
 import io
+import itertools
 import json
 import re
 from contextlib import redirect_stdout
@@ -194,9 +195,10 @@ def test_every_shipped_settings_file_is_understood_and_says_how_to_use_it(file, 
     assert resolved["data"].items() >= shipped["data"].items()
     given = resolved["model"]["init_args"]
     assert given.items() >= shipped["model"]["init_args"].items()
-    head = file.read_text().splitlines()[:2]
-    assert head[0].startswith(f"# {file.stem}: ")
-    assert f"python train.py fit --config configs/stylegan2/{file.name}" in head[1]
+    lines = file.read_text().splitlines()
+    head = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    assert head.startswith(f"# {file.stem}: ")
+    assert f"train.py fit --config configs/stylegan2/{file.name}" in head
 
 
 def test_the_shim_is_the_command():
