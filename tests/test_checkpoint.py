@@ -134,6 +134,7 @@ def test_checkpoints_of_others_are_refused(saved, content):
     assert "not a run checkpoint" in refusal(saved)
 
 
+# A17
 def test_a_newer_format_is_refused(saved, content):
     content["dragline"]["format"] = FORMAT_VERSION + 1
     write_checkpoint(content, saved)

@@ -3,29 +3,46 @@
 import re
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 TEXT = (TESTS.parent / "docs/reliability.md").read_text("utf-8")
-ROWS = [f"A{n}" for n in range(1, 21)] + [f"B{n}" for n in range(1, 22)]
-ROWS += [f"D{n}" for n in range(1, 10)]
+WRITTEN = "\n".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
+ROWS = dict(re.findall(r"^\| ([ABD]\d+) \| [^|]+ \| ([^|]+) \|$", TEXT, re.M))
+EXPECTED = {"A": 20, "B": 21, "D": 9}
 
 
-def test_every_row_is_there_once_with_a_test():
-    rows = re.findall(r"^\| ([ABD]\d+) \| [^|]+ \| ([^|]+) \|$", TEXT, re.M)
-    assert [row for row, _ in rows] == ROWS
-    assert all("`test_" in tests for _, tests in rows)
+def around(name: str) -> str:
+    """A test with its decorators and comments."""
+    (found,) = re.findall(
+        rf"(?:^(?:@|#|[ )\]]).*\n)*^def {name}\(.*\n(?:^(?:\)| ).*\n|^\n)*", WRITTEN, re.M
+    )
+    return found
 
 
-def test_every_test_that_is_named_exists():
-    written = "".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
-    existing = set(re.findall(r"^def (test_\w+)\(", written, re.M))
-    named = set(re.findall(r"`(test_\w+)`", TEXT))
-    assert named and named <= existing
+def test_every_row_is_there_once():
+    wanted = [f"{kind}{n}" for kind, count in EXPECTED.items() for n in range(1, count + 1)]
+    assert re.findall(r"^\| ([ABD]\d+) \|", TEXT, re.M) == wanted == list(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_tests_that_a_row_names_exist_and_say_so(row):
+    named = re.findall(r"`(test_\w+)`", ROWS[row])
+    assert named
+    for name in named:
+        spans = re.findall(r"[ABD]\d+(?:-[ABD]\d+)?", around(name))
+        assert any(row in rows_of(span) for span in spans), name
+
+
+def rows_of(span: str) -> list[str]:
+    """A1-A3 in full."""
+    first, _, last = span.partition("-")
+    numbers = range(int(first[1:]), int((last or first)[1:]) + 1)
+    return [f"{first[0]}{number}" for number in numbers]
 
 
 def test_slow_and_gpu_tests_are_marked_as_such():
     """And no others: what is named without a mark runs every time."""
-    written = "\n".join(path.read_text("utf-8") for path in TESTS.rglob("test_*.py"))
     for name, mark in re.findall(r"`(test_\w+)`(?: \((slow|gpu)\))?", TEXT):
-        (above,) = re.findall(rf"((?:^@.*\n|^[ )\]].*\n)*)^def {name}\(", written, re.M)
-        marks = re.findall(r"^@pytest\.mark\.(slow|gpu)", above, re.M)
+        marks = re.findall(r"^@pytest\.mark\.(slow|gpu)", around(name), re.M)
         assert marks == ([mark] if mark else []), name

@@ -42,6 +42,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
+# A19
 def test_a_mistake_is_one_line_naming_it_and_writes_nothing(mistake, tmp_path):
     args, expected = MISTAKES[mistake]
     text = said(fit(tmp_path / "run", *args), tmp_path / "log", 2)
@@ -92,6 +93,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         (["--run.resume", "never"], "already holds a run"),
     ],
 )
+# A16
 def test_a_run_is_never_mixed_with_another(args, expected, trained, tmp_path):
     before = contents(trained)
     text = said(fit(trained, "--run.kimg", "0.1", *args), tmp_path / "log", 2)
@@ -108,6 +110,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
+# A14
 def test_two_trainings_in_one_folder_are_one_too_many(tmp_path):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     first = start(fit(run_dir, "--run.kimg", "1000"), log)
@@ -166,6 +169,7 @@ def test_printed_settings_are_a_file_that_gives_them_again(tmp_path):
     assert said(["fit", "--config", str(file), "--print_config"], tmp_path / "log2", 0) == text
 
 
+# A18
 def test_whole_numbers_in_a_file_become_the_floats_that_adam_wants(tmp_path):
     file = tmp_path / "betas.yaml"
     file.write_text("model:\n  init_args:\n    betas: [0, 0.99]\n")

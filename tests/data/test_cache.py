@@ -29,6 +29,7 @@ def test_writing_to_the_array_leaves_the_file_alone(cars, tmp_path):
     np.testing.assert_array_equal(mapped(cars, tmp_path), decoded(cars))
 
 
+# B20
 def test_other_data_have_another_file(cars, tmp_path):
     mapped(cars, tmp_path)
     mapped(open_dataset("toycars:13", size=16), tmp_path)

@@ -49,6 +49,7 @@ def test_pictures_of_all_kinds_and_depths_come_out_equal(tmp_path, put):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
+# B9
 def test_grey_and_colour_mix(tmp_path, put, channels):
     put(tmp_path / "color.png")
     Image.new("L", (16, 16), 90).save(tmp_path / "grey.png")
@@ -57,6 +58,7 @@ def test_grey_and_colour_mix(tmp_path, put, channels):
     assert set(dataset.image(1)[:3].ravel()) == {90}
 
 
+# B1
 def test_bad_files_are_named_with_reasons_in_one_line(tmp_path, put):
     with pytest.raises(UserError) as caught:
         open_dataset(bad_folder(tmp_path, put), 16)
@@ -91,6 +93,7 @@ def test_a_folder_that_is_mostly_bad_is_not_skipped_over(tmp_path, put):
 
 
 @pytest.mark.parametrize("content", [None, "text.txt", "empty.png"])
+# B15
 def test_nothing_to_use_is_an_error(tmp_path, content):
     if content:
         (tmp_path / content).write_bytes(b"")
@@ -126,6 +129,7 @@ def test_a_missing_folder_and_a_text_file_are_no_data_sets(tmp_path):
         open_dataset(tmp_path / "a.txt", 16)
 
 
+# B2
 def test_wrong_suffix_is_used_and_noted(tmp_path, put):
     put(tmp_path / "a.jpg", format="PNG")
     put(tmp_path / "b.jpeg", format="JPEG")
@@ -141,6 +145,7 @@ def test_several_sizes_need_one_to_be_given(tmp_path, put):
     assert open_dataset(tmp_path).size == (16, 20)
 
 
+# B11
 def test_small_pictures_are_enlarged_and_counted(tmp_path, put):
     put(tmp_path / "a.png", 0, (10, 40))
     put(tmp_path / "b.png", 1, (20, 20))
@@ -162,6 +167,7 @@ ODD_NAMES = [
 ]
 
 
+# B12
 def test_odd_names_are_listed_loaded_and_printed(tmp_path, put, caplog):
     for index, name in enumerate(ODD_NAMES):
         put(tmp_path / "a.jpg", index).rename(tmp_path / os.fsdecode(name))
@@ -175,6 +181,7 @@ def test_odd_names_are_listed_loaded_and_printed(tmp_path, put, caplog):
     assert json.loads(text)["unusable"][0]["name"] == r"bad\n\xfe.jpg"
 
 
+# B13
 def test_links_pipes_and_loops_neither_hang_nor_lead_out(tmp_path, put):
     outside = put(tmp_path / "outside/secret.png", 9)
     root = tmp_path / "root"
@@ -205,6 +212,7 @@ def test_links_pipes_and_loops_neither_hang_nor_lead_out(tmp_path, put):
     assert {"out.png", "outfolder/secret.png"} < set(followed)
 
 
+# B13
 def test_a_folder_that_cannot_be_read_is_reported(tmp_path, put, monkeypatch):
     put(tmp_path / "a.png")
     put(tmp_path / "locked/b.png")
@@ -238,6 +246,7 @@ def test_pictures_in_unread_formats_are_not_silently_left_out(tmp_path, put):
 # ----------------------------------------------------------------------------- order, fingerprint
 
 
+# B19
 def test_order_and_fingerprint_do_not_depend_on_the_file_system(tmp_path, put):
     order = ["B.png", "a.png", "a/b.png", "é.png"]
     for index, name in enumerate(order):
@@ -270,6 +279,7 @@ def test_the_fingerprint_tells_data_and_treatment_apart(tmp_path, put):
 
 
 @pytest.mark.parametrize("change", ["vanish", "replace"])
+# B16
 def test_a_file_that_changes_after_the_scan_is_named(tmp_path, put, change):
     path = put(tmp_path / "a.png", 0)
     put(tmp_path / "b.png", 1)
@@ -282,6 +292,7 @@ def test_a_file_that_changes_after_the_scan_is_named(tmp_path, put, change):
     assert dataset.image(1).shape == (3, 16, 16)
 
 
+# B14
 def test_duplicates_are_counted_and_can_be_left_out(tmp_path, put):
     put(tmp_path / "b.png", 1)
     put(tmp_path / "c.bmp", 1)  # other bytes, equal pixels
@@ -374,6 +385,7 @@ def test_broken_label_files_are_explained(tmp_path, put, text, words):
 # ------------------------------------------------------------------------------------------- sizes
 
 
+# B10
 def test_center_crop_takes_the_middle():
     picture = np.zeros((8, 16, 3), np.uint8)
     picture[:, 4:12] = 200
@@ -381,6 +393,7 @@ def test_center_crop_takes_the_middle():
     assert (fit(picture.swapaxes(0, 1), (4, 4)) == 200).all()
 
 
+# B10
 def test_padding_keeps_everything_and_adds_white():
     padded = fit(np.full((8, 16, 1), 60, np.uint8), (16, 16), "pad")
     assert (padded[4:12] == 60).all()

@@ -107,6 +107,7 @@ def smooth(seed):
     return Image.fromarray(cells).resize((96, 96), Image.Resampling.BICUBIC)
 
 
+# B14
 def test_the_report_finds_equal_and_nearly_equal_pictures(tmp_path, capsys):
     for seed in range(6):
         smooth(seed).save(tmp_path / f"{seed}.png")
@@ -205,6 +206,7 @@ def test_nothing_here_loads_torch():
 
 
 @pytest.mark.slow
+# B21
 def test_a_hundred_thousand_files_are_scanned_in_a_minute(tmp_path, put):
     data = put(tmp_path / "first.png", size=(8, 8)).read_bytes()
     for index in range(100):

@@ -79,6 +79,7 @@ def png_16_bit_rgb(levels):
         (b"\xff\xd8\xff\xe0", Refusal.TRUNCATED, "first bytes"),
     ],
 )
+# B1
 def test_files_that_are_no_pictures_are_named_for_what_they_are(data, kind, words):
     error = refused(data)
     assert error.kind is kind
@@ -112,6 +113,7 @@ def test_hostile_bytes_give_a_picture_or_a_refusal_and_nothing_else(file_format)
     assert refusals > 0
 
 
+# B3
 def test_the_pixel_cap_holds_before_anything_is_decoded(monkeypatch):
     bomb = encoded(Image.new("1", (8000, 8000)))
     header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
@@ -125,6 +127,7 @@ def test_the_pixel_cap_holds_before_anything_is_decoded(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1000, 1), (7, 30)])
+# B10
 def test_specks_and_lines_are_refused(size):
     assert refused(encoded(Image.new("RGB", size))).kind is Refusal.TOO_SMALL
 
@@ -147,6 +150,7 @@ def cmyk_jpeg(inks, inverted):
 @pytest.mark.parametrize(
     ("inks", "rgb"), [([0, 0, 0, 0], WHITE), ([0, 255, 255, 0], RED), ([0, 0, 0, 255], [0, 0, 0])]
 )
+# B4
 def test_cmyk_jpegs_keep_their_colours_however_they_are_stored(inks, rgb, inverted):
     picture = decode(cmyk_jpeg(inks, inverted))
     assert picture.mode == "CMYK"
@@ -163,6 +167,7 @@ RAMP = np.repeat(np.arange(256)[None], SIDE, 0)
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+# B5
 def test_16_bit_grey_is_scaled_not_clipped(file_format, channels):
     data = encoded((RAMP * 257).astype(np.uint16), file_format)
     picture = decode(data, channels=channels)
@@ -175,6 +180,7 @@ def test_16_bit_grey_rounds_to_the_nearest_level():
     assert decode(encoded(levels), channels=1).pixels[0, :4, 0].tolist() == [0, 1, 254, 255]
 
 
+# B5
 def test_16_bit_colour_keeps_256_levels():
     ramp = np.stack([RAMP, RAMP[:, ::-1], RAMP // 2], -1)
     assert (decode(png_16_bit_rgb(ramp * 257)).pixels == ramp).all()
@@ -202,6 +208,7 @@ def turned(pixels, orientation):
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
+# B6
 def test_all_orientations_come_out_upright(orientation, file_format):
     upright = photo(24, 40)
     exif = Image.Exif()
@@ -234,6 +241,7 @@ def test_broken_exif_does_not_spoil_a_picture():
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+# B7
 def test_animations_give_their_first_frame(file_format):
     frames = [Image.new("RGB", (SIDE, SIDE), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if file_format == "WEBP" else {}
@@ -262,6 +270,7 @@ def transparent(mode):
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+# B8
 def test_hidden_colours_stay_hidden(mode):
     image = transparent(mode)
     options = {"transparency": image.info["transparency"]} if mode in ("P", "RGB") else {}
@@ -291,6 +300,7 @@ def test_every_mode_fits_every_number_of_channels(mode):
         decode(encoded(image), channels=2)
 
 
+# B18
 def test_profiles_and_large_metadata_do_no_harm():
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", "x" * 5_000_000)
@@ -298,6 +308,7 @@ def test_profiles_and_large_metadata_do_no_harm():
     assert (decode(data).pixels == photo()).all()
 
 
+# B18
 def test_a_text_bomb_in_a_png_is_refused():
     info = PngImagePlugin.PngInfo()
     info.add_text("bomb", "x" * 50_000_000, zip=True)

@@ -53,6 +53,7 @@ def hold(folder) -> None:
         signal.pause()
 
 
+# A14
 def test_a_folder_takes_one_training_at_a_time_and_a_dead_one_counts_for_nothing(tmp_path):
     holder = processes.run(hold, tmp_path)
     wait_for((tmp_path / "held").exists, holder)
@@ -103,6 +104,7 @@ def line(kimg: float) -> str:
     return json.dumps({"Progress/kimg": {"num": 1, "mean": kimg, "std": 0.0}, "timestamp": 1.0})
 
 
+# A20
 def test_what_a_killed_training_left_is_cleaned_up(tmp_path):
     places = [tmp_path, tmp_path / "checkpoints", tmp_path / "network-000001"]
     rests = [place / ".run-8.123.part.ckpt" for place in places]

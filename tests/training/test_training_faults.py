@@ -36,6 +36,7 @@ class Spoil(lightning.Callback):
 @pytest.mark.parametrize(
     "name", ["generator_ema.synthesis.b8.conv0.weight", "discriminator.b4.out.bias"]
 )
+# A7, A8
 def test_weights_that_are_not_finite_are_never_saved(name, tmp_path):
     saving = RunCheckpoints(tmp_path, 0.008, 1, keep=5)
     with pytest.raises(UserError, match=f"^{name} is no longer finite"):
@@ -51,6 +52,7 @@ def lose_the_way() -> None:
     losses.mix_styles = lambda ws, *_: ws * torch.nan  # type: ignore[assignment]
 
 
+# A6
 def test_a_loss_that_stays_nan_ends_the_run_within_a_few_batches(tmp_path):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     args = fit(run_dir, "--run.kimg", "1", "--run.tick_kimg", "0.004")
@@ -77,6 +79,7 @@ def save_beyond_the_limit(path: Path) -> None:
         raise AssertionError("saved beyond the limit")
 
 
+# A9
 def test_a_full_disk_is_an_error_and_costs_no_checkpoint(tmp_path):
     path = tmp_path / "run-00000000004.ckpt"
     save(path, 1000)
@@ -89,6 +92,7 @@ def test_a_full_disk_is_an_error_and_costs_no_checkpoint(tmp_path):
         assert is_whole(path) and len(read_checkpoint(path)["w"]) == 1000
 
 
+# A10
 def test_an_error_while_saving_ends_the_training(tmp_path, monkeypatch):
     saving, written = RunCheckpoints(tmp_path, 0.004, 1, keep=5), []
 

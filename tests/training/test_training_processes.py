@@ -169,6 +169,7 @@ def start_two(run_dir: Path, log: Path, *extra: str) -> list[Any]:
     return [start(args, logs[rank], environment(rank, port)) for rank in range(2)]
 
 
+# D8
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     args = ("--model.micro_batch", "2", "--run.kimg", "0.032")
@@ -183,6 +184,7 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
         torch.testing.assert_close(b[name], value, atol=2e-5, rtol=1e-4, msg=name)
 
 
+# D4
 def test_a_signal_to_the_second_process_alone_stops_and_saves_both(tmp_path):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     pair = start_two(run_dir, log, "--run.kimg", "1000", "--run.tick_kimg", "0.004")
@@ -197,6 +199,7 @@ def test_a_signal_to_the_second_process_alone_stops_and_saves_both(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["helper", "first"])
+# D1
 def test_a_killed_process_takes_the_others_with_it(victim, tmp_path):
     """As people start it: the first process starts the second."""
     run_dir = tmp_path / "run"

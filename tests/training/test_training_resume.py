@@ -93,6 +93,7 @@ def test_training_changes_everything_it_should(whole):
 
 
 @pytest.mark.parametrize("stops", [(16,), (20, 36)], ids=["before-a-penalty", "between-penalties"])
+# A5
 def test_the_same_command_again_is_bit_equal(whole, tmp_path, stops):
     run_dir = tmp_path / "run"
     for images in (*stops, 48):
@@ -114,6 +115,7 @@ def test_a_finished_run_has_nothing_to_do(whole, tmp_path):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
 )
+# A3, A4
 def test_a_signal_saves_and_ends_with_its_code(whole, tmp_path, number, code):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     process = start(fit(run_dir, *ENDLESS, "--run.tick_kimg", "0.004"), log)
@@ -155,10 +157,12 @@ def two_signals_in_one_batch() -> None:
         raise AssertionError("still here")
 
 
+# A3
 def test_a_second_signal_ends_at_once():
     assert finish(processes.run(two_signals_in_one_batch)) == 130
 
 
+# A1, A2
 def test_twenty_kills_leave_only_whole_checkpoints(whole, tmp_path):
     """Half of them while a checkpoint is being written, half at any moment after one was."""
     run_dir, log, elsewhere = tmp_path / "run", tmp_path / "log", tmp_path / "elsewhere"
