@@ -31,9 +31,12 @@ def relative(path: Path) -> str:
 # --- what is installed ---------------------------------------------------------------------------
 
 RUNTIME = {r.name: r for r in map(Requirement, PYPROJECT["project"]["dependencies"])}
-DEVELOPMENT = {
-    r.name for r in map(Requirement, PYPROJECT["project"]["optional-dependencies"]["dev"])
+EXTRAS = {
+    extra: {r.name for r in map(Requirement, requirements)}
+    for extra, requirements in PYPROJECT["project"]["optional-dependencies"].items()
 }
+DEVELOPMENT = EXTRAS.pop("dev")
+OPTIONAL = set().union(*EXTRAS.values())
 # Where the name that is imported is not the name that is installed.
 INSTALLED_AS = {
     "PIL": "pillow",
@@ -56,6 +59,10 @@ def test_versions_with_known_holes_are_refused(name: str, refused: list[str], ac
     assert not [version for version in refused if version in RUNTIME[name].specifier]
 
 
+# Modules of the programs that open what we export; nothing of ours needs them.
+HOSTS = {"torch_utils"}
+
+
 def third_party(paths: list[Path]) -> set[str]:
     """Distributions that these files import."""
     names = set()
@@ -68,7 +75,7 @@ def third_party(paths: list[Path]) -> set[str]:
     ours = {p.stem for p in ROOT.glob("*.py")} | {"framework", "tests", "benchmarks", "examples"}
     ours |= {p.stem for path in paths for p in path.parent.glob("*.py")}
     ours |= {p.name for p in (ROOT / "tests").iterdir()}
-    foreign = names - set(sys.stdlib_module_names) - ours
+    foreign = names - set(sys.stdlib_module_names) - ours - HOSTS
     return {INSTALLED_AS.get(name, name) for name in foreign}
 
 
@@ -79,8 +86,16 @@ def sources(*folders: str) -> list[Path]:
 
 def test_whatever_is_imported_is_declared():
     program = [*sources("framework", "examples"), *ROOT.glob("*.py")]
-    assert third_party(program) <= set(RUNTIME)
-    assert third_party(sources("tests", "benchmarks")) <= set(RUNTIME) | DEVELOPMENT
+    assert third_party(program) <= set(RUNTIME) | OPTIONAL
+    assert third_party(sources("tests", "benchmarks")) <= set(RUNTIME) | OPTIONAL | DEVELOPMENT
+
+
+@pytest.mark.parametrize("path", sources("framework"), ids=relative)
+def test_extras_are_imported_where_they_are_used(path: Path):
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            text = ast.unparse(node)
+            assert not [name for name in OPTIONAL if name.replace("-", "_") in text.split()], text
 
 
 @pytest.mark.parametrize("target", PYPROJECT["project"]["scripts"].values())
