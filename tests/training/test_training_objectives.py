@@ -266,7 +266,8 @@ def test_lecam_adds_its_share_and_moves_its_anchors_after_the_step():
 @pytest.mark.parametrize("loss", NAIVE)
 def test_a_training_with_each_loss_moves_all_weights_and_reports_its_penalty(loss):
     module = tiny_module(loss=loss, r1_interval=None, pl_weight=2.0, lecam_weight=0.1)
-    train(module, 8)
+    trainer = train(module, 8)
+    assert trainer.global_step == module.batches_seen == 2  # whatever the phases
     begun = assembled(loss=loss)
     for name, value in module.discriminator.named_parameters():
         assert value.isfinite().all()
@@ -488,3 +489,53 @@ def test_a_run_whose_labels_always_counted_goes_on_so(tmp_path):
 def assembled_identity() -> dict[str, Any]:
     module = assembled()
     return {"generator": module.generator.config, "discriminator": module.discriminator.config}
+
+
+def in_float64(module: StyleGAN2Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training compute in float64, drawing the same numbers."""
+    single = torch.float32
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch, "float32", torch.float64)
+    module.double()
+    for part in module.modules():
+        if part.__dict__.get("dtype") is single:  # what a block computes in
+            part.dtype = torch.float64  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("phase", "settings"),
+    [
+        ("Dr1", {"augment": ""}),
+        ("Dr1", {"ada_set": "bgcfnc"}),
+        ("Dr1", {"augment": "color,translation,cutout"}),
+        ("Gpl", {"pl_weight": 2.0}),
+        ("Gmain", {}),
+        ("Dmain", {"loss": "relativistic", "r1_interval": None}),
+        ("Dmain", {"loss": "wgan-gp", "r1_gamma": None}),
+    ],
+)
+def test_gradients_equal_differences_in_float64(phase, settings, monkeypatch):
+    """Along a random direction of all weights; through the augmentation where there is one."""
+    torch.manual_seed(0)
+    module = assembled(**{"augment": "ada", "ada_p": 0.8, "r1_gamma": 10.0, **settings})
+    network = next(p.network for p in module.phases if p.name == phase)
+    with torch.no_grad():
+        for parameter in network.parameters():  # biases and noise strengths begin at 0
+            parameter += 0.05 * torch.randn(parameter.shape)
+    weights = list(network.parameters())
+    loss = module.phase_loss(phase, some_batch(), rng())
+    grads = torch.autograd.grad(loss, weights, materialize_grads=True)
+    way = [torch.randn(w.shape) * w.detach().abs().mean().clamp(min=0.1) for w in weights]
+    slope = sum((grad * step).double().sum().item() for grad, step in zip(grads, way, strict=True))
+    in_float64(module, monkeypatch)
+
+    def at(distance: float) -> float:
+        with torch.no_grad():
+            torch._foreach_add_(weights, way, alpha=distance)
+        loss = module.phase_loss(phase, some_batch(), rng())
+        assert loss.dtype == torch.float64
+        with torch.no_grad():
+            torch._foreach_sub_(weights, way, alpha=distance)
+        return loss.item()
+
+    assert slope == pytest.approx((at(1e-6) - at(-1e-6)) / 2e-6, rel=1e-3)

@@ -9,12 +9,14 @@ import torch
 
 from framework.cli.train import TRAINER_DEFAULTS
 from framework.errors import UserError
+from framework.models.stylegan2 import losses
 from framework.models.stylegan2.game import Phase
 from framework.models.stylegan2.limits import r1_gamma
 from framework.training.data import Batch
 from framework.training.ema import ema_beta
 from framework.training.randomness import keyed_generator
 from framework.training.trainer import check_trainer
+from tests.training.processes import finish, fit, start
 from tests.training.tiny import tiny_data, tiny_module, train, weights
 
 
@@ -54,8 +56,9 @@ class Spy(lightning.Callback):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Eight batches of four pictures, a penalty every fourth."""
-    spy, module = Spy(), tiny_module(ema_kimg=[0.02, 0.05], ema_rampup=0.5)
+    """Eight batches of four pictures, R1 every fourth and path lengths every third."""
+    settings = {"pl_weight": 1.0, "pl_interval": 3}
+    spy, module = Spy(), tiny_module(ema_kimg=[0.02, 0.05], ema_rampup=0.5, **settings)
     trainer = train(module, 32, callbacks=(spy,))
     del module._phase
     return module, spy, trainer
@@ -68,11 +71,12 @@ def test_images_and_batches_are_counted_once_whatever_the_phases(trained):
     assert module.batches_seen == 8
 
 
-def test_the_penalty_comes_at_its_interval_and_after_the_main_phases(trained):
+def test_penalties_come_at_their_intervals_and_after_the_main_phases(trained):
     _, spy, _ = trained
     expected = []
     for seen in range(0, 32, 4):
-        expected += [("Gmain", seen), ("Dmain", seen)] + [("Dr1", seen)] * (seen % 16 == 0)
+        expected += [("Gmain", seen)] + [("Gpl", seen)] * (seen % 12 == 0)
+        expected += [("Dmain", seen)] + [("Dr1", seen)] * (seen % 16 == 0)
     assert spy.phases == expected
 
 
@@ -134,11 +138,14 @@ def test_everything_the_field_looks_at_is_reported(trained):
         "Loss/scores/fake", "Loss/signs/fake", "Loss/G/loss", "Loss/scores/real",
         "Loss/signs/real", "Loss/D/loss", "Loss/r1_penalty", "Loss/D/reg",
         "Timing/Gmain", "Timing/Dmain", "Timing/Dreg", "Guard/nonfinite_grads",
+        "Loss/pl_penalty", "Loss/G/reg", "Timing/Greg",
     }  # fmt: skip
     assert reported["Loss/G/loss"]["num"] == 32
     assert reported["Loss/scores/fake"]["num"] == 64
     assert reported["Loss/r1_penalty"]["num"] == 8
     assert reported["Timing/Dreg"]["num"] == 2
+    assert reported["Timing/Greg"]["num"] == 3
+    assert reported["Loss/pl_penalty"]["num"] == 6  # one of two samples
     assert reported["Guard/nonfinite_grads"]["mean"] == 0
     penalty, loss = reported["Loss/r1_penalty"]["mean"], reported["Loss/D/reg"]["mean"]
     assert loss == pytest.approx(penalty * 0.0002 * 16 * 16 / 4 / 2)
@@ -167,6 +174,49 @@ def test_the_lazy_penalty_slows_the_discriminators_optimizer():
     assert d["lr"] == pytest.approx(0.0025 * 16 / 17)
     assert d["betas"] == (0.0, pytest.approx(0.99 ** (16 / 17)))
     assert g["eps"] == d["eps"] == 1e-8
+
+
+def test_whole_numbers_are_decay_rates_too(tmp_path):
+    """As recipes have them; torch refuses an int beside a float."""
+    assert [made.param_groups[0]["betas"][0] for made in optimizers(betas=(0, 0.99))] == [0.0, 0.0]
+    (tmp_path / "recipe.yaml").write_text("model:\n  init_args:\n    betas: [0, 0.99]\n")
+    recipe = ("--config", str(tmp_path / "recipe.yaml"), "--run.kimg", "0.004")
+    assert finish(start(fit(tmp_path / "run", *recipe), tmp_path / "log")) == 0
+
+
+def test_one_overflow_is_counted_and_spoils_no_weight(monkeypatch):
+    """A loss scale would hide it; here the gradient is made finite, and the next batch is fine."""
+    real, calls = losses.mix_styles, []
+
+    def overflow(ws: torch.Tensor, *rest: Any) -> torch.Tensor:
+        calls.append(None)
+        return real(ws, *rest) * (torch.inf if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(losses, "mix_styles", overflow)
+    module = tiny_module(r1_gamma=0)
+    train(module, 24)
+    assert len(calls) == 12
+    assert module.stats.collect()["Guard/nonfinite_grads"]["mean"] > 0
+    assert all(value.isfinite().all() for value in module.state_dict().values())
+
+
+def test_half_precision_clamps_what_would_overflow():
+    module = tiny_module(low_precision="float16")
+    module.assemble((16, 16), 3, 0, torch.device("cpu"), batch=4)
+    generator, discriminator = module.generator, module.discriminator
+    seen: list[torch.Tensor] = []
+    for layer in (generator.synthesis.b16.conv1, discriminator.b16.conv0):
+        layer.bias.data.fill_(1e9)
+        layer.register_forward_hook(lambda *call: seen.append(call[2]))
+    images = generator(torch.randn(2, 8))
+    assert discriminator(images).isfinite().all() and len(seen) == 2
+    assert all(features.max() == 256 for features in seen)
+    assert (
+        tiny_module(low_precision="none")
+        .build_networks((16, 16), 3, 0, torch.device("cpu"))[0]
+        .config["conv_clamp"]
+        is None
+    )
 
 
 def test_without_penalty_both_optimizers_are_alike():

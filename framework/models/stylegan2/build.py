@@ -43,7 +43,7 @@ def build_networks(
         "low_precision_blocks": settings["low_precision_blocks"] if low_precision else 0,
         "low_precision": low_precision or "float16",
         "conv_clamp": 256.0 if low_precision == "float16" else None,
-        "label_fade": settings["transition_kimg"] is not None,
+        "label_fade": settings["transition_kimg"] is not None and c_dim > 0,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])

@@ -39,7 +39,7 @@ def unit_slope_penalty(logits: Tensor, images: Tensor) -> Tensor:
 def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
     """Pictures on the lines between `real` and `fake`, (N, C, H, W), uniformly drawn."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device, generator=rng)
-    return fake.lerp(real, share)
+    return fake.lerp(real, share.to(real.dtype))
 
 
 def _squared_slope(logits: Tensor, images: Tensor) -> Tensor:
