@@ -17,8 +17,7 @@ PROGRAM = "python -m framework.data"
 EXAMPLES = """
 examples:
   python -m framework.data inspect photos/
-  python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip
-  python -m framework.data shard photos/ --out photos64 --size 64"""
+  python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip"""
 INSPECT = """Look at every picture in a folder or zip: how many, which sizes and kinds, which files
 cannot be used and why, which pictures occur twice. Nothing is changed.
 

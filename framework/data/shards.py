@@ -161,8 +161,12 @@ def expanded(spec: str) -> list[str]:
         raise UserError(f"{printable(spec)}: its braces do not match") from None
     found: list[str] = []
     for name in names:
-        pattern = not is_url(name) and glob.has_magic(name)
-        found += sorted(glob.glob(name), key=os.fsencode) if pattern else [name]
+        if not is_url(name) and glob.has_magic(name):
+            found += sorted(glob.glob(name), key=os.fsencode)
+        elif is_url(name) or os.path.exists(name):
+            found.append(name)
+        else:
+            raise UserError(f"{printable(name)}: no such folder or tar file")
     if not found:
         raise UserError(f"{printable(spec)}: no tar files there")
     return found

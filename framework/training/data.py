@@ -1,5 +1,6 @@
 """Training images: in memory, in an order of the seed and nothing else, or from shards."""
 
+import ctypes
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from framework.training.stream import ShardStream
 
 VALIDATION_COUNT = 2048
 SHARD_WORKERS = 2  # and not a share of the machine's cores: they decide the order
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _RESERVOIR_BYTES = 2**28  # of the first pictures of shards, for grids and validation
 
 
@@ -188,7 +190,8 @@ class TrainingImages(lightning.LightningDataModule):
         shards = self.shards
         if self._held is None and shards is not None:
             each = shards.channels * shards.size[0] * shards.size[1]
-            found = list(shards.first(min(self.validation_count, _RESERVOIR_BYTES // each)))
+            most = max(1, _RESERVOIR_BYTES // each)
+            found = list(shards.first(min(self.validation_count, most)))
             images = np.stack([shards.picture(sample) for sample in found])
             labels = np.stack([shards.vector(sample) for sample in found])
             self._held = torch.from_numpy(images), torch.from_numpy(labels)
@@ -232,7 +235,7 @@ class TrainingImages(lightning.LightningDataModule):
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_alone if workers else None,
+            worker_init_fn=_begin_worker if workers else None,
             pin_memory=on_gpu,
         )
 
@@ -289,7 +292,12 @@ class TrainingImages(lightning.LightningDataModule):
             )
 
 
-def _leave_signals_alone(_: int) -> None:
-    """Ctrl-C reaches the workers, too; the training decides when they end."""
+def _begin_worker(_: int) -> None:
+    """Ctrl-C reaches the workers, too, but the training decides when they end: with it at latest.
+
+    A worker that outlives a killed training for seconds would hold its run folder's lock.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -24,7 +24,8 @@ def through_buffer(count: int, size: int, rng: torch.Generator) -> np.ndarray:
     """Order in which `count` numbers leave a buffer that they enter from 0 up.
 
     The buffer holds `size` numbers. Whenever one enters the full buffer, one drawn at random leaves
-    its place to it; in the end, those that are left leave in random order.
+    its place to it; in the end, those that are left leave in random order. Takes some 40 bytes a
+    number for a moment.
 
     Returns:
         int64, shape (count,).
@@ -70,7 +71,7 @@ class ShardStream(IterableDataset):
         self.buffer, self.readers, self.rank, self.processes = buffer, readers, rank, processes
 
     def __iter__(self) -> Iterator[Batch | UserError]:
-        """Yield batches; from a worker also what stopped it, for `raised`."""
+        """Yield batches; a worker also yields what stopped it, for the main process to raise."""
         worker = get_worker_info()
         if worker is None:
             yield from self.batches(0)

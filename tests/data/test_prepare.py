@@ -192,7 +192,7 @@ def test_interruption_is_130():
     assert run(interrupted) == 130
 
 
-@pytest.mark.parametrize("words", [[], ["inspect"], ["prepare"]])
+@pytest.mark.parametrize("words", [[], ["inspect"], ["prepare"], ["shard"], ["index"]])
 def test_help_shows_two_commands_and_needs_no_torch(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*words, "--help"])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+import framework.training.data as data_module
 from framework.checkpoint import checkpoint_path, latest_whole, read_checkpoint
+from framework.cli.validation import Metrics
 from framework.data.sharding import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
+from framework.evaluation.measure import MetricSettings
 from framework.training.batch import Batch
 from framework.training.data import TrainingImages
 from framework.training.stream import ShardStream, through_buffer
@@ -107,6 +111,16 @@ def test_nothing_is_decoded_on_the_way(dataset, monkeypatch):
     assert len(decoded) == 6
 
 
+def test_the_last_shard_of_an_epoch_is_compared_with_its_digest_too(tmp_path):
+    shard("toycars:8", tmp_path / "cars", size=16)
+    tar = tmp_path / "cars" / "000000.tar"
+    tar.write_bytes(tar.read_bytes()[:-512] + b"\1" * 512)  # behind the last picture
+    stream = iter(ShardStream(open_shards(f"shards:{tmp_path / 'cars'}"), 4, 0))
+    taken(stream, 2)
+    with pytest.raises(UserError, match="changed since it was indexed"):
+        next(stream)
+
+
 def test_readers_have_shards_of_their_own_and_miss_none(dataset):
     shards = len(dataset.counts)
     for epoch in range(4):
@@ -181,10 +195,18 @@ def fit(run_dir: Path, shards: Path, *extra: str) -> list[str]:
     return processes.fit(run_dir, *source, "--data.shuffle_buffer", "8", *extra)
 
 
-def test_a_run_that_was_killed_goes_on_bit_for_bit(shards, tmp_path):
-    whole, killed, log = tmp_path / "whole", tmp_path / "killed", tmp_path / "log"
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory) -> Path:
+    """Eighteen batches without a stop."""
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    args = fit(run_dir, shards, "--run.kimg", "0.072")
+    assert finish(start(args, run_dir.with_suffix(".log"))) == 0
+    return run_dir
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(whole, shards, tmp_path):
+    killed, log = tmp_path / "killed", tmp_path / "log"
     marks = ("--run.checkpoint_kimg", "0.004", "--run.keep_checkpoints", "99")
-    assert finish(start(fit(whole, shards, "--run.kimg", "0.072"), log)) == 0
     process = start(fit(killed, shards, "--run.kimg", "1000", *marks), log)
     wait_for(lambda: latest_whole(killed), process)
     process.kill()
@@ -196,28 +218,33 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(shards, tmp_path):
             path.unlink()
     assert finish(start(fit(killed, shards, "--run.kimg", "0.072"), log)) == 0
     assert differing(state(killed, 72), state(whole, 72)) == []
+    assert "note" not in log.read_text()
+
+
+def test_a_run_leaves_what_any_run_leaves(whole, shards):
     assert {"reals.png", "fakes_init.png", "network-000000"} <= {p.name for p in whole.iterdir()}
     card = json.loads((whole / "network-000000" / "config.json").read_text())
     assert f"shards:{shards}" in json.dumps(card)
 
 
-def test_another_order_is_said(shards, tmp_path):
-    log = tmp_path / "log"
-    assert finish(start(fit(tmp_path / "run", shards, "--run.kimg", "0.008"), log)) == 0
-    assert "note" not in log.read_text()
-    args = fit(tmp_path / "run", shards, "--run.kimg", "0.016")
+def test_another_order_is_said(whole, shards, tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    shutil.copytree(whole, run_dir)
+    held = read_checkpoint(checkpoint_path(run_dir, 72))["TrainingImages"]
+    assert held == {"processes": 1, "workers": 2, "shuffle_buffer": 8}
+    args = fit(run_dir, shards, "--run.kimg", "0.08")
     assert finish(start([*args, "--data.workers", "1"], log)) == 0
     assert "note: workers 2, now 1: the pictures come in another order" in log.read_text()
 
 
-def test_a_shard_that_changed_ends_the_run_with_one_line(shards, tmp_path):
-    folder, log = tmp_path / "cars", tmp_path / "log"
-    shard("toycars:8", folder, size=16, shard_mb=1)
-    tar = folder / "000000.tar"
-    tar.write_bytes(tar.read_bytes()[:1500])
-    args = processes.fit(tmp_path / "run", "--data.source", f"shards:{folder}")
-    assert finish(start([*args, "--run.kimg", "0.1"], log)) == 2
-    assert "Traceback" not in log.read_text() and "broken tar file" in log.read_text()
+def test_another_number_of_processes_is_said_too(shards, monkeypatch, capsys):
+    data = tiny_data(source=f"shards:{shards}")
+    before = data.state_dict()
+    monkeypatch.setattr(data_module, "world_size", lambda: 2)
+    data.load_state_dict(before)
+    assert capsys.readouterr().err.startswith("note: processes 1, now 2: the pictures come in")
+    data.load_state_dict(data.state_dict())
+    assert not capsys.readouterr().err
 
 
 def test_a_broken_shard_in_a_worker_is_one_line_too(tmp_path):
@@ -276,13 +303,14 @@ def test_fewer_shards_than_processes_is_one_line(shards, dataset):
     assert "\n" not in str(caught.value)
 
 
-def test_checkpoints_hold_what_the_order_depends_on(shards, tmp_path):
-    run_dir = tmp_path / "run"
-    assert finish(start(fit(run_dir, shards, "--run.kimg", "0.004"), tmp_path / "log")) == 0
-    held = read_checkpoint(checkpoint_path(run_dir, 4))
-    assert held["TrainingImages"] == {"processes": 1, "workers": 2, "shuffle_buffer": 8}
-
-
 def test_a_cache_is_not_for_shards(shards):
     with pytest.raises(UserError, match=r"--data\.cache"):
         tiny_data(source=f"shards:{shards}", cache="somewhere")
+
+
+def test_measuring_on_urls_is_refused_before_the_training(shards, dataset, monkeypatch):
+    metrics = Metrics("unused", 1, 1, MetricSettings(features="features64", ppl=0), lambda: False)
+    metrics.prepare(dataset)
+    monkeypatch.setattr(ShardDataset, "location", lambda *_: "https://host/000000.tar")
+    with pytest.raises(UserError, match="from local shards only"):
+        metrics.prepare(open_shards(f"shards:{shards}"))
