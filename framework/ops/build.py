@@ -202,7 +202,11 @@ def _build(recipe: Recipe, folder: Path, stem: str) -> Path:
 
 
 def _compile(recipe: Recipe, work: Path) -> None:
-    """Run the compiler in a process group that ends with us or with its time."""
+    """Have the sources compiled into `work`.
+
+    Raises:
+        BuildError: If that fails or takes too long.
+    """
     request = {
         "name": f"{recipe.device}_ops",
         "sources": [str(path) for path in recipe.sources],
@@ -213,12 +217,15 @@ def _compile(recipe: Recipe, work: Path) -> None:
     path = os.pathsep.join([os.environ.get("PATH", ""), sysconfig.get_path("scripts")])
     settings = {"PATH": path}
     if recipe.device == "cuda":
-        settings |= {
-            "CUDA_HOME": str(_cuda_home()),
-            "TORCH_CUDA_ARCH_LIST": recipe.architectures,
-        }
+        settings["CUDA_HOME"] = str(_cuda_home())
+        settings["TORCH_CUDA_ARCH_LIST"] = recipe.architectures
+    _run([sys.executable, "-P", str(NATIVE / "build.py"), json.dumps(request)], settings)
+
+
+def _run(command: list[str], settings: dict[str, str]) -> None:
+    """Run a program and all that it starts; end them all when their time is over."""
     child = subprocess.Popen(
-        [sys.executable, str(NATIVE / "build.py"), json.dumps(request)],
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -34,8 +34,8 @@ _loaded: set[str] = set()
 def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
     """Choose how this process computes the operations on a device; without a call, as torch's own.
 
-    The first choice of a compiled operation on a machine builds it, in half a minute on a CPU;
-    later ones find it in the user's cache folder.
+    The first choice of a compiled operation on a machine builds it, with a line on stderr, in half
+    a minute for a CPU and two for a GPU; later ones find it in the user's cache folder.
 
     Args:
         mode: `torch`; `compiled` for all; `auto` for those measured to be faster on such a device,
@@ -95,7 +95,10 @@ def _load(kind: str) -> str | None:
     from framework.ops import build  # not on Windows, which has no fcntl
 
     try:
-        path = build.library(kind, build.cache_folder())
+        folder = build.cache_folder()
+        if not build.built(kind, folder):
+            print(f"note: compiling operations for {kind}, once: a minute or two", file=sys.stderr)
+        path = build.library(kind, folder)
         _declare()
         torch.ops.load_library(path)
     except (build.BuildError, OSError, RuntimeError) as error:

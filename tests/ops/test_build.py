@@ -187,5 +187,14 @@ def test_without_a_compiler_compiled_is_refused(emptied):
 
 
 def test_a_library_that_does_not_load_is_one_line(no_compiler_needed, emptied, capsys):
-    assert compiled.use_ops("auto", "cpu") == ()
-    assert capsys.readouterr().err.count("\n") == 1
+    assert compiled.prospects("cpu") == "built on first use"
+    for lines in (2, 1):  # compiling is said, too
+        assert compiled.use_ops("auto", "cpu") == ()
+        notes = capsys.readouterr().err.splitlines()
+        assert len(notes) == lines and "torch's own" in notes[-1]
+    assert compiled.prospects("cpu") == "built"
+
+
+def test_prospects_say_what_is_missing(emptied):
+    assert "no compiler 'c++'" in compiled.prospects("cpu")
+    assert "none for mps" in compiled.prospects("mps")

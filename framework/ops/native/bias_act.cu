@@ -1,5 +1,6 @@
-// bias_act on CUDA devices: one pass over the numbers. Compiled, but NOT YET RUN: no machine with a
-// GPU has been at hand. tests/test_gpu.py compares it with torch's definition.
+// bias_act on CUDA devices: one pass over the numbers. Compiled, but NOT YET RUN on a GPU: none has
+// been at hand. tests/ops/test_compiled_gpu.py will compare it with torch's definition there,
+// tests/ops/test_cuda_sources.py does so with stand-ins on a CPU.
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <optional>
 #include <tuple>
+#include <vector>
 
 #include "activation.h"
 

@@ -1,4 +1,4 @@
-// What one sample of upfirdn2d is, for the CPU's rare cases and for every thread of the GPU's kernel.
+// What one sample of upfirdn2d is: for the CPU's rare cases, and for each thread of the GPU's.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -10,8 +10,8 @@
 
 namespace dragline {
 
-// One axis: result sample o sums, over taps t, source sample (o * down + t - before) / up where that
-// is a whole number and inside of the picture, times the tap.
+// One axis: result sample o sums, over taps t, source sample (o * down + t - before) / up, where
+// that is a whole number and inside of the picture, times the tap.
 struct Axis {
   int source, result;  // sizes in samples
   int taps, up, down, before;

@@ -178,13 +178,14 @@ void filter(const at::Tensor& x, const at::Tensor& y, const at::Tensor& kernel, 
             bool flip, double gain) {
   using acc_t = at::opmath_type<scalar_t>;
   const std::vector<acc_t> all = weights<acc_t>(kernel, flip, gain);
-  const auto [column, row] = separated(all, kernel.size(1));
+  const auto lines = separated(all, kernel.size(1));
+  const acc_t *const column = lines[0].data(), *const row = lines[1].data();
   const scalar_t* const in = x.const_data_ptr<scalar_t>();
   scalar_t* const out = y.data_ptr<scalar_t>();
   const int64_t in_plane = p.channels * p.rows.source * p.columns.source;
   const int64_t out_row = p.channels * p.columns.result, out_plane = out_row * p.rows.result;
   const Reach reach = reach_of(p.columns);
-  const bool fast = !row.empty() && p.rows.taps <= kMaxTaps && p.columns.taps <= kMaxTaps;
+  const bool fast = !lines[0].empty() && p.rows.taps <= kMaxTaps && p.columns.taps <= kMaxTaps;
   at::parallel_for(0, p.count * p.rows.result, kGrain / out_row + 1, [&](int64_t r, int64_t end) {
     std::vector<acc_t> line(fast ? (reach.last - reach.first) * p.channels : 0);
     while (r < end) {
@@ -194,8 +195,8 @@ void filter(const at::Tensor& x, const at::Tensor& y, const at::Tensor& kernel, 
       scalar_t* const to = out + plane * out_plane;
       if (fast) {
         for (int64_t t = i; t < stop; ++t) {
-          sum_rows(line.data(), reach, from, p, column.data(), t);
-          sum_columns(to + t * out_row, line.data(), reach, p, row.data());
+          sum_rows(line.data(), reach, from, p, column, t);
+          sum_columns(to + t * out_row, line.data(), reach, p, row);
         }
       } else {
         for (int64_t t = i * out_row; t < stop * out_row; ++t) {

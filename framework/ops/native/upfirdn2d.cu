@@ -1,5 +1,6 @@
-// upfirdn2d on CUDA devices: a thread for each result sample. Compiled, but NOT YET RUN: no machine
-// with a GPU has been at hand. tests/test_gpu.py compares it with torch's definition.
+// upfirdn2d on CUDA devices: a thread for each result sample. Compiled, but NOT YET RUN on a GPU:
+// none has been at hand. tests/ops/test_compiled_gpu.py will compare it with torch's definition
+// there, tests/ops/test_cuda_sources.py does so with stand-ins on a CPU.
 
 #include <ATen/Dispatch.h>
 #include <ATen/OpMathType.h>
@@ -115,10 +116,10 @@ at::Tensor upfirdn2d(const at::Tensor& x, const at::Tensor& kernel, int64_t up, 
       launch<taps_.value, up_.value, down_.value, scalar_t>(held, y, weights, image, flip, gain);
     };
     using std::integral_constant;
-    const integral_constant<int, 0> any;
-    const integral_constant<int, 1> one;
-    const integral_constant<int, 2> two;
-    const integral_constant<int, 4> four;
+    const integral_constant<int, 0> any{};
+    const integral_constant<int, 1> one{};
+    const integral_constant<int, 2> two{};
+    const integral_constant<int, 4> four{};
     if (square && u == 1 && d == 1) return run(four, one, one);
     if (square && u == 2 && d == 1) return run(four, two, one);
     if (square && u == 1 && d == 2) return run(four, one, two);
