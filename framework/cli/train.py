@@ -169,7 +169,7 @@ class TrainCLI(LightningCLI):
         """Train, from the run's last whole checkpoint if there is one."""
         folder = Path(self.run_settings.dir)
         with ExitStack() as stack:
-            stack.enter_context(self.signals.taken())
+            stack.enter_context(self.signals.taken(self.trainer.strategy.launcher))
             if rank_zero_only.rank == 0:
                 check_folder(folder, self.run_settings.resume)
                 stack.enter_context(lock_folder(folder))

@@ -10,11 +10,15 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 
 from framework.checkpoint import checkpoint_path, prune
 from framework.errors import UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# From a process that only waits to those that it started. Another one than they may get directly:
+# Ctrl-C reaches all of them, and the same signal again would end them at once.
+_PASSED_ON = signal.SIGUSR1
 
 
 class KimgCallback(Callback):
@@ -134,7 +138,8 @@ def _tensors(
 class StopSignals(Callback):
     """SIGTERM and Ctrl-C end the run after the current batch, saved; a second one ends it at once.
 
-    Before the first batch there is nothing to save, and the first signal ends the run.
+    Before the first batch there is nothing to save, and the first signal ends the run. A process
+    that waits for others to train (`ddp_spawn`, `ddp_fork`) passes it on to them.
 
     Attributes:
         received: Number of the signal that stopped the run, 0 if none did.
@@ -142,11 +147,18 @@ class StopSignals(Callback):
 
     def __init__(self, checkpoints: RunCheckpoints) -> None:
         self.checkpoints, self.received, self._training = checkpoints, 0, False
+        self._launcher: _MultiProcessingLauncher | None = None
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Handle the signals within; give them back after."""
-        before = {number: signal.getsignal(number) for number in _SIGNALS}
+    def taken(self, launcher: Any = None) -> Iterator[None]:
+        """Handle the signals within; give them back after.
+
+        Args:
+            launcher: Lightning's, which may have other processes train than this one.
+        """
+        if isinstance(launcher, _MultiProcessingLauncher):
+            self._launcher = launcher
+        before = {number: signal.getsignal(number) for number in (*_SIGNALS, _PASSED_ON)}
         self._take()
         try:
             yield
@@ -157,12 +169,23 @@ class StopSignals(Callback):
     def _take(self) -> None:
         for number in _SIGNALS:
             signal.signal(number, self._note)
+        if self._launcher is not None:
+            signal.signal(_PASSED_ON, self._note_passed_on)
+
+    def _note_passed_on(self, _number: int, frame: Any) -> None:
+        if not self.received:
+            self._note(signal.SIGTERM, frame)
 
     def _note(self, number: int, _frame: Any) -> None:
+        helpers = self._launcher if self._launcher is not None and self._launcher.procs else None
         if self.received:
+            if helpers is not None:
+                helpers.kill(signal.SIGKILL)
             os._exit(128 + number)
         self.received = number
-        if not self._training:
+        if helpers is not None:
+            helpers.kill(_PASSED_ON)
+        elif not self._training:
             raise SystemExit(128 + number)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:

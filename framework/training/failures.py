@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from framework.errors import UserError
 
@@ -20,7 +21,8 @@ _READER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*)", re.DOT
 _PORT = re.compile(r"port: (\d+).*EADDRINUSE", re.DOTALL)
 _SILENCE = re.compile(r"timed? ?out", re.IGNORECASE)
 _LOST = re.compile(
-    r"connection (was )?(closed|reset|refused)|broken pipe|remote process exited|socket error",
+    r"connection (was )?(closed|reset|refused)|broken pipe|remote process exited|socket error|"
+    r"^process \d+ (terminated|exited)",
     re.IGNORECASE,
 )
 _GOES_ON = "the last checkpoint is good, the same command goes on from it"
@@ -38,9 +40,11 @@ def told_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterato
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         _end_helpers(trainer)
-        words = in_words(error, lambda on_gpu: _advice(module, data, on_gpu))
+        if not isinstance(error, Exception):
+            raise
+        words = in_words(error, lambda on_gpu: _advice(trainer, module, data, on_gpu))
         if words is None:
             raise
         raise UserError(words) from error
@@ -54,7 +58,12 @@ def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | No
         memory_advice: Called for what to do about memory, with whether it is a GPU's.
     """
     text = str(error)
-    if not isinstance(error, RuntimeError | MemoryError):
+    if isinstance(error, ProcessRaisedException):
+        # A process that the trainer forked or spawned: of its error there is the printed form.
+        kind, _, text = text.strip().splitlines()[-1].partition(": ")
+        if kind.startswith("framework."):
+            return text
+    elif not isinstance(error, RuntimeError | MemoryError | ProcessExitedException):
         return None
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _MEMORY.search(text):
         on_gpu = isinstance(error, torch.OutOfMemoryError) or "CU" in text
@@ -88,11 +97,11 @@ def _first_sentence(text: str) -> str:
     return re.sub(r"^\[[^\]]*\]\s*", "", text.strip().splitlines()[0]).split(". ")[0][:160]
 
 
-def _advice(module: Any, data: Any, on_gpu: bool) -> str:
+def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) -> str:
     """What a step holds, and the flags that make it hold less."""
     height, width = data.dataset.size
-    share = data.share(module.trainer.world_size)
-    at_once = getattr(module, "micro_batch", None) or share
+    share = data.share(trainer.world_size)
+    at_once = min(module.settings["micro_batch"] or share, share)
     flags = []
     if at_once > 1:
         smaller = next(n for n in range(at_once // 2, 0, -1) if share % n == 0)

@@ -155,6 +155,52 @@ def test_a_signal_stops_both_with_one_checkpoint(told, tmp_path):
     assert "Traceback" not in said(run_dir, 0) + said(run_dir, 1)
 
 
+FORKED = (
+    "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp_fork",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("told", ["parent", "group"])
+def test_a_process_that_only_waits_passes_a_signal_on(told, tmp_path):
+    """D4: where the trainer forks or spawns all who train. Ctrl-C reaches them twice, then."""
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    args = fit(run_dir, *FORKED, "--run.kimg", "1000", "--run.tick_kimg", "0.004")
+    parent = start(args, log)
+    forked: list[int] = []
+    try:
+        wait_for(lambda: log.exists() and "tick 2 " in log.read_text(), parent)
+        assert parent.pid is not None
+        forked = children(parent.pid)
+        for pid in [*(forked if told == "group" else []), parent.pid]:
+            os.kill(pid, signal.SIGINT)
+        assert ends([parent], SECONDS) == [130]
+        assert len(forked) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in forked)
+    finally:
+        for pid in (*forked, parent.pid or 0):
+            if pid and Path(f"/proc/{pid}").exists():
+                os.kill(pid, signal.SIGKILL)
+    assert len(list((run_dir / "checkpoints").glob("*.ckpt"))) == 1 and all_whole(run_dir)
+    assert "the same command goes on" in log.read_text() and "Traceback" not in log.read_text()
+
+
+def all_lack_memory() -> None:
+    from framework.models.stylegan2.module import StyleGAN2Training
+
+    def training_step(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    StyleGAN2Training.training_step = training_step  # type: ignore[method-assign]
+
+
+def test_what_forked_processes_say_is_one_line_too(tmp_path):
+    """D3."""
+    log = tmp_path / "log"
+    args = fit(tmp_path / "run", *FORKED, *ENDLESS)
+    assert finish(start(args, log, before=all_lack_memory), 60) == 2
+    assert log.read_text().splitlines()[-1].startswith("error: out of memory: a step works on 2")
+    assert "Traceback" not in log.read_text()
+
+
 # ------------------------------------------------------------------------- equal steps, equal state
 
 
@@ -315,8 +361,7 @@ def test_two_jobs_on_one_machine_find_ports_of_their_own(tmp_path):
     """D7: as long as nobody sets MASTER_PORT."""
     jobs = []
     for name in ("one", "two"):
-        args = ("--trainer.accelerator", "cpu", "--trainer.devices", "2")
-        args += ("--trainer.strategy", "ddp_fork", "--run.kimg", "0.008", *EVERY)
+        args = (*FORKED, "--run.kimg", "0.008", *EVERY)
         jobs.append(start(fit(tmp_path / name, *args), tmp_path / f"{name}.log"))
     try:
         assert ends(jobs, 120) == [0, 0]

@@ -15,6 +15,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from framework.checkpoint import is_whole, latest_whole, newest_first, read_checkpoint
 from framework.errors import UserError
@@ -177,6 +178,12 @@ def take_most_of_the_gpu() -> None:
     torch.cuda.set_per_process_memory_fraction(0.01)
 
 
+def raised(last_line: str) -> ProcessRaisedException:
+    """What the parent of forked processes gets of an error in one of them."""
+    text = f"-- Process 1 terminated with the following error:\nTraceback ...\n{last_line}\n"
+    return ProcessRaisedException(text, 1, 7)
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -195,6 +202,11 @@ def take_most_of_the_gpu() -> None:
          "did not answer in time (Timed out waiting 3000ms"),
         (RuntimeError("The server socket has failed. port: 29500, code: -98, name: EADDRINUSE"),
          "MASTER_PORT 29500 is taken"),
+        (raised("torch.OutOfMemoryError: CUDA out of memory."), "out of memory: less"),
+        (raised("framework.errors.UserError: Gmain: not finite"), "Gmain: not finite"),
+        (raised("ZeroDivisionError: division by zero"), None),
+        (ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL"),
+         "is gone (process 1 terminated with signal SIGKILL)"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
         (KeyError("out of memory"), None),
     ],
