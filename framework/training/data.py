@@ -20,10 +20,9 @@ from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
 from framework.training.stream import ShardStream
 
-VALIDATION_COUNT = 2048
 SHARD_WORKERS = 2  # and not a share of the machine's cores: they decide the order
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_RESERVOIR_BYTES = 2**28  # of the first pictures of shards, for grids and validation
+_RESERVOIR, _RESERVOIR_BYTES = 2048, 2**28  # of the first pictures of shards, for grids
 
 
 class ImageStream(IterableDataset):
@@ -117,7 +116,6 @@ class TrainingImages(lightning.LightningDataModule):
         self.on_bad: Literal["error", "skip"] = on_bad
         self.cache = cache
         self.workers, self.shuffle_buffer = workers, shuffle_buffer
-        self.validation_count = VALIDATION_COUNT
         self.seed = 0
         self._dataset: ImageDataset | None = None
         self._held: tuple[Tensor, Tensor] | None = None
@@ -191,7 +189,7 @@ class TrainingImages(lightning.LightningDataModule):
         if self._held is None and shards is not None:
             each = shards.channels * shards.size[0] * shards.size[1]
             most = max(1, _RESERVOIR_BYTES // each)
-            found = list(shards.first(min(self.validation_count, most)))
+            found = list(shards.first(min(_RESERVOIR, most)))
             images = np.stack([shards.picture(sample) for sample in found])
             labels = np.stack([shards.vector(sample) for sample in found])
             self._held = torch.from_numpy(images), torch.from_numpy(labels)
@@ -238,19 +236,6 @@ class TrainingImages(lightning.LightningDataModule):
             worker_init_fn=_begin_worker if workers else None,
             pin_memory=on_gpu,
         )
-
-    def val_dataloader(self) -> DataLoader:
-        """The first pictures of the shuffled data, every process the same, in whole batches."""
-        stream = ImageStream(*self._tables(), self.batch_size, self.seed)
-        count = min(self.validation_count, len(self.images)) // self.batch_size * self.batch_size
-        if count == 0:
-            raise UserError(
-                f"--data.batch_size {self.batch_size}: more than the {len(self.images)} pictures "
-                "there are; a measure needs whole batches"
-            )
-        firsts = range(0, count, self.batch_size)
-        batches: Any = [stream.batch(first) for first in firsts]
-        return DataLoader(batches, batch_size=None)
 
     def transfer_batch_to_device(
         self, batch: Batch | UserError, device: torch.device, dataloader_idx: int

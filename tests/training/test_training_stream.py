@@ -66,22 +66,6 @@ def test_a_batch_that_processes_cannot_share_is_refused():
         tiny_data(6).share(4)
 
 
-def test_a_measure_needs_a_whole_batch():
-    data = tiny_data(batch_size=25)
-    data.setup("validate")
-    with pytest.raises(UserError, match=r"--data.batch_size 25.* 24 pictures"):
-        data.val_dataloader()
-
-
-def test_the_pictures_that_are_measured_are_the_same_ones_each_time():
-    data = tiny_data(batch_size=5)
-    data.setup("validate")
-    batches = list(data.val_dataloader())
-    assert [len(batch.images) for batch in batches] == [5] * 4
-    again = list(data.val_dataloader())
-    assert all(torch.equal(a.images, b.images) for a, b in zip(batches, again, strict=True))
-
-
 def test_a_mapped_file_gives_the_same_batches(tmp_path):
     held = []
     for cache in (None, str(tmp_path)):

@@ -247,15 +247,6 @@ class StyleGAN2Training(lightning.LightningModule):
             beta = ema_beta(self.batch_size, kimg, self.settings["ema_rampup"], self.seen_images)
             update_ema(average, self.generator, beta)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Pictures of a batch, and as many of the averaged generator's, (N, C, H, W) each."""
-        rng = keyed_generator(self.device, self.seed, batch.first, "validate")
-        z = torch.randn(
-            len(batch.images), self.generator_ema.z_dim, device=self.device, generator=rng
-        )
-        fake = self.generator_ema(z, batch.labels, noise_mode="random", rng=rng)
-        return {"real": batch.pictures(), "fake": fake}
-
     @property
     def batches_seen(self) -> int:
         """Batches since the beginning of the run, over all its resumptions."""
