@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,14 @@ def all_whole(run_dir: Path) -> bool:
     return bool(checkpoints) and all(map(is_whole, checkpoints))
 
 
+def under_way(run_dir: Path, both: list[BaseProcess]) -> None:
+    """Wait until training is about to begin: the judge's clock does not measure imports."""
+    deadline = time.monotonic() + 200
+    while "training from" not in said(run_dir, 0) and both[0].exitcode is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def second_fails(failure: Callable[[], object]) -> None:
     """In the second of two processes, call `failure` before the fourth batch."""
     from framework.models.stylegan2.module import StyleGAN2Training
@@ -95,6 +104,7 @@ def test_a_mistake_in_one_process_ends_both(tmp_path):
     """D2: the mistake shows where it is, the other says that it was not the one."""
     run_dir = tmp_path / "run"
     with pair(run_dir, *ENDLESS, before=second_divides) as both:
+        under_way(run_dir, both)
         codes = ends(both, SECONDS)
     assert codes[0] == 2 and codes[1] not in (0, None)
     assert last_line(run_dir, 0).startswith(IS_GONE)
@@ -113,6 +123,7 @@ def test_lack_of_memory_in_one_process_ends_both(tmp_path):
     """D3: the one that lacks it names the flags, the other leaves with the same code."""
     run_dir = tmp_path / "run"
     with pair(run_dir, *ENDLESS, before=second_has_no_memory) as both:
+        under_way(run_dir, both)
         assert ends(both, SECONDS) == [2, 2]
     assert last_line(run_dir, 1).startswith("error: out of memory: a step works on 2 pictures")
     assert last_line(run_dir, 0).startswith(IS_GONE)
@@ -131,6 +142,7 @@ def test_nan_in_one_process_is_the_same_error_in_both(tmp_path):
     """D3: all decide by the sum of their gradients."""
     run_dir = tmp_path / "run"
     with pair(run_dir, *ENDLESS, before=second_loses_its_way) as both:
+        under_way(run_dir, both)
         assert ends(both, SECONDS) == [2, 2]
     lines = [last_line(run_dir, rank) for rank in range(2)]
     assert lines[0] == lines[1] and lines[0].startswith("error: Gmain: loss and gradients")
@@ -292,6 +304,7 @@ def test_a_process_that_does_not_answer_is_told(tmp_path):
     run_dir = tmp_path / "run"
     patience = ("--trainer.strategy", "DDPStrategy", "--trainer.strategy.timeout", "0:00:03")
     with pair(run_dir, *ENDLESS, *patience, before=second_dozes) as both:
+        under_way(run_dir, both)
         assert ends(both, SECONDS) == [2, 2]
     line = last_line(run_dir, 0)
     assert line.startswith("error: another process of this training did not answer in time (")
@@ -307,6 +320,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
         taken.listen()
         port = str(taken.getsockname()[1])
         with pair(run_dir, *ENDLESS, port=port) as both:
+            under_way(run_dir, both)
             assert ends(both[:1], SECONDS) == [2]
     assert last_line(run_dir, 0).startswith(
         f"error: MASTER_PORT {port} is taken by another program"
