@@ -1,5 +1,6 @@
 """What a training step gets."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,11 @@ class Batch:
     def pictures(self) -> Tensor:
         """The images as networks take them: float32 (N, C, H, W) in [-1, 1], where they lie."""
         return self.images.float() / 127.5 - 1
+
+    def parts(self, size: int) -> "Iterator[Batch]":
+        """Micro-batches of `size` images, in order."""
+        for i in range(0, len(self.images), size):
+            yield Batch(self.images[i : i + size], self.labels[i : i + size], self.first + i)
 
     def pin_memory(self) -> "Batch":
         """The same in memory that a GPU fetches from by itself; the loader calls it."""

@@ -104,7 +104,7 @@ def test_an_error_while_saving_ends_the_training(tmp_path, monkeypatch):
 
     checkpoint_io_write = checkpoint_io.write_checkpoint
     monkeypatch.setattr(checkpoint_io, "write_checkpoint", write)
-    with pytest.raises(UserError, match=r"00000000008.ckpt: not saved \(Permission denied\)"):
+    with pytest.raises(UserError, match=r"00000000008.ckpt: not saved \(Permission denied; "):
         train(tiny_module(), 40, callbacks=(saving,))
     assert latest_whole(tmp_path) == written[0]
 
