@@ -22,6 +22,7 @@ from framework.models.stylegan2.game import Micro, Outcome, Phase
 from framework.models.stylegan2.limits import check_labels, check_settings, half_lives, micro_batch
 from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import ema_names, fitted
+from framework.ops.compiled import Mode, use_ops
 from framework.training.data import Batch, TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
