@@ -30,7 +30,7 @@ class RunSettings:
     tick_kimg: float = 4
     checkpoint_kimg: float = 20
     snapshot_kimg: float = 200
-    metrics_kimg: float = 0
+    metrics_kimg: float = 0.0
     keep_checkpoints: int = 2
     keep_snapshots: int = 0
     resume: Literal["auto", "never"] = "auto"

@@ -187,7 +187,7 @@ def test_help_begins_with_commands_to_copy(tmp_path):
         assert flag in text
     assert text.index("\n  --run.dir ") < text.index("\n  --trainer.devices ")
     text = said(["fit", "--model.help", "StyleGAN2Training"], tmp_path / "log2", 0)
-    assert "--model.r1_gamma" in text and "R1 weight" in text
+    assert "--model.r1_gamma" in text and "Weight of R1" in text
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "configs/stylegan2").glob("*.yaml")), ids=str)

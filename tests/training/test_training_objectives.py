@@ -7,6 +7,7 @@ import lightning
 import pytest
 import torch
 
+import framework.models.stylegan2.module as module_file
 from framework.checkpoint import latest_whole
 from framework.errors import UserError
 from framework.formats import load_discriminator, load_generator, save_model_folder
@@ -539,3 +540,10 @@ def test_gradients_equal_differences_in_float64(phase, settings, monkeypatch):
         return loss.item()
 
     assert slope == pytest.approx((at(1e-6) - at(-1e-6)) / 2e-6, rel=1e-3)
+
+
+def test_the_operations_asked_for_are_chosen_before_the_networks_are_built(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module_file, "use_ops", lambda mode, device: asked.append(mode))
+    train(tiny_module(ops="auto"), 4)
+    assert asked == ["auto"]

@@ -186,13 +186,13 @@ class StyleGAN2Training(lightning.LightningModule):
         share = data.share(self.trainer.world_size)
         self.micro_batch = micro_batch(self.settings["micro_batch"], share)
         size, channels, c_dim = dataset.size, dataset.channels, dataset.label_dim
+        use_ops(self.settings["ops"], device)
         self.assemble(size, channels, c_dim, device, data.batch_size)
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
     ) -> None:
         """Build networks, average and phases for pictures of `size` in batches of `batch`."""
-        use_ops(self.settings["ops"], device)
         self.batch_size = batch
         self.generator, self.discriminator = self.build_networks(size, channels, c_dim, device)
         self.frozen = frozen_layers(self.discriminator, self.settings["freeze_d_layers"])
