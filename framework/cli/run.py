@@ -78,7 +78,10 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in _DISK_ERRNOS and error.filename:
         return f"{error.filename}: {error.strerror}"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-        return "out of GPU memory: use --device cpu, a smaller model, or free the GPU"
+        return (
+            "out of GPU memory: use the CPU (--device cpu; train.py: --trainer.accelerator cpu), "
+            "a smaller model, or free the GPU"
+        )
     if isinstance(error, RuntimeError) and "operator torchvision::" in text:
         return TORCHVISION_MISMATCH
     if isinstance(error, ImportError) and error.name in {"torch", "torchvision", "wandb"}:

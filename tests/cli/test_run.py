@@ -29,6 +29,7 @@ def raising(error: BaseException):
         (SystemExit("words"), 2),
         (PermissionError(13, "Permission denied", "/out"), 2),
         (OSError(28, "No space left on device", "/out/x.png"), 2),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 2),
     ],
 )
 def test_every_end_has_its_code(error, code, capsys):

@@ -56,11 +56,13 @@ def hold(folder) -> None:
 # A14
 def test_a_folder_takes_one_training_at_a_time_and_a_dead_one_counts_for_nothing(tmp_path):
     holder = processes.run(hold, tmp_path)
-    wait_for((tmp_path / "held").exists, holder)
-    with pytest.raises(UserError, match=rf"process {holder.pid}\) is at work in it"):
-        with lock_folder(tmp_path):
-            raise AssertionError("two at once")
-    holder.kill()
+    try:
+        wait_for((tmp_path / "held").exists, holder)
+        with pytest.raises(UserError, match=rf"process {holder.pid}\) is at work in it"):
+            with lock_folder(tmp_path):
+                raise AssertionError("two at once")
+    finally:
+        holder.kill()
     assert finish(holder) == -signal.SIGKILL
     assert (tmp_path / ".lock").read_text() == f"{holder.pid}\n"
     for _ in range(2):
