@@ -53,6 +53,9 @@ def make_files(folder: Path, resolution: int) -> dict[str, Path]:
     files = {"NVIDIA .pkl": folder / "stylegan2.pkl", "rosinality .pt": folder / "model.pt"}
     export_networks(generator, discriminator, "nvidia", files["NVIDIA .pkl"], trained)
     export_networks(generator, discriminator, "rosinality", files["rosinality .pt"])
+    state = torch.load(files["rosinality .pt"], weights_only=True)
+    state["g"] = {name: tensor.clone() for name, tensor in state["g_ema"].items()}  # as in training
+    torch.save(state, files["rosinality .pt"])
     # Nobody needs 350 MB in one network; the folder's generator is what it is.
     save_model_folder(folder / "model", generator, discriminator)
     return files | {"model folder": folder / "model"}
