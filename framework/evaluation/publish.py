@@ -183,13 +183,13 @@ def _measure(
         network = load_generator(folder)
         kimg = float(network.provenance["seen_kimg"])  # type: ignore[index, arg-type]
         curve.append((kimg, swd(network, reals)[1]))
-    halves = _shuffled(reals)[: len(reals) // 2 * 2].chunk(2)
+    one_half, other_half = _shuffled(reals)[: len(reals) // 2 * 2].chunk(2)
     return {
         "swd": f"{distance:.2f}",
         "curve": ", ".join(f"{kimg:.0f} kimg {value:.2f}" for kimg, value in sorted(curve)),
         "levels": ", ".join(f"{side} px" for side in levels),
         "compared": min(COMPARED, len(reals)),
-        "swd_real": f"{_mean(sliced_wasserstein(*halves)):.2f}",
+        "swd_real": f"{_mean(sliced_wasserstein(one_half, other_half)):.2f}",
     }
 
 
@@ -247,10 +247,10 @@ def _mean(distances: dict[int, float]) -> float:
 
 def main() -> int:
     """Command line of this module; returns the exit code."""
-    import jsonargparse
+    from jsonargparse import auto_cli
 
     try:
-        jsonargparse.CLI(publish, as_positional=False)
+        auto_cli(publish, as_positional=False)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
