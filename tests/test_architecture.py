@@ -29,16 +29,17 @@ ROOMS: dict[str, set[str]] = {
     "models": {"ops"},
     "formats": {"ops", "models", "zoo", "checkpoint"},
     "training": {"formats", "data", "media", "dashboard", "checkpoint"},
+    "perceptual": {"models"},
     "drag": {"models"},
-    "inversion": {"models"},
+    "inversion": {"models", "media", "perceptual"},
     "evaluation": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
-        "checkpoint",
+        "checkpoint", "perceptual",
     },
     "studio": {"drag", "inversion", "media", "formats", "dashboard"},
     "cli": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
-        "studio", "zoo", "dashboard", "checkpoint",
+        "studio", "zoo", "dashboard", "checkpoint", "perceptual",
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files"}

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.errors import UserError
-from framework.evaluation.weights import INCEPTION, VGG16, find_weights
 from framework.formats import open_model
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
+from framework.perceptual.blocks import block_features, in_float32, suited
+from framework.perceptual.weights import INCEPTION, VGG16, find_weights
 
 SHIPPED = (
     "features64"  # a discriminator that is never trained again, so that numbers stay comparable
@@ -54,55 +54,6 @@ class FeatureNetwork(nn.Module):
 
 
 # --------------------------------------------------------------------------------- discriminator
-
-
-def in_float32(network: Any) -> Any:
-    """Let every block of a generator or discriminator compute in float32; returns the network.
-
-    Numbers then do not depend on what a machine trains fastest in, and steps as small as the path
-    length's are not lost in rounding.
-    """
-    for module in network.modules():
-        if isinstance(getattr(module, "dtype", None), torch.dtype):
-            module.dtype = torch.float32
-        if isinstance(getattr(module, "memory_format", None), torch.memory_format):
-            module.memory_format = torch.channels_last
-    return network
-
-
-def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]:
-    """Output of every residual block, of unit mean square over the channels at each position.
-
-    The epilogue is left out: its minibatch statistics tell about a picture's neighbours in the
-    batch, and its dense layers about one opponent's mistakes more than about pictures.
-
-    Args:
-        discriminator: In float32.
-        images: Shape (N, C, H, W), of the discriminator's size, in [-1, 1].
-
-    Returns:
-        Shapes (N, C_l, h_l, w_l), finest first.
-    """
-    outputs, x = [], images
-    for resolution in discriminator.resolutions[:-1]:
-        x = discriminator.get_submodule(f"b{resolution}")(x, discriminator.memory_format)
-        outputs.append(x * x.square().mean(dim=1, keepdim=True).add(1e-8).rsqrt())
-    return outputs
-
-
-def suited(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
-    """Pictures (N, C, H, W) as a network of another size and number of channels takes them.
-
-    Grey is repeated, transparency left out, everything else averaged over channels; sizes are
-    changed by bilinear interpolation with antialiasing, proportions are not kept.
-    """
-    if images.shape[1] == 4 and channels == 3:
-        images = images[:, :3]
-    if images.shape[1] != channels:
-        images = images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
-    if tuple(images.shape[2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 class DiscriminatorFeatures(FeatureNetwork):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from framework.data import ImageDataset
 from framework.errors import UserError
-from framework.evaluation.features import Networks, in_float32
+from framework.evaluation.features import Networks
 from framework.evaluation.metrics import (
     NEIGHBOURS,
     SUBSET_SIZE,
@@ -28,6 +28,7 @@ from framework.evaluation.swd import sliced_wasserstein
 from framework.media.images import to_float, to_uint8
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
+from framework.perceptual.blocks import in_float32
 from framework.training.gradients import all_sum
 from framework.training.randomness import keyed_generator
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from framework.evaluation.features import PerceptualDistance, suited
+from framework.evaluation.features import PerceptualDistance
 from framework.evaluation.shares import Watch, in_shares
 from framework.models.stylegan2 import Generator
+from framework.perceptual.blocks import suited
 from framework.training.randomness import keyed_generator
 
 EPSILON = 1e-4

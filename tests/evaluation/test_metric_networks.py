@@ -14,22 +14,21 @@ from torch import Tensor, nn
 
 from framework.data import decoded, open_dataset
 from framework.errors import UserError
-from framework.evaluation import features, weights
+from framework.evaluation import features
 from framework.evaluation.features import (
     BlockDistance,
     DiscriminatorFeatures,
     InceptionFeatures,
     LpipsDistance,
-    block_features,
-    in_float32,
     open_discriminator,
     open_networks,
-    suited,
 )
 from framework.evaluation.metrics import kernel_distance
-from framework.evaluation.weights import INCEPTION, VGG16, find_weights
 from framework.files import sha256_file
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.perceptual import weights
+from framework.perceptual.blocks import block_features, in_float32, suited
+from framework.perceptual.weights import INCEPTION, VGG16, find_weights
 
 
 @pytest.fixture(autouse=True)

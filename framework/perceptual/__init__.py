@@ -1,0 +1,1 @@
+"""How alike pictures look to frozen networks: features, distances, and where weights come from."""

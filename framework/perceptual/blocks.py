@@ -1,0 +1,58 @@
+"""What a discriminator sees: the outputs of its blocks, as features of a picture."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from framework.models.stylegan2 import Discriminator
+
+
+def in_float32(network: Any) -> Any:
+    """Let every block of a generator or discriminator compute in float32; returns the network.
+
+    Numbers then do not depend on what a machine trains fastest in, and steps as small as the path
+    length's are not lost in rounding.
+    """
+    for module in network.modules():
+        if isinstance(getattr(module, "dtype", None), torch.dtype):
+            module.dtype = torch.float32
+        if isinstance(getattr(module, "memory_format", None), torch.memory_format):
+            module.memory_format = torch.channels_last
+    return network
+
+
+def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]:
+    """Output of every residual block, of unit mean square over the channels at each position.
+
+    The epilogue is left out: its minibatch statistics tell about a picture's neighbours in the
+    batch, and its dense layers about one opponent's mistakes more than about pictures.
+
+    Args:
+        discriminator: In float32.
+        images: Shape (N, C, H, W), of the discriminator's size, in [-1, 1].
+
+    Returns:
+        Shapes (N, C_l, h_l, w_l), finest first.
+    """
+    outputs, x = [], images
+    for resolution in discriminator.resolutions[:-1]:
+        x = discriminator.get_submodule(f"b{resolution}")(x, discriminator.memory_format)
+        outputs.append(x * x.square().mean(dim=1, keepdim=True).add(1e-8).rsqrt())
+    return outputs
+
+
+def suited(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
+    """Pictures (N, C, H, W) as a network of another size and number of channels takes them.
+
+    Grey is repeated, transparency left out, everything else averaged over channels; sizes are
+    changed by bilinear interpolation with antialiasing, proportions are not kept.
+    """
+    if images.shape[1] == 4 and channels == 3:
+        images = images[:, :3]
+    if images.shape[1] != channels:
+        images = images.mean(dim=1, keepdim=True).expand(-1, channels, -1, -1)
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
