@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.drag.adam import Adam, adam_update
 from framework.drag.features import patches
 from framework.drag.inputs import EditInputs, check_inputs, image_size
 from framework.drag.motion import directions, fixed_area, mask_loss, motion_loss
 from framework.drag.settings import DragSettings, ResolvedSettings
-from framework.drag.step import NOISE_MODE, DragStep, Picture, Status, gradients
+from framework.drag.step import DragStep, Picture, Status
 from framework.drag.tracking import track
 from framework.errors import InvalidEdit
+from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
 
 

@@ -11,7 +11,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from framework.drag.adam import Adam
 from framework.drag.algorithm import drag
 from framework.drag.inputs import image_size
 from framework.drag.points import MAX_POINTS
@@ -20,6 +19,7 @@ from framework.drag.step import DragStep, Picture, Status
 from framework.errors import InvalidEdit
 from framework.files import whole_file
 from framework.models.digest import state_digest
+from framework.models.frozen import Adam
 from framework.models.stylegan2 import Generator
 
 FORMAT = "dragline-edit"

@@ -1,25 +1,14 @@
 """One step of a drag, as the caller sees it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from framework.drag.adam import Adam
+from framework.models.frozen import NOISE_MODE, Adam, gradients
 from framework.models.stylegan2 import Generator
 
 Status = Literal["moving", "arrived", "max_steps", "max_seconds", "diverged"]
-NOISE_MODE = "const"  # as in the paper: other noise each step would move the picture by itself
-
-
-@contextmanager
-def gradients(enabled: bool) -> Iterator[None]:
-    """Gradients on or off whatever the caller's mode, inference mode included."""
-    with torch.inference_mode(False), torch.set_grad_enabled(enabled):
-        yield
 
 
 class Picture:

@@ -9,10 +9,10 @@ import torch
 
 import framework.drag
 from framework.drag import DragSettings, drag
-from framework.drag.adam import Adam, adam_update
 from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
+from framework.models.frozen import Adam, adam_update
 from tests.drag.fakes import ShiftGenerator
 
 FAST = DragSettings(learning_rate=0.02, layers=8)

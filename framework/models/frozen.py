@@ -1,11 +1,24 @@
-"""Adam (Kingma & Ba 2015) as a pure function, so that a drag can stop and go on from any step."""
+"""What optimising the inputs of a frozen network takes: gradients on or off, and Adam.
 
+Adam (Kingma & Ba 2015) is a pure function here, so that an edit can stop and go on from any step.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+NOISE_MODE = "const"  # other noise each step would move the picture by itself
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@contextmanager
+def gradients(enabled: bool) -> Iterator[None]:
+    """Gradients on or off whatever the caller's mode, inference mode included."""
+    with torch.inference_mode(False), torch.set_grad_enabled(enabled):
+        yield
 
 
 @dataclass(frozen=True, eq=False)
