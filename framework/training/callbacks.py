@@ -97,7 +97,7 @@ class RunCheckpoints(KimgCallback):
         """
         path = checkpoint_path(self.run_dir, pl_module.seen_images)
         if pl_module.seen_images != self._saved:
-            require_finite(pl_module, trainer.optimizers)
+            require_finite(pl_module, trainer.optimizers, pl_module.remedy)
             trainer.save_checkpoint(path)
             self._saved = pl_module.seen_images
             if trainer.is_global_zero:
@@ -106,19 +106,22 @@ class RunCheckpoints(KimgCallback):
 
 
 def require_finite(
-    module: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer] = ()
+    module: torch.nn.Module,
+    optimizers: Iterable[torch.optim.Optimizer] = (),
+    remedy: str = "a lower --model.lr",
 ) -> None:
     """Raise a UserError that names the first tensor of `module` with NaN or infinity in it.
 
     Args:
         module: Whose parameters and buffers are looked at.
         optimizers: Of its parameters; what they remember is looked at, too.
+        remedy: What to resume with, for the message.
     """
     for name, tensor in _tensors(module, optimizers):
         if not tensor.isfinite().all():
             raise UserError(
                 f"{name} is no longer finite: nothing was saved, the last checkpoint is good; "
-                "resume with a lower --model.lr or a higher --model.r1_gamma"
+                f"resume with {remedy}"
             )
 
 

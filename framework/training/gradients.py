@@ -67,10 +67,11 @@ class FiniteGuard:
 
     Args:
         patience: Steps of one phase, in a row, with most gradient values not finite.
+        remedy: What to resume with, for the message.
     """
 
-    def __init__(self, patience: int = 4) -> None:
-        self.patience = patience
+    def __init__(self, patience: int = 4, remedy: str = "a lower --model.lr") -> None:
+        self.patience, self.remedy = patience, remedy
         self._streaks: dict[str, Tensor] = {}
 
     def note(self, phase: str, bad: Tensor, total: int) -> None:
@@ -92,6 +93,5 @@ class FiniteGuard:
                 raise UserError(
                     f"{phase}: loss and gradients have not been finite for {self.patience} steps "
                     f"in a row, by kimg {seen_images / 1000:g}; the last checkpoint is good: "
-                    "resume from it with a lower --model.lr, a higher --model.r1_gamma or "
-                    "--model.low_precision none"
+                    f"resume from it with {self.remedy}"
                 )

@@ -6,6 +6,7 @@ import resource
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from framework.training.callbacks import KimgCallback
 from framework.training.health import Alarms
+from framework.training.phased import Headline
 from framework.training.run_folder import STATS
 
 
@@ -63,7 +65,7 @@ class StatusLine(KimgCallback):
             return
         warnings = self.alarms.look(stats, pl_module.settings)
         self._append(STATS, json.dumps({**stats, "timestamp": time.time()}))
-        self._print(stats, kimg)
+        self._print(stats, kimg, pl_module.headlines)
         for warning in warnings:
             self._say(f"note: {warning}")
         metrics = {name: moments["mean"] for name, moments in stats.items()}
@@ -95,7 +97,9 @@ class StatusLine(KimgCallback):
                 print(f"note: {self.run_dir / name}: {error.strerror}", file=sys.stderr)
             self._unwritable = True
 
-    def _print(self, stats: dict[str, dict[str, float]], kimg: float) -> None:
+    def _print(
+        self, stats: dict[str, dict[str, float]], kimg: float, headlines: Iterable[Headline]
+    ) -> None:
         def mean(name: str) -> float:
             return stats[name]["mean"] if name in stats else float("nan")
 
@@ -104,8 +108,8 @@ class StatusLine(KimgCallback):
             f"time {_clock(mean('Timing/total_sec')):<12s} "
             f"sec/kimg {mean('Timing/sec_per_kimg'):<7.2f} "
             f"mem {mean('Resources/cpu_mem_gb'):<5.1f} gpumem {_peak_gpu_gb():<5.1f} "
-            f"G {mean('Loss/G/loss'):<6.3f} D {mean('Loss/D/loss'):<6.3f} "
-            f"r1 {mean('Loss/r1_penalty'):<8.4f} left {_clock(self._left(kimg))}"
+            + "".join(f"{label} {mean(stat):{form}} " for label, stat, form in headlines)
+            + f"left {_clock(self._left(kimg))}"
         )
         bad = mean("Guard/nonfinite_grads")
         line += f"  {bad:.1f} gradients a step were not finite" if bad > 0 else ""

@@ -14,9 +14,9 @@ from framework.formats import load_discriminator, load_generator, save_model_fol
 from framework.formats.nvidia_writer import write_nvidia
 from framework.models.stylegan2 import Generator, game
 from framework.models.stylegan2.fade import without_fade
-from framework.models.stylegan2.game import Micro
 from framework.models.stylegan2.module import StyleGAN2Training
 from framework.models.stylegan2.state import ema_names, fitted
+from framework.phases import Micro
 from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
 from framework.training.randomness import keyed_generator

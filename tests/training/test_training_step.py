@@ -10,8 +10,8 @@ import torch
 from framework.cli.train import TRAINER_DEFAULTS
 from framework.errors import UserError
 from framework.models.stylegan2 import losses
-from framework.models.stylegan2.game import Phase
 from framework.models.stylegan2.limits import r1_gamma
+from framework.phases import Phase
 from framework.training.data import Batch
 from framework.training.ema import ema_beta
 from framework.training.randomness import keyed_generator

@@ -8,11 +8,12 @@ from torch import nn
 from framework.errors import UserError
 from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings
 from framework.models.stylegan2.discriminator import Discriminator
-from framework.models.stylegan2.game import Game, Phase
+from framework.models.stylegan2.game import Game
 from framework.models.stylegan2.generator import Generator
 from framework.models.stylegan2.limits import diffaugment_policy, r1_gamma, r1_interval
 from framework.models.stylegan2.objectives import LOSSES
 from framework.models.stylegan2.regularizers import LeCam, PathLength
+from framework.phases import Phase, lazy_share
 
 
 def build_networks(
@@ -109,20 +110,9 @@ def build_game(
     )
 
 
-def adam(settings: dict[str, Any], network: nn.Module, phases: list[Phase]) -> torch.optim.Adam:
-    """The optimizer of a network, at the speed its phases ask for."""
-    speed = adam_speed(settings, network, phases)
-    return torch.optim.Adam(network.parameters(), **speed, eps=1e-8, fused=True)
-
-
 def adam_speed(settings: dict[str, Any], network: nn.Module, phases: list[Phase]) -> dict[str, Any]:
-    """Learning rate and decay rates of a network's Adam, slowed for its lazy regularisation.
-
-    A penalty step every k batches makes k + 1 steps of k, so both are corrected by k / (k + 1)
-    (Karras et al. 2020, appendix B).
-    """
-    lazy = [phase.interval for phase in phases if phase.network is network and phase.lazy]
-    ratio = lazy[0] / (lazy[0] + 1) if lazy else 1.0
+    """Learning rate and decay rates of a network's Adam, slowed for its lazy regularisation."""
+    ratio = lazy_share(network, phases)
     betas = tuple(float(beta) ** ratio for beta in settings["betas"])
     return {"lr": settings["lr"] * ratio, "betas": betas}
 

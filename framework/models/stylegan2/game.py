@@ -4,12 +4,12 @@ Nothing is logged, weighted by batch size or sent to other processes here; the L
 that with what an objective returns.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from framework.models.stylegan2 import losses
 from framework.models.stylegan2.ada import AdaptiveAugment, AdaSettings, real_signs
@@ -19,66 +19,7 @@ from framework.models.stylegan2.fade import label_share
 from framework.models.stylegan2.generator import Generator
 from framework.models.stylegan2.objectives import LOSSES, AdversarialLoss
 from framework.models.stylegan2.regularizers import LeCam, PathLength
-
-
-@dataclass(frozen=True)
-class Micro:
-    """A micro-batch.
-
-    Attributes:
-        pictures: Makes the real pictures, float32, shape (N, C, H, W), in [-1, 1].
-        labels: Shape (N, c_dim), for real and generated pictures alike.
-        rng: Source of everything random.
-    """
-
-    pictures: Callable[[], Tensor]
-    labels: Tensor
-    rng: torch.Generator
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an objective gives.
-
-    Attributes:
-        loss: Sum over the samples of the micro-batch, shape ().
-        stats: Values to report, by name.
-        sums: What the phase's `finish` wants added up over the whole batch, float32.
-    """
-
-    loss: Tensor
-    stats: dict[str, Tensor]
-    sums: dict[str, Tensor] = field(default_factory=dict)
-
-
-def _nothing(sums: dict[str, Tensor]) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One objective, stepped by the optimizer of its network.
-
-    Attributes:
-        name: Keys the random numbers of the phase.
-        timing: NVIDIA's name, which people's tools know.
-        network: The network that is trained.
-        interval: Batches between steps.
-        objective: From a micro-batch to the loss.
-        finish: Takes the sums over the batch and all processes, after the step.
-    """
-
-    name: str
-    timing: str
-    network: nn.Module
-    interval: int
-    objective: Callable[[Micro], Outcome]
-    finish: Callable[[dict[str, Tensor]], None] = _nothing
-
-    @property
-    def lazy(self) -> bool:
-        """Whether it is regularisation of its own, stepped beside the main objective."""
-        return self.timing.endswith("reg")
+from framework.phases import Micro, Outcome, Phase
 
 
 class Judged(NamedTuple):

@@ -52,21 +52,6 @@ def half_lives(given: float | list[float] | None, batch_size: int) -> list[float
     return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def micro_batch(wanted: int | None, share: int) -> int:
-    """Images that a process works on at once, of its `share` of a batch; all of it if None.
-
-    Raises:
-        UserError: If they do not divide it.
-    """
-    size = min(wanted or share, share)
-    if share % size:
-        raise UserError(
-            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
-            "a batch"
-        )
-    return size
-
-
 def check_settings(settings: dict[str, Any]) -> None:
     """Refuse settings that no training can have; None is always a choice.
 

@@ -1,6 +1,5 @@
 """StyleGAN2 training as a LightningModule (Karras et al. 2020)."""
 
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import Any, Literal
 
@@ -8,38 +7,29 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.build import (
-    adam,
     adam_speed,
     build_game,
     build_networks,
     frozen_layers,
 )
-from framework.models.stylegan2.game import Micro, Outcome, Phase
-from framework.models.stylegan2.limits import check_labels, check_settings, half_lives, micro_batch
+from framework.models.stylegan2.limits import check_labels, check_settings, half_lives
 from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import ema_names, fitted
 from framework.ops.compiled import Mode, use_ops
-from framework.training.data import Batch, TrainingImages
-from framework.training.ema import ema_beta, update_ema
-from framework.training.gradients import FiniteGuard, sum_gradients
+from framework.training.data import TrainingImages
+from framework.training.phased import Average, Headline, PhasedTraining, micro_batch
 from framework.training.precision import pick_low_precision
-from framework.training.randomness import keyed_generator
-from framework.training.run_folder import check_same_run
-from framework.training.stats import StatsCollector
 from framework.training.trainer import check_trainer
 from framework.training.transfer import start_from
 
 
-class StyleGAN2Training(lightning.LightningModule):
+class StyleGAN2Training(PhasedTraining):
     """Trains generator and discriminator, and averages the generator.
 
-    Picture size, channels and labels come from the data. Everything random is keyed by (seed,
-    position of the micro-batch among all images, phase), so a run that is stopped and resumed, or
-    split over more processes with the same micro-batches, is the same run.
+    Picture size, channels and labels come from the data.
 
     Args:
         z_dim: Length of the latent z.
@@ -95,6 +85,12 @@ class StyleGAN2Training(lightning.LightningModule):
     """
 
     generator_ema: Generator
+    headlines = (
+        Headline("G", "Loss/G/loss", "<6.3f"),
+        Headline("D", "Loss/D/loss", "<6.3f"),
+        Headline("r1", "Loss/r1_penalty", "<8.4f"),
+    )
+    remedy = "a lower --model.lr, a higher --model.r1_gamma or --model.low_precision none"
 
     def __init__(
         self,
@@ -137,13 +133,9 @@ class StyleGAN2Training(lightning.LightningModule):
         ops: Mode = "torch",
         seed: int = 0,
     ) -> None:
-        self.settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
-        super().__init__()
-        self.automatic_optimization = False
-        check_settings(self.settings)
-        self.seed = seed
-        self.seen_images = 0
-        self.stats, self.guard = StatsCollector(), FiniteGuard()
+        settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        check_settings(settings)
+        super().__init__(settings)
 
     # Construction
 
@@ -176,18 +168,11 @@ class StyleGAN2Training(lightning.LightningModule):
             "data": dataset.fingerprint,
         }
 
-    def setup(self, stage: str) -> None:
+    def build(self, data: TrainingImages, device: torch.device) -> None:
         """Build the networks for the data at hand, the same in every process."""
-        if hasattr(self, "generator"):
-            return
-        data: TrainingImages = self.trainer.datamodule  # type: ignore[attr-defined]
-        dataset, device = data.dataset, self.trainer.strategy.root_device
-        self._identity = self.plan(self.trainer, data)
-        share = data.share(self.trainer.world_size)
-        self.micro_batch = micro_batch(self.settings["micro_batch"], share)
-        size, channels, c_dim = dataset.size, dataset.channels, dataset.label_dim
         use_ops(self.settings["ops"], device)
-        self.assemble(size, channels, c_dim, device, data.batch_size)
+        dataset = data.dataset
+        self.assemble(dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size)
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
@@ -213,133 +198,49 @@ class StyleGAN2Training(lightning.LightningModule):
         low_precision = pick_low_precision(self.settings["low_precision"], device)
         return build_networks(self.settings, size, channels, c_dim, low_precision)
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for each network."""
-        networks = (self.generator, self.discriminator)
-        return [adam(self.settings, network, self.phases) for network in networks]
+    def networks(self) -> list[nn.Module]:
+        """Generator and discriminator."""
+        return [self.generator, self.discriminator]
+
+    def speed(self, network: nn.Module) -> dict[str, Any]:
+        """Learning rate and decay rates of a network's Adam."""
+        return adam_speed(self.settings, network, self.phases)
+
+    def averages(self) -> list[Average]:
+        """The averaged generators; none before the networks are built."""
+        return [
+            Average(self.get_submodule(name), self.generator, kimg)
+            for name, kimg in zip(ema_names(self.ema_kimg), self.ema_kimg, strict=False)
+        ]
 
     def on_fit_start(self) -> None:
         """Begin with another model's weights, where that is asked for and the run is new."""
         model = self.settings["start_from"]
         if model is not None and self.seen_images == 0:
-            report = start_from(model, self.generator, self._averages(), self.discriminator)
+            averages = [average.network for average in self.averages()]
+            report = start_from(model, self.generator, averages, self.discriminator)
             if self.trainer.is_global_zero:
                 print("\n".join(line for network in report for line in network.lines()), flush=True)
 
     # Training
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch: every phase whose turn it is, then the average."""
+    def begin_batch(self) -> None:
+        """Let labels count by what was seen."""
         share = self.game.fade_labels(self.seen_images)
         if share is not None:
             self.stats.report("Progress/label_strength", share)
-        for phase in self.phases:
-            if self.batches_seen % phase.interval == 0:
-                self._phase(phase, batch)
-        self.seen_images += self.batch_size
-        # In the same batches, so that the device is waited for once.
-        if self.batches_seen % self.guard.patience == 0:
-            self.guard.check(self.seen_images)
+
+    def end_batch(self) -> None:
+        """Let the strength of ADA follow."""
         self.game.adapt(self.batches_seen)
         if self.augmenter:
             self.stats.report("Progress/augment", self.augmenter.strength)
-        for average, kimg in zip(self._averages(), self.ema_kimg, strict=True):
-            beta = ema_beta(self.batch_size, kimg, self.settings["ema_rampup"], self.seen_images)
-            update_ema(average, self.generator, beta)
-
-    @property
-    def batches_seen(self) -> int:
-        """Batches since the beginning of the run, over all its resumptions."""
-        return self.seen_images // self.batch_size
-
-    def _phase(self, phase: Phase, batch: Batch) -> None:
-        """One objective's gradient and one step of its network."""
-        optimizer: Any = self.optimizers()[phase.network is self.discriminator]  # type: ignore
-        with self.stats.timed(f"Timing/{phase.timing}", self.device):
-            sums = self._accumulate(phase, batch, optimizer)
-            trained = [p for p in phase.network.parameters() if p.requires_grad]
-            bad = sum_gradients(trained, list(sums.values()))
-            self.stats.report("Guard/nonfinite_grads", bad)
-            self.guard.note(phase.name, bad, sum(p.numel() for p in trained))
-            # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
-            (optimizer if phase.name == "Gmain" else optimizer.optimizer).step()
-            phase.finish(sums)
-
-    def _accumulate(self, phase: Phase, batch: Batch, optimizer: Any) -> dict[str, Tensor]:
-        """Add up an objective's gradient, and its sums, over the micro-batches.
-
-        The other network and frozen layers get no gradient, so that Adam passes them over.
-        """
-        self.generator.requires_grad_(phase.network is self.generator)
-        self.discriminator.requires_grad_(phase.network is self.discriminator)
-        for layer in self.frozen:
-            layer.requires_grad_(False)
-        optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, Tensor] = {}
-        with self._without_ddp_sync():
-            for micro in batch.parts(self.micro_batch):
-                rng = keyed_generator(self.device, self.seed, micro.first, phase.name)
-                outcome = self._outcome(phase, micro, rng)
-                self.manual_backward(outcome.loss / self.batch_size)
-                for name, values in outcome.stats.items():
-                    self.stats.report(name, values)
-                sums = {name: sums.get(name, 0) + value for name, value in outcome.sums.items()}
-        return sums
-
-    def phase_loss(self, name: str, micro: Batch, rng: torch.Generator) -> Tensor:
-        """Loss of one phase, summed over a micro-batch; what a training step differentiates."""
-        phase = next(phase for phase in self.phases if phase.name == name)
-        return self._outcome(phase, micro, rng).loss
-
-    def _outcome(self, phase: Phase, micro: Batch, rng: torch.Generator) -> Outcome:
-        return phase.objective(Micro(micro.pictures, micro.labels, rng))
-
-    def _without_ddp_sync(self) -> AbstractContextManager:
-        """Keep DDP's reducer out: we sum gradients ourselves, once a phase."""
-        block = getattr(self.trainer.strategy, "block_backward_sync", None)
-        return nullcontext() if block is None else block()
-
-    def train(self, mode: bool = True) -> "StyleGAN2Training":
-        """Switch to training; averaged generators stay in evaluation."""
-        super().train(mode)
-        for average in self._averages():
-            average.eval()
-        return self
-
-    def _averages(self) -> list[nn.Module]:
-        """The averaged generators; none before the networks are built."""
-        names = ema_names(self.ema_kimg) if hasattr(self, "generator") else []
-        return [self.get_submodule(name) for name in names]
 
     # State
 
-    def identity(self) -> dict[str, Any]:
-        """What must not change when a run is resumed; plain values only."""
-        return self._identity
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the image count and what the run is to a checkpoint."""
-        checkpoint["dragline"] = {
-            "format": FORMAT_VERSION,
-            "seen_images": self.seen_images,
-            "ema_kimg": self.ema_kimg,
-            **self.identity(),
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what the run has become; refuse a checkpoint of another run.
-
-        What settings decide, such as the learning rate, follows the settings of today.
-        """
-        held = checkpoint["dragline"]
-        check_same_run(held, self.identity())
-        self.seen_images = held["seen_images"]
-        held_kimg = held.get("ema_kimg", [])
-        state = fitted(checkpoint["state_dict"], self.state_dict(), held_kimg, self.ema_kimg)
+    def fitted(self, held: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint's state with the averages and regularisation of today."""
+        state = fitted(state, self.state_dict(), held.get("ema_kimg", []), self.ema_kimg)
         if self.augmenter and not self.game.ada:
             state["augmenter.p"] = self.augmenter.p
-        checkpoint["state_dict"] = state
-        networks = (self.generator, self.discriminator)
-        for optimizer, network in zip(checkpoint["optimizer_states"], networks, strict=True):
-            for group in optimizer["param_groups"]:
-                group.update(adam_speed(self.settings, network, self.phases))
+        return state

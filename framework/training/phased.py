@@ -1,0 +1,272 @@
+"""A training in phases: what those of generators and of encoders share."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from framework.checkpoint import FORMAT_VERSION
+from framework.errors import UserError
+from framework.phases import Micro, Outcome, Phase
+from framework.training.batch import Batch
+from framework.training.data import TrainingImages
+from framework.training.ema import ema_beta, update_ema
+from framework.training.gradients import FiniteGuard, sum_gradients
+from framework.training.randomness import keyed_generator
+from framework.training.run_folder import check_same_run
+from framework.training.stats import StatsCollector
+
+
+class Average(NamedTuple):
+    """A network whose weights follow another's.
+
+    Attributes:
+        network: The average.
+        source: What it follows.
+        kimg: Half-life in thousands of images.
+    """
+
+    network: nn.Module
+    source: nn.Module
+    kimg: float
+
+
+class Headline(NamedTuple):
+    """A number of the status line.
+
+    Attributes:
+        label: What the line calls it.
+        stat: The name it is reported under.
+        form: How it is written, a format specification.
+    """
+
+    label: str
+    stat: str
+    form: str
+
+
+class PhasedTraining(lightning.LightningModule):
+    """Trains networks by the phases that a subclass builds for the data at hand.
+
+    Everything random is keyed by (seed, position of the micro-batch among all images, phase), so a
+    run that is stopped and resumed, or split over more processes with the same micro-batches, is
+    the same run.
+
+    Args:
+        settings: Arguments of the subclass, `seed` and `micro_batch` among them.
+
+    Attributes:
+        settings: As given.
+        seen_images: Of the whole run, over all processes.
+        batch_size: Images of a batch, over all processes.
+        micro_batch: Images that a process works on at once.
+        phases: The phases of a batch in their order; set by `build`.
+        frozen: Layers of the networks that are not trained.
+        ema_kimg: Half-lives of the averages, kept with the run.
+        stats: Where everything is reported.
+        headlines: What of it the status line shows.
+        remedy: What to do about numbers that are not finite, in words.
+    """
+
+    phases: list[Phase]
+    batch_size: int
+    micro_batch: int
+    headlines: tuple[Headline, ...] = ()
+    remedy: str = "a lower --model.lr"
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings = settings
+        self.seed: int = settings["seed"]
+        self.seen_images = 0
+        self.frozen: list[nn.Module] = []
+        self.ema_kimg: list[float] = []
+        self.stats, self.guard = StatsCollector(), FiniteGuard(remedy=self.remedy)
+
+    # What a subclass says
+
+    def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
+        """Look whether all this can be trained, before anything is written or takes memory.
+
+        Returns:
+            What must not change when a run is resumed; plain values only.
+
+        Raises:
+            UserError: If something is impossible.
+        """
+        raise NotImplementedError
+
+    def build(self, data: TrainingImages, device: torch.device) -> None:
+        """Build networks, averages and phases for the data at hand, the same in every process."""
+        raise NotImplementedError
+
+    def networks(self) -> list[nn.Module]:
+        """The networks that are trained, each by an optimizer of its own, in order."""
+        raise NotImplementedError
+
+    def averages(self) -> list[Average]:
+        """The averaged networks; none before they are built."""
+        raise NotImplementedError
+
+    def speed(self, network: nn.Module) -> dict[str, Any]:
+        """Learning rate and decay rates of a network's Adam, as the settings of today have it."""
+        raise NotImplementedError
+
+    def begin_batch(self) -> None:
+        """Before the phases of a batch."""
+
+    def end_batch(self) -> None:
+        """After the phases of a batch, its images counted."""
+
+    def fitted(self, held: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A checkpoint's state as this training can load it.
+
+        Args:
+            held: What the checkpoint says of its run.
+            state: Its state dict.
+        """
+        return state
+
+    # Training
+
+    def setup(self, stage: str) -> None:
+        """Build everything for the data at hand."""
+        if hasattr(self, "phases"):
+            return
+        data: TrainingImages = self.trainer.datamodule  # type: ignore[attr-defined]
+        self._identity = self.plan(self.trainer, data)
+        share = data.share(self.trainer.world_size)
+        self.micro_batch = micro_batch(self.settings["micro_batch"], share)
+        self.build(data, self.trainer.strategy.root_device)
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Adam for each network."""
+        return [
+            torch.optim.Adam(network.parameters(), **self.speed(network), eps=1e-8, fused=True)
+            for network in self.networks()
+        ]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One batch: every phase whose turn it is, then the averages."""
+        self.begin_batch()
+        for phase in self.phases:
+            if self.batches_seen % phase.interval == 0:
+                self._phase(phase, batch)
+        self.seen_images += self.batch_size
+        # In the same batches, so that the device is waited for once.
+        if self.batches_seen % self.guard.patience == 0:
+            self.guard.check(self.seen_images)
+        self.end_batch()
+        for average in self.averages():
+            rampup = self.settings.get("ema_rampup")
+            beta = ema_beta(self.batch_size, average.kimg, rampup, self.seen_images)
+            update_ema(average.network, average.source, beta)
+
+    @property
+    def batches_seen(self) -> int:
+        """Batches since the beginning of the run, over all its resumptions."""
+        return self.seen_images // self.batch_size
+
+    def _phase(self, phase: Phase, batch: Batch) -> None:
+        """One objective's gradient and one step of its network."""
+        optimizer = self._optimizer(phase.network)
+        with self.stats.timed(f"Timing/{phase.timing}", self.device):
+            sums = self._accumulate(phase, batch, optimizer)
+            trained = [p for p in phase.network.parameters() if p.requires_grad]
+            bad = sum_gradients(trained, list(sums.values()))
+            self.stats.report("Guard/nonfinite_grads", bad)
+            self.guard.note(phase.name, bad, sum(p.numel() for p in trained))
+            # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
+            (optimizer if phase is self.phases[0] else optimizer.optimizer).step()
+            phase.finish(sums)
+
+    def _optimizer(self, network: nn.Module) -> Any:
+        made: Any = self.optimizers()  # a list only where there are several
+        return made[self.networks().index(network)] if isinstance(made, list) else made
+
+    def _accumulate(self, phase: Phase, batch: Batch, optimizer: Any) -> dict[str, Tensor]:
+        """Add up an objective's gradient, and its sums, over the micro-batches.
+
+        The other networks and frozen layers get no gradient, so that Adam passes them over.
+        """
+        for network in self.networks():
+            network.requires_grad_(network is phase.network)
+        for layer in self.frozen:
+            layer.requires_grad_(False)
+        optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        with self._without_ddp_sync():
+            for micro in batch.parts(self.micro_batch):
+                rng = keyed_generator(self.device, self.seed, micro.first, phase.name)
+                outcome = self._outcome(phase, micro, rng)
+                self.manual_backward(outcome.loss / self.batch_size)
+                for name, values in outcome.stats.items():
+                    self.stats.report(name, values)
+                sums = {name: sums.get(name, 0) + value for name, value in outcome.sums.items()}
+        return sums
+
+    def phase_loss(self, name: str, micro: Batch, rng: torch.Generator) -> Tensor:
+        """Loss of one phase, summed over a micro-batch; what a training step differentiates."""
+        phase = next(phase for phase in self.phases if phase.name == name)
+        return self._outcome(phase, micro, rng).loss
+
+    def _outcome(self, phase: Phase, micro: Batch, rng: torch.Generator) -> Outcome:
+        return phase.objective(Micro(micro.pictures, micro.labels, rng, micro.first))
+
+    def _without_ddp_sync(self) -> AbstractContextManager:
+        """Keep DDP's reducer out: we sum gradients ourselves, once a phase."""
+        block = getattr(self.trainer.strategy, "block_backward_sync", None)
+        return nullcontext() if block is None else block()
+
+    def train(self, mode: bool = True) -> "PhasedTraining":
+        """Switch to training; averages stay in evaluation."""
+        super().train(mode)
+        for average in self.averages():
+            average.network.eval()
+        return self
+
+    # State
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a run is resumed; plain values only."""
+        return self._identity
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the image count and what the run is to a checkpoint."""
+        checkpoint["dragline"] = {
+            "format": FORMAT_VERSION,
+            "seen_images": self.seen_images,
+            "ema_kimg": self.ema_kimg,
+            **self.identity(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over what the run has become; refuse a checkpoint of another run.
+
+        What settings decide, such as the learning rate, follows the settings of today.
+        """
+        held = checkpoint["dragline"]
+        check_same_run(held, self.identity())
+        self.seen_images = held["seen_images"]
+        checkpoint["state_dict"] = self.fitted(held, checkpoint["state_dict"])
+        for optimizer, network in zip(checkpoint["optimizer_states"], self.networks(), strict=True):
+            for group in optimizer["param_groups"]:
+                group.update(self.speed(network))
+
+
+def micro_batch(wanted: int | None, share: int) -> int:
+    """Images that a process works on at once, of its `share` of a batch; all of it if None.
+
+    Raises:
+        UserError: If they do not divide it.
+    """
+    size = min(wanted or share, share)
+    if share % size:
+        raise UserError(
+            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
+            "a batch"
+        )
+    return size
