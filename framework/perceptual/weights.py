@@ -46,11 +46,28 @@ VGG16 = Published(
     "https://download.pytorch.org/models/vgg16-397923af.pth",
     553,
 )
-KNOWN = (INCEPTION, VGG16)
+ALEXNET = Published(
+    "AlexNet",
+    "alexnet-owt-7be5be79.pth",
+    "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    244,
+)
+SQUEEZENET = Published(
+    "SqueezeNet 1.1",
+    "squeezenet1_1-b8a52dc0.pth",
+    "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+    "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+    5,
+)
+KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET)
 
 
 def find_weights(
-    wanted: Published, place: str | Path | None = None, allow_download: bool = False
+    wanted: Published,
+    place: str | Path | None = None,
+    allow_download: bool = False,
+    flag: str = "--metrics.weights",
 ) -> Path | None:
     """Look for a file of weights.
 
@@ -61,6 +78,7 @@ def find_weights(
         wanted: Which.
         place: The file, or a folder that holds it under its own name.
         allow_download: Fetch it into torch's cache if it is nowhere.
+        flag: What sets `place`; named in what is said about it.
 
     Returns:
         The file, its digest checked; None if it is nowhere.
@@ -71,26 +89,26 @@ def find_weights(
     """
     given = Path(place) if place else None
     if given is not None and not given.exists():
-        raise UserError(f"--metrics.weights {given}: no such file or folder")
+        raise UserError(f"{flag} {given}: no such file or folder")
     if given is not None and given.is_file():
         digest = sha256_file(given)
         if digest == wanted.sha256:
             return given
-        _require_known(given, digest)
+        _require_known(given, digest, flag)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     named = os.environ.get(FOLDER_VARIABLE)
     folders = [given if given and given.is_dir() else None, Path(named) if named else None, cache]
     for folder in folders:
         if folder is not None and (path := folder / wanted.file).is_file():
             return _checked(wanted, path)
-    return _download(wanted, cache) if allow_download else None
+    return _download(wanted, cache, flag) if allow_download else None
 
 
-def _require_known(path: Path, digest: str) -> None:
+def _require_known(path: Path, digest: str, flag: str) -> None:
     if digest not in {published.sha256 for published in KNOWN}:
-        files = " or ".join(published.file for published in KNOWN)
+        files = ", ".join(published.file for published in KNOWN)
         raise UserError(
-            f"--metrics.weights {path}: its SHA-256 begins with {digest[:8]}, so it is neither "
+            f"{flag} {path}: its SHA-256 begins with {digest[:8]}, so it is none of "
             f"{files}; numbers of other weights compare with nothing"
         )
 
@@ -105,7 +123,7 @@ def _checked(wanted: Published, path: Path) -> Path:
     return path
 
 
-def _download(wanted: Published, folder: Path) -> Path:
+def _download(wanted: Published, folder: Path, flag: str) -> Path:
     path = folder / wanted.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,6 +133,6 @@ def _download(wanted: Published, folder: Path) -> Path:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{wanted.url}: not fetched ({reason}); fetch it elsewhere ({wanted.megabytes} MB) and "
-            "give its folder with --metrics.weights"
+            f"give its folder with {flag}"
         ) from error
     return path
