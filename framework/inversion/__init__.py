@@ -1,0 +1,47 @@
+"""A photograph to latents: encoders, and what is measured and improved with them.
+
+Names are loaded when first used, so that a command's help can be read without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from framework.inversion.encoder import Encoder, StyleEncoder, set_statistics
+    from framework.inversion.latent_discriminator import LatentDiscriminator
+    from framework.inversion.loading import build_encoder, encoder_weights
+    from framework.inversion.statistics import StyleStatistics, style_statistics
+
+__all__ = [
+    "Encoder",
+    "LatentDiscriminator",
+    "StyleEncoder",
+    "StyleStatistics",
+    "build_encoder",
+    "encoder_weights",
+    "set_statistics",
+    "style_statistics",
+]
+
+_HOMES = {
+    "Encoder": "encoder",
+    "LatentDiscriminator": "latent_discriminator",
+    "StyleEncoder": "encoder",
+    "StyleStatistics": "statistics",
+    "build_encoder": "loading",
+    "encoder_weights": "loading",
+    "set_statistics": "encoder",
+    "style_statistics": "statistics",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,213 @@
+"""What can be set about the three stages of an inversion. Needs no torch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self, get_args
+
+from framework.errors import UserError
+
+LatentSpace = Literal["w+", "w"]
+NoiseChoice = Literal["const", "optimise"]
+Parameters = Literal["conv", "all"]
+
+
+class _Settings:
+    """What the settings of every stage can do."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "inversion settings") -> Self:
+        """Settings from the content of a YAML or JSON file.
+
+        Args:
+            values: Names and values; names not given keep their defaults.
+            where: What the errors call the source, for example the file's path.
+
+        Raises:
+            UserError: If a name is unknown or a value does not fit.
+        """
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where}: expected settings by name, got {type(values).__name__}")
+        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in known:
+                raise UserError(f"{where}: no setting {name!r}; there are {', '.join(known)}")
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON; `from_dict` reads them back."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    def _number(self, *names: str, above_zero: bool = False) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is None and type(self).__dict__.get(name, 0) is None:
+                continue
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if math.isfinite(value) and (value > 0 or (value == 0 and not above_zero)):
+                    continue
+            wanted = "a number above 0" if above_zero else "a number of at least 0"
+            hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
+            raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
+
+    def _whole(self, *names: str, least: int = 0) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is None and type(self).__dict__.get(name, 0) is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
+
+    def _choice(self, name: str, choices: Sequence[str]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class EmbedSettings(_Settings):
+    """Settings of the first guess.
+
+    Args:
+        iterations: How often the encoder looks; more than once only where it was trained to correct
+            itself (ReStyle, Alaluf et al. 2021; five there).
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    iterations: int = 1
+
+    def __post_init__(self) -> None:
+        self._whole("iterations", least=1)
+
+
+@dataclass(frozen=True)
+class RefineSettings(_Settings):
+    """Settings of instance-level optimisation (TediGAN, Xia et al. 2021, section 3.2).
+
+    Lengths in the space of w are in standard deviations of w = mapping(z), so that they mean the
+    same for every generator.
+
+    Args:
+        steps: Updates of the latents.
+        lr: Largest step size of Adam, in standard deviations; it ramps up over the first 5 % of
+            the steps and down over the last 25 % (Karras et al. 2020, appendix D).
+        space: "w+" moves every layer's latent on its own; "w" moves them all by one vector.
+        pixel: Weight of the mean squared error of pixels in [-1, 1].
+        perceptual: Weight of the perceptual distance.
+        encoder: Weight of the mean squared difference between the latents and what the encoder
+            sees in their picture, in variances of w; without an encoder there is no such term.
+        prior: Weight of the mean squared distance from `w_avg`, in variances of w: what keeps the
+            latents where edits work.
+        latent_noise: Normal noise on the latents at the first step, in standard deviations; it
+            falls to zero over the first 75 % of the steps (Karras et al. 2020, appendix D).
+        noise: "optimise" makes noise maps of the picture's own, kept noise-like by `noise_weight`;
+            "const" leaves the generator's.
+        noise_weight: Weight of the noise maps' autocorrelation.
+        stop: A picture whose perceptual distance is at most this is finished; None for never.
+        max_seconds: Seconds after which the stream ends, the caller's own time included; None for
+            no limit.
+        seed: Of the noise on the latents.
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    steps: int = 200
+    lr: float = 0.05
+    space: LatentSpace = "w+"
+    pixel: float = 1.0
+    perceptual: float = 1.0
+    encoder: float = 0.1
+    prior: float = 0.0
+    latent_noise: float = 0.0
+    noise: NoiseChoice = "const"
+    noise_weight: float = 1e5
+    stop: float | None = None
+    max_seconds: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._number("lr", above_zero=True)
+        self._number("pixel", "perceptual", "encoder", "prior", "latent_noise", "noise_weight")
+        self._number("stop", "max_seconds")
+        self._whole("steps", "seed")
+        self._choice("space", get_args(LatentSpace))
+        self._choice("noise", get_args(NoiseChoice))
+
+
+@dataclass(frozen=True)
+class Locality(_Settings):
+    """Settings of what keeps a tuned generator as it was elsewhere (PTI, Roich et al. 2022, eq. 5).
+
+    Args:
+        weight: Of pixel error and perceptual distance between the old and the new generator's
+            pictures.
+        alpha: How far from the pivot they are compared: root mean square, in standard deviations
+            of w.
+        every: Updates from one comparison to the next; it then counts `every` times.
+        samples: Random latents a comparison.
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    weight: float = 0.1
+    alpha: float = 1.0
+    every: int = 4
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        self._number("weight", "alpha", above_zero=True)
+        self._whole("every", "samples", least=1)
+
+
+@dataclass(frozen=True)
+class TuneSettings(_Settings):
+    """Settings of pivotal tuning (PTI, Roich et al. 2022).
+
+    Args:
+        steps: Updates of the weights.
+        lr: Step size of Adam on the weights.
+        parameters: "conv" changes the weights of the synthesis convolutions, "all" everything of
+            the synthesis; the mapping stays in both.
+        rank: Change each convolution's weights, as a matrix (O, I k k), by one of this rank only;
+            None for any change.
+        pixel: Weight of the mean squared error of pixels in [-1, 1].
+        perceptual: Weight of the perceptual distance.
+        locality: See `Locality`; None to let the generator change elsewhere, too.
+        stop: Ends when every picture's perceptual distance is at most this; None for never.
+        max_seconds: Seconds after which the stream ends, the caller's own time included; None for
+            no limit.
+        seed: Of the random latents, and of what low-rank changes begin with.
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    steps: int = 100
+    lr: float = 1e-3
+    parameters: Parameters = "conv"
+    rank: int | None = None
+    pixel: float = 1.0
+    perceptual: float = 1.0
+    locality: Locality | None = field(default_factory=Locality)
+    stop: float | None = None
+    max_seconds: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._number("lr", above_zero=True)
+        self._number("pixel", "perceptual", "stop", "max_seconds")
+        self._whole("steps", "seed")
+        self._whole("rank", least=1)
+        self._choice("parameters", get_args(Parameters))
+        if isinstance(self.locality, Mapping):
+            made = Locality.from_dict(self.locality, "locality")
+            object.__setattr__(self, "locality", made)
+        elif not isinstance(self.locality, Locality | None):
+            raise UserError(f"locality {self.locality!r}: expected its settings, or null for none")
