@@ -1,7 +1,7 @@
 """Models from and to files: one door, `load_generator`, whatever the file is."""
 
 from framework.formats.importing import ImportReport, import_model
-from framework.formats.model_folder import EncoderWeights, save_model_folder
+from framework.formats.model_folder import save_model_folder
 from framework.formats.opening import (
     OpenedModel,
     load_discriminator,
@@ -11,6 +11,7 @@ from framework.formats.opening import (
     open_model,
     zoo_models,
 )
+from framework.models.encoder_weights import EncoderWeights
 
 __all__ = [
     "EncoderWeights",

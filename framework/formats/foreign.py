@@ -10,7 +10,7 @@ from torch import nn
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import nvidia, pixel2style2pixel, rosinality, state_dict, tensorflow
 from framework.formats.contents import Contents, NetworkParts, sample_of
-from framework.formats.model_folder import EncoderWeights, build, check_finite
+from framework.formats.model_folder import build, check_finite
 from framework.formats.pickle_machine import Source
 from framework.formats.safetensors_file import looks_like_safetensors, read_safetensors
 from framework.formats.source_file import read_file
@@ -23,6 +23,7 @@ from framework.formats.torch_files import (
     read_zip,
 )
 from framework.formats.zip_entries import ZIP_START
+from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Generator
 
 _MOST_DRAWN, _SAMPLES_AT_ONCE = 4096, 500

@@ -7,7 +7,6 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
 from framework.formats.safetensors_file import LONGEST_HEADER
+from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
 
@@ -39,25 +39,6 @@ _METADATA = {"format", "version", "network", "config"}
 _NO_COUNTS = (
     "img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture", "label_fade",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class EncoderWeights:
-    """Weights of an encoder of pSp's or e4e's family: data, which no network was made of yet.
-
-    Attributes:
-        encoder_type: What its training called it, such as `Encoder4Editing`; "" where the file
-            does not say. The names and shapes alone cannot tell the two families apart.
-        tensors: State dict under its own names, without an `encoder.` before them.
-        latent_avg: Mean style that is added to its outputs, shape (w_dim,) or (num_ws, w_dim);
-            None where the file has none.
-        opts: Options of its training, plain values.
-    """
-
-    encoder_type: str
-    tensors: dict[str, Tensor]
-    latent_avg: Tensor | None
-    opts: dict[str, Any]
 
 
 def save_model_folder(

@@ -14,7 +14,6 @@ from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.contents import NetworkParts, plain
 from framework.formats.foreign import build_foreign, encoder_weights, read_foreign
 from framework.formats.model_folder import (
-    EncoderWeights,
     build,
     held_networks,
     load_encoder_weights,
@@ -24,6 +23,7 @@ from framework.formats.model_folder import (
 from framework.formats.source_file import read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.torch_files import read_zip
+from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"

@@ -1,0 +1,311 @@
+"""Pictures to styles: what every encoder answers to, and the project's own small one."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from framework.errors import UserError
+from framework.inversion.statistics import StyleStatistics
+from framework.models.stylegan2.layers import channels_at, pyramid
+
+Norm = Literal["group", "batch"]
+NORMS = ("group", "batch")
+SLOPE = 0.2  # of the leaky ReLUs
+HEAD_SIDE = 4  # maps are pooled to this many rows and columns before a head
+_FIRST_STEP = 0.01  # standard deviation of an untrained encoder's offsets, of w's own
+
+
+def layer_maps(num_ws: int) -> list[int]:
+    """Which feature map each layer's style is read from: 0 coarse, 1 middle, 2 fine.
+
+    Coarse serves layers up to 8 px, middle 16 and 32 px, fine the rest, which for 1024 px is the
+    split 3, 7 of pSp (Richardson et al. 2021). Resolutions are nominal, as the blocks' names are.
+    """
+    last = 4 << max(0, num_ws // 2 - 1)
+    resolutions = [min(4 << ((layer + 1) // 2), last) for layer in range(num_ws)]
+    return [(resolution > 8) + (resolution > 32) for resolution in resolutions]
+
+
+def fitted(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures (N, C, H, W) as a network of another size takes them, (N, C, *size).
+
+    What sticks out of the network's proportions is cut off on both sides, as e4e's networks for
+    cars, 192x256, want of square pictures with bars; then bilinear interpolation with antialiasing.
+    """
+    height, width = pictures.shape[2:]
+    if (height, width) == tuple(size):
+        return pictures
+    keep_h = min(height, max(1, round(width * size[0] / size[1])))
+    keep_w = min(width, max(1, round(height * size[1] / size[0])))
+    top, left = (height - keep_h) // 2, (width - keep_w) // 2
+    pictures = pictures[:, :, top : top + keep_h, left : left + keep_w]
+    return F.interpolate(pictures, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+class StyleEncoder(nn.Module):
+    """What every encoder answers to; the networks differ in `codes`.
+
+    Attributes:
+        config: Arguments that build it, plain values.
+        img_size: (H, W) that the network sees; others are cropped and resized to it.
+        in_channels: Channels of its pictures.
+        num_ws: Layers it gives styles for.
+        w_dim: Length of a style.
+        residual: Whether it corrects a reconstruction (ReStyle, Alaluf et al. 2021).
+    """
+
+    config: dict[str, Any]
+    img_size: tuple[int, int]
+    in_channels: int
+    num_ws: int
+    w_dim: int
+    residual: bool
+
+    def forward(
+        self,
+        pictures: Tensor,
+        stage: int | None = None,
+        current: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Styles of pictures.
+
+        Args:
+            pictures: Shape (N, in_channels, H, W), in [-1, 1].
+            stage: How many layers after the first may leave its style, in order: 0 gives one style
+                for all layers (W), None as many as there are (W+).
+            current: For residual encoders, and only for them: pictures that were reconstructed so
+                far, of the shape of `pictures`, and their styles (N, num_ws, w_dim).
+
+        Returns:
+            `ws`, shape (N, num_ws, w_dim), float32.
+
+        Raises:
+            UserError: If the channels do not fit, or `current` is missing or too much.
+        """
+        if pictures.ndim != 4 or pictures.shape[1] != self.in_channels:
+            shape = tuple(pictures.shape)
+            raise UserError(f"pictures {shape}: the encoder takes (N, {self.in_channels}, H, W)")
+        if (current is not None) != self.residual:
+            wants = "needs a reconstruction to correct" if self.residual else "corrects nothing"
+            raise UserError(f"current: this encoder {wants}")
+        seen = fitted(pictures, self.img_size)
+        if current is not None:
+            seen = torch.cat([seen, fitted(current[0], self.img_size)], dim=1)
+        offsets = staged(self.codes(seen).float(), stage)
+        return self.placed(offsets, None if current is None else current[1])
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """The first layer's code and every other's distance from it, (N, num_ws, w_dim)."""
+        raise NotImplementedError
+
+    def placed(self, offsets: Tensor, ws: Tensor | None) -> Tensor:
+        """Styles from offsets (N, num_ws, w_dim) and where they start: `ws`, or the mean style."""
+        raise NotImplementedError
+
+    def set_statistics(self, statistics: StyleStatistics) -> None:
+        """Let outputs start at a generator's mean style."""
+        raise NotImplementedError
+
+
+def staged(codes: Tensor, stage: int | None) -> Tensor:
+    """Offsets of all layers, (N, num_ws, w_dim), of which `stage` leave the first layer's.
+
+    Codes are the first layer's offset, then every other layer's distance from it (Tov et al. 2021).
+    Layers that are off are multiplied by zero, not left out: every parameter has a gradient at any
+    stage, which distributed training counts on.
+    """
+    count = codes.shape[1]
+    active = torch.arange(count, device=codes.device) <= (count if stage is None else stage)
+    deltas = codes * active[:, None].to(codes.dtype)
+    first = codes[:, :1]
+    return torch.cat([first, first + deltas[:, 1:]], dim=1)
+
+
+def set_statistics(encoder: StyleEncoder, statistics: StyleStatistics) -> None:
+    """Let an encoder's outputs start at a generator's mean style, in units of its spread."""
+    encoder.set_statistics(statistics)
+
+
+class Encoder(StyleEncoder):
+    """The project's own encoder: a residual trunk, a feature pyramid, heads that layers share.
+
+    Where pSp and e4e have a stack of convolutions for every layer (121 of 152 million parameters
+    at 64 px), layers that read the same map share all but a linear map.
+
+    Args:
+        img_size: (H, W) of the pictures, a size that a generator can have.
+        in_channels: Channels of the pictures: 3 for colours, 1 for sketches, k for label maps.
+        num_ws: Layers of the generator.
+        w_dim: Length of its styles.
+        channel_base: Feature maps times nominal resolution, before the maximum.
+        channel_max: Largest number of feature maps.
+        blocks: Residual blocks of each resolution.
+        map_channels: Width of the feature pyramid.
+        head_features: Units of each head's hidden layer.
+        norm: `group` (the same in training and use, at any batch size) or `batch`.
+        residual: See a reconstruction beside the picture and correct its styles (ReStyle).
+
+    Raises:
+        UserError: If the sizes are impossible.
+    """
+
+    w_avg: Tensor
+    w_std: Tensor
+
+    def __init__(
+        self,
+        img_size: Sequence[int],
+        in_channels: int,
+        num_ws: int,
+        w_dim: int,
+        *,
+        channel_base: int = 1024,
+        channel_max: int = 192,
+        blocks: int = 1,
+        map_channels: int = 64,
+        head_features: int = 256,
+        norm: Norm = "group",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "img_size": list(img_size),
+            "in_channels": in_channels,
+            "num_ws": num_ws,
+            "w_dim": w_dim,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "blocks": blocks,
+            "map_channels": map_channels,
+            "head_features": head_features,
+            "norm": norm,
+            "residual": residual,
+        }
+        _check(self.config)
+        self.img_size = (int(img_size[0]), int(img_size[1]))
+        self.in_channels, self.num_ws, self.w_dim = in_channels, num_ws, w_dim
+        self.residual = residual
+        self.memory_format = torch.channels_last
+        resolutions = pyramid(img_size)[1][-2::-1]  # from half the picture's down to 4
+        widths = [channels_at(r, channel_base, channel_max) for r in resolutions]
+        seen = in_channels * (2 if residual else 1)
+        self.stem = nn.Conv2d(4 * seen, widths[0], 3, padding=1)
+        self.trunk = nn.ModuleList(
+            _level(widths[max(0, i - 1)], width, blocks, norm, down=i > 0)
+            for i, width in enumerate(widths)
+        )
+        readers = [min(m, len(widths) - 1) for m in layer_maps(num_ws)]
+        maps = max(readers) + 1
+        self.laterals = nn.ModuleList(
+            nn.Sequential(_Activation(width, norm), nn.Conv2d(width, map_channels, 1))
+            for width in widths[: -maps - 1 : -1]
+        )
+        self.heads = nn.ModuleList(
+            Head(map_channels, head_features, readers.count(m), w_dim, norm) for m in range(maps)
+        )
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+        self.register_buffer("w_std", torch.ones(w_dim))
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """As in `StyleEncoder`; pictures (N, C, *img_size), with the reconstruction's channels."""
+        x = pictures.contiguous(memory_format=self.memory_format)
+        x = self.stem(F.pixel_unshuffle(x, 2).contiguous(memory_format=self.memory_format))
+        levels = []
+        for level in self.trunk:
+            x = level(x)
+            levels.append(x)
+        styles, above = [], None
+        for lateral, head, x in zip(self.laterals, self.heads, reversed(levels), strict=False):
+            features = lateral(x)
+            if above is not None:
+                features = features + F.interpolate(above, scale_factor=2.0, mode="nearest")
+            styles.append(head(features))
+            above = features
+        return torch.cat(styles, dim=1)
+
+    def placed(self, offsets: Tensor, ws: Tensor | None) -> Tensor:
+        """As in `StyleEncoder`: offsets are standard deviations of w."""
+        return (self.w_avg if ws is None else ws) + self.w_std * offsets
+
+    def set_statistics(self, statistics: StyleStatistics) -> None:
+        """Let outputs start at a generator's mean style, in units of its spread."""
+        self.w_avg.copy_(statistics.w_avg)
+        self.w_std.copy_(statistics.w_std)
+
+
+class Head(nn.Module):
+    """One map's features to the codes of the layers that read it."""
+
+    def __init__(self, channels: int, features: int, layers: int, w_dim: int, norm: Norm) -> None:
+        super().__init__()
+        self.layers, self.w_dim = layers, w_dim
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.activation = _Activation(channels, norm)
+        self.hidden = nn.Linear(channels * HEAD_SIDE**2, features)
+        self.styles = nn.Linear(features, layers * w_dim)
+        nn.init.kaiming_normal_(self.hidden.weight, SLOPE)
+        nn.init.zeros_(self.hidden.bias)
+        nn.init.normal_(self.styles.weight, std=_FIRST_STEP / math.sqrt(features))
+        nn.init.zeros_(self.styles.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w) to (N, layers, w_dim)."""
+        x = F.adaptive_avg_pool2d(self.activation(self.conv(x)), HEAD_SIDE)
+        x = F.leaky_relu(self.hidden(x.flatten(1)), SLOPE)
+        return self.styles(x).unflatten(1, (self.layers, self.w_dim))
+
+
+class _Activation(nn.Module):
+    """Normalisation, leaky ReLU."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.norm = normalisation(norm, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(x), SLOPE)
+
+
+class _Block(nn.Module):
+    """Residual block, normalised before each convolution (He et al. 2016); halves if `down`."""
+
+    def __init__(self, width: int, out: int, norm: Norm, down: bool) -> None:
+        super().__init__()
+        self.down = down
+        self.before0, self.before1 = _Activation(width, norm), _Activation(out, norm)
+        self.conv0 = nn.Conv2d(width, out, 3, stride=2 if down else 1, padding=1)
+        self.conv1 = nn.Conv2d(out, out, 3, padding=1)
+        self.shortcut = nn.Conv2d(width, out, 1) if width != out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        change = self.conv1(self.before1(self.conv0(self.before0(x))))
+        return self.shortcut(F.avg_pool2d(x, 2) if self.down else x) + change
+
+
+def _level(width: int, out: int, blocks: int, norm: Norm, down: bool) -> nn.Sequential:
+    """The blocks of one resolution."""
+    first = _Block(width, out, norm, down)
+    return nn.Sequential(first, *(_Block(out, out, norm, False) for _ in range(blocks - 1)))
+
+
+def normalisation(norm: Norm, channels: int) -> nn.Module:
+    """A normalisation of `channels` maps; groups have at least four."""
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(max(1, math.gcd(channels, 32) // 4), channels)
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Refuse sizes that make no network."""
+    for name in (
+        "in_channels", "num_ws", "w_dim", "channel_base", "channel_max", "blocks", "map_channels",
+        "head_features",
+    ):  # fmt: skip
+        if config[name] < 1:
+            raise UserError(f"{name} {config[name]}: must be at least 1")
+    if config["norm"] not in NORMS:
+        raise UserError(f"norm {config['norm']!r}: {' or '.join(NORMS)}")
