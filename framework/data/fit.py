@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from framework.errors import UserError
-from framework.media.images import WHITE
+from framework.media.geometry import MODES as CROPS
+from framework.media.geometry import Mode as Crop
+from framework.media.geometry import fit_geometry, to_canvas
 
-Crop = Literal["center", "pad", "stretch"]
 Filter = Literal["lanczos", "box"]
-CROPS = ("center", "pad", "stretch")
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
 
@@ -50,22 +50,7 @@ def fit(
         uint8 (H, W, C).
     """
     check_treatment(crop, filter)
-    (height, width), (h, w) = size, picture.shape[:2]
-    if (h, w) == (height, width):
+    h, w = picture.shape[:2]
+    if (h, w) == tuple(size):
         return picture
-    inner = (width, height)
-    if crop == "center":
-        scale = min(w / width, h / height)
-        cut_w, cut_h = max(1, round(width * scale)), max(1, round(height * scale))
-        left, top = (w - cut_w) // 2, (h - cut_h) // 2
-        picture = picture[top : top + cut_h, left : left + cut_w]
-    elif crop == "pad":
-        scale = min(width / w, height / h)
-        inner = (max(1, round(w * scale)), max(1, round(h * scale)))
-    channels = picture.shape[2]
-    image = Image.fromarray(picture[..., 0] if channels == 1 else picture)
-    resized = np.asarray(image.resize(inner, FILTERS[filter]))
-    result = np.full((height, width, channels), WHITE, np.uint8)
-    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
-    result[top : top + inner[1], left : left + inner[0]] = resized.reshape(*inner[::-1], channels)
-    return result
+    return to_canvas(picture, fit_geometry((h, w), tuple(size), crop), FILTERS[filter])
