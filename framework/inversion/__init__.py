@@ -7,13 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from framework.inversion.encoder import Encoder, StyleEncoder, set_statistics
+    from framework.inversion.encoder import Encoder, set_statistics
+    from framework.inversion.irse50 import Encoder4Editing, GradualStyleEncoder
     from framework.inversion.latent_discriminator import LatentDiscriminator
     from framework.inversion.loading import build_encoder, encoder_weights
     from framework.inversion.statistics import StyleStatistics, style_statistics
+    from framework.inversion.style_encoder import StyleEncoder
 
 __all__ = [
     "Encoder",
+    "Encoder4Editing",
+    "GradualStyleEncoder",
     "LatentDiscriminator",
     "StyleEncoder",
     "StyleStatistics",
@@ -25,8 +29,10 @@ __all__ = [
 
 _HOMES = {
     "Encoder": "encoder",
+    "Encoder4Editing": "irse50",
+    "GradualStyleEncoder": "irse50",
     "LatentDiscriminator": "latent_discriminator",
-    "StyleEncoder": "encoder",
+    "StyleEncoder": "style_encoder",
     "StyleStatistics": "statistics",
     "build_encoder": "loading",
     "encoder_weights": "loading",
