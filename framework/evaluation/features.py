@@ -18,7 +18,8 @@ from framework.errors import UserError
 from framework.formats import open_model
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
-from framework.perceptual.blocks import block_features, in_float32, suited
+from framework.perceptual.blocks import block_features, block_protocol, in_float32, suited
+from framework.perceptual.distance import DiscriminatorDistance, Distance, Lpips
 from framework.perceptual.weights import INCEPTION, VGG16, find_weights
 
 SHIPPED = (
@@ -26,6 +27,7 @@ SHIPPED = (
 )
 _SHIPPED_FILE = Path(__file__).parents[1] / "zoo" / SHIPPED / "discriminator.safetensors"
 _LIBRARY = "torch_fidelity"
+_UNPUBLISHED = ("name", "range")  # what the protocols of `ppl` and `ppl_d` never said
 _EXTRA = "pip install 'dragline[metrics]'"
 _ADVICE = (
     "--metrics.weights FOLDER says where weights lie, --metrics.allow_download true fetches them, "
@@ -85,14 +87,11 @@ class DiscriminatorFeatures(FeatureNetwork):
 
     def protocol(self) -> dict[str, Any]:
         """Which discriminator, what of it, and how pictures come to its size."""
-        height, width = self.discriminator.img_size
         return {
-            "network": "StyleGAN2 discriminator",
+            **block_protocol(self.discriminator, self.digest),
             "model": self.model,
-            "sha256_of_weights": self.digest,
             "layers": "output of each block, unit mean square over channels, mean over positions",
             "dimensions": self.num_features,
-            "resize": f"to {width}x{height}, bilinear with antialiasing, where it differs",
         }
 
 
@@ -146,7 +145,10 @@ def has_torch_fidelity() -> bool:
 
 
 class PerceptualDistance(nn.Module):
-    """How different two pictures look, for the path length.
+    """How different two pictures look, for the path length: a distance and its published name.
+
+    Args:
+        distance: What measures.
 
     Attributes:
         suffix: What the names of numbers made with it end in.
@@ -154,73 +156,42 @@ class PerceptualDistance(nn.Module):
 
     suffix: str
 
+    def __init__(self, distance: Distance) -> None:
+        super().__init__()
+        self.distance = distance
+
+    @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Pictures (N, C, H, W) in [-1, 1], not rounded, to distances (N,)."""
-        raise NotImplementedError
+        return self.distance(a, b)
 
     def protocol(self) -> dict[str, Any]:
         """What tells this distance from every other; JSON values."""
-        raise NotImplementedError
+        facts = self.distance.protocol()
+        return {name: value for name, value in facts.items() if name not in _UNPUBLISHED}
 
 
 class BlockDistance(PerceptualDistance):
-    """Mean square difference of a discriminator's normalised features, mean over its blocks."""
+    """The discriminator's that the features are of."""
 
     suffix = "_d"
 
     def __init__(self, features: DiscriminatorFeatures) -> None:
-        super().__init__()
-        self.features = features
-
-    @torch.no_grad()
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to distances (N,)."""
-        left, right = (
-            block_features(self.features.discriminator, self.features.suited(x)) for x in (a, b)
-        )
-        each = [(p - q).square().mean(dim=(1, 2, 3)) for p, q in zip(left, right, strict=True)]
-        return torch.stack(each).mean(dim=0)
+        super().__init__(DiscriminatorDistance(features.discriminator))
+        self.about = features.protocol()
 
     def protocol(self) -> dict[str, Any]:
-        """The discriminator's, and what is made of its features."""
-        return {
-            **self.features.protocol(),
-            "layers": "output of each block, unit mean square over channels",
-            "distance": "mean square difference, mean over blocks",
-        }
+        """The features', and what is made of them."""
+        return {**self.about, **super().protocol()}
 
 
 class LpipsDistance(PerceptualDistance):
-    """LPIPS with VGG16 (Zhang et al. 2018), torchmetrics' heads on torchvision's weights."""
+    """LPIPS with VGG16, which published path lengths are made with."""
 
     suffix = ""
 
     def __init__(self, weights: Path) -> None:
-        super().__init__()
-        # The public class fetches VGG16 by itself; here nothing is fetched that was not allowed.
-        from torchmetrics.functional.image.lpips import _LPIPS
-
-        with torch.random.fork_rng(devices=[]):
-            self.lpips = _LPIPS(net="vgg", pnet_rand=True)
-        held = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
-        names = self.lpips.net.state_dict()  # `slice2.5.weight` is VGG16's `features.5.weight`
-        self.lpips.net.load_state_dict({n: held[f"features.{n.split('.', 1)[1]}"] for n in names})
-        self.requires_grad_(False)
-
-    @torch.no_grad()
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to distances (N,)."""
-        a, b = (suited(x, (x.shape[2], x.shape[3]), 3) for x in (a, b))
-        return self.lpips(a, b).flatten()
-
-    def protocol(self) -> dict[str, Any]:
-        """Which heads on which weights."""
-        return {
-            "network": "LPIPS 0.1, VGG16",
-            "weights": VGG16.file,
-            "sha256_of_weights": VGG16.sha256,
-            "library": "torchmetrics",
-        }
+        super().__init__(Lpips("vgg", weights))
 
 
 # ------------------------------------------------------------------------------------- the choice

@@ -43,6 +43,21 @@ def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]
     return outputs
 
 
+def block_protocol(discriminator: Discriminator, digest: str) -> dict[str, Any]:
+    """Whose features these are, and how pictures come to its size; JSON values.
+
+    Args:
+        discriminator: The network.
+        digest: Its `state_digest`.
+    """
+    height, width = discriminator.img_size
+    return {
+        "network": "StyleGAN2 discriminator",
+        "sha256_of_weights": digest,
+        "resize": f"to {width}x{height}, bilinear with antialiasing, where it differs",
+    }
+
+
 def suited(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
     """Pictures (N, C, H, W) as a network of another size and number of channels takes them.
 

@@ -12,12 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from framework.errors import UserError
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
-from framework.perceptual.blocks import block_features, in_float32, suited
+from framework.perceptual.blocks import block_features, block_protocol, in_float32, suited
 from framework.perceptual.weights import ALEXNET, SQUEEZENET, VGG16, find_weights
 
 
@@ -103,7 +102,7 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
     if weight is None:
         return values.mean(dim=(1, 2, 3))
     if weight.shape[2:] != values.shape[2:]:
-        weight = F.adaptive_avg_pool2d(weight, values.shape[2:])
+        weight = F.adaptive_avg_pool2d(weight, (values.shape[2], values.shape[3]))
     weight = weight.to(values.dtype).expand(len(values), -1, -1, -1)
     counted = weight.sum(dim=(1, 2, 3)) * values.shape[1]
     return (values * weight).sum(dim=(1, 2, 3)) / counted.clamp(min=torch.finfo(values.dtype).tiny)
@@ -141,14 +140,11 @@ class DiscriminatorDistance(Distance):
 
     def protocol(self) -> dict[str, Any]:
         """Which discriminator, and what is made of its features."""
-        height, width = self.discriminator.img_size
         return {
             "name": self.name,
-            "network": "StyleGAN2 discriminator",
-            "sha256_of_weights": self.digest,
+            **block_protocol(self.discriminator, self.digest),
             "layers": "output of each block, unit mean square over channels",
             "distance": "mean square difference, mean over blocks",
-            "resize": f"to {width}x{height}, bilinear with antialiasing, where it differs",
             "range": "[-1, 1]",
         }
 
@@ -159,7 +155,7 @@ class DiscriminatorDistance(Distance):
 BACKBONES = {"vgg": (VGG16, 16), "alex": (ALEXNET, 31), "squeeze": (SQUEEZENET, 17)}
 
 
-class LpipsDistance(Distance):
+class Lpips(Distance):
     """LPIPS 0.1 (Zhang et al. 2018): torchmetrics' heads on torchvision's weights.
 
     Args:
@@ -190,7 +186,7 @@ class LpipsDistance(Distance):
                 f"{size[1]}x{size[0]}: choose dfeat or multiscale"
             )
         stages = self.lpips.net(self.lpips.scaling_layer(suited(images, size, 3)))
-        return [x * (x.square().sum(dim=1, keepdim=True) + 1e-8).rsqrt() for x in stages]
+        return [x / (1e-8 + x.square().sum(dim=1, keepdim=True)).sqrt() for x in stages]
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
         """Square differences of the channels, weighted by the level's head."""
@@ -198,7 +194,7 @@ class LpipsDistance(Distance):
 
     def total(self, levels: Sequence[Tensor]) -> Tensor:
         """Sum of the levels (Zhang et al. 2018, equation 1)."""
-        return torch.stack(list(levels)).sum(dim=0)
+        return sum(levels, torch.zeros_like(levels[0]))
 
     def protocol(self) -> dict[str, Any]:
         """Which heads on which weights."""
@@ -208,8 +204,7 @@ class LpipsDistance(Distance):
             "weights": self.published.file,
             "sha256_of_weights": self.published.sha256,
             "library": "torchmetrics",
-            "resize": "none",
-            "range": "[-1, 1]",
+            "range": "[-1, 1], not resized",
         }
 
 
@@ -242,6 +237,9 @@ class MultiscaleDistance(Distance):
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
         """The mixture at each position."""
+        # Here, because the library takes seconds to load and most models need none of it.
+        from torchmetrics.functional.image import structural_similarity_index_measure
+
         similarity = structural_similarity_index_measure(
             a, b, data_range=2.0, reduction="none", return_full_image=True
         )[1]
@@ -317,7 +315,7 @@ def _choose_lpips(
             path = find_weights(BACKBONES[backbone][0], weights, fetch, weights_flag)
             if path is not None:
                 note = f"pictures are compared by lpips-{backbone}" if choice == "lpips" else ""
-                return LpipsDistance(backbone, path), note
+                return Lpips(backbone, path), note
     files = " or ".join(BACKBONES[backbone][0].url for backbone in wanted)
     raise UserError(
         f"{flag} {choice}: its weights are not here; fetch {files} and give the folder with "
