@@ -160,10 +160,8 @@ class JobSource:
 
 def _read_latents(path: Path) -> torch.Tensor:
     """Read the last of the latents "ws" (N, num_ws, w_dim) in a safetensors file."""
-    from safetensors import SafetensorError, safe_open
+    from framework.tensor_files import opened_tensors
 
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("ws")[-1:]
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"ws {path}: holds no latents `ws` in safetensors ({error})") from None
+    complaint = "holds no latents `ws` in safetensors"
+    with opened_tensors(path, complaint=complaint, kind=UserError) as file:
+        return file.get_tensor("ws")[-1:]

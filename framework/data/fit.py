@@ -51,6 +51,6 @@ def fit(
     """
     check_treatment(crop, filter)
     h, w = picture.shape[:2]
-    if (h, w) == tuple(size):
+    if (h, w) == (size[0], size[1]):
         return picture
-    return to_canvas(picture, fit_geometry((h, w), tuple(size), crop), FILTERS[filter])
+    return to_canvas(picture, fit_geometry((h, w), (size[0], size[1]), crop), FILTERS[filter])

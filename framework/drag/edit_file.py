@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from framework.files import whole_file
 from framework.models.digest import state_digest
 from framework.models.frozen import Adam
 from framework.models.stylegan2 import Generator
+from framework.tensor_files import read_tensors
 
 FORMAT = "dragline-edit"
 VERSION = 1
@@ -230,12 +230,9 @@ class EditFile:
             InvalidEdit: If it is no such file, damaged, or its contents do not fit each other.
         """
         path = Path(path)
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-        except (OSError, SafetensorError) as error:
-            raise InvalidEdit(f"{path}: cannot be read as an edit ({error})") from None
+        tensors, metadata = read_tensors(
+            path, complaint="cannot be read as an edit", kind=InvalidEdit
+        )
         try:
             return _decode(metadata, tensors)
         except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -4,24 +4,22 @@ import hashlib
 import inspect
 import json
 import math
-import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
-from framework.formats.safetensors_file import LONGEST_HEADER
 from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
+from framework.tensor_files import DIGEST, contents_digest, opened_tensors, read_tensors
 
 FORMAT = "dragline-model"
 FORMAT_VERSION = 1
@@ -34,7 +32,6 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
 LARGEST_SIDE = 4096
 _MOST_MAPPING_LAYERS, _MOST_COLOURS, _LARGEST_FACTOR = 1000, 1000, 1e30
 _LARGEST_CONFIG, _MOST_CONFIG_VALUES = 8 << 20, 100_000
-_DIGEST = "sha256"
 _METADATA = {"format", "version", "network", "config"}
 _NO_COUNTS = (
     "img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture", "label_fade",
@@ -77,7 +74,7 @@ def save_model_folder(
         description[name] = config
         facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "network": name}
         facts["config"] = json.dumps(config)
-        facts[_DIGEST] = _contents_digest(facts, tensors)
+        facts[DIGEST] = contents_digest(facts, tensors)
         with whole_file(path) as temporary:
             try:
                 save_file(tensors, temporary, metadata=facts)
@@ -90,7 +87,7 @@ def save_model_folder(
     if encoder is not None:
         config = {"encoder_type": encoder.encoder_type, "opts": encoder.opts}
         write("encoder", config, _stored_encoder(encoder, half))
-    description |= {"provenance": provenance or {}, _DIGEST: digests}
+    description |= {"provenance": provenance or {}, DIGEST: digests}
     digests[_CONFIG] = _config_digest(description)
     if card:
         write_text(folder / _CARD, card)
@@ -120,25 +117,15 @@ def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
 
 def _config_digest(description: Mapping[str, Any]) -> str:
     """SHA-256 of what `config.json` says, however it is laid out, but for this digest itself."""
-    others = {name: digest for name, digest in description[_DIGEST].items() if name != _CONFIG}
-    text = json.dumps({**description, _DIGEST: others}, sort_keys=True)
+    others = {name: digest for name, digest in description[DIGEST].items() if name != _CONFIG}
+    text = json.dumps({**description, DIGEST: others}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _contents_digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of what a `.safetensors` file says and holds, but for this digest itself."""
-    facts = {name: fact for name, fact in metadata.items() if name != _DIGEST}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def held_networks(folder: Path) -> list[str]:
     """What a model folder has of `generator`, `discriminator` and `encoder`."""
     description = _read_config(folder)
-    return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[_DIGEST]]
+    return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[DIGEST]]
 
 
 def lone_network(file: Path) -> tuple[str, ...]:
@@ -147,7 +134,8 @@ def lone_network(file: Path) -> tuple[str, ...]:
     Raises:
         BrokenCheckpoint: If it is ours and does not say what it holds.
     """
-    with _opened(file) as opened:
+    _check_regular(file)
+    with opened_tensors(file) as opened:
         metadata = opened.metadata() or {}
     # Two signs, so that damage to one does not pass our file for somebody else's.
     if metadata.get("format") != FORMAT and not {"network", "config"} <= metadata.keys():
@@ -202,7 +190,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
 def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
     """The file of network `kind` in a folder, its digest compared."""
     file = folder / f"{kind}.safetensors"
-    expected = description[_DIGEST].get(file.name)
+    expected = description[DIGEST].get(file.name)
     if expected is None:
         raise UserError(f"{folder}: this model folder has no {kind}")
     if not file.is_file():
@@ -309,7 +297,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         description = json.loads(text)
         known = description["format"] == FORMAT
         version = int(description["version"])
-        digests = description[_DIGEST]
+        digests = description[DIGEST]
         if not isinstance(digests, dict) or not isinstance(description["provenance"], dict):
             raise TypeError
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, OSError) as error:
@@ -322,30 +310,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if odd or own not in (None, _config_digest(description)):
         raise BrokenCheckpoint(
             f"{path}: its digest is not of what it says; damaged, or edited: then remove "
-            f'"{_CONFIG}" from "{_DIGEST}" in it'
+            f'"{_CONFIG}" from "{DIGEST}" in it'
         )
     return description
 
 
 def _read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with _opened(file) as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-        return tensors, opened.metadata() or {}
+    _check_regular(file)
+    return read_tensors(file)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """Open a safetensors file; what is wrong with it is one line."""
-    if not file.is_file():  # the library would wait for a FIFO
+def _check_regular(file: Path) -> None:
+    if not file.is_file():
         raise UserError(f"{file}: not a regular file; give the model's file")
-    try:
-        with open(file, "rb") as start:
-            if int.from_bytes(start.read(8), "little") > LONGEST_HEADER:
-                raise ValueError("a header of more than a megabyte")
-        with safe_open(file, framework="pt") as opened:
-            yield opened
-    except (SafetensorError, OSError, ValueError, struct.error) as error:
-        raise BrokenCheckpoint(f"{file}: not a readable safetensors file ({error})") from error
 
 
 def _lone_config(
@@ -354,9 +331,9 @@ def _lone_config(
     """The configuration in a file's metadata, the digest of all that is in the file compared."""
     if metadata.get("format") != FORMAT or metadata.get("network") != kind:
         raise UserError(f"{file}: holds no dragline {kind} (its metadata does not say so)")
-    digest = metadata.get(_DIGEST)  # older files have none
-    odd = metadata.keys() - _METADATA - {_DIGEST}
-    if odd or digest not in (None, _contents_digest(metadata, tensors)):
+    digest = metadata.get(DIGEST)  # older files have none
+    odd = metadata.keys() - _METADATA - {DIGEST}
+    if odd or digest not in (None, contents_digest(metadata, tensors)):
         raise BrokenCheckpoint(f"{file}: its digest is not of what it holds; damaged")
     try:
         return json.loads(metadata["config"])

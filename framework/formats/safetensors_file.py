@@ -13,6 +13,7 @@ import torch
 from framework.errors import BrokenCheckpoint
 from framework.formats.pickle_machine import Refused, Source
 from framework.formats.storages import Storage, StoredTensor, counts, row_major, stored_tensor
+from framework.tensor_files import LENGTH_BYTES, LONGEST_HEADER
 
 _DTYPES = {
     "F64": torch.float64,
@@ -26,14 +27,12 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_LENGTH_BYTES = 8
-LONGEST_HEADER = 1_000_000  # JSON takes up to 25 times as much when it is read
 
 
 def looks_like_safetensors(source: Source) -> bool:
     """Whether a file begins with a length and a JSON table."""
-    length = int.from_bytes(source.data[:_LENGTH_BYTES], "little")
-    return length <= LONGEST_HEADER and bytes(source.data[_LENGTH_BYTES:][:1]) == b"{"
+    length = int.from_bytes(source.data[:LENGTH_BYTES], "little")
+    return length <= LONGEST_HEADER and bytes(source.data[LENGTH_BYTES:][:1]) == b"{"
 
 
 def read_safetensors(source: Source) -> dict[str, Any]:
@@ -42,9 +41,9 @@ def read_safetensors(source: Source) -> dict[str, Any]:
     Raises:
         BrokenCheckpoint: If the header is garbled, or a tensor does not lie within the file.
     """
-    start = _LENGTH_BYTES + int.from_bytes(source.data[:_LENGTH_BYTES], "little")
+    start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
     try:
-        header = json.loads(bytes(source.data[_LENGTH_BYTES:start]))
+        header = json.loads(bytes(source.data[LENGTH_BYTES:start]))
         rows = {name: row for name, row in header.items() if name != "__metadata__"}
         return {name: _tensor(source.data[start:], row) for name, row in rows.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -136,8 +136,8 @@ def fit_geometry(
     valid = _largest_covered(affine, photo_size, inner)
     if valid is None:
         raise UserError(
-            f"box {_text(box or cut)}: lays nothing of the {photo_size[1]}x{photo_size[0]} photograph"
-            f" on the {canvas_w}x{canvas_h} picture; give a box within the photograph"
+            f"box {_text(box or cut)}: lays nothing of the {photo_size[1]}x{photo_size[0]} photo on"
+            f" the {canvas_w}x{canvas_h} picture; give a box within the photo"
         )
     return Geometry(photo_size, canvas_size, affine, valid)
 

@@ -1,0 +1,78 @@
+"""Safetensors files of our own: opened after a look at what they claim, known by their contents."""
+
+import hashlib
+import json
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from framework.errors import BrokenCheckpoint, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LENGTH_BYTES = 8  # of the number before the header that says how long it is
+LONGEST_HEADER = 1_000_000  # JSON takes up to 25 times as much when it is read
+DIGEST = "sha256"  # entry of the metadata that holds `contents_digest`
+
+
+@contextmanager
+def opened_tensors(
+    path: str | Path,
+    complaint: str = "not a readable safetensors file",
+    kind: type[UserError] = BrokenCheckpoint,
+    most_bytes: int = 1 << 40,
+) -> Iterator[Any]:
+    """Open a safetensors file with the library; no code in it is run.
+
+    Args:
+        path: The file.
+        complaint: What is said of a file that cannot be opened, before the reason.
+        kind: How it is raised.
+        most_bytes: A larger file is refused.
+
+    Raises:
+        UserError: Of `kind`, in one line, also if reading fails within the `with` block.
+    """
+    path = Path(path)
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):  # the library would wait for a FIFO
+            raise ValueError("not a regular file")
+        if facts.st_size > most_bytes:
+            raise ValueError(f"{facts.st_size:,} bytes; at most {most_bytes:,} are read")
+        with open(path, "rb") as start:
+            if int.from_bytes(start.read(LENGTH_BYTES), "little") > LONGEST_HEADER:
+                raise ValueError("a header of more than a megabyte")
+        with safe_open(path, framework="pt") as opened:
+            yield opened
+    except UserError:
+        raise
+    except OSError as error:
+        raise kind(f"{path}: {complaint} ({error.strerror or error})") from None
+    except (SafetensorError, ValueError, struct.error) as error:
+        raise kind(f"{path}: {complaint} ({error})") from None
+
+
+def read_tensors(path: str | Path, **how: Any) -> tuple["dict[str, Tensor]", dict[str, str]]:
+    """All tensors of a file by name, and its metadata; arguments as in `opened_tensors`."""
+    with opened_tensors(path, **how) as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+        return tensors, opened.metadata() or {}
+
+
+def contents_digest(metadata: Mapping[str, str], tensors: "Mapping[str, Tensor]") -> str:
+    """SHA-256 of what a file says and holds, but for this digest itself."""
+    import torch
+
+    facts = {name: fact for name, fact in metadata.items() if name != DIGEST}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
