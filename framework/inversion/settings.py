@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from framework.errors import UserError
@@ -10,6 +10,9 @@ from framework.errors import UserError
 LatentSpace = Literal["w+", "w"]
 NoiseChoice = Literal["const", "optimise"]
 Parameters = Literal["conv", "all"]
+STAGES = ("embed", "refine", "tune")
+RESIDUAL_LOOKS = 5  # of an encoder that corrects itself (Alaluf et al. 2021)
+STEPS_FROM_MEAN = 400  # of refine, where no encoder made a first guess
 
 
 class _Settings:
@@ -211,3 +214,64 @@ class TuneSettings(_Settings):
             object.__setattr__(self, "locality", made)
         elif not isinstance(self.locality, Locality | None):
             raise UserError(f"locality {self.locality!r}: expected its settings, or null for none")
+
+
+@dataclass(frozen=True)
+class InversionSettings(_Settings):
+    """Which stages an inversion has, and what each is set to.
+
+    Args:
+        stages: Of "embed", "refine" and "tune", in this order. Without "embed" no encoder is used
+            and the latents begin at `w_avg`.
+        embed: None for what suits the encoder.
+        refine: None for what suits the start: more steps where there is no encoder.
+        tune: See `TuneSettings`.
+        max_seconds: For all stages together; refine leaves a quarter of what is left to tune. None
+            for no limit but the stages' own.
+
+    Raises:
+        UserError: If a value has the wrong type or is out of range.
+    """
+
+    stages: tuple[str, ...] = STAGES
+    embed: EmbedSettings | None = None
+    refine: RefineSettings | None = None
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", _checked_stages(self.stages))
+        kinds = {"embed": EmbedSettings, "refine": RefineSettings, "tune": TuneSettings}
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, kind.from_dict(value, name))
+            elif not isinstance(value, kind) and not (value is None and name != "tune"):
+                raise UserError(f"{name} {value!r}: expected its settings by name")
+        self._number("max_seconds", above_zero=True)
+
+    def suited(self, has_encoder: bool, residual: bool = False) -> "InversionSettings":
+        """The same with everything set.
+
+        Args:
+            has_encoder: Whether one makes the first guess.
+            residual: Whether it corrects itself.
+        """
+        has_encoder = has_encoder and "embed" in self.stages
+        looks = RESIDUAL_LOOKS if has_encoder and residual else 1
+        steps = RefineSettings.steps if has_encoder else STEPS_FROM_MEAN
+        return replace(
+            self,
+            embed=self.embed or EmbedSettings(iterations=looks),
+            refine=self.refine or RefineSettings(steps=steps),
+        )
+
+
+def _checked_stages(stages: Any) -> tuple[str, ...]:
+    """A part of `STAGES` in its order."""
+    names = stages.split(",") if isinstance(stages, str) else stages
+    if isinstance(names, list | tuple):
+        names = tuple(name.strip() if isinstance(name, str) else name for name in names)
+        if names and names == tuple(name for name in STAGES if name in names):
+            return names
+    raise UserError(f"stages {stages!r}: give some of {','.join(STAGES)}, in this order")

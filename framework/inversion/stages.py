@@ -1,0 +1,130 @@
+"""The stages of an inversion, one after another."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.inversion.embed import embed
+from framework.inversion.refine import refine
+from framework.inversion.settings import InversionSettings
+from framework.inversion.statistics import StyleStatistics
+from framework.inversion.step import InversionStep
+from framework.inversion.style_encoder import StyleEncoder
+from framework.inversion.tune import tune
+from framework.models.frozen import gradients
+from framework.models.stylegan2 import Generator
+from framework.perceptual.distance import Distance
+
+_REFINES_SHARE = 0.75  # of the seconds, where tuning follows: its steps cost more and need fewer
+USUAL = 0.999  # quantile of latents of seeds; those beyond lie where edits are not to be trusted
+
+
+def invert(
+    generator: Generator,
+    pictures: Any,
+    distance: Distance | None,
+    settings: InversionSettings | None = None,
+    *,
+    encoder: StyleEncoder | None = None,
+    statistics: StyleStatistics | None = None,
+    weight: Any = None,
+) -> Iterator[InversionStep]:
+    """Find latents, and the changes of the generator, that make photographs.
+
+    Arguments as of `embed`, `refine` and `tune`, each of which begins with the best of the one
+    before. Tuning finds one set of changes for all photographs: give one to have its own.
+
+    Args:
+        generator: A frozen generator; only read.
+        pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
+        distance: How alike pictures look, on the model's device; None for pixels alone.
+        settings: See `InversionSettings`.
+        encoder: Makes the first guess; None begins at `w_avg`.
+        statistics: Of the generator's latents; measured here if None.
+        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); None for everywhere.
+
+    Returns:
+        The steps of all stages. Without "embed" among the stages there are none of it.
+
+    Raises:
+        UserError: If anything does not fit.
+    """
+    settings = settings or InversionSettings()
+    encoder = encoder if "embed" in settings.stages else None
+    settings = settings.suited(encoder is not None, encoder is not None and encoder.residual)
+    begun = embed(generator, pictures, encoder, settings.embed, distance, weight)
+    return _invert(generator, pictures, distance, settings, encoder, statistics, weight, begun)
+
+
+def _invert(
+    generator: Generator,
+    pictures: Any,
+    distance: Distance | None,
+    settings: InversionSettings,
+    encoder: StyleEncoder | None,
+    statistics: StyleStatistics | None,
+    weight: Any,
+    begun: Iterator[InversionStep],
+) -> Iterator[InversionStep]:
+    assert settings.refine is not None
+    limit = settings.max_seconds
+    deadline = math.inf if limit is None else time.monotonic() + limit
+    last = None
+    for last in begun:
+        if "embed" in settings.stages:
+            yield last
+    assert last is not None
+    if "refine" in settings.stages:
+        share = _REFINES_SHARE if "tune" in settings.stages else 1
+        limited = replace(
+            settings.refine, max_seconds=_left(deadline, settings.refine.max_seconds, share)
+        )
+        refining = refine(
+            generator, pictures, last.ws, distance, limited,
+            encoder=encoder, statistics=statistics, weight=weight,
+        )  # fmt: skip
+        for last in refining:
+            yield last
+    if "tune" in settings.stages:
+        limited = replace(settings.tune, max_seconds=_left(deadline, settings.tune.max_seconds))
+        yield from tune(
+            generator, pictures, last.ws, distance, limited,
+            noise=last.noise, statistics=statistics, weight=weight,
+        )  # fmt: skip
+
+
+def _left(deadline: float, own: float | None, share: float = 1) -> float | None:
+    """Seconds that a stage has: its own limit, or its share of what is left."""
+    left = max(0.0, share * (deadline - time.monotonic()))
+    limits = [limit for limit in (own, left) if limit is not None and limit < math.inf]
+    return min(limits, default=None)
+
+
+def usual_deviations(
+    generator: Generator, statistics: StyleStatistics, samples: int = 5000, seed: int = 1
+) -> float:
+    """How far from `w_avg` latents of seeds lie, in standard deviations: their `USUAL` quantile.
+
+    Latents of a photograph beyond it lie where the generator never was in its training.
+
+    Args:
+        generator: A frozen generator.
+        statistics: Of its latents.
+        samples: Seeds to look at.
+        seed: Of their z.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    device = next(generator.parameters()).device
+    classes = generator.c_dim
+    found: list[Tensor] = []
+    with gradients(False):
+        for numbers in torch.arange(samples).split(500):
+            z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
+            labels = torch.eye(classes, device=device)[numbers % classes] if classes else None
+            found.append(statistics.deviations(generator.mapping(z, labels)[:, :1]))
+    return torch.cat(found).quantile(USUAL).item()
