@@ -169,9 +169,11 @@ def personal(
 
 
 def shell(generator: Generator) -> Generator:
-    """New modules around the same tensors: what is set on them is not set on the generator."""
-    tensors = (*generator.parameters(), *generator.buffers())
-    copied = copy.deepcopy(generator, {id(tensor): tensor for tensor in tensors})
+    """Frozen new modules around the same memory; what is set on them is not on the generator."""
+    known: dict[int, Tensor] = {id(buffer): buffer for buffer in generator.buffers()}
+    for parameter in generator.parameters():
+        known[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    copied = copy.deepcopy(generator, dict(known))
     copied.__dict__.pop("digest", None)
     return copied
 

@@ -1,0 +1,129 @@
+"""First stage: an encoder's latents of photographs, or the mean latent for want of one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+from framework.inversion.deltas import shell
+from framework.inversion.encoder import StyleEncoder
+from framework.inversion.settings import EmbedSettings
+from framework.inversion.statistics import style_statistics
+from framework.inversion.step import InversionStep
+from framework.inversion.target import Target, check_target, weighted_sum, written
+from framework.models.frozen import NOISE_MODE, gradients
+from framework.models.stylegan2 import Generator
+from framework.perceptual.blocks import in_float32
+from framework.perceptual.distance import Distance
+
+_WEIGHTS = {"pixel": 1.0, "perceptual": 1.0}
+
+
+def embed(
+    generator: Generator,
+    pictures: Any,
+    encoder: StyleEncoder | None = None,
+    settings: EmbedSettings | None = None,
+    distance: Distance | None = None,
+    weight: Any = None,
+) -> Iterator[InversionStep]:
+    """Find latents of photographs by looking at them.
+
+    Inputs are checked at once; each look happens when its step is asked for. Nothing is descended
+    on. A residual encoder (ReStyle, Alaluf et al. 2021) begins with the picture of `w_avg`, and of
+    its looks each photograph keeps the best; others look once.
+
+    Args:
+        generator: A frozen generator; only read.
+        pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
+        encoder: Of this generator, in evaluation; None gives `w_avg` in one step, number 0.
+        settings: See `EmbedSettings`.
+        distance: Counts beside the mean squared error of pixels when looks are compared.
+        weight: Where photographs count, (N or 1, 1, H, W) or (H, W), 1 does; None for everywhere.
+
+    Returns:
+        A step for each look, the first of number 1, the last one "done".
+
+    Raises:
+        UserError: If pictures, weight, encoder or iterations do not fit.
+    """
+    settings = settings or EmbedSettings()
+    if encoder is not None and (encoder.num_ws, encoder.w_dim) != (
+        generator.num_ws,
+        generator.w_dim,
+    ):
+        raise UserError(
+            f"encoder of latents ({encoder.num_ws}, {encoder.w_dim}): this model's are"
+            f" ({generator.num_ws}, {generator.w_dim})"
+        )
+    if settings.iterations > 1 and not (encoder is not None and encoder.residual):
+        raise UserError(
+            f"iterations {settings.iterations}: only an encoder that was trained to correct itself"
+            " looks more than once; say 1"
+        )
+    with gradients(False):
+        target = check_target(generator, pictures, weight, distance)
+    return _embed(generator, target, encoder, settings)
+
+
+def _embed(
+    generator: Generator, target: Target, encoder: StyleEncoder | None, settings: EmbedSettings
+) -> Iterator[InversionStep]:
+    synthesis = in_float32(shell(generator)).synthesis
+    pictures, count = target.pictures, len(target.pictures)
+    with gradients(False):
+        ws = mean_ws(generator, count)
+        current = None
+        if encoder is not None and encoder.residual:
+            current = (synthesis(ws, noise_mode=NOISE_MODE), ws)
+        best = {
+            "loss": torch.full((count,), torch.inf, device=ws.device),
+            "step": torch.zeros(count, dtype=torch.long, device=ws.device),
+            "ws": ws,
+            "images": torch.zeros_like(pictures),
+        }
+    first, last = (0, 0) if encoder is None else (1, settings.iterations)
+
+    for step in range(first, last + 1):
+        with gradients(False):
+            if encoder is not None:
+                ws = encoder(pictures, current=current)
+            images = synthesis(ws, noise_mode=NOISE_MODE)
+            terms = target.terms(target.seen(images))
+            loss = weighted_sum(terms, _WEIGHTS)
+            if not bool(loss.isfinite().all()):
+                raise UserError("the encoder or the model gives NaN or infinity for these pictures")
+            current = None if current is None else (images, ws)
+            rows = torch.nonzero(loss < best["loss"])[:, 0]
+            found = {"loss": loss, "step": torch.full_like(best["step"], step), "ws": ws}
+            found["images"] = images
+            best = written(best, rows, {name: value[rows] for name, value in found.items()})
+            over = torch.full((count,), step == last, device=ws.device)
+        yield InversionStep(
+            stage="embed",
+            step=step,
+            status="done" if step == last else "running",
+            ws=best["ws"],
+            noise={},
+            deltas=None,
+            loss=loss,
+            best_loss=best["loss"],
+            best_step=best["step"],
+            finished=over,
+            terms=terms,
+            images=best["images"],
+        )
+
+
+def mean_ws(generator: Generator, count: int = 1) -> Tensor:
+    """The generator's mean latent, where a search without a guess begins.
+
+    Returns:
+        Shape (count, num_ws, w_dim); over all classes where the generator has some.
+    """
+    w_avg = getattr(generator.mapping, "w_avg", None)
+    if w_avg is None:
+        w_avg = style_statistics(generator).w_avg
+    return w_avg.detach().float().expand(count, generator.num_ws, generator.w_dim).clone()

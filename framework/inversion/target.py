@@ -1,0 +1,153 @@
+"""The photographs that an inversion comes close to, checked, and how close a picture is."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+from framework.inversion.losses import pixel_loss
+from framework.inversion.step import Status
+from framework.models.stylegan2 import Generator
+from framework.perceptual.distance import Distance, masked
+
+_LARGEST = 4.0  # beyond any overshoot of a generator, below any picture in 0 … 255
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Photographs as they are compared with pictures.
+
+    Args:
+        pictures: Shape (N, C, H, W), about [-1, 1].
+        weight: Where they count, shape (N, 1, H, W); None for everywhere.
+        distance: How alike pictures look; None for pixels alone.
+        features: The photographs' own, of `distance`.
+    """
+
+    pictures: Tensor
+    weight: Tensor | None = None
+    distance: Distance | None = None
+    features: tuple[Tensor, ...] = ()
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) with the photographs' own pixels where nothing counts.
+
+        Networks look around each pixel: only so is the gradient outside exactly zero.
+        """
+        return images if self.weight is None else masked(images, self.pictures, self.weight)
+
+    def terms(self, seen: Tensor) -> dict[str, Tensor]:
+        """How far pictures are, (N,) each: "pixel" and, with a distance, "perceptual"."""
+        terms = {"pixel": pixel_loss(seen, self.pictures, self.weight)}
+        if self.distance is not None:
+            features = self.distance.features(seen)
+            terms["perceptual"] = self.distance.compare(features, [*self.features], self.weight)
+        return terms
+
+    def rows(self, keep: Tensor) -> "Target":
+        """Some of the photographs, by a mask (N,)."""
+        return replace(
+            self,
+            pictures=self.pictures[keep],
+            weight=None if self.weight is None else self.weight[keep],
+            features=tuple(level[keep] for level in self.features),
+        )
+
+
+def check_target(
+    generator: Generator, pictures: Any, weight: Any = None, distance: Distance | None = None
+) -> Target:
+    """Check photographs against a model; the result's tensors are on its device, copies.
+
+    Raises:
+        UserError: If they are not finite pictures of the model's size in [-1, 1], or the weight is
+            negative somewhere, zero everywhere or of another size.
+    """
+    device = next(generator.parameters()).device
+    height, width = generator.img_size
+    wanted = f"(N, {generator.img_channels}, {height}, {width})"
+    if not isinstance(pictures, Tensor) or not pictures.is_floating_point():
+        raise UserError(f"pictures {type(pictures).__name__}: expected a float tensor {wanted}")
+    shape = tuple(pictures.shape)
+    if len(shape) != 4 or shape[0] < 1 or f"(N, {shape[1]}, {shape[2]}, {shape[3]})" != wanted:
+        raise UserError(f"pictures {shape}: this model takes {wanted}")
+    pictures = pictures.detach().to(device, torch.float32, copy=True)
+    if not bool((pictures.abs() <= _LARGEST).all()):  # also false for NaN
+        raise UserError("pictures: values must be from -1 to 1, without NaN or infinity")
+    weight = None if weight is None else _check_weight(weight, shape).to(device)
+    features = () if distance is None else tuple(distance.features(pictures))
+    return Target(pictures, weight, distance, features)
+
+
+def _check_weight(weight: Any, shape: tuple[int, ...]) -> Tensor:
+    """Where `pictures` of this shape count, (N, 1, H, W)."""
+    count, _, height, width = shape
+    weight = torch.as_tensor(weight).detach().float()
+    if weight.ndim == 2:
+        weight = weight[None, None]
+    if weight.shape[1:] != (1, height, width) or len(weight) not in (1, count):
+        raise UserError(
+            f"weight {tuple(weight.shape)}: expected ({count}, 1, {height}, {width}), or its last"
+            " two sides"
+        )
+    if not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise UserError("weight: values must be at least 0, without NaN or infinity")
+    if not bool(weight.flatten(1).any(dim=1).all()):
+        raise UserError("weight: zero everywhere, so that nothing of the picture counts")
+    return weight.expand(count, 1, height, width).clone()
+
+
+def check_ws(generator: Generator, ws: Any, count: int) -> Tensor:
+    """Check latents of `count` pictures; returns a copy, (N, num_ws, w_dim), on the model's device.
+
+    Raises:
+        UserError: If they are not finite numbers of that shape.
+    """
+    wanted = (count, generator.num_ws, generator.w_dim)
+    if not isinstance(ws, Tensor) or not ws.is_floating_point():
+        raise UserError(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
+    if ws.ndim == 2 and count == 1:
+        ws = ws[None]
+    if tuple(ws.shape) != wanted:
+        raise UserError(f"latents {tuple(ws.shape)}: this model takes {wanted} for these pictures")
+    if not bool(ws.isfinite().all()):
+        raise UserError("latents hold NaN or infinity: embed the picture again")
+    device = next(generator.parameters()).device
+    return ws.detach().to(device, torch.float32, copy=True)
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """The loss (N,) of its terms; a term without a weight only informs."""
+    return sum((weights[n] * t for n, t in terms.items() if n in weights), torch.zeros(()))
+
+
+def written(
+    whole: Mapping[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Copies of tensors with some rows exchanged: who got them earlier keeps what they got.
+
+    Args:
+        whole: Shape (N, ...) each.
+        rows: Numbers of rows, shape (M,).
+        values: What they become, (M, ...), of every name in `whole`.
+    """
+    return {n: t.index_copy(0, rows, values[n].detach().to(t.dtype)) for n, t in whole.items()}
+
+
+def deadline_of(max_seconds: float | None) -> float:
+    """When time is up, by `time.monotonic`."""
+    return math.inf if max_seconds is None else time.monotonic() + max_seconds
+
+
+def status_of(over: Status, all_over: bool, out_of_steps: bool, out_of_time: bool) -> Status:
+    """What a step's status is; `over` once nothing is left to do."""
+    if all_over:
+        return over
+    if out_of_steps:
+        return "max_steps"
+    return "max_seconds" if out_of_time else "running"

@@ -1,0 +1,271 @@
+"""Third stage: pivotal tuning, the generator moves to the photographs (Roich et al. 2022)."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+from framework.inversion.deltas import WeightDeltas, shell
+from framework.inversion.losses import pixel_loss
+from framework.inversion.refine import picture
+from framework.inversion.settings import Locality, Parameters, TuneSettings
+from framework.inversion.statistics import StyleStatistics, style_statistics
+from framework.inversion.step import InversionStep
+from framework.inversion.target import (
+    Target,
+    check_target,
+    check_ws,
+    deadline_of,
+    status_of,
+    weighted_sum,
+)
+from framework.models.frozen import gradients
+from framework.models.stylegan2 import Generator
+from framework.perceptual.blocks import in_float32
+from framework.perceptual.distance import Distance
+
+_SAMPLES = 2000  # of w for its spread, where nobody measured it yet
+
+
+def tune(
+    generator: Generator,
+    pictures: Any,
+    ws: Any,
+    distance: Distance | None,
+    settings: TuneSettings | None = None,
+    *,
+    noise: Mapping[str, Tensor] | None = None,
+    statistics: StyleStatistics | None = None,
+    weight: Any = None,
+) -> Iterator[InversionStep]:
+    """Change a generator's weights until it makes the photographs of their latents, the pivots.
+
+    Inputs are checked at once; then each step is computed when it is asked for. To stop, ask for no
+    more. One set of changes serves all photographs; the best is the least mean loss. The generator
+    itself is only read: what changes are differences, see `deltas.personal`.
+
+    Args:
+        generator: A frozen generator; only read.
+        pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
+        ws: Their latents, shape (N, num_ws, w_dim); they stay.
+        distance: How alike pictures look, on the model's device; None for pixels alone.
+        settings: See `TuneSettings`.
+        noise: The photographs' noise maps, (N, 1, h, w) by buffer name, as `refine` gives them.
+        statistics: Of the generator's latents; measured here if None.
+        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 have no
+            influence at all. None for everywhere.
+
+    Returns:
+        The steps, beginning with the generator as it is (step 0), ending with one whose status is
+        not "running".
+
+    Raises:
+        UserError: If pictures, latents, noise, weight or settings do not fit; from the first step,
+            if the model gives NaN for these latents.
+    """
+    settings = settings or TuneSettings()
+    if settings.stop is not None and distance is None:
+        raise UserError("stop: there is no perceptual distance to compare with it")
+    wanted = settings.perceptual > 0 or settings.stop is not None
+    with gradients(False):
+        target = check_target(generator, pictures, weight, distance if wanted else None)
+        pivots = check_ws(generator, ws, len(target.pictures))
+        maps = _check_noise(generator, noise or {}, len(pivots))
+        if statistics is None and settings.locality is not None:
+            statistics = style_statistics(generator, _SAMPLES)
+    return _tune(generator, target, pivots, maps, settings, statistics)
+
+
+def _tune(
+    generator: Generator,
+    target: Target,
+    pivots: Tensor,
+    maps: dict[str, Tensor],
+    settings: TuneSettings,
+    statistics: StyleStatistics | None,
+) -> Iterator[InversionStep]:
+    """The loop in one piece; nothing is yielded inside a `with`."""
+    deadline = deadline_of(settings.max_seconds)
+    rng = torch.Generator().manual_seed(settings.seed)
+    weights = {"pixel": settings.pixel, "perceptual": settings.perceptual}
+    count = len(pivots)
+
+    with gradients(False):
+        network = in_float32(shell(generator))
+        held = tuned_weights(network, settings.parameters)
+        deltas = first_deltas(held, settings.rank, rng)
+        factors = [tensor.requires_grad_() for tensor in deltas.tensors().values()]
+        optimizer = torch.optim.Adam(factors, settings.lr)
+        best: InversionStep | None = None
+        apart = pivots.new_zeros(count)
+    step = 0
+
+    while True:
+        with gradients(True):
+            changed = changed_weights(held, deltas)
+            images = picture(network, pivots, {**changed, **maps})
+            terms = target.terms(target.seen(images))
+            loss = weighted_sum(terms, weights)
+
+        with gradients(False):
+            finite = bool(loss.isfinite().all())
+            if best is None and not finite:
+                raise UserError("the model gives NaN or infinity for these latents or pictures")
+            if best is None or float(loss.mean()) < float(best.best_loss.mean()):
+                best = InversionStep(
+                    stage="tune",
+                    step=step,
+                    status="running",
+                    ws=pivots,
+                    noise=maps,
+                    deltas=deltas.detach(),
+                    loss=loss.detach(),
+                    best_loss=loss.detach(),
+                    best_step=torch.full((count,), step, device=pivots.device),
+                    finished=torch.zeros(count, dtype=torch.bool, device=pivots.device),
+                    terms={},
+                    images=images.detach(),
+                )
+            near = torch.zeros_like(best.finished)
+            if settings.stop is not None:
+                near = terms["perceptual"] <= settings.stop
+            status = status_of(
+                "done" if finite else "diverged",
+                not finite or bool(near.all()),
+                step >= settings.steps,
+                time.monotonic() >= deadline,
+            )
+
+        yield replace(
+            best,
+            step=step,
+            status=status,
+            loss=loss.detach(),
+            finished=near,
+            terms={name: term.detach() for name, term in {**terms, "locality": apart}.items()},
+        )
+        if status != "running":
+            return
+
+        with gradients(True):
+            total = loss.mean()
+            if settings.locality is not None and step % settings.locality.every == 0:
+                assert statistics is not None
+                ws = nearby(network, pivots, settings.locality, statistics, rng)
+                apart = difference_at(network, ws, changed, target.distance)
+                total = total + settings.locality.weight * settings.locality.every * apart
+            grads = torch.autograd.grad(total, factors)
+        with gradients(False):
+            for factor, gradient in zip(factors, grads, strict=True):
+                factor.grad = gradient
+            optimizer.step()
+        step += 1
+        del changed, images, terms, loss, grads, total
+
+
+def tuned_weights(generator: Generator, parameters: Parameters) -> dict[str, Tensor]:
+    """What tuning may change, by its name in the generator's state dict; never the mapping."""
+    return {
+        name: value.detach()
+        for name, value in generator.named_parameters()
+        if name.startswith("synthesis.") and (parameters == "all" or value.ndim == 4)
+    }
+
+
+def first_deltas(
+    held: Mapping[str, Tensor], rank: int | None, rng: torch.Generator
+) -> WeightDeltas:
+    """Changes that change nothing yet.
+
+    Of a low-rank change A B only A is zero (Hu et al. 2022, section 4.1); rows of B have unit
+    variance in sum, so that a step of A is about as large as one of a full change.
+
+    Args:
+        held: The weights, by name.
+        rank: Of each change, where two factors take less room than the weight; None for full ones.
+        rng: On the CPU.
+    """
+    full, low_rank = {}, {}
+    for name, weight in held.items():
+        rows = len(weight) if weight.ndim else 1
+        columns = weight.numel() // rows
+        if rank is None or rank * (rows + columns) >= weight.numel():
+            full[name] = torch.zeros_like(weight)
+        else:
+            b = torch.randn(rank, columns, generator=rng) / math.sqrt(rank)
+            low_rank[name] = (weight.new_zeros(rows, rank), b.to(weight))
+    return WeightDeltas(full, low_rank)
+
+
+def changed_weights(held: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:
+    """The weights with their changes, which gradients reach."""
+    changed = {name: held[name] + delta for name, delta in deltas.full.items()}
+    for name, (a, b) in deltas.low_rank.items():
+        changed[name] = held[name] + (a @ b).view_as(held[name])
+    return changed
+
+
+def nearby(
+    generator: Generator,
+    pivots: Tensor,
+    locality: Locality,
+    statistics: StyleStatistics,
+    rng: torch.Generator,
+) -> Tensor:
+    """Latents at a distance of `alpha` from a pivot, towards random ones (PTI, section 3.3).
+
+    Args:
+        generator: Maps z, and classes where it has some.
+        pivots: Shape (N, num_ws, w_dim); each latent begins at one of them.
+        locality: Says how far, and how many.
+        statistics: The unit of length.
+        rng: On the CPU.
+
+    Returns:
+        Shape (samples, num_ws, w_dim).
+    """
+    count, classes = locality.samples, generator.c_dim
+    z = torch.randn(count, generator.z_dim, generator=rng).to(pivots)
+    c = None
+    if classes:
+        drawn = torch.randint(classes, (count,), generator=rng).to(pivots.device)
+        c = torch.eye(classes, device=pivots.device)[drawn]
+    pivot = pivots[torch.randint(len(pivots), (count,), generator=rng).to(pivots.device)]
+    way = generator.mapping(z, c) - pivot
+    length = (way / statistics.w_std).square().mean(dim=(1, 2), keepdim=True).sqrt()
+    return pivot + locality.alpha / length.clamp_min(1e-8) * way
+
+
+def difference_at(
+    network: Generator, ws: Tensor, changed: Mapping[str, Tensor], distance: Distance | None
+) -> Tensor:
+    """How far changed weights move the pictures of other latents: pixels plus distance, mean."""
+    with torch.no_grad():
+        before = picture(network, ws, {})
+    after = picture(network, ws, changed)
+    apart = pixel_loss(after, before)
+    if distance is not None:
+        apart = apart + distance(after, before)
+    return apart.mean()
+
+
+def _check_noise(
+    generator: Generator, noise: Mapping[str, Tensor], count: int
+) -> dict[str, Tensor]:
+    """Noise maps of `count` pictures, (count, 1, h, w) each, copied to the model's device."""
+    buffers, checked = dict(generator.named_buffers()), {}
+    for name, maps in noise.items():
+        own = buffers.get(name)
+        if own is None or not isinstance(maps, Tensor) or maps.numel() != count * own.numel():
+            raise UserError(
+                f"noise map {name}: this model has none of {count} times this size; it belongs to"
+                " another"
+            )
+        maps = maps.detach().to(own.device, torch.float32, copy=True)
+        checked[name] = maps.reshape(count, 1, *own.shape[-2:])
+    return checked
