@@ -1,10 +1,11 @@
 """`edit.safetensors`: a whole drag in one file, to look at, to render again and to go on from."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save_file
@@ -24,6 +25,28 @@ from framework.tensor_files import read_tensors
 
 FORMAT = "dragline-edit"
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class InversionLink:
+    """The inverted image that an edit began with.
+
+    Args:
+        file: Its file's name, without folders: it lies beside the edit.
+        sha256: Of the file's bytes.
+
+    Raises:
+        InvalidEdit: If they are none.
+    """
+
+    file: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not self.file or set(self.file) & set("/\\\0") or self.file in (".", ".."):
+            raise InvalidEdit(f"inverted image {self.file!r}: expected the name of a file")
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise InvalidEdit(f"inverted image {self.file!r}: its SHA-256 is none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +72,8 @@ class EditFile:
         earlier_ws: Latents of earlier drags of the same edit, with other points, shape
             (M, num_ws, w_dim); M may be 0. Only for films of the whole edit.
         optimizer: What Adam remembers after the last step, or None.
+        inversion: The inverted image that it began with, or None. `model_digest` is then that of
+            the image's own generator: the model with the image's noise and changed weights.
     """
 
     model_name: str
@@ -68,6 +93,7 @@ class EditFile:
     mask: Tensor | None
     earlier_ws: Tensor
     optimizer: Adam | None
+    inversion: InversionLink | None = None
 
     @classmethod
     def from_steps(
@@ -82,6 +108,7 @@ class EditFile:
         start_ws: Tensor | None = None,
         handles: Sequence | Tensor | None = None,
         earlier_ws: Tensor | None = None,
+        inversion: InversionLink | None = None,
     ) -> "EditFile":
         """The record of the steps that `drag` gave.
 
@@ -95,6 +122,7 @@ class EditFile:
             start_ws: Latents before the drag; None if `steps` begins with step 0.
             handles: Points before the drag; None likewise.
             earlier_ws: Latents of earlier drags of the same edit.
+            inversion: The inverted image that it began with.
 
         Raises:
             InvalidEdit: If there are no steps, or they do not begin with step 0 and the beginning
@@ -124,6 +152,7 @@ class EditFile:
             mask=None if mask is None else _float(torch.as_tensor(mask)),
             earlier_ws=ws[:0].clone() if earlier_ws is None else _float(earlier_ws),
             optimizer=last.optimizer,
+            inversion=inversion,
         )
 
     @property
@@ -194,8 +223,10 @@ class EditFile:
                 f" {wanted}, this model has {given}"
             )
         if not allow_other and state_digest(generator) != self.model_digest:
+            link = self.inversion
             raise InvalidEdit(
-                f"the edit was made with other weights than these: {self.model_name!r}, digest"
+                f"the edit was made with other weights than these: {self.model_name!r}"
+                f"{f' as changed by {link.file!r}' if link else ''}, digest"
                 f" {self.model_digest[:12]}; give that model, or allow another one"
             )
 
@@ -219,6 +250,8 @@ class EditFile:
             tensors["adam.mean"] = _float(self.optimizer.mean)
             tensors["adam.square"] = _float(self.optimizer.square)
             metadata["adam.count"] = str(self.optimizer.count)
+        if self.inversion is not None:
+            metadata["inversion"] = json.dumps(asdict(self.inversion))
         with whole_file(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -286,6 +319,7 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
     if status is None:
         raise ValueError(f"unknown status {metadata['status']!r}")
     optimizer = _optimizer(metadata, tensors, sides)
+    link = metadata.get("inversion")
     if tensors:
         raise ValueError(f"unknown tensor {next(iter(tensors))!r}")
     return EditFile(
@@ -296,8 +330,15 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
         img_size=(height, width),
         step=step,
         optimizer=optimizer,
+        inversion=None if link is None else _link(json.loads(link)),
         **values,
     )
+
+
+def _link(values: Any) -> InversionLink:
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise ValueError("inversion names no file")
+    return InversionLink(**values)
 
 
 def _optimizer(

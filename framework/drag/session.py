@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from framework.drag.algorithm import drag
-from framework.drag.edit_file import EditFile
+from framework.drag.edit_file import EditFile, InversionLink
 from framework.drag.inputs import check_latents, check_mask, image_size
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
 from framework.drag.settings import DragSettings
@@ -68,6 +68,7 @@ class DragSession:
         ws = ws.to(next(generator.parameters()).device, copy=True)
         self.generator = generator
         self.settings = settings or DragSettings()
+        self.inversion: InversionLink | None = None  # the inverted image that it began with
         self._initial = _State(ws=ws, start_ws=ws)
         self._states = [self._initial]
         self._cursor = 0
@@ -84,6 +85,7 @@ class DragSession:
         The next run equals one that was never interrupted; one after an undo starts Adam anew.
         """
         session = cls(generator, edit.start_ws, edit.settings, history=history)
+        session.inversion = edit.inversion
         device = session.ws.device
         # One object for all states: it tells which of them belong to the drag that is open.
         start_ws, handles = edit.start_ws.to(device), _pairs(edit.handles)
@@ -260,6 +262,7 @@ class DragSession:
             start_ws=here.start_ws,
             handles=here.handles,
             earlier_ws=torch.cat(earlier) if earlier else None,
+            inversion=self.inversion,
         )
 
     @property
