@@ -3,10 +3,13 @@
 Weights, averaging and logging happen elsewhere, so each number is the one that papers print.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from framework.models.stylegan2.objectives import nonsaturating_generator
 from framework.perceptual.distance import weighted_mean
 
 # ------------------------------------------------------------------------------------- pictures
@@ -28,28 +31,28 @@ def pixel_loss(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def adversarial_loss(logits: Tensor) -> Tensor:
-    """Non-saturating loss of whoever wants to pass for real (Goodfellow et al. 2014).
+    """Non-saturating loss of whoever wants to pass for real, mean softplus(-D).
 
-    The image-space term of idinvert and TediGAN, and e4e's latent one (Tov et al. 2021, section
-    4.2), which is the mean over the layers.
+    The image-space term of idinvert and TediGAN (Zhu et al. 2020, equation 4), and e4e's latent one
+    (Tov et al. 2021, section 4.2), which is the mean over the layers.
 
     Args:
-        logits: Shape (N, ...), the discriminator's of what was made.
+        logits: The discriminator's of what was made, shape (N, ...).
 
     Returns:
-        Mean over all but the first dimension, shape (N,).
+        Shape (N,).
     """
-    return _mean(F.softplus(-logits))
+    return _mean(nonsaturating_generator(logits))
 
 
 def real_loss(logits: Tensor) -> Tensor:
-    """The discriminator's loss on what is real, softplus(-D), shape (N,); see `fake_loss`."""
-    return _mean(F.softplus(-logits))
+    """What the discriminator wants of real samples, mean softplus(-D), (N, ...) to (N,)."""
+    return adversarial_loss(logits)
 
 
 def fake_loss(logits: Tensor) -> Tensor:
-    """The discriminator's loss on what was made, softplus(D), shape (N,)."""
-    return _mean(F.softplus(logits))
+    """What the discriminator wants of made ones, mean softplus(D), (N, ...) to (N,)."""
+    return adversarial_loss(-logits)
 
 
 # -------------------------------------------------------------------------------------- latents
@@ -95,6 +98,25 @@ def encoder_loss(ws: Tensor, encoded: Tensor) -> Tensor:
         Shape (N,).
     """
     return _mean((ws - encoded).square())
+
+
+def alignment_loss(styles: Sequence[Tensor], directions: Sequence[Tensor]) -> Tensor:
+    """How far style vectors point away from random pictures' (Cao et al. 2022, LSAP, "NSCD").
+
+    Mean over the layers of 1 - cos(s_i, t_i) in expectation over the styles t of random pictures,
+    which is 1 - s_i/|s_i| . E[t_i/|t_i|]. Their code sums over layers and leaves the 1 out: its
+    weight 0.5 is 0.5 num_ws here.
+
+    Args:
+        styles: Each layer's modulation, (N, C_i); see `styles.style_vectors`.
+        directions: Mean unit vectors of random pictures' styles, (C_i,); see
+            `styles.style_directions`.
+
+    Returns:
+        Shape (N,), from 0 to 2.
+    """
+    pairs = zip(styles, directions, strict=True)
+    return torch.stack([1 - F.normalize(s, dim=1) @ t for s, t in pairs]).mean(dim=0)
 
 
 def latent_r1_penalty(logits: Tensor, codes: Tensor) -> Tensor:

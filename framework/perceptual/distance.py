@@ -17,7 +17,7 @@ from framework.errors import UserError
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
 from framework.perceptual.blocks import block_features, block_protocol, in_float32, suited
-from framework.perceptual.weights import ALEXNET, SQUEEZENET, VGG16, find_weights
+from framework.perceptual.weights import ALEXNET, SQUEEZENET, VGG16, find_weights, read_weights
 
 
 class Distance(nn.Module):
@@ -172,7 +172,7 @@ class Lpips(Distance):
         self.smallest_px = BACKBONES[backbone][1]
         with torch.random.fork_rng(devices=[]):
             self.lpips = _LPIPS(net=backbone, pnet_rand=True)  # type: ignore[arg-type]
-        held = torch.load(weights, map_location="cpu", weights_only=True, mmap=True)
+        held = read_weights(weights)
         names = self.lpips.net.state_dict()
         self.lpips.net.load_state_dict({n: held[_published_name(n)] for n in names})
         self.requires_grad_(False)

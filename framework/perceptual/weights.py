@@ -1,12 +1,16 @@
 """Published networks' weights: found on this machine, fetched only where that is allowed."""
 
 import os
+import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
+from torch import Tensor
 
-from framework.errors import UserError
+from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file
 
 FOLDER_VARIABLE = "DRAGLINE_WEIGHTS"
@@ -60,7 +64,14 @@ SQUEEZENET = Published(
     "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
     5,
 )
-KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET)
+RESNET50 = Published(
+    "ResNet-50, ImageNet V1",
+    "resnet50-0676ba61.pth",
+    "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    103,
+)
+KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50)
 
 
 def find_weights(
@@ -102,6 +113,31 @@ def find_weights(
         if folder is not None and (path := folder / wanted.file).is_file():
             return _checked(wanted, path)
     return _download(wanted, cache, flag) if allow_download else None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a file by name; nothing in it is run.
+
+    Args:
+        path: A torch file that holds a state dict, or safetensors.
+
+    Raises:
+        UserError: If it holds anything else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            held = safetensors.torch.load_file(path)
+        else:  # VGG16's file is of the time before torch's were zip files, and cannot be mapped.
+            mapped = zipfile.is_zipfile(path)
+            held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except (
+        *(pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError),
+        *(EOFError, OSError, ValueError, KeyError),
+    ) as error:
+        raise BrokenCheckpoint(f"{path}: no file of weights that can be read safely") from error
+    if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
+        raise BrokenCheckpoint(f"{path}: holds more than tensors by name")
+    return held
 
 
 def _require_known(path: Path, digest: str, flag: str) -> None:

@@ -1,0 +1,120 @@
+"""How near a reconstruction is to its photograph, in numbers that say how they were made.
+
+Published numbers of one model differ by a factor of two between papers, through the range of the
+values, the peak, the size and the rounding; `protocol` states them.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.errors import UserError
+
+Box = tuple[int, int, int, int]
+SSIM_WINDOW_PX = 11
+# Weights of the scales from fine to coarse (Wang et al. 2003; its five, and three for pictures that
+# are too small for five), and the shortest side from which torchmetrics takes so many.
+_SCALES = (
+    (176, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)),
+    (44, (0.2096, 0.4659, 0.3245)),
+    (0, (1.0,)),
+)
+
+
+def mse_pm1(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
+    """Mean squared error of values in [-1, 1], as most inversion papers print it ("L2").
+
+    Args:
+        a: Pictures (N, C, H, W) in [-1, 1]; what lies outside is clamped, as a file would.
+        b: Others, same shape.
+        box: Valid box (left, top, right, bottom), half-open pixels; everything if None.
+
+    Returns:
+        Shape (N,).
+    """
+    a, b = _shown(a, b, box)
+    return (a - b).square().mean(dim=(1, 2, 3))
+
+
+def mse01(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
+    """Mean squared error of values in [0, 1], a quarter of `mse_pm1`; arguments as there."""
+    return mse_pm1(a, b, box) / 4
+
+
+def psnr(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mse), peak 1 on [0, 1].
+
+    That is peak 2, peak^2 = 4, on [-1, 1]; numbers made with 2 / mse are 3.01 dB too low. Infinite
+    for equal pictures. Arguments as in `mse_pm1`.
+    """
+    return -10 * mse01(a, b, box).log10()
+
+
+def ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
+    """Structural similarity (Wang et al. 2004), torchmetrics'; arguments as in `mse_pm1`.
+
+    Raises:
+        UserError: If the box is smaller than the window's half.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    a, b = _shown(a, b, box)
+    if min(a.shape[2:]) <= SSIM_WINDOW_PX // 2:
+        raise UserError(f"a valid box of {a.shape[3]}x{a.shape[2]} px is too small for SSIM")
+    # Without a reduction it is one number a picture; a single scale that fits is the same number.
+    similarity = structural_similarity_index_measure(a, b, data_range=2.0, reduction="none")
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
+def ms_ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
+    """Structural similarity at as many scales as the size allows; see `scales`.
+
+    Wang et al. 2003, torchmetrics'. The usual five scales need sides of 176 px, there is no such
+    number below; three are another number, and `protocol` says which it is. Arguments as in
+    `mse_pm1`.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    weights = scales(a.shape[2:], box)
+    if len(weights) == 1:
+        return ssim(a, b, box)
+    a, b = _shown(a, b, box)
+    return multiscale_structural_similarity_index_measure(
+        a, b, data_range=2.0, betas=weights, reduction="none"
+    )
+
+
+def scales(size: tuple[int, ...] | torch.Size, box: Box | None = None) -> tuple[float, ...]:
+    """Weights of `ms_ssim`'s scales for pictures of (H, W) px, from fine to coarse."""
+    side = min(size) if box is None else min(box[2] - box[0], box[3] - box[1])
+    return next(weights for least, weights in _SCALES if side >= least)
+
+
+def protocol(size: tuple[int, int], box: Box | None = None) -> dict[str, Any]:
+    """How the numbers of this module are made for pictures of (H, W) px; JSON values."""
+    weights = scales(size, box)
+    return {
+        "size": f"{size[1]}x{size[0]}",
+        "valid_box": list(box) if box else None,
+        "values": "float32, clamped to [-1, 1], not rounded",
+        "mse_pm1": "of values in [-1, 1]",
+        "mse01": "of values in [0, 1], a quarter of mse_pm1",
+        "psnr": "dB, peak 1 on values in [0, 1]",
+        "ssim": f"Gaussian window {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX}, sigma 1.5, mean of channels",
+        "ms_ssim": {"scales": len(weights), "weights": list(weights)},
+        "library": "torchmetrics (ssim, ms_ssim)",
+    }
+
+
+def _shown(a: Tensor, b: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
+    """Both pictures as they would be seen, cut to the box."""
+    if a.shape != b.shape:
+        raise UserError(f"pictures of {tuple(a.shape)} and {tuple(b.shape)} cannot be compared")
+    height, width = a.shape[2:]
+    left, top, right, bottom = box or (0, 0, width, height)
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise UserError(f"valid box {box}: not inside pictures of {width}x{height} px")
+    first, second = (x[:, :, top:bottom, left:right].float().clamp(-1, 1) for x in (a, b))
+    return first, second
