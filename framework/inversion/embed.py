@@ -8,10 +8,10 @@ from torch import Tensor
 
 from framework.errors import UserError
 from framework.inversion.deltas import shell
-from framework.inversion.encoder import StyleEncoder
 from framework.inversion.settings import EmbedSettings
 from framework.inversion.statistics import style_statistics
 from framework.inversion.step import InversionStep
+from framework.inversion.style_encoder import StyleEncoder
 from framework.inversion.target import Target, check_target, weighted_sum, written
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Generator

@@ -13,11 +13,11 @@ from torch.func import functional_call
 from framework.errors import UserError
 from framework.inversion.deltas import shell
 from framework.inversion.embed import mean_ws
-from framework.inversion.encoder import StyleEncoder
 from framework.inversion.losses import encoder_loss
 from framework.inversion.settings import RefineSettings
 from framework.inversion.statistics import StyleStatistics, style_statistics
 from framework.inversion.step import InversionStep
+from framework.inversion.style_encoder import StyleEncoder
 from framework.inversion.target import (
     Target,
     check_target,
@@ -63,8 +63,8 @@ def refine(
         settings: See `RefineSettings`.
         encoder: Keeps the latents where it would put their picture: "in domain" (Zhu et al. 2020).
         statistics: Of the generator's latents; measured here if None.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 have no
-            influence at all. None for everywhere.
+        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 may
+            become anything. None for everywhere.
 
     Returns:
         The steps, beginning with the pictures as they are (step 0), ending with one whose status is
@@ -113,8 +113,10 @@ def _refine(
             optimizers["ws"] = Adam.new(start[:, :1])
         rows = torch.arange(len(start), device=start.device)
         finished = torch.zeros_like(rows, dtype=torch.bool)
+        endless = torch.full(rows.shape, torch.inf, device=rows.device)
         best = {
-            "loss": torch.full(rows.shape, torch.inf, device=rows.device),
+            "loss": endless,
+            "perceptual": endless,
             "step": torch.zeros_like(rows),
             "images": torch.zeros_like(target.pictures),
             **moving,
@@ -133,9 +135,7 @@ def _refine(
             seen = target.seen(images)
             terms = target.terms(seen)
             if encoder is not None:
-                encoded = encoder(seen, current=None if origin is None else _times(origin, len(ws)))
-                normalised = statistics.normalise(ws), statistics.normalise(encoded)
-                terms["encoder"] = encoder_loss(*normalised)
+                terms["encoder"] = _encoder_term(encoder, seen, ws, origin, statistics)
             if settings.prior > 0:
                 terms["prior"] = statistics.deviations(ws).square()
             if maps:
@@ -146,13 +146,14 @@ def _refine(
             finite = loss.isfinite()
             if step == 0 and not bool(finite.all()):
                 raise UserError("the model gives NaN or infinity for these latents or pictures")
-            found = {"loss": loss, "step": torch.full_like(rows, step), "images": images, "ws": ws}
-            better = torch.nonzero(loss < best["loss"][rows])[:, 0]
-            best = written(best, rows[better], {n: t[better] for n, t in (found | maps).items()})
             latest = written(latest or {"loss": loss, **terms}, rows, {"loss": loss, **terms})
+            found = {"loss": loss, "step": torch.full_like(rows, step), "images": images, "ws": ws}
+            found |= {"perceptual": terms.get("perceptual", loss), **maps}
+            better = torch.nonzero(loss < best["loss"][rows])[:, 0]
+            best = written(best, rows[better], {n: t[better] for n, t in found.items()})
             over = ~finite
             if settings.stop is not None:
-                over = over | (terms["perceptual"] <= settings.stop)
+                over = over | (best["perceptual"][rows] <= settings.stop)
             finished = finished.index_copy(0, rows, over)
             diverged = diverged or not bool(finite.all())
             status = status_of(
@@ -276,10 +277,19 @@ def _origin(network: Generator, encoder: StyleEncoder | None) -> tuple[Tensor, T
     return picture(network, ws, {}), ws
 
 
-def _times(pair: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor]:
-    """One row made `count`, without a copy."""
-    images, ws = pair
-    return images.expand(count, -1, -1, -1), ws.expand(count, -1, -1)
+def _encoder_term(
+    encoder: StyleEncoder,
+    seen: Tensor,
+    ws: Tensor,
+    origin: tuple[Tensor, Tensor] | None,
+    statistics: StyleStatistics,
+) -> Tensor:
+    """Squared difference of latents and what the encoder sees in their pictures, in variances."""
+    current = None
+    if origin is not None:
+        current = (origin[0].expand_as(seen), origin[1].expand_as(ws))
+    encoded = encoder(seen, current=current)
+    return encoder_loss(statistics.normalise(ws), statistics.normalise(encoded))
 
 
 def _rows(adam: Adam, keep: Tensor) -> Adam:

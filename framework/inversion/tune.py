@@ -57,8 +57,8 @@ def tune(
         settings: See `TuneSettings`.
         noise: The photographs' noise maps, (N, 1, h, w) by buffer name, as `refine` gives them.
         statistics: Of the generator's latents; measured here if None.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 have no
-            influence at all. None for everywhere.
+        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 may
+            become anything. None for everywhere.
 
     Returns:
         The steps, beginning with the generator as it is (step 0), ending with one whose status is
@@ -113,10 +113,12 @@ def _tune(
             loss = weighted_sum(terms, weights)
 
         with gradients(False):
-            finite = bool(loss.isfinite().all())
+            found = loss.detach()
+            measured = {name: term.detach() for name, term in terms.items()}
+            finite = bool(found.isfinite().all())
             if best is None and not finite:
                 raise UserError("the model gives NaN or infinity for these latents or pictures")
-            if best is None or float(loss.mean()) < float(best.best_loss.mean()):
+            if best is None or float(found.mean()) < float(best.best_loss.mean()):
                 best = InversionStep(
                     stage="tune",
                     step=step,
@@ -124,16 +126,16 @@ def _tune(
                     ws=pivots,
                     noise=maps,
                     deltas=deltas.detach(),
-                    loss=loss.detach(),
-                    best_loss=loss.detach(),
+                    loss=found,
+                    best_loss=found,
                     best_step=torch.full((count,), step, device=pivots.device),
                     finished=torch.zeros(count, dtype=torch.bool, device=pivots.device),
-                    terms={},
+                    terms=measured,
                     images=images.detach(),
                 )
             near = torch.zeros_like(best.finished)
             if settings.stop is not None:
-                near = terms["perceptual"] <= settings.stop
+                near = best.terms["perceptual"] <= settings.stop
             status = status_of(
                 "done" if finite else "diverged",
                 not finite or bool(near.all()),
@@ -145,9 +147,9 @@ def _tune(
             best,
             step=step,
             status=status,
-            loss=loss.detach(),
+            loss=found,
             finished=near,
-            terms={name: term.detach() for name, term in {**terms, "locality": apart}.items()},
+            terms={**measured, "locality": apart},
         )
         if status != "running":
             return
@@ -157,8 +159,9 @@ def _tune(
             if settings.locality is not None and step % settings.locality.every == 0:
                 assert statistics is not None
                 ws = nearby(network, pivots, settings.locality, statistics, rng)
-                apart = difference_at(network, ws, changed, target.distance)
-                total = total + settings.locality.weight * settings.locality.every * apart
+                change = difference_at(network, ws, changed, target.distance)
+                total = total + settings.locality.weight * settings.locality.every * change
+                apart = change.detach().expand(count)
             grads = torch.autograd.grad(total, factors)
         with gradients(False):
             for factor, gradient in zip(factors, grads, strict=True):
