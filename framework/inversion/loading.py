@@ -85,7 +85,7 @@ def encoder_weights(encoder: StyleEncoder) -> EncoderWeights:
     )
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leaves out the drawing of initial weights, which are about to be replaced: seconds."""
 
     _DRAWING = frozenset({"kaiming_uniform_", "kaiming_normal_", "uniform_", "normal_"})
@@ -103,7 +103,7 @@ def _filled(
 ) -> StyleEncoder:
     """The network of a checked configuration with its tensors, every shape compared."""
     try:
-        with _Undrawn():
+        with Undrawn():
             encoder = family(**config)
     except UserError as error:
         raise BrokenCheckpoint(f"encoder: its configuration is none: {error}") from error
