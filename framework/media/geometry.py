@@ -61,7 +61,7 @@ class Geometry:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; `from_dict` makes an equal geometry of them."""
-        return asdict(self)
+        return {name: _lists(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Geometry":
@@ -301,6 +301,11 @@ def _photo_span(
 
 
 # -------------------------------------------------------------------------------------- checking
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as JSON gives them back."""
+    return [_lists(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:
