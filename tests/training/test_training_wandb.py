@@ -1,9 +1,11 @@
 """What W&B's own reader finds of a training that nobody was logged in for."""
 
+import functools
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ NAMES = {
 }  # fmt: skip
 
 
+@functools.cache
 def inspected(path: Path, *options: str) -> str:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -61,18 +64,35 @@ def test_what_w_and_b_was_told_is_what_stats_jsonl_says(sessions):
             assert summary[name] == pytest.approx(line[name]["mean"]), name
 
 
+def records(file: Path, kind: str) -> list[dict[str, Any]]:
+    """What W&B's file holds of one kind, in its order."""
+    lines = map(json.loads, inspected(file).splitlines())
+    return [line[kind] for line in lines if line["type"] == kind]
+
+
 def test_everything_is_drawn_against_kimg(sessions):
-    records = map(json.loads, inspected(sessions[1][0]).splitlines())
-    metrics = [record["metric"] for record in records if record["type"] == "metric"]
+    metrics = records(sessions[1][0], "metric")
     axis = {m["name"]: m.get("step_metric") for m in metrics if "name" in m}
     for name in (NAMES | {"Samples/reals", "Samples/fakes"}) - {"Progress/kimg"}:
         assert axis[name] == "Progress/kimg", name
 
 
+# H10, H11
 def test_a_resumed_run_is_the_same_curve(sessions):
     folder, files = sessions
     ids = {json.loads(inspected(file, "--summary"))["run_id"] for file in files}
     assert ids == {(folder / "wandb-id.txt").read_text().strip()}
+
+
+# H10
+def test_a_resumed_run_repeats_no_point_of_its_curve(sessions):
+    rows = [row["item"] for file in sessions[1] for row in records(file, "history")]
+    names = ("Progress/kimg", "Progress/tick", "trainer/global_step")
+    points = [tuple(row[name] for name in names) for row in rows if "Loss/G/loss" in row]
+    assert points == [(0.016, 1, 4), (0.032, 2, 8)]
+    for name, expected in (("reals", [0]), ("fakes", [0, 0.016, 0.032])):
+        shown = [row["Progress/kimg"] for row in rows if f"Samples/{name}._type" in row]
+        assert shown == expected
 
 
 def test_a_failure_of_w_and_bs_is_told_once_and_ends_nothing(tmp_path, capsys):
