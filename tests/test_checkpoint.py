@@ -111,6 +111,7 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
+# H12
 def test_code_inside_is_not_run(tmp_path, saved, content):
     torch.save(content | {"extra": Evil(tmp_path / "run")}, saved)
     vouch(saved)

@@ -122,6 +122,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(tmp_path):
     said(fit(run_dir, "--run.kimg", "0.004"), tmp_path / "log3", 0)
 
 
+# H11
 def test_the_settings_of_a_resumed_run_may_change_where_it_stays_the_run(trained, tmp_path):
     args = fit(trained, "--run.kimg", "0.012", "--model.lr", "0.001")
     text = said(args, tmp_path / "log", 0)
@@ -169,7 +170,7 @@ def test_printed_settings_are_a_file_that_gives_them_again(tmp_path):
     assert said(["fit", "--config", str(file), "--print_config"], tmp_path / "log2", 0) == text
 
 
-# A18
+# A18, H17
 def test_whole_numbers_in_a_file_become_the_floats_that_adam_wants(tmp_path):
     file = tmp_path / "betas.yaml"
     file.write_text("model:\n  init_args:\n    betas: [0, 0.99]\n")

@@ -26,6 +26,7 @@ def photos(tmp_path, put):
     return folder
 
 
+# H20
 def test_the_zip_is_nvidias_layout(photos, tmp_path):
     facts = prepare(photos, tmp_path / "a.zip", 16, labels="folders")
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
@@ -41,6 +42,21 @@ def test_the_zip_is_nvidias_layout(photos, tmp_path):
     assert content == {"labels": labels, "classes": ["k0", "k1"]}
     assert (stored == open_dataset(photos, 16).image(3).transpose(1, 2, 0)).all()
     assert facts["count"] == 5
+
+
+@pytest.mark.parametrize("labels", [None, [3, 0, 1, 1, 0], [[0.5, 1.0]] * 5])
+# H20
+def test_labels_of_the_zip_are_those_of_the_label_file(labels, photos, tmp_path):
+    names = [f"k0/{i}.png" for i in (0, 2)] + [f"k1/{n}.png" for n in ("1", "2again", "3")]
+    if labels is not None:
+        listed = {"labels": [list(pair) for pair in zip(names, labels, strict=True)]}
+        (photos / "dataset.json").write_text(json.dumps(listed))
+    prepare(photos, tmp_path / "a.zip", 16, labels="none" if labels is None else "file")
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        content = json.loads(archive.read("dataset.json"))
+    assert content["labels"] == (labels and [
+        [f"00000/img0000000{i}.png", label] for i, label in enumerate(labels)
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize("options", [{}, {"crop": "pad"}, {"filter": "box"}, {"channels": 1}])

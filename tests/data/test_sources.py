@@ -43,6 +43,7 @@ def nvidia_zip(path, labels, method=zipfile.ZIP_STORED):
         ([[1, 2.5], [3, 4], [5, 6]], [[1, 2.5], [3, 4], [5, 6]]),
     ],
 )
+# H20
 def test_nvidias_layout_is_read(tmp_path, method, labels, expected):
     dataset = open_dataset(nvidia_zip(tmp_path / "a.zip", labels, method), use_labels=True)
     assert (len(dataset), dataset.size) == (3, (16, 16))
@@ -52,6 +53,7 @@ def test_nvidias_layout_is_read(tmp_path, method, labels, expected):
     assert dataset.name(2) == "00000/img00000002.png"
 
 
+# H20
 def test_a_zip_may_have_no_labels(tmp_path):
     path = nvidia_zip(tmp_path / "a.zip", None)
     assert open_dataset(path).label_dim == 0

@@ -39,7 +39,10 @@ GENERATORS = {
     "tight clamp": {"conv_clamp": 0.5},
     "wide": {"img_size": (24, 32)},
     "base of five": {"img_size": 40},
+    "grey": {"img_channels": 1},
     "RGBA": {"img_channels": 4},
+    "eight layers of styles": {"mapping_layers": 8},
+    "half as wide": {"channel_base": 16384, "channel_max": 16},
     "slow mean": {"w_avg_beta": 0.995},
 }
 DISCRIMINATORS = {
@@ -96,6 +99,7 @@ def opened(tmp_path):
 
 
 @pytest.mark.parametrize("options", GENERATORS.values(), ids=GENERATORS.keys())
+# H14
 def test_generators_survive_nvidias_pickle_bit_for_bit(tmp_path, options):
     generator, trained = made(Generator, **options), made(Generator, seed=4, **options)
     out = tmp_path / "a.pkl"
@@ -105,6 +109,7 @@ def test_generators_survive_nvidias_pickle_bit_for_bit(tmp_path, options):
 
 
 @pytest.mark.parametrize("options", DISCRIMINATORS.values(), ids=DISCRIMINATORS.keys())
+# H14
 def test_discriminators_survive_nvidias_pickle_bit_for_bit(tmp_path, options):
     shared = {name: options[name] for name in ("img_size", "c_dim") if name in options}
     discriminator = made(Discriminator, **options)
@@ -113,8 +118,10 @@ def test_discriminators_survive_nvidias_pickle_bit_for_bit(tmp_path, options):
     assert_same(load_discriminator(out), discriminator)
 
 
-def test_networks_survive_rosinalitys_file_bit_for_bit(tmp_path):
-    generator, discriminator = made(Generator), made(Discriminator)
+@pytest.mark.parametrize("mapping_layers", [2, 8])
+# H14
+def test_networks_survive_rosinalitys_file_bit_for_bit(tmp_path, mapping_layers):
+    generator, discriminator = made(Generator, mapping_layers=mapping_layers), made(Discriminator)
     out = tmp_path / "a.pt"
     export_networks(generator, discriminator, "rosinality", out)
     assert_same(load_generator(out), generator)
@@ -189,6 +196,7 @@ def test_nvidias_programs_draw_the_same_with_the_files_own_source(tmp_path, mode
 
 
 @pytest.mark.parametrize("model", ZOO)
+# H14
 def test_nvidias_tensors_alone_draw_the_same(tmp_path, model):
     out = tmp_path / "stylegan2.pkl"
     export_model(model, "nvidia", out)
@@ -202,6 +210,7 @@ def test_nvidias_tensors_alone_draw_the_same(tmp_path, model):
 
 
 @pytest.mark.parametrize("model", ZOO)
+# H14
 def test_rosinalitys_tensors_alone_draw_and_judge_the_same(tmp_path, model):
     out = tmp_path / "a.pt"
     export_model(model, "rosinality", out)
@@ -217,6 +226,7 @@ def test_rosinalitys_tensors_alone_draw_and_judge_the_same(tmp_path, model):
 
 
 @pytest.mark.parametrize("options", DISCRIMINATORS.values(), ids=DISCRIMINATORS.keys())
+# H14
 def test_the_exported_source_computes_what_our_networks_compute(tmp_path, options):
     shared = ("img_size", "c_dim", "img_channels", "conv_clamp", "low_precision_blocks")
     shared = {name: options[name] for name in shared if name in options}

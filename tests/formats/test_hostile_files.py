@@ -153,6 +153,7 @@ def test_the_specimens_are_files_that_torch_reads(pair, benign, name):
     assert torch.equal(found, weight)
 
 
+# H13
 def test_source_text_is_carried_and_never_run(tmp_path, pair):
     path = tmp_path / "payload.pkl"
     payload = f"import os; os.system({hostile.COMMAND!r})"
@@ -176,6 +177,7 @@ def test_sizes_that_the_shapes_contradict_are_not_believed(tmp_path, pair):
 
 
 @pytest.mark.parametrize("group", hostile.GROUPS, ids=lambda group: group.__name__)
+# H13
 def test_hostile_files_are_refused(tmp_path, group):
     path = tmp_path / "model.bin"
     for label, data in group():

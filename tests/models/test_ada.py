@@ -262,6 +262,7 @@ def small_critic(dtype):
 
 
 @pytest.mark.parametrize("changes", ["bgc", EVERYTHING])
+# H6
 def test_r1_through_ada_is_a_dense_jacobian_s(changes):
     """ADA is affine in the picture, y = J x + b, so R1 is |J^T dD/dy|^2, J from unit pictures."""
     augmenter = AdaptiveAugment((8, 8), 3, changes, p=0.8)
@@ -331,6 +332,7 @@ def test_cuda_does_what_was_drawn_as_the_cpu_does():
 # ---------------------------------------------------------------------------------- controller
 
 
+# H9
 def test_direction_and_speed():
     settings = AdaSettings(target=0.6, ada_kimg=500)
     step = 256 / 500_000
@@ -344,6 +346,7 @@ def test_direction_and_speed():
     assert next_p(0.3, 0.5 * 256, 256, halves) == 0.3
 
 
+# H9
 def test_clamped_at_both_ends():
     fast = AdaSettings(ada_kimg=0.1, p_max=0.8)
     assert next_p(0.75, 64, 64, fast) == 0.8

@@ -121,7 +121,7 @@ def test_interpolates_lie_on_the_lines_one_draw_a_pair():
 
 
 def test_a_penalty_without_a_graph_is_an_error(monkeypatch):
-    """As older versions of torch gave where compiled functions were differentiated twice."""
+    """H16: as older versions of torch gave where compiled functions were differentiated twice."""
     x, a = (torch.ones(2, 1, 3, 3, requires_grad=True) for _ in range(2))
     real = torch.autograd.grad
 

@@ -242,7 +242,7 @@ def train_together(out: str, source: str, rank: int, port: str) -> None:
 
 
 def test_three_pictures_keep_two_processes_in_step(tmp_path):
-    """D5, D9: no share is uneven, and after 20 batches p, path length and all else are equal."""
+    """D5, D9, H4: no share is uneven; after 20 batches p, path length and all else are equal."""
     rng = torch.Generator().manual_seed(0)
     for i in range(3):
         pixels = torch.randint(256, (16, 16, 3), dtype=torch.uint8, generator=rng)

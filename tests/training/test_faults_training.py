@@ -86,7 +86,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 def test_all_that_a_training_remembers_is_gone_on_with(tmp_path):
-    """A5: ADA's p, the mean path length and LeCam's averages, too; bit for bit."""
+    """A5, H10: ADA's p, the mean path length and LeCam's averages, too; bit for bit."""
     states = []
     for name, stops in (("whole", (32,)), ("resumed", (12, 32))):
         folder = tmp_path / name

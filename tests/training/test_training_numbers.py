@@ -19,12 +19,14 @@ def test_the_averages_half_life_is_counted_in_images():
     assert ema_beta(50, 10, None, 0) ** 200 == pytest.approx(0.5)
 
 
+# H8
 def test_the_half_life_is_at_most_a_share_of_the_images_seen():
     assert ema_beta(32, 10, 0.05, 2000) == 0.5 ** (32 / 100)
     assert ema_beta(32, 10, 0.05, 1_000_000) == 0.5 ** (32 / 10_000)
     assert ema_beta(32, 10, 0.05, 0) == 0.0
 
 
+# H8
 def test_the_average_moves_parameters_and_copies_buffers():
     ours, theirs = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(ours.weight, 1.0)
@@ -41,6 +43,7 @@ def parameter(*values: float) -> nn.Parameter:
     return made
 
 
+# H18
 def test_gradients_that_are_not_finite_are_counted_and_replaced():
     a, b = parameter(1.0, math.nan), parameter(math.inf, -math.inf, -2.0)
     without = nn.Parameter(torch.zeros(3))

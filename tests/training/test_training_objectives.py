@@ -108,7 +108,7 @@ def test_a_run_goes_on_without_regularisation_that_its_checkpoint_had(tmp_path):
 
 
 def test_a_run_goes_on_at_the_speed_of_todays_settings(tmp_path):
-    """The advice to a training that diverges is a lower learning rate."""
+    """H11: the advice to a training that diverges is a lower learning rate."""
     module = tiny_module(lr=1e-5, betas=(0.5, 0.9), r1_interval=8, pl_weight=2.0)
     trainer = train(module, 12, checkpoint=saved(tmp_path))
     g, d = (optimizer.param_groups[0] for optimizer in trainer.optimizers)
@@ -306,7 +306,7 @@ ADA: dict[str, Any] = {"augment": "ada", "ada_kimg": 0.1, "ada_p_max": 0.4}
     ],
 )
 def test_adas_strength_follows_the_discriminators_certainty(sure, begin, expected, monkeypatch):
-    """Every four batches by 16 images of 100, and within its limits."""
+    """H9: every four batches by 16 images of 100, and within its limits."""
     monkeypatch.setattr(game, "real_signs", lambda logits: torch.tensor([4.0 if sure else 2.0, 4]))
     strength, module = Strength(), tiny_module(ada_p=begin, ada_target=0.6, **ADA)
     train(module, 64, callbacks=(strength,))
@@ -367,6 +367,7 @@ LAYERS = (
 
 
 @pytest.mark.parametrize("count", [3, 5, 7])
+# H15
 def test_frozen_layers_stay_as_they_are_and_adam_knows_nothing_of_them(count):
     module = tiny_module(freeze_d_layers=count, r1_interval=1)
     trainer = train(module, 12)
@@ -516,7 +517,7 @@ def in_float64(module: StyleGAN2Training, monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_gradients_equal_differences_in_float64(phase, settings, monkeypatch):
-    """Along a random direction of all weights; through the augmentation where there is one."""
+    """H6: along a random direction of all weights; through the augmentation where there is one."""
     torch.manual_seed(0)
     module = assembled(**{"augment": "ada", "ada_p": 0.8, "r1_gamma": 10.0, **settings})
     network = next(p.network for p in module.phases if p.name == phase)

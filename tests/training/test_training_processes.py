@@ -106,6 +106,7 @@ def check_pair(out: Path, state: dict[str, torch.Tensor], seeds: list[int]) -> N
 @pytest.mark.parametrize(
     ("variant", "strategy"), [("classic", "auto"), *((variant, "ddp") for variant in VARIANTS)]
 )
+# H3, H5, H19
 def test_two_processes_come_to_what_one_comes_to(variant, strategy, alone, pictures, tmp_path):
     out, port, trainer = tmp_path / "state", free_port(), {"strategy": strategy, "devices": 2}
     pair = [
@@ -117,6 +118,7 @@ def test_two_processes_come_to_what_one_comes_to(variant, strategy, alone, pictu
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+# H5
 def test_training_moved_everything_much_further_than_the_tolerance(variant, alone):
     """Or the comparison would compare how both began."""
     state, _ = alone(variant)
@@ -139,6 +141,7 @@ def test_training_moved_everything_much_further_than_the_tolerance(variant, alon
 @pytest.mark.parametrize(
     "strategy", ["ddp_fork", pytest.param("ddp_spawn", marks=pytest.mark.slow)]
 )
+# H19
 def test_processes_that_the_trainer_starts_do_so_too(strategy, alone, pictures, tmp_path):
     out, trainer = tmp_path / "state", {"strategy": strategy, "devices": 2}
     process = run(train_and_save, str(out), str(pictures), "classic", {}, trainer)
@@ -146,6 +149,7 @@ def test_processes_that_the_trainer_starts_do_so_too(strategy, alone, pictures, 
     check_pair(out, *alone("classic"))
 
 
+# H19
 def test_ddp_of_one_process_is_one_process(alone, pictures, tmp_path):
     out, trainer = tmp_path / "state", {"strategy": "ddp", "devices": 1}
     env = {**environment(0, free_port()), "WORLD_SIZE": "1"}

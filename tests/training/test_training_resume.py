@@ -68,6 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir
 
 
+# H2
 def test_marks_are_met_exactly_and_the_end_is_one(whole):
     names = [path.name for path in sorted((whole / "checkpoints").glob("*.ckpt"))]
     assert names == [f"run-{images:011d}.ckpt" for images in range(4, 49, 4)]
@@ -93,7 +94,7 @@ def test_training_changes_everything_it_should(whole):
 
 
 @pytest.mark.parametrize("stops", [(16,), (20, 36)], ids=["before-a-penalty", "between-penalties"])
-# A5
+# A5, H10, H12
 def test_the_same_command_again_is_bit_equal(whole, tmp_path, stops):
     run_dir = tmp_path / "run"
     for images in (*stops, 48):

@@ -32,6 +32,7 @@ def passed(callback: KimgCallback, batch: int, start: int = 0, end: int = 1000) 
 
 
 @pytest.mark.parametrize("every", [0.01, 0.07, 0.1, 0.29, 0.3])
+# H2
 def test_marks_are_the_multiples_whatever_floats_make_of_them(every):
     marks = Marks(every, 1e6)
     passed(marks, 10, end=900)

@@ -64,6 +64,7 @@ def trained():
     return module, spy, trainer
 
 
+# H1
 def test_images_and_batches_are_counted_once_whatever_the_phases(trained):
     module, spy, trainer = trained
     assert spy.seen == [4, 8, 12, 16, 20, 24, 28, 32]
@@ -80,11 +81,13 @@ def test_penalties_come_at_their_intervals_and_after_the_main_phases(trained):
     assert spy.phases == expected
 
 
+# H7
 def test_each_phase_gives_gradients_to_its_own_network_alone(trained):
     assert trained[1].leaks == []
 
 
 @pytest.mark.parametrize(("which", "half_life"), [(0, 0.02), (1, 0.05)])
+# H8
 def test_the_averages_follow_the_formula_batch_by_batch(which, half_life, trained):
     module, spy, _ = trained
     by_hand = weights(spy.initial)
@@ -99,6 +102,7 @@ def test_the_averages_follow_the_formula_batch_by_batch(which, half_life, traine
     assert 0.5 < ema_beta(4, half_life, 0.5, 32) < 1  # or the average would be the last state
 
 
+# H7
 def test_the_averages_have_the_buffers_of_the_generator_and_stay_in_evaluation(trained):
     module, _, _ = trained
     assert module.generator.mapping.w_avg.abs().max() > 0
@@ -111,6 +115,7 @@ def test_the_averages_have_the_buffers_of_the_generator_and_stay_in_evaluation(t
         assert not any(p.requires_grad or p.grad is not None for p in average.parameters())
 
 
+# H7
 def test_looking_on_the_way_changes_nothing():
     looked, plain = tiny_module(), tiny_module()
     validation = {
@@ -177,13 +182,14 @@ def test_the_lazy_penalty_slows_the_discriminators_optimizer():
 
 
 def test_whole_numbers_are_decay_rates_too(tmp_path):
-    """As recipes have them; torch refuses an int beside a float."""
+    """H17: as recipes have them; torch refuses an int beside a float."""
     assert [made.param_groups[0]["betas"][0] for made in optimizers(betas=(0, 0.99))] == [0.0, 0.0]
     (tmp_path / "recipe.yaml").write_text("model:\n  init_args:\n    betas: [0, 0.99]\n")
     recipe = ("--config", str(tmp_path / "recipe.yaml"), "--run.kimg", "0.004")
     assert finish(start(fit(tmp_path / "run", *recipe), tmp_path / "log")) == 0
 
 
+# H18
 def test_one_overflow_is_counted_and_spoils_no_weight(monkeypatch):
     """A loss scale would hide it; here the gradient is made finite, and the next batch is fine."""
     real, calls = losses.mix_styles, []
@@ -200,6 +206,7 @@ def test_one_overflow_is_counted_and_spoils_no_weight(monkeypatch):
     assert all(value.isfinite().all() for value in module.state_dict().values())
 
 
+# H18
 def test_half_precision_clamps_what_would_overflow():
     module = tiny_module(low_precision="float16")
     module.assemble((16, 16), 3, 0, torch.device("cpu"), batch=4)
