@@ -1,0 +1,167 @@
+"""An edited canvas back in the photograph it was cut from.
+
+What is pasted is computed on the canvas and seen from the photograph's pixels through the inverse
+of the geometry, band by band; a pixel whose weight is zero keeps its value to the bit.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from framework.errors import UserError
+from framework.media.geometry import Geometry, check_photo, photo_box, to_canvas
+from framework.media.membrane import membrane
+from framework.media.resample import Affine, composed, resample
+
+Seam = Literal["hard", "feather", "gradient"]
+SEAMS = get_args(Seam)
+CHANGED_LEVELS = 6  # of 255: what an edit changes less, `changed_only` takes for unchanged
+_GROW_PX, _SOFT_PX = 2, 2  # canvas pixels around what changed: fully pasted, then fading
+_INTERPOLATION_PX = 2  # how far bicubic interpolation looks
+CHANGE_REACH_PX = _GROW_PX + _SOFT_PX + _INTERPOLATION_PX
+_FEATHER_OF_SIDE = 1 / 16
+_GRADIENT_FEATHER_PX = 2  # the membrane agrees with the photo at its border but for fine detail
+_BAND_PIXELS = 1 << 20  # 40 MB of temporary arrays
+
+
+def paste_back(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    geometry: Geometry,
+    *,
+    original: np.ndarray | None = None,
+    changed_only: bool = False,
+    seam: Seam = "feather",
+    feather_px: float | None = None,
+) -> np.ndarray:
+    """Paste an edited picture into the photograph.
+
+    Args:
+        photo: uint8 (h, w, 3), of the geometry's photo size.
+        edited: The canvas after the edit, (H, W, 3): uint8, or floats in levels from 0 to 255.
+        geometry: Where the canvas lies in the photograph.
+        original: The canvas before the edit as the generator makes it, like `edited`. With it only
+            the difference is added to the photograph, which so keeps its own detail and what the
+            generator could not make.
+        changed_only: Leave every pixel alone that is farther than `CHANGE_REACH_PX` canvas pixels
+            from one which the edit changed by more than `CHANGED_LEVELS`; needs `original`.
+        seam: "hard" pastes all of the valid box, "feather" fades in from its border, "gradient"
+            shifts colours by the smoothest field that makes both agree along the border (Pérez et
+            al. 2003, Poisson image editing, section 3). Where the box ends with the photograph
+            there is no seam.
+        feather_px: Width of the fade, in canvas pixels; None for 1/16 of the canvas' shorter side.
+
+    Returns:
+        uint8 (h, w, 3). Outside of the valid box every pixel is the photograph's to the bit.
+
+    Raises:
+        UserError: If sizes or words do not fit.
+    """
+    _check(photo, edited, original, geometry, changed_only, seam, feather_px)
+    field = _field(photo, edited, geometry, original, changed_only, seam)
+    closed = seam_sides(geometry)
+    fade_px = _GRADIENT_FEATHER_PX if seam == "gradient" else 0
+    if seam == "feather":
+        default = min(geometry.canvas_size) * _FEATHER_OF_SIDE
+        fade_px = default if feather_px is None else feather_px
+    result = photo.copy()
+    for rows, columns, to_field in _bands(geometry):
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
+        part = photo[rows, columns].astype(np.float32)
+        weight = _weights(to_field, size, field.shape[:2], closed, fade_px)[..., None]
+        change = seen if original is not None else seen - part
+        part += weight * change
+        result[rows, columns] = np.rint(part, out=part).clip(0, 255)
+    return result
+
+
+def seam_sides(geometry: Geometry) -> tuple[bool, bool, bool, bool]:
+    """Which sides of the valid box (left, top, right, bottom) do not lie on the photo's border."""
+    left, top, right, bottom = geometry.valid_box
+    height, width = geometry.photo_size
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
+    near = np.abs((geometry.to_photo_points(corners) + 0.5)[:, :, None] - [[0, width], [0, height]])
+    on_border = near < 0.5  # photo pixels; corner, coordinate, end
+    ends = ((3, 0), (0, 1), (1, 2), (2, 3))
+    sides = [not (on_border[a] & on_border[b]).any() for a, b in ends]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _check(photo, edited, original, geometry, changed_only, seam, feather_px) -> None:
+    if seam not in SEAMS:
+        raise UserError(f"seam {seam}: give {', '.join(SEAMS[:-1])} or {SEAMS[-1]}")
+    if feather_px is not None and not 0 <= feather_px < 1e6:
+        raise UserError(f"feather {feather_px}: give pixels of the model's picture, at least 0")
+    if changed_only and original is None:
+        raise UserError("changed_only: give the reconstruction before the edit, too")
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+        raise UserError(f"photo {photo.dtype} {photo.shape}: paste into uint8 (height, width, 3)")
+    check_photo(photo, geometry)
+    for name, canvas in {"edited": edited, "original": original}.items():
+        if canvas is not None and canvas.shape != (*geometry.canvas_size, 3):
+            wanted = (*geometry.canvas_size, 3)
+            raise UserError(f"{name} picture {canvas.shape} where the geometry is of {wanted}")
+        if canvas is not None and not np.isfinite(canvas).all():
+            raise UserError(f"{name} picture holds NaN or infinity")
+
+
+def _field(photo, edited, geometry, original, changed_only, seam) -> np.ndarray:
+    """What is pasted, on the valid box: colours, or with `original` differences; float32."""
+    left, top, right, bottom = geometry.valid_box
+    box = (slice(top, bottom), slice(left, right))
+    field = edited[box].astype(np.float32)
+    wanted = np.zeros_like(field)  # along the seam
+    if original is not None:
+        field -= original[box]
+        changed = _changed(field) if changed_only else None
+    elif seam == "gradient":
+        wanted = to_canvas(photo, geometry)[box].astype(np.float32)
+    if seam == "gradient":
+        field = field + membrane(wanted - field, seam_sides(geometry))
+    if original is not None and changed is not None:
+        field *= changed
+    return field.astype(np.float32)
+
+
+def _changed(difference: np.ndarray) -> np.ndarray:
+    """1 where an edit changed the canvas and a little around it, fading to 0; (H, W, 1)."""
+    changed = (np.abs(difference).max(axis=2) > CHANGED_LEVELS).astype(np.uint8) * 255
+    reach = _GROW_PX + _SOFT_PX // 2
+    grown = Image.fromarray(changed).filter(ImageFilter.MaxFilter(2 * reach + 1))
+    soft = grown.filter(ImageFilter.BoxBlur(_SOFT_PX // 2))
+    return np.asarray(soft, np.float32)[..., None] / 255
+
+
+def _bands(geometry: Geometry) -> Iterator[tuple[slice, slice, Affine]]:
+    """Rows and columns of the photograph, and their pixels' way to pixels of the valid box."""
+    left, top, right, bottom = photo_box(geometry)
+    box_left, box_top, *_ = geometry.valid_box
+    to_box = composed(((1, 0, -box_left), (0, 1, -box_top)), geometry.affine)
+    height = max(1, _BAND_PIXELS // (right - left))
+    for start in range(top, bottom, height):
+        rows = slice(start, min(start + height, bottom))
+        yield rows, slice(left, right), composed(to_box, ((1, 0, left), (0, 1, start)))
+
+
+def _weights(
+    to_field: Affine,
+    size: tuple[int, int],
+    box_size: tuple[int, int],
+    closed: tuple[bool, bool, bool, bool],
+    fade_px: float,
+) -> np.ndarray:
+    """How much of the field each photo pixel takes, (H, W): 0 outside of the box."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    weight = np.ones(size, np.float32)
+    for axis, (scale_x, scale_y, offset) in enumerate(to_field):
+        place = scale_x * x + scale_y * y + offset + 0.5  # from the box' own corner
+        length = box_size[1 - axis]
+        for distance, is_seam in ((place, closed[axis]), (length - place, closed[axis + 2])):
+            weight *= distance > 0
+            if is_seam and fade_px:
+                ramp = np.clip(distance / fade_px, 0, 1)
+                weight *= ramp * ramp * (3 - 2 * ramp)
+    return weight
