@@ -20,6 +20,24 @@ TINY = {
 }
 
 
+@pytest.fixture
+def bare(tmp_path, monkeypatch) -> Path:
+    """A machine without published weights and without a network; its cache of downloads."""
+    from urllib.error import URLError
+
+    import torch
+
+    from framework.perceptual import weights
+
+    def refuse(url: str, *_: object, **__: object) -> None:
+        raise URLError(f"tests fetch nothing, not even {url}")
+
+    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    return tmp_path / "hub" / "checkpoints"
+
+
 @pytest.fixture(scope="session")
 def tiny_generator():
     """An untrained 64 px generator of a few thousand weights, frozen."""

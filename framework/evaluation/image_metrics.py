@@ -4,6 +4,7 @@ Published numbers of one model differ by a factor of two between papers, through
 values, the peak, the size and the rounding; `protocol` states them.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -52,18 +53,19 @@ def psnr(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
-    """Structural similarity (Wang et al. 2004), torchmetrics'; arguments as in `mse_pm1`.
+    """Structural similarity (Wang et al. 2004) on [0, 1], torchmetrics'.
+
+    Arguments as in `mse_pm1`.
 
     Raises:
-        UserError: If the box is smaller than the window's half.
+        UserError: If what is compared is smaller than half the window.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    a, b = _shown(a, b, box)
+    a, b = _from_black(*_shown(a, b, box))
     if min(a.shape[2:]) <= SSIM_WINDOW_PX // 2:
-        raise UserError(f"a valid box of {a.shape[3]}x{a.shape[2]} px is too small for SSIM")
-    # Without a reduction it is one number a picture; a single scale that fits is the same number.
-    similarity = structural_similarity_index_measure(a, b, data_range=2.0, reduction="none")
+        raise UserError(f"pictures of {a.shape[3]}x{a.shape[2]} px are too small for SSIM")
+    similarity = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     assert isinstance(similarity, Tensor)
     return similarity
 
@@ -80,9 +82,9 @@ def ms_ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     weights = scales(a.shape[2:], box)
     if len(weights) == 1:
         return ssim(a, b, box)
-    a, b = _shown(a, b, box)
+    a, b = _from_black(*_shown(a, b, box))
     return multiscale_structural_similarity_index_measure(
-        a, b, data_range=2.0, betas=weights, reduction="none"
+        a, b, data_range=1.0, betas=weights, reduction="none"
     )
 
 
@@ -102,7 +104,7 @@ def protocol(size: tuple[int, int], box: Box | None = None) -> dict[str, Any]:
         "mse_pm1": "of values in [-1, 1]",
         "mse01": "of values in [0, 1], a quarter of mse_pm1",
         "psnr": "dB, peak 1 on values in [0, 1]",
-        "ssim": f"Gaussian window {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX}, sigma 1.5, mean of channels",
+        "ssim": f"on [0, 1], Gaussian {SSIM_WINDOW_PX}x{SSIM_WINDOW_PX}, sigma 1.5, channels' mean",
         "ms_ssim": {"scales": len(weights), "weights": list(weights)},
         "library": "torchmetrics (ssim, ms_ssim)",
     }
@@ -118,3 +120,8 @@ def _shown(a: Tensor, b: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
         raise UserError(f"valid box {box}: not inside pictures of {width}x{height} px")
     first, second = (x[:, :, top:bottom, left:right].float().clamp(-1, 1) for x in (a, b))
     return first, second
+
+
+def _from_black(*pictures: Tensor) -> Iterator[Tensor]:
+    """Values on [0, 1]: SSIM compares brightness, and the same pictures on [-1, 1] differ more."""
+    return ((x + 1) / 2 for x in pictures)

@@ -229,8 +229,8 @@ class MultiscaleDistance(Distance):
     name = "multiscale"
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The pictures, halved as long as their shorter side keeps 8 px."""
-        levels = [images.float()]
+        """The pictures on [0, 1], halved as long as their shorter side keeps 8 px."""
+        levels = [(images.float() + 1) / 2]  # SSIM is of brightness, which has a zero
         while min(levels[-1].shape[2:]) >= 2 * _SMALLEST_LEVEL_PX:
             levels.append(F.avg_pool2d(levels[-1], 2))
         return levels
@@ -241,17 +241,17 @@ class MultiscaleDistance(Distance):
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         similarity = structural_similarity_index_measure(
-            a, b, data_range=2.0, reduction="none", return_full_image=True
+            a, b, data_range=1.0, reduction="none", return_full_image=True
         )[1]
-        return _SSIM_SHARE * (1 - similarity) + (1 - _SSIM_SHARE) * (a - b).abs() / 2
+        return _SSIM_SHARE * (1 - similarity) + (1 - _SSIM_SHARE) * (a - b).abs()
 
     def protocol(self) -> dict[str, Any]:
         """What is mixed, at which scales."""
         return {
             "name": self.name,
             "network": None,
-            "distance": f"{_SSIM_SHARE} (1 - SSIM) + {1 - _SSIM_SHARE:.2f} L1 / 2, mean of scales",
-            "ssim": "Gaussian window, sigma 1.5, 11x11, range 2",
+            "distance": f"{_SSIM_SHARE} (1 - SSIM) + {1 - _SSIM_SHARE:.2f} L1, mean of scales",
+            "ssim": "Gaussian 11x11, sigma 1.5; both on [0, 1]",
             "layers": f"pictures halved down to {_SMALLEST_LEVEL_PX} px",
             "range": "[-1, 1]",
         }

@@ -1,11 +1,9 @@
-"""Which network looks at the pictures, where its weights are found, and what it sees."""
+"""Which network looks at the pictures, and what it sees."""
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from urllib.error import URLError
 
 import pytest
 import torch
@@ -25,24 +23,18 @@ from framework.evaluation.features import (
 )
 from framework.evaluation.metrics import kernel_distance
 from framework.files import sha256_file
-from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2 import Discriminator
 from framework.perceptual import weights
-from framework.perceptual.blocks import block_features, in_float32, suited
-from framework.perceptual.weights import INCEPTION, VGG16, find_weights
+from framework.perceptual.blocks import block_features
+from framework.perceptual.distance import Lpips
+from framework.perceptual.weights import INCEPTION, VGG16
+from tests.perceptual.networks import random_pictures, save_trunk
 
 
 @pytest.fixture(autouse=True)
-def bare(tmp_path, monkeypatch) -> Path:
-    """A machine without weights and without a network; its cache of downloads."""
-
-    def refuse(url: str, *_: object, **__: object) -> None:
-        raise URLError(f"tests fetch nothing, not even {url}")
-
-    monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+def without_inception(bare, monkeypatch) -> None:
+    """A machine without weights and without torch-fidelity."""
     monkeypatch.setattr(features, "has_torch_fidelity", lambda: False)
-    return tmp_path / "hub" / "checkpoints"
 
 
 @pytest.fixture
@@ -79,69 +71,6 @@ def fidelity(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(features, "has_torch_fidelity", lambda: True)
-
-
-# --- weights ---------------------------------------------------------------------------------
-
-
-def test_weights_are_found_where_they_are_said_to_be(inception_file):
-    known = weights.INCEPTION
-    assert find_weights(known, inception_file) == inception_file
-    assert find_weights(known, inception_file.parent) == inception_file
-    assert find_weights(known) is None
-
-
-def test_weights_are_found_in_the_folder_of_the_variable_and_in_the_cache(
-    inception_file, bare, monkeypatch
-):
-    known = weights.INCEPTION
-    monkeypatch.setenv("DRAGLINE_WEIGHTS", str(inception_file.parent))
-    assert find_weights(known) == inception_file
-    monkeypatch.delenv("DRAGLINE_WEIGHTS")
-    bare.mkdir(parents=True)
-    moved = inception_file.rename(bare / inception_file.name)
-    assert find_weights(known) == moved
-
-
-def test_a_file_of_other_weights_is_refused(inception_file):
-    other = inception_file.with_name("other.pth")
-    other.write_bytes(b"somebody's weights")
-    with pytest.raises(UserError, match=r"--metrics\.weights .*other\.pth: its SHA-256 begins"):
-        find_weights(weights.INCEPTION, other)
-    with pytest.raises(UserError, match="no such file or folder"):
-        find_weights(weights.INCEPTION, "/nowhere")
-    assert find_weights(VGG16, inception_file) is None  # another known file is no mistake
-
-
-def test_a_damaged_file_is_refused(inception_file):
-    inception_file.write_bytes(b"the field's weigh")
-    with pytest.raises(UserError, match="damaged or another file"):
-        find_weights(weights.INCEPTION, inception_file.parent)
-
-
-def test_nothing_is_fetched_unless_allowed(inception_file, bare, monkeypatch):
-    asked = []
-
-    def fetch(url: str, target: str, digest: str, progress: bool) -> None:
-        asked.append((url, digest))
-        Path(target).write_bytes(b"x")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-    known = weights.INCEPTION
-    assert find_weights(known) is None and not asked
-    assert find_weights(known, allow_download=True) == bare / known.file
-    assert asked == [(known.url, known.sha256)]
-
-
-def test_a_download_that_fails_is_one_line(inception_file):
-    with pytest.raises(UserError, match=r"not fetched \(.*\); fetch it elsewhere \(96 MB\)"):
-        find_weights(weights.INCEPTION, allow_download=True)
-
-
-def test_what_is_published_is_known_by_its_digest():
-    for known in weights.KNOWN:
-        assert known.sha256.startswith(known.file.split("-")[-1].removesuffix(".pth"))
-        assert len(known.sha256) == 64 and known.url.endswith(known.file)
 
 
 # --- the choice ------------------------------------------------------------------------------
@@ -236,42 +165,6 @@ def test_a_picture_looks_the_same_in_any_company(shipped, cars):
     assert together.shape == (6, shipped.num_features) and together.std(dim=0).min() > 0
 
 
-def test_features_have_unit_mean_square_at_every_position(shipped, cars):
-    for block in block_features(shipped.discriminator, cars[:2].float() / 127.5 - 1):
-        assert torch.allclose(block.square().mean(dim=1), torch.ones(()), atol=1e-3)
-
-
-def test_pictures_of_other_shapes_are_made_to_fit():
-    rng = torch.Generator().manual_seed(0)
-    rgba = torch.rand(2, 4, 48, 32, generator=rng)
-    assert torch.equal(suited(rgba, (48, 32), 3), rgba[:, :3])
-    grey = suited(rgba[:, :1], (48, 32), 3)
-    assert torch.equal(grey, rgba[:, :1].expand(-1, 3, -1, -1))
-    assert suited(rgba[:, :3], (16, 16), 1).shape == (2, 1, 16, 16)
-    # Antialiased: fine noise averages out when a picture becomes eight times smaller.
-    noise = torch.randn(1, 3, 128, 128, generator=rng)
-    assert suited(noise, (16, 16), 3).std() < 0.25
-
-
-def test_low_precision_does_not_change_the_numbers():
-    sizes = {"img_size": 32, "channel_base": 128, "channel_max": 8}
-    torch.manual_seed(0)
-    generator = Generator(**sizes, z_dim=8, w_dim=8, mapping_layers=1)
-    low = Generator(
-        **sizes,
-        z_dim=8,
-        w_dim=8,
-        mapping_layers=1,
-        low_precision_blocks=2,
-        low_precision="bfloat16",
-    )
-    low.load_state_dict(generator.state_dict())
-    z = torch.randn(2, 8)
-    with torch.no_grad():
-        assert not torch.allclose(low(z), generator(z), atol=1e-5)
-        assert torch.allclose(in_float32(low)(z), generator(z), atol=1e-5)
-
-
 def test_the_distance_of_blocks_is_none_to_itself_and_grows(shipped, cars):
     distance, images = BlockDistance(shipped), cars[:4].float() / 127.5 - 1
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
@@ -280,43 +173,35 @@ def test_the_distance_of_blocks_is_none_to_itself_and_grows(shipped, cars):
     assert near.shape == (4,) and (near > 0).all() and (near < far).all()
 
 
+def test_the_distance_of_path_lengths_is_what_it_always_was(shipped, cars):
+    a, b = cars[:3].float() / 127.5 - 1, cars[3:6].float() / 127.5 - 1
+    distance = BlockDistance(shipped)
+    pairs = zip(*(block_features(shipped.discriminator, x) for x in (a, b)), strict=True)
+    naive = [(p - q).square().mean(dim=(1, 2, 3)) for p, q in pairs]
+    torch.testing.assert_close(distance(a, b), sum(naive) / len(naive))
+    assert not distance(a.requires_grad_(), b).requires_grad
+    assert distance.suffix == "_d" and distance.protocol() == {
+        **shipped.protocol(),
+        "layers": "output of each block, unit mean square over channels",
+        "distance": "mean square difference, mean over blocks",
+    }
+
+
+def test_published_path_lengths_are_made_with_vgg(tmp_path):
+    _, path = save_trunk("vgg", tmp_path)
+    a, b = random_pictures(2, 32, seed=1), random_pictures(2, 32, seed=2)
+    distance = LpipsDistance(path)
+    torch.testing.assert_close(distance(a, b), Lpips("vgg", path)(a, b))
+    assert distance.suffix == "" and distance.protocol() == {
+        "network": "LPIPS 0.1, VGG16",
+        "weights": VGG16.file,
+        "sha256_of_weights": VGG16.sha256,
+        "library": "torchmetrics",
+    }
+
+
 def test_a_discriminator_with_low_precision_is_used_in_float32():
     torch.manual_seed(0)
     network = Discriminator(16, channel_base=64, channel_max=8, low_precision_blocks=1)
     seen = DiscriminatorFeatures(network, "x")(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
     assert seen.dtype == torch.float32
-
-
-def test_lpips_is_vgg_with_torchmetrics_heads(tmp_path):
-    from torchvision.models.vgg import cfgs, make_layers
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        # Only the convolutions: LPIPS has no use for the other nine tenths.
-        trunk = make_layers(cfgs["D"])
-    path = tmp_path / VGG16.file
-    torch.save({f"features.{n}": t for n, t in trunk.state_dict().items()}, path)
-    a, b = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    found = LpipsDistance(path)(a, b)
-    assert found.shape == (2,) and torch.allclose(found, naive_lpips(trunk, a, b), rtol=1e-4)
-
-
-def naive_lpips(trunk: nn.Sequential, a: Tensor, b: Tensor) -> Tensor:
-    """Zhang et al. 2018, equation 1, with the published scaling of the pictures."""
-    spec = importlib.util.find_spec("torchmetrics.functional.image")
-    assert spec and spec.origin
-    file = Path(spec.origin).parent / "lpips_models/vgg.pth"
-    heads = torch.load(file, map_location="cpu", weights_only=True)
-    shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
-    scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
-    x, total = torch.cat([(p - shift) / scale for p in (a, b)]), torch.zeros(len(a))
-    level = 0
-    with torch.no_grad():
-        for i, layer in enumerate(trunk):
-            x = layer(x)
-            if i in (3, 8, 15, 22, 29):  # the ReLU before each pooling
-                unit = F.normalize(x, dim=1)
-                gap = (unit[: len(a)] - unit[len(a) :]).square()
-                total += F.conv2d(gap, heads[f"lin{level}.model.1.weight"]).mean(dim=(1, 2, 3))
-                level += 1
-    return total
