@@ -137,7 +137,8 @@ def _refine(
             if encoder is not None:
                 terms["encoder"] = _encoder_term(encoder, seen, ws, origin, statistics)
             if settings.prior > 0:
-                terms["prior"] = statistics.deviations(ws).square()
+                # Not deviations squared: a root has no gradient at `w_avg`, where many begin.
+                terms["prior"] = statistics.normalise(ws).square().mean(dim=(1, 2))
             if maps:
                 terms["noise"] = noise_loss(maps.values())
             loss = weighted_sum(terms, weights)

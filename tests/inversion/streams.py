@@ -1,5 +1,6 @@
 """Tiny networks, photographs with known latents, and distances that streams are tested with."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from framework.inversion.step import InversionStep
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.perceptual.distance import Distance, DiscriminatorDistance
+from framework.perceptual.distance import DiscriminatorDistance, Distance
 from tests.inversion.small import small_generator
 
 
@@ -23,7 +24,7 @@ def small_distance(img_size: Any = 16, img_channels: int = 3) -> Distance:
 def seeds_ws(generator: Generator, count: int, seed: int = 3) -> Tensor:
     """Latents of seeds."""
     rng = torch.Generator().manual_seed(seed)
-    c = torch.eye(generator.c_dim)[torch.zeros(count, dtype=torch.long)] if generator.c_dim else None
+    c = torch.eye(generator.c_dim)[:1].expand(count, -1) if generator.c_dim else None
     with torch.no_grad():
         return generator.mapping(torch.randn(count, generator.z_dim, generator=rng), c)
 
@@ -44,9 +45,6 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
 
 def monotone(steps: list[InversionStep]) -> bool:
     """Whether no picture's best ever got worse, and bests came when the steps say so."""
-    never_up = all(
-        bool((b.best_loss <= a.best_loss).all()) for a, b in zip(steps, steps[1:], strict=False)
-    )
-    last = steps[-1]
-    reached = [steps[int(k)].loss[row] == last.best_loss[row] for row, k in enumerate(last.best_step)]
-    return never_up and all(reached)
+    never_up = all(bool((b.best_loss <= a.best_loss).all()) for a, b in pairwise(steps))
+    rows = enumerate(steps[-1].best_step.tolist())
+    return never_up and all(steps[k].loss[row] == steps[-1].best_loss[row] for row, k in rows)
