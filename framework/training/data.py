@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from framework.data import ImageDataset, decoded, mapped, open_dataset
 from framework.data.shards import PREFIX, ShardDataset, open_shards
 from framework.errors import UserError
+from framework.media.images import MODES
 from framework.training.batch import Batch
 from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
@@ -108,6 +109,8 @@ class TrainingImages(lightning.LightningDataModule):
         ):
             if value < least:
                 raise UserError(f"--data.{name} {value}: must be at least {least}")
+        if channels not in MODES:
+            raise UserError(f"--data.channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
         if source.startswith(PREFIX) and cache is not None:
             raise UserError(f"--data.cache {cache}: not for shards, which are never all decoded")
         self.source, self.size, self.channels = source, size, channels
