@@ -1,7 +1,7 @@
 """Whether two pictures show the same thing, to networks that were trained to tell things apart.
 
 All need weights that nobody ships, so none is a default; what they say of pictures unlike their
-training data means little (users of encoders were better off without: facts are in the docs).
+training data means little: encoders of other things were better off without (restyle-encoder#50).
 """
 
 import importlib
@@ -175,6 +175,10 @@ def _arcface(backbone: Any, path: Path) -> Similarity:
 
 
 def _clip(path: Path, flag: str) -> Similarity:
+    """open_clip's network with weights that are read here: the library would fetch and unpickle.
+
+    Tested with a stand-in for the library only.
+    """
     try:
         library = importlib.import_module("open_clip")
     except ImportError as error:
