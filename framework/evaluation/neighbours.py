@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.data import ImageDataset, open_dataset
+from framework.data import ImageDataset
+from framework.data.opening import open_pictures
 from framework.errors import UserError
 from framework.evaluation.features import open_discriminator
 from framework.evaluation.measure import check_fit, drawn_labels
@@ -90,7 +91,7 @@ def neighbours(
 
     Args:
         model: Shipped model, model folder, checkpoint or other program's file.
-        data: The pictures it was trained on: folder, zip or toycars.
+        data: The pictures it was trained on: folder, zip, toycars or local shards (shards:FOLDER).
         out: PNG file to write, one row a generated picture: it, a gap, its neighbours.
         pictures: How many generated pictures.
         first_seed: The first one's seed; the others follow.
@@ -107,8 +108,8 @@ def neighbours(
         UserError: If model and pictures do not fit, or there are too few.
     """
     generator = load_generator(model)
-    dataset = open_dataset(
-        data, generator.img_size, generator.img_channels, generator.c_dim > 0, crop=crop
+    dataset = open_pictures(
+        data, generator.img_size, generator.img_channels, generator.c_dim > 0, crop
     )
     check_fit(generator, dataset, f"--model {model}")
     if not 0 < count < len(dataset) or pictures < 1:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from framework.data.sharding import shard
+from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
 from framework.evaluation import neighbours as finding
 from framework.evaluation.neighbours import nearest, neighbours
@@ -41,6 +43,24 @@ def test_what_was_learned_by_heart_is_found(space, tiny_model, pictures, tmp_pat
     assert np.abs(generated.astype(int) - heart).max() <= 1
     assert (sheet[:, 64:72] == 255).all()
     assert not np.array_equal(sheet[66:130, 138:202], heart)
+
+
+def test_shards_are_pictures_too(tiny_model, pictures, tmp_path, monkeypatch):
+    shard(pictures, tmp_path / "shards", shard_mb=0.03)
+    out = str(tmp_path / "near.png")
+    found, same = (
+        neighbours(str(tiny_model), data, out, 3, count=2)
+        for data in (f"shards:{tmp_path / 'shards'}", str(pictures))
+    )
+    name = found["nearest_pair"].pop("picture")
+    assert same["nearest_pair"].pop("picture") == "heart.png" and found == same
+    dataset = open_shards(f"shards:{tmp_path / 'shards'}")
+    (place,) = [i for i in range(len(dataset)) if dataset.name(i) == name]
+    heart = read_image(pictures / "heart.png").transpose(2, 0, 1)
+    assert len(dataset.counts) > 1 and np.array_equal(dataset.image(place), heart)
+    monkeypatch.setattr(ShardDataset, "location", lambda *_: "https://host/000000.tar")
+    with pytest.raises(UserError, match="from local shards only"):
+        neighbours(str(tiny_model), f"shards:{tmp_path / 'shards'}", out)
 
 
 def test_a_near_copy_is_not_lost_in_rounding():
