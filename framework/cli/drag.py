@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from framework.cli.drag_settings import Preset, SettingsChoice
+from framework.cli.invert_settings import Crop, Paste, PointsIn, Seam
 from framework.dashboard import WandbMode
 from framework.errors import UserError
 
 if TYPE_CHECKING:
     from framework.cli.drag_job import DragJob, Outputs
+    from framework.cli.drag_picture import PhotoDrag
     from framework.cli.drag_source import JobSource
     from framework.drag import DragStep
 
@@ -23,10 +25,18 @@ def drag(
     model: str | None = None,
     seed: int | None = None,
     points: str | None = None,
+    image: str | None = None,
     edit: str | None = None,
     at: int | None = None,
     tasks: str | None = None,
     mask: str | None = None,
+    points_in: PointsIn = "model",
+    paste: Paste = "changed",
+    photo: str | None = None,
+    stages: str | None = None,
+    crop: Crop | None = None,
+    box: str | None = None,
+    seam: Seam = "feather",
     psi: float = 0.7,
     class_: int | None = None,
     preset: Preset = "auto",
@@ -44,26 +54,40 @@ def drag(
 
     Writes into OUT: before.png, after.png, side_by_side.png, drag.mp4, edit.safetensors (from which
     it continues) and stats.jsonl (losses, distances, drift of every step). Ctrl-C keeps what is
-    done.
+    done. A photograph is inverted first, as by `invert`, into OUT/inversion; then there is also
+    pasted.png, the whole photograph with the edit in its place, and NAME.inv.safetensors.
 
     Examples::
 
       python edit.py drag --model toycars64 --seed 8 --points "48,20:54,20" --out out/roof
+      python edit.py drag --model vehicles64 --image car.jpg --points "38,12:44,15" --out out/car
       python edit.py drag --edit out/roof/edit.safetensors --steps 50 --out out/roof-on
       python edit.py drag --model toycars64 --tasks tasks.jsonl --json --out out/batch
 
     Args:
         out: New or empty folder.
         model: Zoo name, model folder or file: .safetensors, run .ckpt, another program's .pkl or
-            .pt; with --edit by default the edit's.
+            .pt; with --edit by default the edit's, with an inverted image the image's.
         seed: Seed of the picture.
         points: Handles and targets "x,y:x,y;x,y:x,y" in image pixels, origin top left, x to the
             right, y down.
+        image: Photograph, NAME.inv.safetensors (or the folder that invert wrote), or another
+            program's latents: .pt, .npz, .npy, .safetensors.
         edit: edit.safetensors to continue; with --points, from its last picture with other points.
         at: Continue the edit from this step, not from its last: what came after is left out.
         tasks: Many drags from a file, a JSON object a line: {"seed": 8, "points": "48,20:54,20"};
             also name, mask, ws. Each gets its own folder in OUT; OUT/results.jsonl has them all.
         mask: Picture of the model's size; what is white in it may change. Everything by default.
+        points_in: Whose pixels points and mask are in: the model's picture's, or the photograph's.
+        paste: What of the edit goes back into the photograph: changed, only where it differs; box,
+            all that the model sees; none, no pasted.png.
+        photo: Photograph of an inverted image, where it does not lie beside it.
+        stages: Of embed,refine,tune, which a photograph goes through; all by default.
+        crop: How a photograph gets the shape of the model's pictures, see invert; center by
+            default.
+        box: Part of a photograph to use, "left,top,right,bottom" in its pixels, upright.
+        seam: How the edit meets the photograph: feather fades, gradient shifts colours until they
+            agree, hard does neither.
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.
         class_: Class of a model trained with labels, counted from 0.
         preset: Settings as published (draggan) or for small pictures (small); auto takes small up
@@ -76,61 +100,110 @@ def drag(
         video: Write drag.mp4.
         gif: Write drag.gif, too.
         json: End with one line of JSON: arrived, steps, seconds, mean_distance_px,
-            max_distance_px, drift, files.
+            max_distance_px, drift, files; of a photograph also inversion, see invert.
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
-    _check_choice(seed=seed, edit=edit, tasks=tasks, points=points, model=model)
+    _check_choice(seed=seed, image=image, edit=edit, tasks=tasks, points=points, model=model)
+    _check_treatment(image, edit, stages=stages, crop=crop, box=box, photo=photo)
     if at is not None and edit is None:
         raise UserError(f"--at {at}: only with --edit")
     if config is not None and preset != "auto":
         raise UserError(f"--config {config} and --preset {preset}: give one of them")
+    from framework.cli.drag_image import ImageChoice
     from framework.cli.drag_job import Outputs
+    from framework.cli.drag_picture import PhotoDrag, pictured
     from framework.cli.drag_source import JobSource
     from framework.media.video import check_clip_path
 
     if video:
         check_clip_path(Path(out) / "drag.mp4")
     choice = SettingsChoice(preset, config, steps, lr, space)
-    source = JobSource(model, psi, class_, device, choice)
-    outputs = Outputs(video=video, gif=gif, wandb=wandb)
+    picture = ImageChoice(image, photo, points_in, stages, crop, box)
+    source = JobSource(model, psi, class_, device, choice, picture)
+    outputs = Outputs(video=video, gif=gif, wandb=wandb, paste=paste, seam=seam)
     if tasks is not None:
         _run_batch(source, tasks, out, outputs, json)
         return
     if edit is not None:
         job = source.continued(edit, at, points, mask)
+    elif image is not None:
+        job = pictured(source, points or "", mask)
     else:
         job = source.new(seed or 0, points or "", mask)
-    _run_one(job, out, outputs, json)
+    if isinstance(job, PhotoDrag):
+        _run_photo(job, out, outputs, json)
+    else:
+        _run_one(job, out, outputs, json)
 
 
 def _check_choice(**given: Any) -> None:
     """Say which flags go together, naming the one that is missing or too many."""
-    starts = [name for name in ("seed", "edit", "tasks") if given[name] is not None]
+    starts = [name for name in ("seed", "image", "edit", "tasks") if given[name] is not None]
     if len(starts) != 1:
         chosen = " and ".join(f"--{name}" for name in starts) or "none"
-        raise UserError(f"give one of --seed, --edit and --tasks to start from; {chosen} given")
-    if starts != ["edit"] and given["model"] is None:
+        raise UserError(
+            f"give one of --seed, --image, --edit and --tasks to start from; {chosen} given"
+        )
+    if starts in (["seed"], ["tasks"]) and given["model"] is None:
         raise UserError("--model: give a zoo name, a model folder or a file")
-    if starts == ["seed"] and given["points"] is None:
+    if starts in (["seed"], ["image"]) and given["points"] is None:
         raise UserError('--points: give "x,y:x,y", what to take hold of and where to pull it')
     if starts == ["tasks"] and given["points"] is not None:
         raise UserError("--points: with --tasks the points stand in the file")
 
 
+def _check_treatment(image: str | None, edit: str | None, **given: str | None) -> None:
+    """Say that a flag about a photograph needs one."""
+    for name, value in given.items():
+        if value is not None and image is None and not (name == "photo" and edit is not None):
+            raise UserError(f"--{name} {value}: only with --image")
+
+
+def _run_photo(drag: "PhotoDrag", out: str, outputs: "Outputs", json: bool) -> None:
+    """Invert a photograph, say how good that is, and drag it."""
+    from framework.cli.invert import tell, tell_start
+    from framework.cli.invert_job import Places, carry_out
+    from framework.cli.inverted import open_inverted
+    from framework.files import new_folder
+
+    stream = drag.inverter.stream(drag.photo)
+    folder = new_folder(out)
+    tell_start(drag.inverter)
+    places = Places(folder, new_folder(folder / "inversion"), drag.photo.path.stem)
+    done = carry_out(drag.inverter, drag.photo, stream, places, "disabled")
+    tell(done, drag.photo)
+    if done.stop is not None:
+        raise done.stop
+    inverted = open_inverted(done.file, drag.inverter.networks.generator)
+    job = drag.job(inverted)
+    _carry_out(job, _checked_stream(job), folder, outputs, json, done.outcome)
+
+
 def _run_one(job: "DragJob", out: str, outputs: "Outputs", json: bool) -> None:
-    from framework.cli.common import print_json
-    from framework.cli.drag_job import carry_out
     from framework.files import new_folder
 
     stream = _checked_stream(job)
-    folder = new_folder(out)
+    _carry_out(job, stream, new_folder(out), outputs, json)
+
+
+def _carry_out(
+    job: "DragJob",
+    stream: "Iterator[DragStep]",
+    folder: Path,
+    outputs: "Outputs",
+    json: bool,
+    inversion: dict[str, Any] | None = None,
+) -> None:
+    from framework.cli.common import print_json
+    from framework.cli.drag_job import carry_out
+
     print(f"{job.facts['settings_from']}, {'x'.join(map(str, job.generator.img_size))} px picture")
     outcome, stop = carry_out(job, stream, folder, outputs)
     print(describe(outcome))
     print(f"{folder}: " + ", ".join(Path(name).name for name in outcome["files"]))
     if json:
-        print_json(outcome)
+        print_json({**outcome, **({"inversion": inversion} if inversion else {})})
     if stop is not None:
         raise stop
 

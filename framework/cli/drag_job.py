@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from framework.cli.clips import MAX_STEP_FRAMES, edit_frames, shown_steps
 from framework.cli.common import render
 from framework.cli.drag_log import DragLog
+from framework.cli.invert_settings import Paste, Seam
 from framework.dashboard import WandbMode
 from framework.drag.points import Point
 from framework.drag.settings import DragSettings
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from framework.cli.inverted import Inverted
     from framework.drag import DragStep, EditFile
     from framework.models.stylegan2 import Generator
 
@@ -39,6 +41,7 @@ class DragJob:
         past: Steps of the drag that is being continued; empty for a new one.
         earlier_ws: Latents of earlier drags of the same edit, with other points.
         facts: What else W&B shall know, such as the seed.
+        inverted: The inverted image that the picture is, or began as; `generator` is then its own.
     """
 
     generator: "Generator"
@@ -52,6 +55,7 @@ class DragJob:
     past: "Sequence[DragStep]" = ()
     earlier_ws: "Tensor | None" = None
     facts: dict[str, Any] = field(default_factory=dict)
+    inverted: "Inverted | None" = None
 
     def stream(self) -> "Iterator[DragStep]":
         """Check the job at once and return its steps; see `framework.drag.drag`."""
@@ -79,6 +83,7 @@ class DragJob:
             start_ws=self.ws,
             handles=self.handles,
             earlier_ws=self.earlier_ws,
+            inversion=None if self.inverted is None else self.inverted.link,
         )
 
 
@@ -90,6 +95,8 @@ class Outputs:
     gif: bool = False
     wandb: WandbMode = "auto"
     wandb_group: str | None = None
+    paste: Paste = "changed"
+    seam: Seam = "feather"
 
 
 def carry_out(
@@ -153,6 +160,7 @@ def _keep(
     from framework.media.images import save_png
 
     log.say("writing the edit and its pictures")
+    beside = [] if job.inverted is None else job.inverted.copy_to(folder)
     job.edit_file(steps).save(folder / "edit.safetensors")
     device = next(job.generator.parameters()).device
     before = render(job.generator, job.ws.to(device))
@@ -163,9 +171,12 @@ def _keep(
         "after": after,
         "side_by_side": side_by_side(before, after, job.handles, job.targets, track, job.mask),
     }
+    if job.inverted is not None:
+        pasted = job.inverted.pasted(after, outputs.paste, outputs.seam)
+        pictures |= {} if pasted is None else {"pasted": pasted}
     for name, picture in pictures.items():
         save_png(folder / f"{name}.png", picture)
-    files = ["edit.safetensors", *(f"{name}.png" for name in pictures)]
+    files = ["edit.safetensors", *beside, *(f"{name}.png" for name in pictures)]
     clips = [] if interrupted else _write_clips(job, steps, folder, log, outputs)
     log.pictures(pictures, folder / clips[0] if clips else None)
     return [*files, *clips]

@@ -1,25 +1,30 @@
 """From words to jobs: the model opened, latents, points and masks read and checked."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from framework.cli.common import blame, open_generator, portable_name, read_mask, seed_latents
+from framework.cli.common import blame, portable_name, read_mask, seed_latents
+from framework.cli.drag_image import ImageChoice, placed_points
 from framework.cli.drag_job import DragJob
 from framework.cli.drag_settings import SettingsChoice
+from framework.cli.invert_settings import PointsIn
+from framework.cli.inverted import Inverted, open_linked
+from framework.cli.networks import Networks
 from framework.drag import EditFile
 from framework.drag.inputs import check_latents, check_mask
-from framework.drag.points import parse_points
+from framework.drag.points import Point, parse_points
 from framework.drag.tasks import DragTask, read_tasks
 from framework.errors import UserError
+from framework.media.geometry import Geometry, to_canvas, valid_mask
 from framework.models.digest import state_digest
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from framework.models.stylegan2 import Generator
 
 
@@ -28,11 +33,13 @@ class JobSource:
     """Makes jobs for one model, which is loaded once.
 
     Args:
-        model: Zoo name, folder or file; None for that of the edit being continued.
+        model: Zoo name, folder or file; None for that of the edit being continued, or of the
+            inverted image.
         psi: Truncation of pictures from seeds.
         class_index: Class of pictures from seeds, or None.
         device: What `--device` says.
         choice: What the command line says about settings.
+        image: What it says about the picture.
     """
 
     model: str | None
@@ -40,6 +47,7 @@ class JobSource:
     class_index: int | None
     device: str
     choice: SettingsChoice
+    image: ImageChoice = field(default_factory=ImageChoice)
 
     def new(self, seed: int, points: str, mask: str | None) -> DragJob:
         """Return the job of a drag from a seed.
@@ -51,7 +59,18 @@ class JobSource:
             handles, targets = parse_points(points, self.img_size)
         ws = seed_latents(self.generator, seed, self.psi, self.class_index)
         facts = {"seed": seed, "psi": self.psi}
-        return self._job(ws, handles, targets, self._mask(mask), facts)
+        return self.job(ws, handles, targets, self._mask(mask), facts)
+
+    def inverted_job(
+        self,
+        inverted: Inverted,
+        handles: Sequence[Point],
+        targets: Sequence[Point],
+        mask: np.ndarray | None,
+    ) -> DragJob:
+        """Return the drag of an inverted image on its own generator."""
+        facts = {"image": inverted.file.name, "measures": inverted.image.measures}
+        return self.job(inverted.image.ws, handles, targets, mask, facts, inverted=inverted)
 
     def continued(self, edit: str, at: int | None, points: str | None, mask: str | None) -> DragJob:
         """Return the job that goes on with an edit: with its points, or with others.
@@ -64,8 +83,10 @@ class JobSource:
         """
         record = EditFile.load(edit)
         self.model = self.model or record.model_name
+        inverted = open_linked(Path(edit), record, self.generator, self.image.photo)
+        generator = self.generator if inverted is None else inverted.generator
         with blame(f"--edit {edit}"):
-            record.check_model(self.generator)
+            record.check_model(generator)
         allowed = None if record.mask is None else record.mask.numpy()
         numbers = record.step.tolist()
         if at is not None and at not in numbers:
@@ -73,18 +94,20 @@ class JobSource:
         kept = len(numbers) if at is None else numbers.index(at) + 1
         if points is None:
             handles, targets = record.handles.tolist(), record.targets[-1].tolist()
-            past, ws = list(record.steps(self.generator))[:kept], record.start_ws
+            past, ws = list(record.steps(generator))[:kept], record.start_ws
             earlier = record.earlier_ws
         else:
-            with blame("--points"):
-                handles, targets = parse_points(points, self.img_size)
+            handles, targets = placed_points(
+                points, self.image.points_in, self.img_size, _geometry(inverted)
+            )
             past, ws = [], record.ws[kept - 1 : kept]
             earlier = torch.cat([record.earlier_ws, record.ws[:kept]])
         if mask is not None:
-            allowed = self._mask(mask)
-        return self._job(
-            ws, handles, targets, allowed, {"edit": edit}, record, past=past, earlier_ws=earlier
-        )
+            allowed = self.placed_mask(mask, self.image.points_in, _geometry(inverted))
+        return self.job(
+            ws, handles, targets, allowed, {"edit": edit}, record, inverted,
+            past=past, earlier_ws=earlier,
+        )  # fmt: skip
 
     def batch(self, tasks: str) -> dict[str, DragJob]:
         """Return the jobs of a task file by name, all of them read and checked."""
@@ -97,9 +120,14 @@ class JobSource:
         return jobs
 
     @cached_property
+    def networks(self) -> Networks:
+        """The model's networks, each loaded when it is first needed."""
+        return Networks(self.model or "", self.device)
+
+    @property
     def generator(self) -> "Generator":
-        """The model, loaded when it is first needed."""
-        return open_generator(self.model or "", self.device)
+        """The model."""
+        return self.networks.generator
 
     @cached_property
     def digest(self) -> str:
@@ -116,12 +144,32 @@ class JobSource:
         if task.ws is None:
             ws = seed_latents(self.generator, task.seed or 0, self.psi, self.class_index)
         else:
-            ws = check_latents(self.generator, _read_latents(task.ws))
+            ws = self.fitting(_read_latents(task.ws))
         mask = self._mask(task.mask, "mask")
         facts = {"task": task.name, "seed": task.seed, "psi": self.psi}
-        return self._job(ws, task.handles, task.targets, mask, facts)
+        return self.job(ws, task.handles, task.targets, mask, facts)
 
-    def _mask(self, path: str | Path | None, flag: str = "--mask") -> "np.ndarray | None":
+    def fitting(self, ws: torch.Tensor) -> torch.Tensor:
+        """Latents of one picture, checked against the model."""
+        return check_latents(self.generator, ws)
+
+    def placed_mask(
+        self, path: str | None, points_in: PointsIn, geometry: Geometry | None
+    ) -> np.ndarray | None:
+        """Read a mask in the pixels that points are in; None for none.
+
+        Raises:
+            UserError: Naming the flag, if it does not fit.
+        """
+        if path is None or points_in == "model" or geometry is None:
+            return self._mask(path)
+        with blame(f"--mask {path}"):
+            levels = (255 * read_mask(path)).astype(np.uint8)[..., None]
+            mask = (to_canvas(levels, geometry)[..., 0] >= 128) * valid_mask(geometry)
+            check_mask(mask, self.img_size, [])
+        return mask
+
+    def _mask(self, path: str | Path | None, flag: str = "--mask") -> np.ndarray | None:
         """Read a mask and check it here, where its file can be named; oddities are told later."""
         if path is None:
             return None
@@ -131,31 +179,43 @@ class JobSource:
             check_mask(mask, self.img_size, [])
         return mask
 
-    def _job(
+    def job(
         self,
         ws: torch.Tensor,
         handles: Any,
         targets: Any,
-        mask: "np.ndarray | None",
+        mask: np.ndarray | None,
         facts: dict[str, Any],
         record: EditFile | None = None,
+        inverted: Inverted | None = None,
         **more: Any,
     ) -> DragJob:
+        """Return the job with the settings that hold: an inverted image's is on its own generator.
+
+        Raises:
+            UserError: Naming the flag, if a setting does not fit.
+        """
         default = None if record is None else record.settings
         settings, origin = self.choice.resolve(self.img_size, default)
         facts = {**facts, "settings_from": origin, "handles": handles, "targets": targets}
+        own = inverted is not None and inverted.generator is not self.generator
         return DragJob(
-            generator=self.generator,
+            generator=self.generator if inverted is None else inverted.generator,
             model_name=portable_name(self.model or ""),
-            model_digest=self.digest,
+            model_digest=state_digest(inverted.generator) if own and inverted else self.digest,
             ws=ws,
             handles=handles,
             targets=targets,
             mask=mask,
             settings=settings,
             facts=facts,
+            inverted=inverted,
             **more,
         )
+
+
+def _geometry(inverted: Inverted | None) -> Geometry | None:
+    return None if inverted is None else inverted.image.geometry
 
 
 def _read_latents(path: Path) -> torch.Tensor:

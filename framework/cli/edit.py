@@ -17,6 +17,8 @@ from framework.cli.demo import demo
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
 from framework.cli.generate import generate
+from framework.cli.invert import invert
+from framework.cli.latents import latents
 from framework.cli.model_files import export, import_
 from framework.cli.run import run
 from framework.cli.video import video
@@ -24,6 +26,8 @@ from framework.errors import UserError
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "drag": drag,
+    "invert": invert,
+    "latents": latents,
     "generate": generate,
     "video": video,
     "import": import_,
@@ -37,7 +41,8 @@ DESCRIPTION = """Take hold of a point in a generated picture and pull.
 First steps:
   python edit.py demo
   python edit.py generate --model toycars64 --seeds 1-16 --grid --out out/cars
-  python edit.py drag --model toycars64 --seed 8 --points "48,20:54,20" --out out/drag"""
+  python edit.py drag --model toycars64 --seed 8 --points "48,20:54,20" --out out/drag
+  python edit.py drag --model vehicles64 --image car.jpg --points "38,12:44,15" --out out/car"""
 
 
 # What stands behind a flag in the help, and what comes in the help's second group.
@@ -45,11 +50,14 @@ METAVARS = {
     "out": "PATH", "model": "MODEL", "seed": "N", "seeds": "LIST", "points": "X,Y:X,Y;…",
     "edit": "FILE", "tasks": "FILE", "mask": "PICTURE", "config": "YAML", "steps": "N",
     "lr": "RATE", "at": "STEP", "psi": "PSI", "columns": "N", "frames": "N", "fps": "N",
-    "device": "DEVICE", "class_": "N", "file": "FILE",
+    "device": "DEVICE", "class_": "N", "file": "FILE", "photos": "PHOTO", "photo": "PHOTO",
+    "image": "FILE", "stages": "LIST", "box": "L,T,R,B", "perceptual_weights": "PATH",
+    "refine_steps": "N", "tune_steps": "N", "max_seconds": "SEC", "model_out": "FOLDER",
 }  # fmt: skip
 ADVANCED = {
     "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",
-    "frames", "fps",
+    "frames", "fps", "perceptual", "perceptual_weights", "refine_steps", "tune_steps",
+    "max_seconds", "photo", "points_in", "seam",
 }  # fmt: skip
 
 
@@ -156,13 +164,16 @@ def _dispatch(arguments: list[str]) -> None:
 def _add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None:
     """Add the flag of a parameter: its type and default are the flag's.
 
-    One that is positional-only has none: `def export(model, /, out)` is `export MODEL --out PATH`.
+    One that is positional-only has none: `def export(model, /, out)` is `export MODEL --out PATH`,
+    and a list of them takes one word or more.
     """
     if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        metavar = METAVARS[parameter.name]
+        several = get_origin(parameter.annotation) is list
+        kind = get_args(parameter.annotation)[0] if several else parameter.annotation
         group.add_argument(
-            parameter.name, type=parameter.annotation, metavar=metavar, help=help_text
-        )
+            parameter.name, type=kind, metavar=METAVARS[parameter.name], help=help_text,
+            **({"nargs": "+"} if several else {}),
+        )  # fmt: skip
         return
     flag = f"--{parameter.name.rstrip('_').replace('_', '-')}"
     required = parameter.default is inspect.Parameter.empty

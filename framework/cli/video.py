@@ -101,11 +101,14 @@ def _replay(
 ) -> int:
     from framework.cli.clips import edit_frames, shown_steps
     from framework.cli.common import blame, open_generator
+    from framework.cli.inverted import open_linked
     from framework.drag import EditFile
     from framework.media.video import paced, write_video
 
     record = EditFile.load(edit)
     generator = open_generator(model or record.model_name, device)
+    inverted = open_linked(Path(edit), record, generator)
+    generator = generator if inverted is None else inverted.generator
     with blame(f"--edit {edit}"):
         record.check_model(generator)
     frames = edit_frames(

@@ -1,0 +1,141 @@
+"""An inverted image as drags and films need it: its own generator, its photograph, its file."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from framework.cli.common import blame, render
+from framework.cli.invert_settings import Paste, Seam
+from framework.cli.photos import ORIGINAL
+from framework.drag.edit_file import EditFile, InversionLink
+from framework.errors import UserError
+from framework.files import sha256_file
+from framework.inversion.inverted_image import InvertedImage
+from framework.media.geometry import check_photo
+from framework.media.images import printable, read_image
+from framework.media.paste import paste_back
+
+if TYPE_CHECKING:
+    from framework.models.stylegan2 import Generator
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted:
+    """An inverted image, opened.
+
+    Args:
+        image: The image.
+        file: Its file.
+        sha256: Of the file's bytes.
+        generator: The model with the image's noise and changed weights.
+        original: File of the photograph, or None where it is not here.
+        photo: The photograph, upright: uint8 (h, w, 3), or None.
+    """
+
+    image: InvertedImage
+    file: Path
+    sha256: str
+    generator: "Generator"
+    original: Path | None
+    photo: np.ndarray | None
+
+    @property
+    def link(self) -> InversionLink:
+        """What an edit knows it by."""
+        return InversionLink(self.file.name, self.sha256)
+
+    def copy_to(self, folder: Path) -> list[str]:
+        """Put the file, and the photograph's, beside an edit; return their names."""
+        names = []
+        for path in (self.file, self.original):
+            if path is None:
+                continue
+            name = path.name if path == self.file else f"{ORIGINAL}{path.suffix.lower()}"
+            if not (folder / name).exists():
+                shutil.copyfile(path, folder / name)
+            names.append(name)
+        return names
+
+    def pasted(self, edited: np.ndarray, paste: Paste, seam: Seam) -> np.ndarray | None:
+        """The photograph with an edit in its place.
+
+        Args:
+            edited: The edited picture, uint8 (H, W, 3).
+            paste: "changed" where the edit changed something, "box" all that the model sees.
+            seam: How it meets the rest.
+
+        Returns:
+            uint8 (h, w, 3); None where there is no photograph or none is asked for.
+        """
+        geometry = self.image.geometry
+        if paste == "none" or self.photo is None or geometry is None:
+            return None
+        ws = self.image.ws if self.image.pivot is None else self.image.pivot
+        before = render(self.generator, ws.to(next(self.generator.parameters()).device))
+        return paste_back(
+            self.photo, edited, geometry, original=before, changed_only=paste == "changed",
+            seam=seam,
+        )  # fmt: skip
+
+
+def open_inverted(
+    file: Path, base: "Generator", photo: str | None = None, flag: str = "--image"
+) -> Inverted:
+    """Open an inverted image for a model.
+
+    Args:
+        file: Its file.
+        base: The shared generator.
+        photo: The photograph's file; None to look for it beside the image.
+        flag: What named the file, for complaints.
+
+    Raises:
+        UserError: If the file is damaged, or made with another model; or the photograph does not
+            fit it.
+    """
+    with blame(flag):
+        image = InvertedImage.load(file)
+    with blame(f"{flag} {printable(str(file))}"):
+        generator = image.generator(base)
+    original = _find_original(image, file) if photo is None else Path(photo)
+    pixels = None
+    if original is not None and image.geometry is not None:
+        with blame("--photo"):
+            pixels = read_image(original)
+            check_photo(pixels, image.geometry)
+        if photo is not None and sha256_file(original) != image.photo.get("sha256"):
+            print(f"note: {printable(photo)} is not the file that was inverted", file=sys.stderr)
+    return Inverted(image, file, sha256_file(file), generator, original, pixels)
+
+
+def open_linked(
+    edit: Path, record: EditFile, base: "Generator", photo: str | None = None
+) -> Inverted | None:
+    """Open the inverted image that an edit began with, which lies beside it; None if there is none.
+
+    Raises:
+        UserError: If it is not there, or another one than the edit's.
+    """
+    link = record.inversion
+    if link is None:
+        return None
+    file = edit.parent / link.file
+    if not file.exists():
+        raise UserError(f"--edit {edit}: began with {link.file}, which has to lie beside it")
+    if sha256_file(file) != link.sha256:
+        raise UserError(f"--edit {edit}: {file} is not the inverted image that it began with")
+    return open_inverted(file, base, photo, f"--edit {edit}")
+
+
+def _find_original(image: InvertedImage, file: Path) -> Path | None:
+    """The photograph's file beside the image's, known by its digest, whatever the name says."""
+    name, sha256 = image.photo.get("name", ""), image.photo.get("sha256")
+    copy = f"{ORIGINAL}{Path(name).suffix.lower()}"
+    for candidate in (file.parent / copy, file.parent / Path(name).name):
+        if candidate.is_file() and sha256_file(candidate) == sha256:
+            return candidate
+    return None

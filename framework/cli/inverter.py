@@ -1,0 +1,155 @@
+"""What inverts photographs: a model's networks, a distance, settings; loaded once for many."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from framework.cli.common import portable_name
+from framework.cli.invert_settings import InversionChoice
+from framework.cli.networks import Networks
+from framework.cli.photos import Photo
+from framework.evaluation.image_metrics import mse01, psnr
+from framework.inversion.inverted_image import InvertedImage, thumbnail
+from framework.inversion.settings import InversionSettings
+from framework.inversion.stages import invert, usual_deviations
+from framework.inversion.statistics import StyleStatistics, style_statistics
+from framework.inversion.step import InversionStep
+from framework.inversion.style_encoder import StyleEncoder
+from framework.media.draw import rgb
+from framework.media.geometry import valid_mask
+from framework.media.images import to_float
+from framework.models.digest import state_digest
+from framework.perceptual.distance import Distance, choose_distance
+
+
+@dataclass
+class Inverter:
+    """Puts photographs into one model.
+
+    Args:
+        networks: The model's.
+        choice: What the command line says about settings.
+        perceptual: What it says about the distance.
+        perceptual_weights: File or folder with a distance's published weights.
+    """
+
+    networks: Networks
+    choice: InversionChoice
+    perceptual: str = "auto"
+    perceptual_weights: str | None = None
+
+    def prepare(self) -> None:
+        """Load all that is needed; whatever is wrong with the model or the flags is said now."""
+        _ = self.choice.base(), self.settings, self.distance, self.usual, self.digest
+
+    @cached_property
+    def encoder(self) -> StyleEncoder | None:
+        """The model's, unless the stages do without."""
+        return self.networks.encoder if "embed" in self.choice.base().stages else None
+
+    @cached_property
+    def settings(self) -> InversionSettings:
+        """The settings that hold, everything set."""
+        encoder = self.encoder
+        return self.choice.resolve(encoder is not None, encoder is not None and encoder.residual)
+
+    @cached_property
+    def distance(self) -> Distance:
+        """How pictures are compared."""
+        return self._distance[0].to(self.networks.where)
+
+    @cached_property
+    def statistics(self) -> StyleStatistics:
+        """Of the generator's latents."""
+        return style_statistics(self.networks.generator)
+
+    @cached_property
+    def usual(self) -> float:
+        """How far from `w_avg` 99.9 % of this model's own latents lie, in standard deviations."""
+        return usual_deviations(self.networks.generator, self.statistics)
+
+    @cached_property
+    def digest(self) -> str:
+        """What files know the generator by."""
+        return state_digest(self.networks.generator)
+
+    def notes(self) -> list[str]:
+        """What the user shall know of how it is done."""
+        notes = []
+        if "embed" in self.settings.stages and self.encoder is None:
+            notes.append(
+                "this model has no encoder: the search begins at its mean picture"
+                + self._in_place_of_encoder()
+            )
+        return [*notes, self._distance[1]] if self._distance[1] else notes
+
+    def stream(self, photo: Photo) -> Iterator[InversionStep]:
+        """Check everything at once and return the steps."""
+        mask = valid_mask(photo.geometry)
+        return invert(
+            self.networks.generator,
+            self.pictures(photo),
+            self.distance,
+            self.settings,
+            encoder=self.encoder,
+            statistics=self.statistics,
+            weight=None if mask.all() else torch.from_numpy(mask),
+        )
+
+    def pictures(self, photo: Photo) -> torch.Tensor:
+        """The photograph as the model sees it, (1, C, H, W), on its device."""
+        return to_float(photo.canvas[None]).to(self.networks.where)
+
+    def measured(self, image: InvertedImage, photo: Photo) -> dict[str, Any]:
+        """How good a reconstruction is, as its file makes it: errors, distance, `deviations`."""
+        target, box = self.pictures(photo), photo.geometry.valid_box
+        made = image.render(self.networks.generator).clamp(-1, 1)
+        weight = torch.from_numpy(valid_mask(photo.geometry))[None, None].to(target)
+        with torch.no_grad():
+            apart = self.distance(target, made, weight)
+        return {
+            "mse": mse01(made, target, box).item(),
+            "psnr_db": psnr(made, target, box).item(),
+            self.distance.name: apart.item(),
+            "deviations": self.statistics.deviations(image.ws.to(target.device)).item(),
+        }
+
+    def image(self, photo: Photo, step: InversionStep) -> InvertedImage:
+        """What a stage found, as its file holds it."""
+        return InvertedImage(
+            ws=step.ws,
+            generator_digest=self.digest,
+            model_name=portable_name(self.networks.model),
+            geometry=photo.geometry,
+            noise=step.noise_of(0),
+            deltas=None if step.deltas is None else step.deltas.half(),
+            settings=self._made_with(),
+            thumbnail=thumbnail(rgb(np.ascontiguousarray(photo.canvas))),
+            photo={"name": photo.path.name, "sha256": photo.sha256},
+        )
+
+    def described(self, image: InvertedImage, stages: dict[str, dict[str, Any]]) -> InvertedImage:
+        """The image with the measures of its stages."""
+        return replace(image, measures={"stages": stages, "usual_deviations": self.usual})
+
+    def _made_with(self) -> dict[str, Any]:
+        return {
+            **self.settings.to_dict(),
+            "perceptual": self.distance.protocol(),
+            "encoder": self.encoder is not None,
+        }
+
+    def _in_place_of_encoder(self) -> str:
+        if "refine" not in self.settings.stages or self.settings.refine is None:
+            return ""
+        return f", refine has {self.settings.refine.steps} steps"
+
+    @cached_property
+    def _distance(self) -> tuple[Distance, str]:
+        needed = self.perceptual in ("auto", "dfeat")
+        discriminator = self.networks.discriminator if needed else None
+        return choose_distance(self.perceptual, discriminator, self.perceptual_weights)

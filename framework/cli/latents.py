@@ -1,0 +1,124 @@
+"""`edit.py latents`: latents from and to the files of other programs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from framework.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from framework.inversion.inverted_image import InvertedImage
+
+LatentKind = Literal["draggan", "nvidia", "psp", "npy", "dragline"]
+
+
+def latents(
+    file: str,
+    /,
+    to: LatentKind,
+    out: str,
+    model_out: str | None = None,
+    model: str | None = None,
+    json: bool = False,
+) -> None:
+    """Write latents as a file that another program opens.
+
+    Reads inverted images, DragGAN's .pt, NVIDIA's projected_w.npz, pSp's and e4e's latents.pt, .npy
+    and .npz arrays, safetensors with `ws`, and edits (their last picture); nothing in a file is
+    run. Latents mean something only together with the model they were made with. Where an inverted
+    image was tuned, that is the model with its changes, which --model-out writes.
+
+    Examples::
+
+      python edit.py latents out/car/car.inv.safetensors --to draggan --out out/car.pt
+      python edit.py latents projected_w.npz --to dragline --out out/car.safetensors
+      python edit.py latents out/car/car.inv.safetensors --to npy --out car.npy --model-out tuned
+
+    Args:
+        file: Where the latents are.
+        to: draggan is a .pt that DragGAN's window loads, nvidia the .npz of the projector, psp a
+            .pt, npy an array, dragline a safetensors file.
+        out: New file.
+        model_out: New or empty folder for the tuned model of an inverted image, which all commands
+            open; export writes it for other programs.
+        model: The inverted image's model, where it has moved.
+        json: End with one line of JSON: file, to, shape, sha256, model, notes.
+    """
+    from framework.cli.common import print_json
+    from framework.files import check_new_folder, sha256_file
+
+    path, target = Path(file), Path(out)
+    if not path.is_file():
+        raise UserError(f"{file}: no such file")
+    if target.exists():
+        raise UserError(f"--out {out}: already there; give a new name")
+    if model_out is not None:
+        check_new_folder(Path(model_out), "--model-out")
+    from framework.formats.latents import write_latents
+
+    ws, image = _read(path)
+    if model_out is not None:
+        _write_model(path, image, model, Path(model_out))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_latents(target, ws, to)
+    notes = [] if image is None or model_out is not None else _notes(image)
+    print(f"{target}: {' x '.join(map(str, ws.shape))} latents")
+    for note in notes:
+        print(f"note: {note}")
+    if json:
+        print_json({
+            "file": str(target), "to": to, "shape": list(ws.shape), "sha256": sha256_file(target),
+            "model": model_out or (None if image is None else image.model_name), "notes": notes,
+        })  # fmt: skip
+
+
+def _read(path: Path) -> "tuple[Tensor, InvertedImage | None]":
+    """Latents of a file, and the inverted image that they are of, if it is one."""
+    from framework.cli.drag_image import kind_of
+    from framework.drag import EditFile
+    from framework.formats.latents import read_latents
+    from framework.inversion.inverted_image import InvertedImage
+
+    kind = kind_of(path, "FILE")
+    if kind == "edit":
+        record = EditFile.load(path)
+        if record.inversion is None:
+            return record.ws[-1:], None
+        image = InvertedImage.load(path.parent / record.inversion.file)
+        return record.ws[-1:], image
+    if kind == "inverted image":
+        image = InvertedImage.load(path)
+        return image.ws, image
+    if kind == "photograph":
+        raise UserError(f"{path}: is no file with latents; invert makes some of a photograph")
+    return read_latents(path), None
+
+
+def _write_model(
+    path: Path, image: "InvertedImage | None", model: str | None, folder: Path
+) -> None:
+    from framework.cli.common import blame
+    from framework.formats import load_generator, save_model_folder
+
+    if image is None or not (image.noise or image.deltas is not None):
+        raise UserError(f"--model-out {folder}: {path} changes nothing of its model")
+    base = load_generator(model or image.model_name)
+    with blame(str(path)):
+        tuned = image.generator(base)
+    provenance = {"tuned_from": image.model_name, "digest_of_base": image.generator_digest}
+    provenance |= {"photo": image.photo, "settings": image.settings}
+    card = (
+        f"# {folder.name}\n\n{image.model_name} as tuned to one photograph"
+        f" ({image.photo.get('name', 'unnamed')}); elsewhere it draws much as before.\n"
+    )
+    save_model_folder(folder, tuned, provenance=provenance, card=card)
+
+
+def _notes(image: "InvertedImage") -> list[str]:
+    if image.deltas is None and not image.noise:
+        return []
+    return [
+        "its model was tuned: with the model as it is these latents draw another picture;"
+        " --model-out FOLDER writes the tuned one"
+    ]

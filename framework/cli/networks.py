@@ -1,0 +1,63 @@
+"""A model opened once, and its networks as they are needed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from framework.cli.common import pick_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from framework.formats.opening import OpenedModel
+    from framework.inversion import StyleEncoder
+    from framework.models.stylegan2 import Discriminator, Generator
+
+
+@dataclass
+class Networks:
+    """A model's networks, frozen, on one device, each loaded when it is first asked for.
+
+    Args:
+        model: Zoo name, folder or file.
+        device: What `--device` says.
+    """
+
+    model: str
+    device: str = "auto"
+
+    @cached_property
+    def where(self) -> "torch.device":
+        """The device."""
+        return pick_device(self.device)
+
+    @cached_property
+    def opened(self) -> "OpenedModel":
+        """The model looked into, the C allocator tuned for its networks."""
+        from framework.formats.opening import open_model
+        from framework.ops.memory import tune_malloc
+
+        tune_malloc()
+        return open_model(self.model)
+
+    @cached_property
+    def generator(self) -> "Generator":
+        """The averaged generator."""
+        where = self.where  # first, for it is known at once whether it is here
+        return self.opened.network("generator").to(where)
+
+    @cached_property
+    def discriminator(self) -> "Discriminator | None":
+        """The generator's opponent, if the model has one."""
+        if "discriminator" not in self.opened.held:
+            return None
+        return self.opened.network("discriminator").to(self.where)
+
+    @cached_property
+    def encoder(self) -> "StyleEncoder | None":
+        """Photographs to latents, if the model has one."""
+        if "encoder" not in self.opened.held:
+            return None
+        from framework.inversion.loading import build_encoder
+
+        return build_encoder(self.opened.encoder(), self.generator)

@@ -1,0 +1,118 @@
+"""Photographs as a command reads them: the file, upright, and what of it a model sees."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from framework.cli.invert_settings import parse_box
+from framework.data.sources import FolderSource
+from framework.errors import UserError
+from framework.files import sha256_file
+from framework.media.geometry import Geometry, Mode, fit_geometry, to_canvas
+from framework.media.images import MODES, decode, printable, read_bytes
+
+if TYPE_CHECKING:
+    from framework.models.stylegan2 import Generator
+
+ORIGINAL = "original"  # name, without ending, of a photograph's copy beside its inverted image
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photograph, and the part of it that a model sees.
+
+    Args:
+        path: Its file.
+        sha256: Of the file's bytes.
+        pixels: All of it, upright, on white: uint8 (h, w, 3).
+        canvas: The model's picture: uint8 (H, W, C).
+        geometry: Where one lies in the other.
+        notes: What reading it had to do.
+    """
+
+    path: Path
+    sha256: str
+    pixels: np.ndarray
+    canvas: np.ndarray
+    geometry: Geometry
+    notes: tuple[str, ...] = ()
+
+    @property
+    def original_name(self) -> str:
+        """What a copy of the file is called beside an inverted image."""
+        return f"{ORIGINAL}{self.path.suffix.lower()}"
+
+
+def read_photo(
+    path: Path, generator: "Generator", crop: Mode | None = None, box: str | None = None
+) -> Photo:
+    """Read a photograph for a model.
+
+    Args:
+        path: Its file.
+        generator: Whose size and channels count.
+        crop: How it is fitted; None for the largest central part.
+        box: Part of it to use, "left,top,right,bottom" in pixels of the upright photograph.
+
+    Raises:
+        UserError: If it is no picture, or the box does not fit it.
+    """
+    height, width = generator.img_size
+    channels = generator.img_channels
+    if channels not in MODES:
+        raise UserError(f"--model: its pictures have {channels} channels; photographs 1, 3 or 4")
+    corners = parse_box(box)
+    data = read_bytes(path)
+    read = decode(data, str(path))
+    pixels, notes = read.pixels, list(read.notes)
+    geometry = fit_geometry(pixels.shape[:2], (height, width), crop or "center", corners)
+    seen = pixels if channels == 3 else decode(data, str(path), channels).pixels
+    scale = max(abs(value) for row in geometry.affine for value in row[:2])
+    if scale > 1:
+        notes.append(f"enlarged {scale:.2g} times: the model's pictures are {width}x{height}")
+    return Photo(path, sha256_file(path), pixels, to_canvas(seen, geometry), geometry, (*notes,))
+
+
+def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Name every photograph that the command line means: files, and all in folders.
+
+    Returns:
+        A name for results, unique, and the file; whether it is a picture is seen on reading. And
+        what of the folders cannot even be opened, in words.
+
+    Raises:
+        UserError: If a word names nothing, or a folder holds no pictures.
+    """
+    found: list[tuple[str, Path]] = []
+    problems: list[str] = []
+    for word in words:
+        path = Path(word)
+        if not path.exists():
+            raise UserError(f"{printable(word)}: no such photograph or folder")
+        if not path.is_dir():
+            found.append((path.stem, path))
+            continue
+        source = FolderSource(path)
+        if not source.names:
+            raise UserError(f"{printable(word)}: holds no pictures")
+        found += [
+            (str(Path(name).with_suffix("")).replace("/", "-"), path / name)
+            for name in source.names
+        ]
+        problems += map(str, source.problems)
+    return list(_unique(found)), problems
+
+
+def _unique(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+    """Give every name but the first of its kind a number."""
+    taken: set[str] = set()
+    for name, path in found:
+        name = printable(name).replace("\\", "_").strip(". ") or "photo"
+        free, number = name, 2
+        while free.lower() in taken:
+            free, number = f"{name}-{number}", number + 1
+        taken.add(free.lower())
+        yield free, path
