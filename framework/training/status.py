@@ -108,7 +108,9 @@ class StatusLine(KimgCallback):
             f"time {_clock(mean('Timing/total_sec')):<12s} "
             f"sec/kimg {mean('Timing/sec_per_kimg'):<7.2f} "
             f"mem {mean('Resources/cpu_mem_gb'):<5.1f} gpumem {_peak_gpu_gb():<5.1f} "
-            + "".join(f"{label} {mean(stat):{form}} " for label, stat, form in headlines)
+            + "".join(
+                f"{label} {_shown(stats.get(stat), form)} " for label, stat, form in headlines
+            )
             + f"left {_clock(self._left(kimg))}"
         )
         bad = mean("Guard/nonfinite_grads")
@@ -133,6 +135,11 @@ class StatusLine(KimgCallback):
         print(
             f"\r\033[K{bar} {kimg:.1f}/{self.total / 1000:g} kimg, {left} left", end="", flush=True
         )
+
+
+def _shown(moments: dict[str, float] | None, form: str) -> str:
+    """A mean; `-` for what no batch of the tick reported, as a lazy penalty in a short one."""
+    return f"{'-':{form.split('.')[0]}}" if moments is None else f"{moments['mean']:{form}}"
 
 
 def _peak_gpu_gb() -> float:

@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from framework.errors import UserError
 from framework.training.callbacks import KimgCallback, StopAtKimg
+from framework.training.phased import Headline
 from framework.training.run_settings import RunSettings
 from framework.training.stats import StatsCollector
 from framework.training.status import StatusLine, _clock
@@ -86,6 +88,15 @@ def test_without_a_terminal_there_is_no_bar(tmp_path, capsys):
     out = capsys.readouterr().out
     assert not line.bar and "\r" not in out and out.startswith("tick 1 ") and out.endswith("\n")
     assert (tmp_path / "log.txt").read_text() == out
+
+
+def test_what_no_batch_of_a_tick_reported_is_no_number(tmp_path, capsys):
+    line, trainer, module = status(tmp_path)
+    module.headlines = (Headline("G", "Loss/G", "<6.3f"), Headline("r1", "Loss/r1", "<8.4f"))
+    module.stats.report("Loss/G", torch.tensor([float("nan")]))
+    line.on_train_batch_end(trainer, module)
+    said = capsys.readouterr().out
+    assert " G nan    r1 -        left " in said
 
 
 def test_on_a_terminal_a_bar_shows_the_way_to_the_end(tmp_path, capsys):
