@@ -18,12 +18,13 @@ from framework.media.resample import Affine, composed, resample
 Seam = Literal["hard", "feather", "gradient"]
 SEAMS = get_args(Seam)
 CHANGED_LEVELS = 6  # of 255: what an edit changes less, `changed_only` takes for unchanged
+REPLACED_LEVELS = (20, 60)  # of 255: what an edit changes more replaces the photo's own detail
 _GROW_PX, _SOFT_PX = 2, 2  # canvas pixels around what changed: fully pasted, then fading
 _INTERPOLATION_PX = 2  # how far bicubic interpolation looks
 CHANGE_REACH_PX = _GROW_PX + _SOFT_PX + _INTERPOLATION_PX
 _FEATHER_OF_SIDE = 1 / 16
 _GRADIENT_FEATHER_PX = 2  # the membrane agrees with the photo at its border but for fine detail
-_BAND_PIXELS = 1 << 20  # 40 MB of temporary arrays
+_BAND_PIXELS = 1 << 19  # 40 MB of temporary arrays
 
 
 def paste_back(
@@ -42,11 +43,14 @@ def paste_back(
         photo: uint8 (h, w, 3), of the geometry's photo size.
         edited: The canvas after the edit, (H, W, 3): uint8, or floats in levels from 0 to 255.
         geometry: Where the canvas lies in the photograph.
-        original: The canvas before the edit as the generator makes it, like `edited`. With it only
-            the difference is added to the photograph, which so keeps its own detail and what the
-            generator could not make.
+        original: The canvas before the edit as the generator makes it, like `edited`. With it the
+            difference is added to the photograph, which so keeps its own detail and what the
+            generator could not make. Only where the two differ by much (fading in between
+            `REPLACED_LEVELS`) something has moved, detail would stay behind as a ghost, and the
+            edited canvas itself is pasted.
         changed_only: Leave every pixel alone that is farther than `CHANGE_REACH_PX` canvas pixels
-            from one which the edit changed by more than `CHANGED_LEVELS`; needs `original`.
+            from one which the edit changed by more than `CHANGED_LEVELS`; needs `original`. (As
+            many photo pixels, where those are the larger ones.)
         seam: "hard" pastes all of the valid box, "feather" fades in from its border, "gradient"
             shifts colours by the smoothest field that makes both agree along the border (Pérez et
             al. 2003, Poisson image editing, section 3). Where the box ends with the photograph
@@ -72,8 +76,7 @@ def paste_back(
         seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
         part = photo[rows, columns].astype(np.float32)
         weight = _weights(to_field, size, field.shape[:2], closed, fade_px)[..., None]
-        change = seen if original is not None else seen - part
-        part += weight * change
+        part += weight * (seen[..., :3] - seen[..., 3:] * part)
         result[rows, columns] = np.rint(part, out=part).clip(0, 255)
     return result
 
@@ -90,7 +93,15 @@ def seam_sides(geometry: Geometry) -> tuple[bool, bool, bool, bool]:
     return sides[0], sides[1], sides[2], sides[3]
 
 
-def _check(photo, edited, original, geometry, changed_only, seam, feather_px) -> None:
+def _check(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    original: np.ndarray | None,
+    geometry: Geometry,
+    changed_only: bool,
+    seam: str,
+    feather_px: float | None,
+) -> None:
     if seam not in SEAMS:
         raise UserError(f"seam {seam}: give {', '.join(SEAMS[:-1])} or {SEAMS[-1]}")
     if feather_px is not None and not 0 <= feather_px < 1e6:
@@ -108,30 +119,51 @@ def _check(photo, edited, original, geometry, changed_only, seam, feather_px) ->
             raise UserError(f"{name} picture holds NaN or infinity")
 
 
-def _field(photo, edited, geometry, original, changed_only, seam) -> np.ndarray:
-    """What is pasted, on the valid box: colours, or with `original` differences; float32."""
+def _field(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    geometry: Geometry,
+    original: np.ndarray | None,
+    changed_only: bool,
+    seam: Seam,
+) -> np.ndarray:
+    """What is pasted on the valid box, (H, W, 4) float32: colours, and their share of the pixel.
+
+    A photo pixel p becomes p + colours - share * p. Where an edit changed little, the share is 0
+    and the colours are the difference it made; where it changed much, something has moved: the
+    photograph's detail is out of place there, and the canvas replaces it.
+    """
     left, top, right, bottom = geometry.valid_box
     box = (slice(top, bottom), slice(left, right))
-    field = edited[box].astype(np.float32)
-    wanted = np.zeros_like(field)  # along the seam
-    if original is not None:
-        field -= original[box]
-        changed = _changed(field) if changed_only else None
-    elif seam == "gradient":
-        wanted = to_canvas(photo, geometry)[box].astype(np.float32)
+    colours = edited[box].astype(np.float32)
+    before = None if original is None else original[box].astype(np.float32)
+    moved = None if before is None else np.abs(colours - before).max(axis=2)
     if seam == "gradient":
-        field = field + membrane(wanted - field, seam_sides(geometry))
-    if original is not None and changed is not None:
-        field *= changed
-    return field.astype(np.float32)
+        wanted = to_canvas(photo, geometry)[box] if before is None else before
+        colours += membrane(wanted - colours, seam_sides(geometry)).astype(np.float32)
+    share = np.ones((*colours.shape[:2], 1), np.float32)
+    if before is not None and moved is not None:
+        low, high = REPLACED_LEVELS
+        share = _soft(_ramp((moved - low) / (high - low)), 1, 1)
+        colours -= (1 - share) * before
+    field = np.concatenate([colours, share], axis=2)
+    if changed_only and moved is not None:
+        field *= _soft(moved > CHANGED_LEVELS, _GROW_PX, _SOFT_PX)
+    return field
 
 
-def _changed(difference: np.ndarray) -> np.ndarray:
-    """1 where an edit changed the canvas and a little around it, fading to 0; (H, W, 1)."""
-    changed = (np.abs(difference).max(axis=2) > CHANGED_LEVELS).astype(np.uint8) * 255
-    reach = _GROW_PX + _SOFT_PX // 2
-    grown = Image.fromarray(changed).filter(ImageFilter.MaxFilter(2 * reach + 1))
-    soft = grown.filter(ImageFilter.BoxBlur(_SOFT_PX // 2))
+def _ramp(x: np.ndarray) -> np.ndarray:
+    """From 0 to 1 with x, level at both ends."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _soft(mask: np.ndarray, grow_px: int, soft_px: int) -> np.ndarray:
+    """A mask (H, W) from 0 to 1, grown and then fading to 0 within `soft_px`; (H, W, 1)."""
+    levels = Image.fromarray(np.rint(255.0 * mask).astype(np.uint8))
+    reach = grow_px + soft_px // 2
+    grown = levels.filter(ImageFilter.MaxFilter(2 * reach + 1))
+    soft = grown.filter(ImageFilter.BoxBlur((soft_px + 1) // 2))
     return np.asarray(soft, np.float32)[..., None] / 255
 
 
@@ -162,6 +194,5 @@ def _weights(
         for distance, is_seam in ((place, closed[axis]), (length - place, closed[axis + 2])):
             weight *= distance > 0
             if is_seam and fade_px:
-                ramp = np.clip(distance / fade_px, 0, 1)
-                weight *= ramp * ramp * (3 - 2 * ramp)
+                weight *= _ramp(distance / fade_px)
     return weight

@@ -58,13 +58,14 @@ def resample(
 
     Args:
         source: uint8 (h, w, C) with 1, 3 or 4 channels, or float32 with any number.
-        to_source: Pixel of the result to pixel of the source.
+        to_source: Pixel of the result to pixel of the source. Where it turns nothing, the result
+            must lie within the source (what rounding makes of it is mended).
         size: (H, W) of the result.
         filter: Where pixels are averaged, how. A turned picture is interpolated bicubically, from
             twice the density that the result has.
 
     Returns:
-        (H, W, C) of the source's type; zero where the map leaves the source.
+        (H, W, C) of the source's type; zero where a map that turns leaves the source.
     """
     planes = _planes(source)
     (_, b, _), (d, _, _) = to_source
