@@ -28,6 +28,16 @@ def style_map(layer: int) -> int:
     return (layer >= COARSE_LAYERS) + (layer >= MIDDLE_LAYERS)
 
 
+def seen_size(img_size: Sequence[int]) -> tuple[int, int]:
+    """What an encoder of pictures of `img_size` (H, W) sees: all of them, 256 px at most.
+
+    Published ones see 256 px whatever their generator makes; small pictures are not enlarged here.
+    """
+    shrink = min(1.0, INPUT_SIDE / max(img_size))
+    height, width = (max(1, round(side * shrink)) for side in img_size)
+    return height, width
+
+
 class IRSE50Encoder(StyleEncoder):
     """Backbone, pyramid and a stack of convolutions for every layer (Richardson et al. 2021).
 

@@ -89,6 +89,16 @@ def test_every_parameter_is_used_at_every_stage():
     assert all(p.grad is not None for p in encoder.parameters())
 
 
+@torch.no_grad()
+def test_fine_layers_know_what_the_coarse_map_holds():
+    encoder = small_encoder((64, 64), 10)
+    pictures = torch.randn(2, 3, 64, 64)
+    for lateral in encoder.laterals[1:]:  # what they add of their own
+        lateral[1].weight.zero_()
+    first, second = encoder.codes(pictures)
+    assert (first != second).any(dim=1).all()
+
+
 def test_an_untrained_encoder_is_near_the_mean_style_but_sees():
     encoder, statistics = small_encoder(), StyleStatistics(torch.randn(8), torch.rand(8) + 0.1)
     set_statistics(encoder, statistics)

@@ -15,6 +15,7 @@ from framework.inversion import (
     StyleStatistics,
     set_statistics,
 )
+from framework.inversion.irse50 import seen_size
 from framework.inversion.loading import Undrawn
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
@@ -176,6 +177,12 @@ def test_square_pictures_lose_their_bars_before_a_network_for_cars():
     barred = square.clone()
     barred[:, :, :8] = barred[:, :, 56:] = -1
     assert torch.equal(encoder(square), encoder(barred))
+
+
+def test_encoders_see_whole_pictures_of_256_px_at_most():
+    assert seen_size((1024, 1024)) == (256, 256)
+    assert seen_size((768, 1024)) == seen_size((192, 256)) == (192, 256)
+    assert seen_size((64, 32)) == (64, 32)
 
 
 @pytest.mark.parametrize(
