@@ -82,6 +82,8 @@ def explain(error: Exception) -> str | None:
             "out of GPU memory: use the CPU (--device cpu; train.py: --trainer.accelerator cpu), "
             "a smaller model, or free the GPU"
         )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return "out of memory: end other programs, or ask for fewer or smaller pictures at once"
     if isinstance(error, RuntimeError) and "operator torchvision::" in text:
         return TORCHVISION_MISMATCH
     if isinstance(error, ImportError) and error.name in {"torch", "torchvision", "wandb"}:

@@ -44,6 +44,8 @@ examples:
   python -m framework.data index /big/shards
   python -m framework.data index "https://host/data/{000..099}.tar" --out data.json"""
 
+# Every processor core decodes a picture, up to 8 of them.
+_MEMORY = "out of memory: end other programs, or make the largest pictures smaller"
 _MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
     "prepare": prepare,
     "shard": shard,
@@ -149,11 +151,14 @@ class _Counter:
 
 
 def run(command: Callable[[], None]) -> int:
-    """Exit code of a command: 0, 2 for a user's mistake (one line on stderr), 130 for Ctrl-C."""
+    """Exit code of a command: 0; 2 with a line for mistakes and lack of memory; 130 for Ctrl-C."""
     try:
         command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print(f"error: {_MEMORY}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

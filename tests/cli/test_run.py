@@ -30,6 +30,8 @@ def raising(error: BaseException):
         (PermissionError(13, "Permission denied", "/out"), 2),
         (OSError(28, "No space left on device", "/out/x.png"), 2),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), 2),
+        (MemoryError(), 2),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory\n 4 bytes"), 2),
     ],
 )
 def test_every_end_has_its_code(error, code, capsys):

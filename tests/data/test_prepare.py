@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from framework.data import decoded, open_dataset
 from framework.data.__main__ import main, run
@@ -199,6 +200,23 @@ def test_mistakes_are_one_line_and_exit_code_2(words, capsys):
     assert run(lambda: main(words)) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_lack_of_memory_is_one_line(photos, tmp_path, monkeypatch, capsys):
+    """And no picture is taken for damaged."""
+
+    def load(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", load)
+    monkeypatch.setattr(PngImageFile, "load", load)
+    out = str(tmp_path / "a.zip")
+    for words in (["inspect", str(photos)], ["prepare", str(photos), "--out", out, "--size", "8"]):
+        assert run(lambda: main(words)) == 2  # noqa: B023
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.count("\n") == 1
+        assert said.err.startswith("error: out of memory: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_interruption_is_130():
