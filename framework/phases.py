@@ -4,7 +4,7 @@ Nothing is logged, weighted by batch size or sent to other processes by a phase;
 that with what an objective returns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,16 +56,19 @@ class Phase:
         timing: NVIDIA's name, which people's tools know.
         network: The network that is trained.
         interval: Batches between steps.
-        objective: From a micro-batch to the loss.
+        objective: From a micro-batch to the loss, or to several that follow each other and whose
+            gradients add up; each is left before the next is computed.
         finish: Takes the sums over the batch and all processes, after the step.
+        begins: Images seen before its first step.
     """
 
     name: str
     timing: str
     network: nn.Module
     interval: int
-    objective: Callable[[Micro], Outcome]
+    objective: Callable[[Micro], Outcome | Iterator[Outcome]]
     finish: Callable[[dict[str, Tensor]], None] = _nothing
+    begins: int = 0
 
     @property
     def lazy(self) -> bool:

@@ -30,7 +30,6 @@ from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.failures import told_in_words
-from framework.training.health import Diversity
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
@@ -123,7 +122,7 @@ class TrainCLI(LightningCLI):
             settings.dir, settings.metrics_kimg, total, self.metric_settings, self.signals
         )
         callbacks = [
-            Diversity(settings.tick_kimg, total),
+            *self.model.watchers(settings.tick_kimg, total),
             StatusLine(settings.dir, settings.tick_kimg, total),
             Snapshots(settings.dir, settings.snapshot_kimg, total, settings.keep_snapshots),
             checkpoints,
@@ -161,7 +160,7 @@ class TrainCLI(LightningCLI):
         try:
             with torch.device("meta"):
                 device = self.trainer.strategy.root_device
-                self.model.build_networks(size_pair(data.size), data.channels, 0, device)
+                self.model.sketch(size_pair(data.size), data.channels, 0, device)
         except UserError as error:
             raise UserError(f"--data.size: {error}") from None
 
@@ -192,7 +191,8 @@ class TrainCLI(LightningCLI):
         clean_up(folder, start_kimg)
         write_text(folder / CONFIG, self.resolved)
         facts = self.datamodule.facts()
-        config = {**yaml.safe_load(self.resolved), "facts": facts, **self.metrics.facts()}
+        known = {"facts": facts, **self.model.facts(), **self.metrics.facts()}
+        config = {**yaml.safe_load(self.resolved), **known}
         logger = open_logger(folder, self.run_settings.wandb, config)
         if logger is not None:
             stack.callback(logger.experiment.finish)
@@ -218,11 +218,11 @@ class TrainCLI(LightningCLI):
         """Print what a dry run is asked for: settings, sizes, data."""
         data = self.datamodule.dataset
         with torch.device("meta"):
-            networks = self.model.build_networks(
+            networks = self.model.sketch(
                 data.size, data.channels, data.label_dim, self.trainer.strategy.root_device
             )
         print(self.resolved)
-        for name, network in zip(("generator", "discriminator"), networks, strict=True):
+        for name, network in networks.items():
             print(f"{name}: {parameter_count(network) / 1e6:.3f} M parameters")
         print("data: " + json.dumps(self.datamodule.facts()))
 

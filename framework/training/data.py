@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from framework.data import ImageDataset, decoded, mapped, open_dataset
+from framework.data.holdout import LARGEST_SHARE, split
 from framework.data.shards import PREFIX, ShardDataset, open_shards
 from framework.errors import UserError
 from framework.media.images import MODES
@@ -86,6 +87,8 @@ class TrainingImages(lightning.LightningDataModule):
         workers: Processes that read and decode, for each process that trains; None takes 2 for
             shards and 0 for what is in memory. Of shards they decide the order.
         shuffle_buffer: Undecoded pictures of shards that each worker draws from.
+        held_out: Share of the pictures that training never sees, 0 to 0.5, for looking how well it
+            does on others; which ones follows from their names alone. Not for shards.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class TrainingImages(lightning.LightningDataModule):
         cache: str | None = None,
         workers: int | None = None,
         shuffle_buffer: int = 1024,
+        held_out: float = 0.0,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -113,14 +117,24 @@ class TrainingImages(lightning.LightningDataModule):
             raise UserError(f"--data.channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
         if source.startswith(PREFIX) and cache is not None:
             raise UserError(f"--data.cache {cache}: not for shards, which are never all decoded")
+        if not 0 <= held_out <= LARGEST_SHARE:
+            raise UserError(f"--data.held_out {held_out}: must be from 0 to {LARGEST_SHARE}")
+        if source.startswith(PREFIX) and held_out > 0:
+            raise UserError(
+                f"--data.held_out {held_out}: not for shards, which have no names to choose by; "
+                "leave it at 0 and keep some pictures out of the shards"
+            )
         self.source, self.size, self.channels = source, size, channels
         self.batch_size, self.labels = batch_size, labels
         self.crop: Literal["center", "pad", "stretch"] = crop
         self.on_bad: Literal["error", "skip"] = on_bad
         self.cache = cache
         self.workers, self.shuffle_buffer = workers, shuffle_buffer
+        self.held_out_share = held_out
         self.seed = 0
         self._dataset: ImageDataset | None = None
+        self.held_out_dataset: ImageDataset | None = None
+        self._held_out: Tensor | None = None
         self._held: tuple[Tensor, Tensor] | None = None
 
     def share(self, processes: int) -> int:
@@ -144,7 +158,7 @@ class TrainingImages(lightning.LightningDataModule):
 
     @property
     def dataset(self) -> ImageDataset:
-        """The opened data set; every file has been checked."""
+        """The pictures to train on; every file has been checked."""
         if self._dataset is None and self.source.startswith(PREFIX):
             self._dataset = open_shards(
                 self.source, self.size, self.channels, self.labels != "none", self.crop
@@ -158,6 +172,8 @@ class TrainingImages(lightning.LightningDataModule):
                 crop=self.crop,
                 on_bad=self.on_bad,
             )
+            if self.held_out_share > 0:
+                self._dataset, self.held_out_dataset = split(self._dataset, self.held_out_share)
         return self._dataset
 
     @property
@@ -208,6 +224,13 @@ class TrainingImages(lightning.LightningDataModule):
     def label_table(self) -> Tensor:
         """Their labels, float32, shape (N, label_dim)."""
         return self._tables()[1]
+
+    @property
+    def held_out(self) -> Tensor | None:
+        """The pictures that training never sees, uint8, shape (M, C, H, W); None without any."""
+        if self._held_out is None and self.dataset and self.held_out_dataset is not None:
+            self._held_out = torch.from_numpy(decoded(self.held_out_dataset))
+        return self._held_out
 
     def train_dataloader(self) -> DataLoader:
         """Endless batches, from where the run stands."""

@@ -106,7 +106,7 @@ def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) ->
     if at_once > 1:
         smaller = next(n for n in range(at_once // 2, 0, -1) if share % n == 0)
         flags.append(f"--model.micro_batch {smaller}")
-    if module.settings["low_precision"] == "none":
+    if module.settings.get("low_precision") == "none":
         flags.append("--model.low_precision auto")
     flags.append("a smaller --model.channel_base")
     if not on_gpu and data.cache is None:

@@ -1,9 +1,11 @@
 """A training in phases: what those of generators and of encoders share."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +49,18 @@ class Headline(NamedTuple):
     form: str
 
 
+class Exhibit(Protocol):
+    """Pictures that show how far a training is: sheets, each uint8 (N, H, W, C), by name."""
+
+    def begin(self) -> dict[str, np.ndarray]:
+        """What is shown once, when a run begins."""
+        ...
+
+    def now(self) -> dict[str, np.ndarray]:
+        """What is shown at every snapshot; names get the thousands of images added."""
+        ...
+
+
 class PhasedTraining(lightning.LightningModule):
     """Trains networks by the phases that a subclass builds for the data at hand.
 
@@ -67,6 +81,7 @@ class PhasedTraining(lightning.LightningModule):
         ema_kimg: Half-lives of the averages, kept with the run.
         stats: Where everything is reported.
         headlines: What of it the status line shows.
+        generates: Whether its result is a generator, which `--metrics.*` can measure.
         remedy: What to do about numbers that are not finite, in words.
     """
 
@@ -74,6 +89,7 @@ class PhasedTraining(lightning.LightningModule):
     batch_size: int
     micro_batch: int
     headlines: tuple[Headline, ...] = ()
+    generates: bool = False
     remedy: str = "a lower --model.lr"
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -99,6 +115,22 @@ class PhasedTraining(lightning.LightningModule):
         """
         raise NotImplementedError
 
+    def sketch(
+        self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
+    ) -> dict[str, nn.Module]:
+        """The networks that it would train, by name; meant for the meta device.
+
+        Args:
+            size: (H, W) of the pictures.
+            channels: Of the pictures.
+            c_dim: Length of label vectors, 0 without labels.
+            device: Where it would be trained.
+
+        Raises:
+            UserError: If there is no training for such pictures.
+        """
+        raise NotImplementedError
+
     def build(self, data: TrainingImages, device: torch.device) -> None:
         """Build networks, averages and phases for the data at hand, the same in every process."""
         raise NotImplementedError
@@ -114,6 +146,40 @@ class PhasedTraining(lightning.LightningModule):
     def speed(self, network: nn.Module) -> dict[str, Any]:
         """Learning rate and decay rates of a network's Adam, as the settings of today have it."""
         raise NotImplementedError
+
+    def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
+        """What looks at it before each status line."""
+        return []
+
+    def exhibit(self, data: TrainingImages, columns: int, count: int) -> Exhibit:
+        """Pictures for the snapshots' sheets.
+
+        Args:
+            data: The data at hand.
+            columns: Of a sheet.
+            count: Pictures that a sheet has room for, a multiple of `columns`.
+        """
+        raise NotImplementedError
+
+    def published(self) -> dict[str, Any]:
+        """What a snapshot saves: arguments of `save_model_folder`."""
+        raise NotImplementedError
+
+    def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Where that comes from; JSON values.
+
+        Args:
+            data: Facts of the data.
+        """
+        raise NotImplementedError
+
+    def card(self, name: str, data: dict[str, Any]) -> str:
+        """Model card of snapshot `name`, Markdown; `data` as in `provenance`."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """What logs and checkpoints should know beside settings and identity; plain values."""
+        return {}
 
     def begin_batch(self) -> None:
         """Before the phases of a batch."""
@@ -153,7 +219,7 @@ class PhasedTraining(lightning.LightningModule):
         """One batch: every phase whose turn it is, then the averages."""
         self.begin_batch()
         for phase in self.phases:
-            if self.batches_seen % phase.interval == 0:
+            if self.seen_images >= phase.begins and self.batches_seen % phase.interval == 0:
                 self._phase(phase, batch)
         self.seen_images += self.batch_size
         # In the same batches, so that the device is waited for once.
@@ -201,19 +267,25 @@ class PhasedTraining(lightning.LightningModule):
         with self._without_ddp_sync():
             for micro in batch.parts(self.micro_batch):
                 rng = keyed_generator(self.device, self.seed, micro.first, phase.name)
-                outcome = self._outcome(phase, micro, rng)
-                self.manual_backward(outcome.loss / self.batch_size)
-                for name, values in outcome.stats.items():
-                    self.stats.report(name, values)
-                sums = {name: sums.get(name, 0) + value for name, value in outcome.sums.items()}
+                outcomes = self._outcome(phase, micro, rng)
+                for outcome in [outcomes] if isinstance(outcomes, Outcome) else outcomes:
+                    self.manual_backward(outcome.loss / self.batch_size)
+                    for name, values in outcome.stats.items():
+                        self.stats.report(name, values)
+                    for name, value in outcome.sums.items():
+                        sums[name] = sums.get(name, 0) + value
         return sums
 
     def phase_loss(self, name: str, micro: Batch, rng: torch.Generator) -> Tensor:
         """Loss of one phase, summed over a micro-batch; what a training step differentiates."""
         phase = next(phase for phase in self.phases if phase.name == name)
-        return self._outcome(phase, micro, rng).loss
+        outcomes = self._outcome(phase, micro, rng)
+        outcomes = [outcomes] if isinstance(outcomes, Outcome) else outcomes
+        return torch.stack([outcome.loss for outcome in outcomes]).sum()
 
-    def _outcome(self, phase: Phase, micro: Batch, rng: torch.Generator) -> Outcome:
+    def _outcome(
+        self, phase: Phase, micro: Batch, rng: torch.Generator
+    ) -> Outcome | Iterator[Outcome]:
         return phase.objective(Micro(micro.pictures, micro.labels, rng, micro.first))
 
     def _without_ddp_sync(self) -> AbstractContextManager:
@@ -240,6 +312,7 @@ class PhasedTraining(lightning.LightningModule):
             "format": FORMAT_VERSION,
             "seen_images": self.seen_images,
             "ema_kimg": self.ema_kimg,
+            **self.facts(),
             **self.identity(),
         }
 

@@ -1,7 +1,7 @@
 """Which numbers a training can have, and what its `auto` means."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from framework.errors import UserError
@@ -9,7 +9,10 @@ from framework.models.stylegan2.ada import parse_changes
 from framework.models.stylegan2.augment import parse_policy
 from framework.models.stylegan2.objectives import Penalty
 
-_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+Range = tuple[str, Callable[[float], bool], str]
+"""Names of settings, what a value of theirs must fulfil, and that in words."""
+
+_RANGES: tuple[Range, ...] = (
     (
         "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
         "micro_batch r1_interval pl_interval pl_batch_shrink lr ema_kimg ada_kimg",
@@ -58,7 +61,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     Raises:
         UserError: Naming the flag.
     """
-    _check_ranges(settings)
+    check_ranges(settings, _RANGES)
     kimg = settings["ema_kimg"]
     if isinstance(kimg, list | tuple) and (not kimg or len(set(kimg)) < len(kimg)):
         raise UserError(f"--model.ema_kimg {kimg}: a half-life, or a list of different ones")
@@ -101,8 +104,13 @@ def diffaugment_policy(augment: str) -> tuple[str, ...]:
     return () if augment.strip() in ("ada", "none") else parse_policy(augment)
 
 
-def _check_ranges(settings: dict[str, Any]) -> None:
-    for names, fits, must in _RANGES:
+def check_ranges(settings: dict[str, Any], ranges: Sequence[Range]) -> None:
+    """Refuse numbers out of their range, one by one also in lists; None is always a choice.
+
+    Raises:
+        UserError: Naming the flag.
+    """
+    for names, fits, must in ranges:
         for name in names.split():
             given = settings[name]
             for value in given if isinstance(given, tuple | list) else (given,):

@@ -20,8 +20,10 @@ from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import ema_names, fitted
 from framework.ops.compiled import Mode, use_ops
 from framework.training.data import TrainingImages
+from framework.training.health import Diversity
 from framework.training.phased import Average, Headline, PhasedTraining, micro_batch
 from framework.training.precision import pick_low_precision
+from framework.training.samples import FixedLatents, generator_card
 from framework.training.trainer import check_trainer
 from framework.training.transfer import start_from
 
@@ -90,6 +92,7 @@ class StyleGAN2Training(PhasedTraining):
         Headline("D", "Loss/D/loss", "<6.3f"),
         Headline("r1", "Loss/r1_penalty", "<8.4f"),
     )
+    generates = True
     remedy = "a lower --model.lr, a higher --model.r1_gamma or --model.low_precision none"
 
     def __init__(
@@ -198,6 +201,13 @@ class StyleGAN2Training(PhasedTraining):
         low_precision = pick_low_precision(self.settings["low_precision"], device)
         return build_networks(self.settings, size, channels, c_dim, low_precision)
 
+    def sketch(
+        self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
+    ) -> dict[str, nn.Module]:
+        """Generator and discriminator."""
+        networks = self.build_networks(size, channels, c_dim, device)
+        return dict(zip(("generator", "discriminator"), networks, strict=True))
+
     def networks(self) -> list[nn.Module]:
         """Generator and discriminator."""
         return [self.generator, self.discriminator]
@@ -235,6 +245,28 @@ class StyleGAN2Training(PhasedTraining):
         self.game.adapt(self.batches_seen)
         if self.augmenter:
             self.stats.report("Progress/augment", self.augmenter.strength)
+
+    # What it shows
+
+    def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
+        """How different the pictures are from each other."""
+        return [Diversity(tick_kimg, total_kimg)]
+
+    def exhibit(self, data: TrainingImages, columns: int, count: int) -> FixedLatents:
+        """Pictures of fixed latents."""
+        return FixedLatents(self, data, count)
+
+    def published(self) -> dict[str, Any]:
+        """The averaged generator, and its opponent for fine-tuning."""
+        return {"generator": self.generator_ema, "discriminator": self.discriminator}
+
+    def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Images seen, data, settings."""
+        return {"seen_kimg": self.seen_images / 1000, "data": data, "training": self.settings}
+
+    def card(self, name: str, data: dict[str, Any]) -> str:
+        """Model card of a snapshot, Markdown."""
+        return generator_card(name, self.seen_images / 1000, data)
 
     # State
 

@@ -1,0 +1,91 @@
+"""Pictures kept out of training, chosen by their names alone.
+
+Whether a picture is held out does not depend on how many others there are or on their order, so a
+training and a report on its result, or two data sets that share pictures, agree about each of them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from framework.data.images import ImageDataset
+from framework.errors import UserError
+
+LARGEST_SHARE = 0.5
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether the picture called `name` is among the `share` (0 to 1) that is held out.
+
+    What a smaller share holds out, a larger one does, too. Names are those of `ImageDataset.name`:
+    paths inside the source, `toycar00000123` for toy cars.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def split(
+    dataset: ImageDataset, share: float, flag: str = "--data.held_out"
+) -> tuple["Part", "Part"]:
+    """A data set in two: what is trained on, and what is held out.
+
+    Args:
+        dataset: The whole.
+        share: Of the pictures that are held out, about; above 0.
+        flag: What set it, for messages.
+
+    Raises:
+        UserError: If there would be no pictures in one of the two.
+    """
+    out = [is_held_out(dataset.name(index), share) for index in range(len(dataset))]
+    numbers = np.flatnonzero(out), np.flatnonzero(np.logical_not(out))
+    if not all(map(len, numbers)):
+        raise UserError(
+            f"{flag} {share:g}: of {len(dataset)} pictures it leaves "
+            f"{len(numbers[1])} to train on and {len(numbers[0])} to look at"
+        )
+    held_out, kept = numbers
+    return Part(dataset, kept.tolist(), f"without {share:g}"), Part(
+        dataset, held_out.tolist(), f"only {share:g}"
+    )
+
+
+class Part(ImageDataset):
+    """Some of the pictures of a data set, under numbers of their own.
+
+    Args:
+        whole: The data set.
+        numbers: Which ones.
+        kind: What tells this part from others, for the fingerprint.
+    """
+
+    def __init__(self, whole: ImageDataset, numbers: Sequence[int], kind: str) -> None:
+        self.whole, self.numbers = whole, list(numbers)
+        self.size, self.channels = whole.size, whole.channels
+        self.label_dim, self.classes = whole.label_dim, whole.classes
+        self.fingerprint = hashlib.sha256(f"{whole.fingerprint} {kind}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def image(self, index: int) -> np.ndarray:
+        """Picture `index`, uint8 (C, H, W)."""
+        return self.whole.image(self.numbers[index])
+
+    def name(self, index: int) -> str:
+        """What it is called in the whole."""
+        return self.whole.name(self.numbers[index])
+
+    def label(self, index: int) -> np.ndarray:
+        """Its label, float32 (label_dim,)."""
+        return self.whole.label(self.numbers[index])
+
+    def raw_label(self, index: int) -> int | list[float] | None:
+        """Its label as `dataset.json` holds it."""
+        return self.whole.raw_label(self.numbers[index])
+
+    def facts(self) -> dict[str, Any]:
+        """The whole's, with the count of this part."""
+        return {**self.whole.facts(), **super().facts(), "of": len(self.whole)}
