@@ -1,5 +1,6 @@
 """`python train.py fit --config configs/stylegan2/NAME.yaml`: LightningCLI with a run folder."""
 
+import importlib
 import json
 import logging
 import re
@@ -100,7 +101,9 @@ class TrainCLI(LightningCLI):
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add data, model and trainer, what people change most first."""
         super().add_core_arguments_to_parser(parser)
-        parser.set_defaults({"model": {"class_path": MODEL}})
+        parser.set_defaults({"model": {"class_path": self.trained_class}})
+
+    trained_class = MODEL
 
     def _set_seed(self) -> None:
         """Nothing draws from the global generator."""
@@ -242,6 +245,7 @@ def _train(args: ArgsType) -> None:
         warnings.filterwarnings("ignore", message=message)
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
+    TrainCLI.trained_class = _class_asked_for(sys.argv[1:] if args is None else args)
     try:
         TrainCLI(
             datamodule_class=TrainingImages,
@@ -259,6 +263,36 @@ def _train(args: ArgsType) -> None:
         raise mistake from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+
+
+def _class_asked_for(args: Any) -> str:
+    """The training module that a command line names, itself or in a file of settings.
+
+    The parser would take values over from the defaults of its default class to any other class
+    that has settings of the same names, so its default class has to be the right one.
+    """
+    asked, words = MODEL, list(args) if isinstance(args, list | tuple) else []
+    for i, word in enumerate(words):
+        name, given, value = str(word).partition("=")
+        value = value if given else "".join(words[i + 1 : i + 2])
+        if name == "--config":
+            asked = _class_in(Path(value)) or asked
+        elif name in ("--model", "--model.class_path"):
+            asked = value
+    module, _, name = asked.rpartition(".")
+    try:
+        return asked if hasattr(importlib.import_module(module), name) else MODEL
+    except (ImportError, ValueError):
+        return MODEL  # the parser says what is wrong with it
+
+
+def _class_in(file: Path) -> str | None:
+    """The training module that a file of settings names, if it does."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return str(content["model"]["class_path"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def _user_error(error: BaseException) -> UserError | None:
