@@ -18,6 +18,7 @@ from framework.cli.doctor import doctor
 from framework.cli.drag import drag
 from framework.cli.generate import generate
 from framework.cli.invert import invert
+from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
 from framework.cli.model_files import export, import_
 from framework.cli.run import run
@@ -27,6 +28,7 @@ from framework.errors import UserError
 COMMANDS: dict[str, Callable[..., None]] = {
     "drag": drag,
     "invert": invert,
+    "invert-report": invert_report,
     "latents": latents,
     "generate": generate,
     "video": video,
@@ -53,6 +55,7 @@ METAVARS = {
     "device": "DEVICE", "class_": "N", "file": "FILE", "photos": "PHOTO", "photo": "PHOTO",
     "image": "FILE", "stages": "LIST", "box": "L,T,R,B", "perceptual_weights": "PATH",
     "refine_steps": "N", "tune_steps": "N", "max_seconds": "SEC", "model_out": "FOLDER",
+    "data": "FOLDER", "held_out": "SHARE", "count": "N",
 }  # fmt: skip
 ADVANCED = {
     "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",

@@ -1,0 +1,63 @@
+"""How sure a mean over a few pictures is: bootstrap intervals of means and paired differences."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES, LEVEL = 10_000, 0.95
+_AT_ONCE = 2**22  # values drawn at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and where it lies for other draws of as many pictures.
+
+    Attributes:
+        mean: Of the values.
+        low: Lower end of the 95 % interval; NaN for fewer than two values, which tell nothing.
+        high: Upper end.
+        count: Values.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """By name, for JSON."""
+        return asdict(self)
+
+
+def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
+    """Mean and 95 % percentile interval of `RESAMPLES` resamples (Efron & Tibshirani 1993, ch. 13).
+
+    Args:
+        values: One of each picture; infinite ones (PSNR of equal pictures) are taken as they are.
+        seed: Of the resampling.
+    """
+    known = np.asarray(values, np.float64)
+    count = len(known)
+    if count == 0:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    mean = float(known.mean())
+    if count == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    rng, rows = np.random.default_rng(seed), max(1, _AT_ONCE // count)
+    parts = [min(rows, RESAMPLES - done) for done in range(0, RESAMPLES, rows)]
+    means = np.concatenate(
+        [known[rng.integers(count, size=(part, count))].mean(axis=1) for part in parts]
+    )
+    # Without interpolation, which between infinite values would be no number.
+    ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+    return Interval(mean, float(ends[0]), float(ends[1]), count)
+
+
+def paired(after: Sequence[float], before: Sequence[float], seed: int = 0) -> Interval:
+    """Mean of `after` minus `before`, picture by picture, with its interval; see `bootstrap`."""
+    pairs = zip(after, before, strict=True)
+    # Two infinite PSNRs are equal pictures both times.
+    return bootstrap([0.0 if a == b else a - b for a, b in pairs], seed)
