@@ -29,6 +29,7 @@ from framework.models.stylegan2 import Generator
 from framework.perceptual.blocks import in_float32
 from framework.perceptual.distance import Distance
 
+USUAL_FAN_IN = 512 * 3 * 3
 _SAMPLES = 2000  # of w for its spread, where nobody measured it yet
 
 
@@ -100,7 +101,7 @@ def _tune(
         held = tuned_weights(network, settings.parameters)
         deltas = first_deltas(held, settings.rank, rng)
         factors = [tensor.requires_grad_() for tensor in deltas.tensors().values()]
-        optimizer = torch.optim.Adam(factors, settings.lr)
+        optimizer = torch.optim.Adam(speeds(deltas, held, settings.lr))
         best: InversionStep | None = None
         apart = pivots.new_zeros(count)
     step = 0
@@ -156,7 +157,7 @@ def _tune(
 
         with gradients(True):
             total = loss.mean()
-            if settings.locality is not None and step % settings.locality.every == 0:
+            if settings.locality is not None and (step + 1) % settings.locality.every == 0:
                 assert statistics is not None
                 ws = nearby(network, pivots, settings.locality, statistics, rng)
                 change = difference_at(network, ws, changed, target.distance)
@@ -203,6 +204,20 @@ def first_deltas(
             b = torch.randn(rank, columns, generator=rng) / math.sqrt(rank)
             low_rank[name] = (weight.new_zeros(rows, rank), b.to(weight))
     return WeightDeltas(full, low_rank)
+
+
+def speeds(deltas: WeightDeltas, held: Mapping[str, Tensor], lr: float) -> list[dict[str, Any]]:
+    """Adam's groups: small layers may change faster.
+
+    A step moves every weight by about the learning rate, hence what a layer puts out by that times
+    the root of its fan-in; `lr` is what a layer of PTI's generators has, `USUAL_FAN_IN`.
+    """
+    groups = []
+    for name, weight in held.items():
+        fan_in = weight.numel() / len(weight) if weight.ndim in (2, 4) else 1
+        factors = [deltas.full[name]] if name in deltas.full else [*deltas.low_rank[name]]
+        groups.append({"params": factors, "lr": lr * math.sqrt(USUAL_FAN_IN / fan_in)})
+    return groups
 
 
 def changed_weights(held: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:
