@@ -17,6 +17,7 @@ from framework.cli.inverter import Inverter
 from framework.cli.photos import Photo, read_photo
 from framework.drag.points import Point
 from framework.errors import UserError
+from framework.formats.latents import read_latents
 from framework.inversion.embed import mean_ws
 
 
@@ -103,10 +104,8 @@ def picture_job(source: JobSource, file: Path, points: str, mask: str | None) ->
     if kind_of(file) == "latents":
         if choice.photo is not None:
             raise UserError(f"--photo {choice.photo}: only with an inverted image")
-        from framework.formats.latents import read_latents
-
         with blame("--image"):
-            ws = read_latents(file)
+            ws = read_latents(file, source.generator.num_ws)
         if len(ws) > 1:
             print(f"note: {file} holds {len(ws)} pictures; the last is dragged", file=sys.stderr)
         with blame(f"--image {file}"):

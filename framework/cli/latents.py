@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from framework.inversion.inverted_image import InvertedImage
+    from framework.models.stylegan2 import Generator
 
 LatentKind = Literal["draggan", "nvidia", "psp", "npy", "dragline"]
 
@@ -39,10 +40,11 @@ def latents(
         file: Where the latents are.
         to: draggan is a .pt that DragGAN's window loads, nvidia the .npz of the projector, psp a
             .pt, npy an array, dragline a safetensors file.
-        out: New file.
+        out: New file, ending in .pt (draggan, psp), .npz (nvidia), .npy or .safetensors (dragline).
         model_out: New or empty folder for the tuned model of an inverted image, which all commands
             open; export writes it for other programs.
-        model: The inverted image's model, where it has moved.
+        model: The inverted image's model, where it has moved; or that of latents with one row for
+            all layers.
         json: End with one line of JSON: file, to, shape, sha256, model, notes.
     """
     from framework.cli.common import print_json
@@ -55,13 +57,16 @@ def latents(
         raise UserError(f"--out {out}: already there; give a new name")
     if model_out is not None:
         check_new_folder(Path(model_out), "--model-out")
-    from framework.formats.latents import write_latents
+    from framework.formats.latents import ENDINGS, write_latents
 
-    ws, image = _read(path)
-    if model_out is not None:
-        _write_model(path, image, model, Path(model_out))
+    if target.suffix != ENDINGS[to]:
+        raise UserError(f"--out {out}: a file for {to} ends with {ENDINGS[to]}")
+    ws, image = _read(path, model)
+    tuned = None if model_out is None else _tuned(path, image, model)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_latents(target, ws, to)
+    if tuned is not None and image is not None and model_out is not None:
+        _write_model(image, tuned, Path(model_out))
     notes = [] if image is None or model_out is not None else _notes(image)
     print(f"{target}: {' x '.join(map(str, ws.shape))} latents")
     for note in notes:
@@ -73,10 +78,11 @@ def latents(
         })  # fmt: skip
 
 
-def _read(path: Path) -> "tuple[Tensor, InvertedImage | None]":
+def _read(path: Path, model: str | None) -> "tuple[Tensor, InvertedImage | None]":
     """Latents of a file, and the inverted image that they are of, if it is one."""
     from framework.cli.drag_image import kind_of
     from framework.drag import EditFile
+    from framework.formats import load_generator
     from framework.formats.latents import read_latents
     from framework.inversion.inverted_image import InvertedImage
 
@@ -92,20 +98,24 @@ def _read(path: Path) -> "tuple[Tensor, InvertedImage | None]":
         return image.ws, image
     if kind == "photograph":
         raise UserError(f"{path}: is no file with latents; invert makes some of a photograph")
-    return read_latents(path), None
+    return read_latents(path, None if model is None else load_generator(model).num_ws), None
 
 
-def _write_model(
-    path: Path, image: "InvertedImage | None", model: str | None, folder: Path
-) -> None:
+def _tuned(path: Path, image: "InvertedImage | None", model: str | None) -> "Generator":
+    """The model as an inverted image changed it."""
     from framework.cli.common import blame
-    from framework.formats import load_generator, save_model_folder
+    from framework.formats import load_generator
 
     if image is None or not (image.noise or image.deltas is not None):
-        raise UserError(f"--model-out {folder}: {path} changes nothing of its model")
+        raise UserError(f"--model-out: {path} changes nothing of its model")
     base = load_generator(model or image.model_name)
     with blame(str(path)):
-        tuned = image.generator(base)
+        return image.generator(base)
+
+
+def _write_model(image: "InvertedImage", tuned: "Generator", folder: Path) -> None:
+    from framework.formats import save_model_folder
+
     provenance = {"tuned_from": image.model_name, "digest_of_base": image.generator_digest}
     provenance |= {"photo": image.photo, "settings": image.settings}
     card = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from framework.cli.common import blame
 from framework.cli.invert_settings import parse_box
 from framework.data.sources import FolderSource
 from framework.errors import UserError
@@ -68,7 +69,8 @@ def read_photo(
     data = read_bytes(path)
     read = decode(data, str(path))
     pixels, notes = read.pixels, list(read.notes)
-    geometry = fit_geometry(pixels.shape[:2], (height, width), crop or "center", corners)
+    with blame(printable(str(path))):
+        geometry = fit_geometry(pixels.shape[:2], (height, width), crop or "center", corners)
     seen = pixels if channels == 3 else decode(data, str(path), channels).pixels
     scale = max(abs(value) for row in geometry.affine for value in row[:2])
     if scale > 1:

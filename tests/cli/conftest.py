@@ -1,0 +1,68 @@
+"""A model that photographs are put into, and photographs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SMALL = {
+    "z_dim": 6,
+    "w_dim": 8,
+    "img_size": (16, 16),
+    "mapping_layers": 2,
+    "channel_base": 128,
+    "channel_max": 8,
+}
+
+
+def save_small_model(folder: Path, encoder: bool = False, seed: int = 0, **config) -> Path:
+    """Write an untrained model of 16 px with a discriminator, and an encoder if asked for."""
+    import torch
+
+    from framework.formats import save_model_folder
+    from framework.inversion import Encoder, encoder_weights
+    from framework.models.stylegan2 import Discriminator, Generator
+
+    config = {**SMALL, **config}
+    size, channels = config["img_size"], config.get("img_channels", 3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = Generator(**config).eval()
+        discriminator = Discriminator(
+            img_size=size, img_channels=channels, channel_base=128, channel_max=8
+        )
+        weights = None
+        if encoder:
+            made = Encoder(
+                size, channels, generator.num_ws, generator.w_dim, channel_base=64, channel_max=8
+            )
+            weights = encoder_weights(made)
+    return save_model_folder(
+        folder, generator, discriminator, {"data": "none"}, "# small\n", encoder=weights
+    )
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder without an encoder."""
+    return save_small_model(tmp_path_factory.mktemp("models") / "small")
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Callable[..., Path]:
+    """Makes picture files: smooth colours with noise, 40x30 px unless told."""
+
+    def make(name: str = "car.png", size: tuple[int, int] = (40, 30), **save) -> Path:
+        width, height = size
+        x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+        colours = 255 * np.stack([x, y, (x + y) / 2], axis=2)
+        grain = np.random.default_rng(0).normal(0, 8, colours.shape)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = (colours + grain).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path, **save)
+        return path
+
+    return make
