@@ -20,7 +20,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from framework.checkpoint import read_checkpoint
 from framework.cli.run import run
-from framework.cli.validation import Metrics, validate
+from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.data.fit import size_pair
 from framework.errors import UserError
 from framework.evaluation.measure import MetricSettings
@@ -54,24 +54,30 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
 }
 MODEL = "framework.models.stylegan2.module.StyleGAN2Training"
-DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars."""
+DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; or an
+encoder that reads such pictures into its styles."""
 HELP = {
     "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
 
   python train.py fit --config configs/stylegan2/toycars64.yaml
   python train.py fit --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
       --run.dir runs/mine --model.r1_gamma 0.2
+  python train.py fit --config configs/inversion/small.yaml --data.source my_pictures \\
+      --model.generator runs/mine/network-000400
 
 Settings come from the YAML; the command line wins. First the run (--run.*), how it is measured
 (--metrics.*), then the pictures (--data.*), the networks and their training (--model.*; all of
-them: --model.help StyleGAN2Training), and last what Lightning's Trainer knows (--trainer.*).
+them: --model.help StyleGAN2Training, or EncoderTraining after a --config of an encoder's), and last
+what Lightning's Trainer knows (--trainer.*).
 To look without training: --run.dry_run true, or --print_config.""",
     "validate": """Measure the newest checkpoint of a run, or any model; prints one line of JSON.
 
   python train.py validate --config runs/toycars64/config.yaml
   python train.py validate --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
       --metrics.model vehicles64 --metrics.features toycars64
+  python train.py validate --config runs/encoder-small/config.yaml
 
+Of an encoder, the reconstructions of held-out pictures are measured (--data.held_out).
 Numbers and how each was made: docs/metrics.md. Settings: --metrics.*""",
 }
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
@@ -86,6 +92,8 @@ _QUIET = (
 
 class TrainCLI(LightningCLI):
     """The same command in the same folder goes on where it stopped."""
+
+    trained_class = MODEL
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -102,8 +110,6 @@ class TrainCLI(LightningCLI):
         """Add data, model and trainer, what people change most first."""
         super().add_core_arguments_to_parser(parser)
         parser.set_defaults({"model": {"class_path": self.trained_class}})
-
-    trained_class = MODEL
 
     def _set_seed(self) -> None:
         """Nothing draws from the global generator."""
@@ -147,6 +153,11 @@ class TrainCLI(LightningCLI):
         self.trainer.limit_val_batches = 0
         self._check_size()
         self.plan = self.model.plan(self.trainer, self.datamodule)
+        if self.run_settings.metrics_kimg > 0 and not self.model.generates:
+            raise UserError(
+                f"--run.metrics_kimg {self.run_settings.metrics_kimg:g}: measures generators; an "
+                "encoder reports pictures of --data.held_out with every status line, leave it at 0"
+            )
         if self.run_settings.metrics_kimg > 0:
             self.metrics.prepare(self.datamodule.dataset)
         command = str(self.subcommand)
@@ -214,6 +225,9 @@ class TrainCLI(LightningCLI):
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
         if rank_zero_only.rank == 0:
             with self.signals.taken():
+                if not self.model.generates:
+                    validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
+                    return
                 device = self.trainer.strategy.root_device
                 validate(self.run_settings, self.metric_settings, self.datamodule.dataset, device)
 

@@ -10,7 +10,7 @@ import lightning
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from framework.checkpoint import latest_whole
+from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.common import ProgressLine, print_json
 from framework.data import ImageDataset
 from framework.errors import UserError
@@ -27,6 +27,7 @@ from framework.files import write_text
 from framework.formats import OpenedModel, open_model
 from framework.models.digest import state_digest
 from framework.training.callbacks import KimgCallback, StopSignals
+from framework.training.data import TrainingImages
 from framework.training.run_folder import lock_folder
 from framework.training.run_settings import RunSettings
 from framework.training.wandb_logger import X_AXIS, open_logger
@@ -81,6 +82,38 @@ def validate(
     print_json(
         {"model": name, "seen_kimg": seen_kimg, **report.flat(), "protocol": report.protocol}
     )
+
+
+def validate_encoder(
+    run: RunSettings, module: Any, trainer: lightning.Trainer, data: TrainingImages
+) -> None:
+    """Measure how held-out pictures come out of a run's newest encoder; prints one line of JSON.
+
+    Args:
+        run: Whose newest checkpoint is measured.
+        module: The encoder's training, with the settings of the run.
+        trainer: Says where to compute.
+        data: The pictures.
+
+    Raises:
+        UserError: If there is nothing to measure, or nothing is held out.
+    """
+    if data.held_out is None:
+        raise UserError("--data.held_out 0: no pictures are kept out of training to measure with")
+    path = latest_whole(run.dir)
+    if path is None:
+        raise UserError(f"--run.dir {run.dir}: holds no whole checkpoint to validate")
+    module.restore(read_checkpoint(path), trainer, data)
+    measures = module.measures(data.held_out)
+    means = {name: round(values.mean().item(), 6) for name, values in measures.items()}
+    protocol = {
+        "pixel": "mean square error, pictures in [-1, 1], clamped, not rounded",
+        "psnr": "of each picture, peak 2, mean",
+        **module.facts(),
+        "pictures": f"{len(data.held_out)} held out of {data.source}",
+    }
+    seen_kimg = module.seen_images / 1000
+    print_json({"model": str(path), "seen_kimg": seen_kimg, **means, "protocol": protocol})
 
 
 def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:

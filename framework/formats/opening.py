@@ -160,6 +160,12 @@ def _open_run(path: Path) -> OpenedModel:
         raise BrokenCheckpoint(f"{path}: a run checkpoint without weights")
     provenance = {"seen_images": plain(facts.get("seen_images"), str(path))}
 
+    if "generator_digest" in facts:
+        raise UserError(
+            f"{path}: of an encoder's training, which keeps no generator; its network-* folders "
+            "beside the checkpoints hold the model with its encoder"
+        )
+
     def network(kind: str) -> Any:
         prefix = _IN_RUN[kind]
         stored = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}

@@ -1,49 +1,35 @@
 """Training an encoder for a generator, as a LightningModule."""
 
 from copy import deepcopy
-from dataclasses import fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import lightning
 import torch
 from torch import Tensor, nn
 
-from framework.errors import UserError
 from framework.formats import open_model
-from framework.inversion.encoder import Encoder, set_statistics
 from framework.inversion.exhibit import Pairs
-from framework.inversion.latent_discriminator import LatentDiscriminator
 from framework.inversion.loading import encoder_weights
 from framework.inversion.losses import pixel_loss
-from framework.inversion.objectives import Reconstruction, Schedule, Weights, reconstruct
-from framework.inversion.statistics import style_statistics
+from framework.inversion.objectives import reconstruct
 from framework.inversion.style_encoder import StyleEncoder
-from framework.inversion.training_limits import check_settings, in_images, learning_rate
-from framework.models.stylegan2 import Discriminator, Generator
-from framework.perceptual.distance import Distance, choose_distance
+from framework.inversion.training_limits import check_settings, learning_rate
+from framework.inversion.training_networks import (
+    Frozen,
+    check_labels,
+    new_networks,
+    new_objective,
+    with_judges,
+)
 from framework.phases import lazy_share
 from framework.training.callbacks import KimgCallback
 from framework.training.data import TrainingImages
 from framework.training.phased import Average, Headline, PhasedTraining, micro_batch
-from framework.training.run_folder import CONFIG
+from framework.training.run_folder import CONFIG, check_same_run
 from framework.training.trainer import check_trainer
 
 _BATCH = 16
 _WATCHED = 128  # held-out pictures that are looked at with every status line
-
-
-class Frozen(NamedTuple):
-    """What an encoder is trained for and with, which stays as it is.
-
-    Attributes:
-        generator: Draws what the encoder reads.
-        discriminator: The generator's opponent, where the model has one.
-        distance: How different pictures look, where that counts.
-    """
-
-    generator: Generator
-    discriminator: Discriminator | None
-    distance: Distance | None
 
 
 class EncoderTraining(PhasedTraining):
@@ -71,6 +57,9 @@ class EncoderTraining(PhasedTraining):
             `multiscale`, no network; `auto`, the first, or without a discriminator the last.
         perceptual_weights: Published file of LPIPS' backbone, or a folder of such files.
         allow_download: Fetch it where it is missing.
+        similarity: Weight of how different what they show is, 1 - cosine.
+        similarity_network: What judges that: `resnet50`; `arcface` for faces; `clip`.
+        similarity_weights: Its file.
         adv_image: Weight of passing for real before a trained copy of the model's discriminator.
         adv_image_kimg: [start, end]: thousands of images until that begins to count, and until it
             counts fully; at full weight from the beginning it may dominate.
@@ -83,6 +72,8 @@ class EncoderTraining(PhasedTraining):
         latent_r1_interval: Batches between the steps of that.
         delta: Weight of the distance of layers' styles from the first layer's, summed over layers.
         w_norm: Weight of the distance of the styles from the mean style.
+        nscd: Weight of style vectors pointing away from random pictures' (LSAP); 0.5 times the
+            generator's layers there, in the place of `adv_latent`.
         latent: Weight of the styles' mean square error, in variances of w, on pictures that the
             generator made.
         synthetic_kimg: Thousands of pictures, at the beginning, that the generator makes: their
@@ -104,6 +95,7 @@ class EncoderTraining(PhasedTraining):
         seed: Seed of everything random.
     """
 
+    encoder: StyleEncoder
     encoder_ema: StyleEncoder
     remedy = "a lower --model.lr"
 
@@ -126,6 +118,9 @@ class EncoderTraining(PhasedTraining):
         ] = "auto",
         perceptual_weights: str | None = None,
         allow_download: bool = False,
+        similarity: float = 0.0,
+        similarity_network: Literal["arcface", "resnet50", "clip"] = "resnet50",
+        similarity_weights: str | None = None,
         adv_image: float = 0.0,
         adv_image_kimg: tuple[float, float] = (0.0, 0.0),
         d_lr: float | None = None,
@@ -137,6 +132,7 @@ class EncoderTraining(PhasedTraining):
         latent_r1_interval: int = 16,
         delta: float = 0.0,
         w_norm: float = 0.0,
+        nscd: float = 0.0,
         latent: float = 1.0,
         synthetic_kimg: float = 0.0,
         synthetic_share: float = 0.0,
@@ -173,33 +169,22 @@ class EncoderTraining(PhasedTraining):
         return self._frozen
 
     def _open(self) -> Frozen:
-        s = self.settings
-        model = open_model(s["generator"], "--model.generator")
+        model = open_model(self.settings["generator"], "--model.generator")
         generator = model.network("generator")
         generator.synthesis.memory_format = torch.channels_last
         has_opponent = "discriminator" in model.held
         discriminator = model.network("discriminator") if has_opponent else None
-        if s["perceptual"] == 0:
-            return Frozen(generator, discriminator, None)
-        distance, self.note = choose_distance(
-            s["perceptual_network"],
-            discriminator,
-            s["perceptual_weights"],
-            s["allow_download"],
-            "--model.perceptual_network",
-            "--model.perceptual_weights",
-        )
-        return Frozen(generator, discriminator, distance)
+        frozen, self.note = with_judges(self.settings, generator, discriminator)
+        return frozen
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether this can be trained; see `PhasedTraining`."""
         check_trainer(trainer)
         micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
-        dataset = data.dataset
+        dataset, device = data.dataset, trainer.strategy.root_device
         with torch.device("meta"):
-            sketch = self.sketch(
-                dataset.size, dataset.channels, dataset.label_dim, torch.device("meta")
-            )
+            sketch = self.sketch(dataset.size, dataset.channels, dataset.label_dim, device)
+        check_labels(self.settings, self.opened.generator, dataset.label_dim)
         encoder: Any = sketch["encoder"]
         return {
             "generator_digest": self.opened.generator.digest,
@@ -214,49 +199,11 @@ class EncoderTraining(PhasedTraining):
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
         """Encoder and discriminators; refuses pictures that the generator does not make."""
-        s, (generator, discriminator, _) = self.settings, self.opened
-        _check_pictures(s, generator, size, channels)
-        networks: dict[str, nn.Module] = {"encoder": self._new_encoder()}
-        if s["adv_image"] > 0:
-            if discriminator is None:
-                raise UserError(
-                    f"--model.adv_image {s['adv_image']:g}: {s['generator']} has no discriminator; "
-                    "leave it at 0"
-                )
-            networks["discriminator"] = discriminator
-        if s["adv_latent"] > 0:
-            networks["latent_discriminator"] = LatentDiscriminator(generator.w_dim)
-        return networks
-
-    def _new_encoder(self) -> StyleEncoder:
-        s, generator = self.settings, self.opened.generator
-        sizes = {"norm": s["norm"], "residual": s["iterations"] > 1}
-        if s["encoder"] == "dragline":
-            names = ("channel_base", "channel_max", "blocks", "map_channels", "head_features")
-            return Encoder(
-                generator.img_size,
-                generator.img_channels,
-                generator.num_ws,
-                generator.w_dim,
-                **{name: s[name] for name in names},
-                **sizes,
-            )
-        from framework.inversion.irse50 import Encoder4Editing, GradualStyleEncoder, seen_size
-
-        kind = {"e4e": Encoder4Editing, "psp": GradualStyleEncoder}[s["encoder"]]
-        return kind(
-            generator.num_ws,
-            generator.w_dim,
-            generator.img_channels,
-            img_size=seen_size(generator.img_size),
-            width=s["width"],
-            **sizes,
-        )
+        return new_networks(self.settings, self.opened, size, channels)
 
     def build(self, data: TrainingImages, device: torch.device) -> None:
         """Open the generator; build encoder, discriminators, average and phases."""
         dataset = data.dataset
-        _check_labels(self.settings, self.opened.generator, dataset.label_dim)
         self.assemble(dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size)
 
     def assemble(
@@ -264,38 +211,18 @@ class EncoderTraining(PhasedTraining):
     ) -> None:
         """Build everything for pictures of `size` in batches of `batch`."""
         s, self.batch_size = self.settings, batch
-        generator, discriminator, distance = self.opened
         for part in filter(None, self.opened):
             part.to(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             networks: dict[str, Any] = self.sketch(size, channels, c_dim, device)
-        statistics = style_statistics(generator)
-        self.encoder = networks["encoder"].to(device)
-        set_statistics(self.encoder, statistics)
+        for name, network in networks.items():
+            # Of the discriminator, a copy is trained: the model's own stays, as its features do.
+            own = deepcopy(network) if name == "discriminator" else network
+            self.add_module(name, own.to(device))
+        self.objective = new_objective(s, self.opened, dict(self.named_children()))
         self.encoder_ema = deepcopy(self.encoder).eval().requires_grad_(False)
         self.ema_kimg = [s["ema_kimg"]]
-        if "discriminator" in networks:
-            self.discriminator = deepcopy(discriminator)
-        if "latent_discriminator" in networks:
-            self.latent_discriminator = networks["latent_discriminator"].to(device)
-        self.objective = Reconstruction(
-            self.encoder,
-            generator,
-            statistics,
-            Weights(**{field.name: s[field.name] for field in fields(Weights)}),
-            _schedule(s),
-            s["iterations"],
-            distance,
-            discriminator=getattr(self, "discriminator", None),
-            latent_discriminator=getattr(self, "latent_discriminator", None),
-            r1_gamma=s["r1_gamma"],
-            r1_interval=s["r1_interval"],
-            latent_r1_gamma=s["latent_r1_gamma"],
-            latent_r1_interval=s["latent_r1_interval"],
-            loss_px=s["loss_px"],
-            mirror=s["mirror"],
-        )
         self.phases = self.objective.phases()
 
     def networks(self) -> list[nn.Module]:
@@ -352,8 +279,8 @@ class EncoderTraining(PhasedTraining):
 
     def facts(self) -> dict[str, Any]:
         """What judges pictures."""
-        distance = self.opened.distance
-        return {"perceptual": distance.protocol()} if distance else {}
+        judges = {"perceptual": self.opened.distance, "similarity": self.opened.similarity}
+        return {name: judge.protocol() for name, judge in judges.items() if judge is not None}
 
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
         """How well held-out pictures come out."""
@@ -366,7 +293,7 @@ class EncoderTraining(PhasedTraining):
 
     def published(self) -> dict[str, Any]:
         """The model with its encoder."""
-        generator, discriminator, _ = self.opened
+        generator, discriminator, *_ = self.opened
         encoder = encoder_weights(self.encoder_ema)
         return {"generator": generator, "discriminator": discriminator, "encoder": encoder}
 
@@ -390,6 +317,21 @@ weights after {self.seen_images / 1000:g} thousand images.
 - Quality: `python train.py validate` measures it on pictures held out, `{sheet}` shows some.
 - Made by: `python train.py fit --config ../{CONFIG}`
 """
+
+    def restore(
+        self, checkpoint: dict[str, Any], trainer: lightning.Trainer, data: TrainingImages
+    ) -> None:
+        """Become what a run's checkpoint holds, without training.
+
+        Raises:
+            UserError: If it is of another run than the settings describe.
+        """
+        identity, held = self.plan(trainer, data), checkpoint["dragline"]
+        check_same_run(held, identity)
+        self.build(data, trainer.strategy.root_device)
+        self.load_state_dict(checkpoint["state_dict"])
+        self.seen_images = held["seen_images"]
+        self.objective.advance(self.seen_images)
 
     def reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """What the averaged encoder makes of pictures (N, C, H, W) in [-1, 1]: pictures, styles."""
@@ -440,44 +382,3 @@ class HeldOut(KimgCallback):
         found = pl_module.measures(pictures[:_WATCHED]) if looks else {}
         for name in names:
             pl_module.stats.report(f"Validation/{name}", found.get(name, torch.empty(0)))
-
-
-def _schedule(settings: dict[str, Any]) -> Schedule:
-    progressive = settings["progressive_kimg"]
-    start, end = map(in_images, settings["adv_image_kimg"])
-    return Schedule(
-        None if progressive is None else (in_images(progressive[0]), in_images(progressive[1])),
-        (start, end),
-        in_images(settings["synthetic_kimg"]),
-        settings["synthetic_share"],
-    )
-
-
-def _check_pictures(
-    settings: dict[str, Any], generator: Generator, size: tuple[int, int], channels: int
-) -> None:
-    """Refuse pictures of another size or other colours than the generator's."""
-    (height, width), name = generator.img_size, settings["generator"]
-    if tuple(size) != (height, width):
-        wanted = f"{height}" if height == width else f"[{height},{width}]"
-        raise UserError(
-            f"--data.size: {name} makes pictures of {width}x{height} px, these are "
-            f"{size[1]}x{size[0]}; give --data.size {wanted}"
-        )
-    if channels != generator.img_channels:
-        raise UserError(
-            f"--data.channels {channels}: {name} makes pictures of {generator.img_channels} "
-            f"channels; give --data.channels {generator.img_channels}"
-        )
-
-
-def _check_labels(settings: dict[str, Any], generator: Generator, label_dim: int) -> None:
-    """Refuse pictures without the labels that discriminators and made pictures need."""
-    needs = ("adv_image", "adv_latent", "synthetic_kimg", "synthetic_share")
-    asked = [name for name in needs if settings[name] > 0]
-    if generator.c_dim and asked and label_dim != generator.c_dim:
-        raise UserError(
-            f"--model.{asked[0]} {settings[asked[0]]:g}: {settings['generator']} knows "
-            f"{generator.c_dim} classes, the pictures {label_dim}; give --data.labels folders with "
-            "the same classes, or leave it at 0"
-        )

@@ -16,10 +16,12 @@ from framework.inversion import losses
 from framework.inversion.latent_discriminator import LatentDiscriminator
 from framework.inversion.statistics import StyleStatistics
 from framework.inversion.style_encoder import StyleEncoder
+from framework.inversion.styles import style_vectors
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.augment import random_flips
 from framework.models.stylegan2.losses import r1_penalty
 from framework.perceptual.distance import Distance
+from framework.perceptual.similarity import Similarity
 from framework.phases import Micro, Outcome, Phase
 
 
@@ -30,19 +32,23 @@ class Weights:
     Attributes:
         pixel: Mean square difference of the pictures.
         perceptual: How different they look.
+        similarity: How different what they show is.
         adv_image: Passing for real before the discriminator.
         adv_latent: Styles passing for the mapping network's.
         delta: Distance of layers' styles from the first layer's.
         w_norm: Distance of the styles from the mean one.
+        nscd: Style vectors pointing away from random pictures' (LSAP).
         latent: Distance from the styles that made a picture, of pictures that the generator made.
     """
 
     pixel: float = 1.0
     perceptual: float = 1.0
+    similarity: float = 0.0
     adv_image: float = 0.0
     adv_latent: float = 0.0
     delta: float = 0.0
     w_norm: float = 0.0
+    nscd: float = 0.0
     latent: float = 1.0
 
 
@@ -111,6 +117,8 @@ class Reconstruction:
         schedule: What changes with the images seen.
         iterations: How often the encoder looks at a picture and its reconstruction (ReStyle).
         distance: How different pictures look, where that counts.
+        similarity: How different what they show is, where that counts.
+        directions: Where each layer's style vectors point on average, where that counts.
         discriminator: Judges pictures, where that counts.
         latent_discriminator: Judges styles, where that counts.
         r1_gamma: Weight of R1 of the discriminator of pictures.
@@ -129,6 +137,8 @@ class Reconstruction:
     schedule: Schedule = field(default_factory=Schedule)
     iterations: int = 1
     distance: Distance | None = None
+    similarity: Similarity | None = None
+    directions: list[Tensor] | None = None
     discriminator: Discriminator | None = None
     latent_discriminator: LatentDiscriminator | None = None
     r1_gamma: float = 10.0
@@ -210,6 +220,8 @@ class Reconstruction:
         if self.distance is not None:
             difference = self.distance.compare(of_pictures, self._features(images))
             terms["perceptual"] = self.distance.name, difference
+        if self.similarity is not None:
+            terms["similarity"] = self.similarity.name, self.similarity(images, pictures)
         if self.discriminator is not None and self.ramp > 0:
             logits = self.discriminator(images, labels)
             terms["adv_image"] = "adv_image", losses.adversarial_loss(logits) * self.ramp
@@ -220,6 +232,9 @@ class Reconstruction:
             terms["delta"] = "delta", losses.delta_loss(ws)
         if w.w_norm > 0:
             terms["w_norm"] = "w_norm", losses.w_norm_loss(ws, self.statistics.w_avg)
+        if self.directions is not None:
+            vectors = style_vectors(self.generator, ws)
+            terms["nscd"] = "nscd", losses.alignment_loss(vectors, self.directions)
         return terms
 
     def _features(self, images: Tensor) -> list[Tensor]:

@@ -14,8 +14,8 @@ _RANGES: tuple[Range, ...] = (
         "positive",
     ),
     (
-        "pixel perceptual adv_image adv_image_kimg r1_gamma adv_latent latent_r1_gamma delta "
-        "w_norm latent synthetic_kimg progressive_kimg ema_rampup seed",
+        "pixel perceptual similarity adv_image adv_image_kimg r1_gamma adv_latent latent_r1_gamma "
+        "delta w_norm nscd latent synthetic_kimg progressive_kimg ema_rampup seed",
         lambda value: 0 <= value < math.inf,
         "0 or more",
     ),
