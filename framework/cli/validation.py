@@ -8,13 +8,12 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.common import ProgressLine, print_json
 from framework.data import ImageDataset
 from framework.errors import UserError
-from framework.evaluation.features import DiscriminatorFeatures, Networks, open_networks
+from framework.evaluation.features import Networks
 from framework.evaluation.measure import (
     MetricSettings,
     Report,
@@ -22,31 +21,15 @@ from framework.evaluation.measure import (
     check_fit,
     measure,
 )
+from framework.evaluation.models import choose_networks, note_opponent, seen_kimg
 from framework.evaluation.shares import Interrupted
 from framework.files import write_text
 from framework.formats import OpenedModel, open_model
-from framework.models.digest import state_digest
 from framework.training.callbacks import KimgCallback, StopSignals
 from framework.training.data import TrainingImages
 from framework.training.run_folder import lock_folder
 from framework.training.run_settings import RunSettings
 from framework.training.wandb_logger import X_AXIS, open_logger
-
-
-def choose_networks(settings: MetricSettings) -> Networks:
-    """Open the networks to measure with; says in one line what could not be had.
-
-    Raises:
-        UserError: If a setting cannot be.
-    """
-    settings.check()
-    networks = open_networks(
-        settings.features, settings.weights, settings.allow_download, settings.ppl > 0
-    )
-    if networks.note and rank_zero_only.rank == 0:
-        print(f"note: {networks.note}", file=sys.stderr, flush=True)
-    return networks
-
 
 # ------------------------------------------------------------------------------------- validate
 
@@ -75,13 +58,11 @@ def validate(
         report = measure(generator, dataset, networks, settings, device, line.show)
     finally:
         line.close()
-    _note_opponent(report, networks, opened)
-    seen_kimg = _seen_kimg(generator.provenance)
-    if settings.model is None and seen_kimg is not None:
-        _log(run, report, seen_kimg)
-    print_json(
-        {"model": name, "seen_kimg": seen_kimg, **report.flat(), "protocol": report.protocol}
-    )
+    note_opponent(report, networks, opened)
+    seen = seen_kimg(generator.provenance)
+    if settings.model is None and seen is not None:
+        _log(run, report, seen)
+    print_json({"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol})
 
 
 def validate_encoder(
@@ -126,25 +107,6 @@ def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
             "--metrics.model measures any other model"
         )
     return open_model(checkpoint)
-
-
-def _note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
-    """Say so where a generator is judged by the very discriminator that it was trained against."""
-    if not isinstance(networks.features, DiscriminatorFeatures):
-        return
-    if "discriminator" not in opened.held:
-        return
-    if state_digest(opened.network("discriminator")) != networks.features.digest:
-        return
-    for kind, protocol in report.protocol.items():
-        if kind.endswith("_d"):
-            protocol["note"] = "the features are of this generator's own opponent: biased"
-
-
-def _seen_kimg(provenance: Any) -> float | None:
-    if "seen_images" in provenance:
-        return provenance["seen_images"] / 1000
-    return provenance.get("seen_kimg")
 
 
 def _log(run: RunSettings, report: Report, seen_kimg: float) -> None:

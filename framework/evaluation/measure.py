@@ -105,8 +105,19 @@ class Report:
         self.numbers[kind], self.protocol[kind] = numbers, protocol
 
 
-def check_fit(generator: Generator, dataset: ImageDataset, name: str) -> None:
+def check_fit(
+    generator: Generator,
+    dataset: ImageDataset,
+    name: str,
+    remedy: str = "set --data.size, --data.channels, --data.labels",
+) -> None:
     """Compare what a generator draws with what the data are.
+
+    Args:
+        generator: The generator.
+        dataset: The pictures.
+        name: What an error calls the generator.
+        remedy: What to do if they do not fit.
 
     Raises:
         UserError: If they differ, or if `check_data` complains.
@@ -118,7 +129,7 @@ def check_fit(generator: Generator, dataset: ImageDataset, name: str) -> None:
         words = "{0}x{1} px, {2} channels, labels of length {3}"
         raise UserError(
             f"{name} draws {words.format(*drawn)}; the pictures are {words.format(*there)}: "
-            "set --data.size, --data.channels, --data.labels"
+            f"{remedy}"
         )
 
 

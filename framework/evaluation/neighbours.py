@@ -111,13 +111,13 @@ def neighbours(
     dataset = open_pictures(
         data, generator.img_size, generator.img_channels, generator.c_dim > 0, crop
     )
-    check_fit(generator, dataset, f"--model {model}")
+    check_fit(generator, dataset, f"--model {model}", "give what it was trained on")
     if not 0 < count < len(dataset) or pictures < 1:
         raise UserError(
             f"--count {count}, --pictures {pictures}: at least 1, and --count below the "
             f"{len(dataset)} training pictures"
         )
-    shown = _drawn(generator, dataset, range(first_seed, first_seed + pictures), psi)
+    shown = drawn(generator, dataset, range(first_seed, first_seed + pictures), psi)
     look = _looker(space, features)
     fake = look(torch.from_numpy(shown).permute(0, 3, 1, 2))
     real = _table(dataset, look)
@@ -142,8 +142,8 @@ def neighbours(
 
 
 @torch.no_grad()
-def _drawn(generator: Generator, dataset: ImageDataset, seeds: range, psi: float) -> np.ndarray:
-    """The pictures that the field means by these seeds, uint8 (N, H, W, C)."""
+def drawn(generator: Generator, dataset: ImageDataset, seeds: range, psi: float) -> np.ndarray:
+    """The pictures that the field means by these seeds, uint8 (N, H, W, C); labels of `dataset`."""
     z = np.concatenate([np.random.RandomState(s).randn(1, generator.z_dim) for s in seeds])
     parts = torch.from_numpy(z).float().split(_BATCH)
     labels = drawn_labels(dataset, len(seeds), seeds[0], "seeds").split(_BATCH)
