@@ -126,11 +126,15 @@ def fit_geometry(
         scale = min(width / canvas_w, height / canvas_h)
         if box is None and rotate_deg:
             scale *= _shrink_to_turn(canvas_size, scale, photo_size, rotate_deg)
-        cut_w, cut_h = max(1, round(canvas_w * scale)), max(1, round(canvas_h * scale))
+        cut_w, cut_h = canvas_w * scale, canvas_h * scale
     elif mode == "pad":
         scale = min(canvas_w / width, canvas_h / height)
         inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
-    cut = (left + (width - cut_w) // 2, top + (height - cut_h) // 2, cut_w, cut_h)
+    if rotate_deg:
+        cut = (left + (width - cut_w) / 2, top + (height - cut_h) / 2, cut_w, cut_h)
+    else:  # whole pixels, as in the pictures that networks are trained on
+        cut_w, cut_h = max(1, round(cut_w)), max(1, round(cut_h))
+        cut = (left + (width - cut_w) // 2, top + (height - cut_h) // 2, cut_w, cut_h)
     inner = ((canvas_w - inner_w) // 2, (canvas_h - inner_h) // 2, inner_w, inner_h)
     affine = _box_to_box(cut, inner, (left + width / 2, top + height / 2), rotate_deg)
     valid = _largest_covered(affine, photo_size, inner)
@@ -267,8 +271,8 @@ def _largest_covered(
     left, top, width, height = inner
     columns = np.arange(left, left + width + 1, dtype=np.float64)
     high, low = _photo_span(affine, photo_size, columns - 0.5)
-    high = np.ceil(np.maximum(high + 0.5, top) - _TOLERANCE_PX)
-    low = np.floor(np.minimum(low + 0.5, top + height) + _TOLERANCE_PX)
+    high = np.ceil(np.clip(high + 0.5, top, top + height) - _TOLERANCE_PX)
+    low = np.floor(np.clip(low + 0.5, top, top + height) + _TOLERANCE_PX)
     covered = np.flatnonzero(low > high)
     if covered.size and len({*zip(high[covered], low[covered], strict=True)}) == 1:  # not turned
         first, last = covered[[0, -1]]

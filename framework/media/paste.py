@@ -4,6 +4,7 @@ What is pasted is computed on the canvas and seen from the photograph's pixels t
 of the geometry, band by band; a pixel whose weight is zero keeps its value to the bit.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ from PIL import Image, ImageFilter
 from framework.errors import UserError
 from framework.media.geometry import Geometry, check_photo, photo_box, to_canvas
 from framework.media.membrane import membrane
-from framework.media.resample import Affine, composed, resample
+from framework.media.resample import Affine, composed, resample, scales
 
 Seam = Literal["hard", "feather", "gradient"]
 SEAMS = get_args(Seam)
@@ -65,17 +66,20 @@ def paste_back(
     """
     _check(photo, edited, original, geometry, changed_only, seam, feather_px)
     field = _field(photo, edited, geometry, original, changed_only, seam)
+    box_size = (field.shape[0], field.shape[1])
+    field, to_padded = _padded(field, geometry)
     closed = seam_sides(geometry)
     fade_px = _GRADIENT_FEATHER_PX if seam == "gradient" else 0
     if seam == "feather":
         default = min(geometry.canvas_size) * _FEATHER_OF_SIDE
         fade_px = default if feather_px is None else feather_px
     result = photo.copy()
-    for rows, columns, to_field in _bands(geometry):
+    for rows, columns, to_box in _bands(geometry):
         size = (rows.stop - rows.start, columns.stop - columns.start)
+        to_field = composed(to_padded, to_box)
         seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
         part = photo[rows, columns].astype(np.float32)
-        weight = _weights(to_field, size, field.shape[:2], closed, fade_px)[..., None]
+        weight = _weights(to_box, size, box_size, closed, fade_px)[..., None]
         part += weight * (seen[..., :3] - seen[..., 3:] * part)
         result[rows, columns] = np.rint(part, out=part).clip(0, 255)
     return result
@@ -152,6 +156,13 @@ def _field(
     return field
 
 
+def _padded(field: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Affine]:
+    """The field with its border repeated around it, for photo pixels that reach over it."""
+    margin = math.ceil(2 * max(1, *scales(geometry.affine))) + 1
+    padded = np.pad(field, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    return padded, ((1, 0, margin), (0, 1, margin))
+
+
 def _ramp(x: np.ndarray) -> np.ndarray:
     """From 0 to 1 with x, level at both ends."""
     x = np.clip(x, 0, 1)
@@ -172,23 +183,24 @@ def _bands(geometry: Geometry) -> Iterator[tuple[slice, slice, Affine]]:
     left, top, right, bottom = photo_box(geometry)
     box_left, box_top, *_ = geometry.valid_box
     to_box = composed(((1, 0, -box_left), (0, 1, -box_top)), geometry.affine)
-    height = max(1, _BAND_PIXELS // (right - left))
+    coarse = max(scales(geometry.affine)) > 1  # then the canvas is the larger, and there is no need
+    height = bottom - top if coarse else max(1, _BAND_PIXELS // (right - left))
     for start in range(top, bottom, height):
         rows = slice(start, min(start + height, bottom))
         yield rows, slice(left, right), composed(to_box, ((1, 0, left), (0, 1, start)))
 
 
 def _weights(
-    to_field: Affine,
+    to_box: Affine,
     size: tuple[int, int],
     box_size: tuple[int, int],
     closed: tuple[bool, bool, bool, bool],
     fade_px: float,
 ) -> np.ndarray:
-    """How much of the field each photo pixel takes, (H, W): 0 outside of the box."""
+    """How much of the field each photo pixel takes, (H, W): 0 outside of the valid box."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     weight = np.ones(size, np.float32)
-    for axis, (scale_x, scale_y, offset) in enumerate(to_field):
+    for axis, (scale_x, scale_y, offset) in enumerate(to_box):
         place = scale_x * x + scale_y * y + offset + 0.5  # from the box' own corner
         length = box_size[1 - axis]
         for distance, is_seam in ((place, closed[axis]), (length - place, closed[axis + 2])):

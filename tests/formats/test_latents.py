@@ -147,9 +147,10 @@ def test_pickles_are_not_run(tmp_path):
         path.write_bytes(archive.getvalue())
         assert refused(path, UnsafeCheckpoint), label
     restyle = {"a.jpg": [np.zeros((6, 24))]}  # what ReStyle saves
-    np.save(tmp_path / "latents.npy", restyle, allow_pickle=True)
+    boxed = np.array(restyle, dtype=object)
+    np.save(tmp_path / "latents.npy", boxed, allow_pickle=True)
     assert "Python objects" in refused(tmp_path / "latents.npy", UnsafeCheckpoint)
-    np.savez(tmp_path / "latents.npz", w=np.array(restyle, dtype=object))
+    np.savez(tmp_path / "latents.npz", w=boxed)
     assert "Python objects" in refused(tmp_path / "latents.npz", UnsafeCheckpoint)
 
 
