@@ -161,7 +161,7 @@ class Locality(_Settings):
 
     weight: float = 0.1
     alpha: float = 1.0
-    every: int = 4
+    every: int = 2
     samples: int = 1
 
     def __post_init__(self) -> None:
@@ -175,7 +175,8 @@ class TuneSettings(_Settings):
 
     Args:
         steps: Updates of the weights.
-        lr: Step size of Adam on the weights.
+        lr: Step size of Adam on the weights of layers with 512 input maps, as PTI's generators
+            have; narrower layers have proportionally larger ones, see `tune.speeds`.
         parameters: "conv" changes the weights of the synthesis convolutions, "all" everything of
             the synthesis; the mapping stays in both.
         rank: Change each convolution's weights, as a matrix (O, I k k), by one of this rank only;
@@ -193,7 +194,7 @@ class TuneSettings(_Settings):
     """
 
     steps: int = 100
-    lr: float = 1e-3
+    lr: float = 5e-4
     parameters: Parameters = "conv"
     rank: int | None = None
     pixel: float = 1.0
