@@ -1,0 +1,76 @@
+"""What a safetensors file claims is looked at before the library reads it."""
+
+import os
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from framework.drag.edit_file import EditFile
+from framework.errors import BrokenCheckpoint, InvalidEdit, UserError
+from framework.tensor_files import LONGEST_HEADER, contents_digest, opened_tensors, read_tensors
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.arange(6.0).reshape(2, 3), "b": torch.zeros(0)}, path, {"who": "me"})
+    return path
+
+
+def test_what_was_written_is_read(path):
+    tensors, metadata = read_tensors(path)
+    assert metadata == {"who": "me"} and tensors.keys() == {"a", "b"}
+    assert torch.equal(tensors["a"], torch.arange(6.0).reshape(2, 3))
+
+
+def long_header(path):
+    """A file that would be whole, but for the length of its header."""
+    header = b"{}" + b" " * LONGEST_HEADER
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    return path
+
+
+def test_a_header_of_more_than_a_megabyte_is_refused_also_of_edits(path):
+    with pytest.raises(BrokenCheckpoint, match="x.safetensors: not a readable .*a megabyte"):
+        read_tensors(long_header(path))
+    with pytest.raises(InvalidEdit, match="cannot be read as an edit .*a megabyte"):
+        EditFile.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    for path in (tmp_path, tmp_path / "pipe.safetensors", tmp_path / "missing"):
+        with pytest.raises(UserError, match="not a readable safetensors file"):
+            read_tensors(path)
+
+
+def test_size_complaint_and_kind_are_the_callers(path):
+    size = path.stat().st_size
+    assert read_tensors(path, most_bytes=size)
+    with pytest.raises(InvalidEdit, match=f"no edit .{size} bytes; at most"):
+        read_tensors(path, complaint="no edit", kind=InvalidEdit, most_bytes=size - 1)
+
+
+def test_a_tensor_that_is_missing_is_the_callers_complaint(path):
+    with (
+        pytest.raises(UserError, match="holds no latents .*nothing"),
+        opened_tensors(path, complaint="holds no latents", kind=UserError) as opened,
+    ):
+        opened.get_tensor("nothing")
+
+
+def test_the_digest_is_of_everything_but_itself(path):
+    tensors, metadata = read_tensors(path)
+    digest = contents_digest(metadata, tensors)
+    assert digest == contents_digest({**metadata, "sha256": digest}, tensors)
+    others = [
+        contents_digest({"who": "you"}, tensors),
+        contents_digest(metadata, {"a": tensors["a"]}),
+        contents_digest(metadata, {**tensors, "a": tensors["a"].reshape(3, 2)}),
+        contents_digest(metadata, {**tensors, "a": tensors["a"].view(torch.int32)}),
+        contents_digest(metadata, {"c": tensors["a"], "b": tensors["b"]}),
+        contents_digest(metadata, {**tensors, "a": tensors["a"] + 1e-6}),
+    ]
+    assert len({digest, *others}) == 7
