@@ -1,7 +1,9 @@
 """What several rooms' tests share: a machine without accounts, and an untrained model folder."""
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,19 @@ import pytest
 for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_BASE_URL"):
     os.environ.pop(name, None)
 os.environ["WANDB_MODE"] = "disabled"
+
+_HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}
+
+
+def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Fail whatever talks to another machine; processes of one machine may talk to each other."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+        if host not in _HERE and not str(host).startswith("127."):
+            raise PermissionError(f"a test connects to {host}")
+
+
+sys.addaudithook(_no_network)
 
 TINY = {
     "img_size": (64, 64),
