@@ -198,6 +198,12 @@ def _carry_out(
     from framework.cli.common import print_json
     from framework.cli.drag_job import carry_out
 
+    if job.inverted is not None and job.inverted.photo is None and outputs.paste != "none":
+        print(
+            "note: the photo does not lie beside its inverted image, so there will be no"
+            " pasted.png; give it with --photo",
+            file=sys.stderr,
+        )
     print(f"{job.facts['settings_from']}, {'x'.join(map(str, job.generator.img_size))} px picture")
     outcome, stop = carry_out(job, stream, folder, outputs)
     print(describe(outcome))
