@@ -127,7 +127,12 @@ def _questions(
     if note:
         print(f"note: {note}", file=sys.stderr)
     drag, _ = SettingsChoice().resolve(generator.img_size)
-    drag = replace(drag, max_steps=DRAG_STEPS)
+    offered = drag.feature_resolution in generator.synthesis.resolutions
+    drag = replace(
+        drag,
+        max_steps=DRAG_STEPS,
+        feature_resolution=drag.feature_resolution if offered else None,
+    )
     judge = inverter.networks.discriminator if generator.c_dim == 0 else None
     return InversionReport(
         runner=StageRunner(

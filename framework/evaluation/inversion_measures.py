@@ -11,6 +11,7 @@ from torch import Tensor
 from framework.evaluation import image_metrics
 from framework.evaluation.features import SHIPPED, open_discriminator
 from framework.media.images import to_float, to_uint8
+from framework.ops.memory import release_free
 from framework.perceptual.distance import DiscriminatorDistance, Distance, MultiscaleDistance
 
 Numbers = dict[str, float]
@@ -130,6 +131,7 @@ def memory_protocol(device: torch.device) -> str:
 
 def _reset_peak() -> bool:
     """Let the kernel forget the largest resident size so far; False where it cannot (not Linux)."""
+    release_free()  # or a stage would seem to need what the one before it needed
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

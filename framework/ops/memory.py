@@ -26,3 +26,11 @@ def tune_malloc() -> bool:
     done = mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW_BYTES)
     done &= mallopt(_M_TRIM_THRESHOLD, 2 * _KEEP_BELOW_BYTES - 1)
     return bool(done & mallopt(_M_TOP_PAD, 64 << 20))
+
+
+def release_free() -> None:
+    """Return what is free to the system, kept blocks included, so that memory can be measured."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # not glibc: nothing was told to be kept
