@@ -17,10 +17,18 @@ if TYPE_CHECKING:
     from framework.drag import drag as drag
     from framework.errors import UserError as UserError
     from framework.formats import load_discriminator as load_discriminator
+    from framework.formats import load_encoder_parts as load_encoder_parts
     from framework.formats import load_generator as load_generator
     from framework.formats import save_model_folder as save_model_folder
+    from framework.inversion import InversionSettings as InversionSettings
+    from framework.inversion import InvertedImage as InvertedImage
+    from framework.inversion import RefineSettings as RefineSettings
+    from framework.inversion import TuneSettings as TuneSettings
+    from framework.inversion import build_encoder as build_encoder
+    from framework.inversion import invert as invert
     from framework.media.images import to_float as to_float
     from framework.media.images import to_uint8 as to_uint8
+    from framework.perceptual.distance import choose_distance as choose_distance
 
 __version__ = "0.1.0"
 
@@ -29,9 +37,17 @@ _HOMES = {
     "DragSettings": "framework.drag",
     "DragStep": "framework.drag",
     "EditFile": "framework.drag",
+    "InversionSettings": "framework.inversion",
+    "InvertedImage": "framework.inversion",
+    "RefineSettings": "framework.inversion",
+    "TuneSettings": "framework.inversion",
     "UserError": "framework.errors",
+    "build_encoder": "framework.inversion",
+    "choose_distance": "framework.perceptual.distance",
     "drag": "framework.drag",
+    "invert": "framework.inversion",
     "load_discriminator": "framework.formats",
+    "load_encoder_parts": "framework.formats",
     "load_generator": "framework.formats",
     "save_model_folder": "framework.formats",
     "to_float": "framework.media.images",

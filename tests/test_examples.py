@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import save_small_model
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
-VERBS = ("train", "generate", "drag", "continue_edit", "walk_video")
+VERBS = ("train", "generate", "invert", "drag", "continue_edit", "walk_video")
 
 
 def example(name: str) -> dict:
@@ -22,6 +24,13 @@ def test_there_is_a_script_for_each_verb_and_each_says_how_to_call_it():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(VERBS)
     for name in VERBS:
         assert f"python examples/{name}.py" in (EXAMPLES / f"{name}.py").read_text()
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    levels = np.linspace(0, 255, 20 * 24 * 3).reshape(20, 24, 3).astype(np.uint8)
+    Image.fromarray(levels).save(tmp_path / "car.png")
+    return tmp_path / "car.png"
 
 
 def test_generate(tiny_model, tmp_path):
@@ -40,6 +49,20 @@ def test_drag_then_continue(tiny_model, tmp_path, capsys):
     example("continue_edit")["main"](str(tiny_model), first, further)
     assert "2 can be redone" in capsys.readouterr().out
     assert len(EditFile.load(further).ws) > len(EditFile.load(first).ws)
+
+
+def test_invert(photo, tmp_path):
+    from framework import InversionSettings, InvertedImage, load_generator
+
+    model = save_small_model(tmp_path / "model")
+    main, file = example("invert")["main"], tmp_path / "new" / "car.inv.safetensors"
+    few = {"refine": {"steps": 3}, "tune": {"steps": 2}}
+    main.__globals__["SETTINGS"] = InversionSettings.from_dict(few)
+    main(str(photo), str(model), str(file))
+    image = InvertedImage.load(file)
+    assert image.render(load_generator(model)).shape == (1, 3, 16, 16)
+    assert image.geometry is not None and image.geometry.photo_size == (20, 24)
+    assert Image.open(file.with_suffix(".png")).width > 32
 
 
 def test_walk_video(tiny_model, tmp_path):
