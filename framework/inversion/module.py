@@ -82,8 +82,8 @@ class EncoderTraining(PhasedTraining):
         progressive_kimg: [start, every]: thousands of images until the second layer's style may
             leave the first's, and from each layer to the next (e4e); None for all from the
             beginning.
-        loss_px: Pictures are compared at no more than so many pixels of the longer side; None for
-            their own size.
+        loss_px: Pictures are compared at no more than so many pixels of the longer side (by
+            `dfeat` at their own size); None for their own.
         lr: Learning rate of the encoder, at the beginning.
         lr_final: And at the end of `lr_kimg`, on half a cosine; None keeps `lr`.
         lr_kimg: Thousands of images until then.

@@ -20,7 +20,7 @@ from framework.inversion.styles import style_vectors
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.augment import random_flips
 from framework.models.stylegan2.losses import r1_penalty
-from framework.perceptual.distance import Distance
+from framework.perceptual.distance import DiscriminatorDistance, Distance
 from framework.perceptual.similarity import Similarity
 from framework.phases import Micro, Outcome, Phase
 
@@ -125,8 +125,8 @@ class Reconstruction:
         r1_interval: Batches between its steps.
         latent_r1_gamma: Weight of R1 of the discriminator of styles.
         latent_r1_interval: Batches between its steps.
-        loss_px: Pixels and what they look like are compared at no more than so many pixels of
-            the longer side; None for the pictures' own size.
+        loss_px: Pictures are compared at no more than so many pixels of the longer side (by a
+            discriminator's features at its own size); None for the pictures' own.
         mirror: Show pictures mirrored half of the time.
     """
 
@@ -238,7 +238,11 @@ class Reconstruction:
         return terms
 
     def _features(self, images: Tensor) -> list[Tensor]:
-        return [] if self.distance is None else self.distance.features(self._compared(images))
+        if self.distance is None:
+            return []
+        # A discriminator knows pictures of its own size only.
+        own_size = isinstance(self.distance, DiscriminatorDistance)
+        return self.distance.features(images if own_size else self._compared(images))
 
     def _compared(self, images: Tensor) -> Tensor:
         """Pictures at the size they are compared at."""
