@@ -121,12 +121,12 @@ class RefineSettings(_Settings):
     """
 
     steps: int = 200
-    lr: float = 0.05
+    lr: float = 0.1
     space: LatentSpace = "w+"
     pixel: float = 1.0
     perceptual: float = 1.0
     encoder: float = 0.1
-    prior: float = 0.0
+    prior: float = 0.02
     latent_noise: float = 0.0
     noise: NoiseChoice = "const"
     noise_weight: float = 1e5

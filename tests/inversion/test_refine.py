@@ -16,7 +16,7 @@ from framework.perceptual.distance import MultiscaleDistance
 from tests.inversion.small import small_encoder, small_generator
 from tests.inversion.streams import known, monotone, mse, seeds_ws, small_distance
 
-QUICK = RefineSettings(steps=6, lr=0.1)
+QUICK = RefineSettings(steps=6, prior=0.0)
 
 
 def mean_of(generator, count=1):
@@ -315,7 +315,7 @@ def test_only_what_counts_is_matched():
     weight[:, :8] = 1
     strange = pictures.clone()
     strange[..., 8:] = 1.0
-    settings = RefineSettings(steps=30, lr=0.1)
+    settings = RefineSettings(steps=30, prior=0.0)
     last = finish(generator, strange, mean_of(generator), None, settings, weight=weight)[-1]
     start = generator.synthesis(mean_of(generator), noise_mode="const")
     left = slice(None, 8)
