@@ -206,7 +206,7 @@ def _write(
         "ruler": report.measures.ruler_name,
         "usual_deviations": inverter.usual,
         "sessions": folder.sessions,
-        "notes": honest_notes(generator, quality, held_out, report.runner.encoder),
+        "notes": honest_notes(report, quality, held_out),
     }
     return write_pages(folder, tables, protocol, generator.img_channels)
 

@@ -15,7 +15,6 @@ from framework.evaluation.inversion_measures import memory_protocol
 from framework.evaluation.inversion_report import InversionReport
 from framework.inversion.style_encoder import StyleEncoder
 from framework.models.digest import state_digest
-from framework.models.stylegan2 import Generator
 
 _LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
 # What a model's card or provenance may tell about how good its pictures are.
@@ -34,7 +33,7 @@ def identity(report: InversionReport, model: str, held_out: float) -> dict[str, 
     size = (int(generator.img_size[0]), int(generator.img_size[1]))
     return {
         "model": {
-            "name": model,
+            "name": Path(model).name,  # where it lies is nobody else's business
             "sha256_of_weights": generator.digest,
             "size": f"{size[1]}x{size[0]}",
             "channels": generator.img_channels,
@@ -56,7 +55,7 @@ def data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
     if held_out > 0:
         rule = f"BLAKE2b of the picture's name in the lowest {held_out:g}; not trained on"
     return {
-        "source": told.get("source", ""),
+        "source": Path(told.get("source", "")).name,
         "pictures": len(whole),
         "fingerprint": whole.fingerprint,
         "crop": told.get("crop"),
@@ -159,36 +158,55 @@ def _is_quality(name: str) -> bool:
     return any(word in name.lower() for word in _QUALITY_WORDS)
 
 
-def honest_notes(
-    generator: Generator, quality: Mapping[str, str], held_out: float, encoder: StyleEncoder | None
-) -> list[str]:
-    """What a reader must know before believing the numbers, a sentence each."""
-    data = str(getattr(generator, "provenance", {}).get("data", ""))
-    notes = [
-        f"The generator was trained on: {data.rstrip('.')}. "
-        if data
-        else "The model does not say what its generator was trained on. "
-    ]
-    notes[0] += (
-        "What is held out here is held out of the encoder's training; where the generator's own "
-        "training saw these photographs, its numbers flatter all methods that use it."
-    )
-    if quality:
-        notes.append(
-            "No inversion is better than its generator. The model's own measure: "
-            + "; ".join(f"{name} {value}" for name, value in quality.items())
-            + "."
-        )
+def honest_notes(report: InversionReport, quality: Mapping[str, str], held_out: float) -> list[str]:
+    """What a reader must know before believing the numbers, a sentence or two each."""
+    told = getattr(report.runner.generator, "provenance", {})
+    data = str(told.get("data", "")).rstrip(".")
+    if data:
+        trained = f"The generator was trained on: {data}."
     else:
-        notes.append(
-            "No inversion is better than its generator; this model tells no measure of its own "
-            "pictures (FID, KID or alike)."
-        )
-    if encoder is None:
-        notes.append("The model has no encoder: `embed` is the picture of `w_avg`.")
+        trained = "The model does not say what its generator was trained on."
+    notes = [
+        f"{trained} What is held out here is held out of the encoder's training; where the "
+        "generator's own training saw these photographs, its numbers flatter all methods that use "
+        "it.",
+        "No inversion is better than its generator. " + _quality(quality),
+    ]
+    if report.runner.encoder is None:
+        notes.append("There is no encoder: `embed` is the picture of `w_avg`.")
+    else:
+        notes.append(_held_out_of(told.get("encoder"), report))
     if held_out == 0:
         notes.append("No picture was set aside by a rule: all of the data count as held out.")
     return notes
+
+
+def _quality(quality: Mapping[str, str]) -> str:
+    if not quality:
+        return "This model tells no measure of its own pictures (FID, KID or alike)."
+    told = "; ".join(f"{name} {value}" for name, value in quality.items())
+    return f"The model's own measure: {told}."
+
+
+def _held_out_of(trained: Any, report: InversionReport) -> str:
+    """Whether the encoder's own record says that it was trained on the other pictures."""
+    data = trained.get("data") if isinstance(trained, dict) else None
+    fingerprint = data.get("fingerprint") if isinstance(data, dict) else None
+    if fingerprint is None:
+        return (
+            "The encoder does not say what it was trained on: that these photographs were held out "
+            "of it is the word of whoever made this report."
+        )
+    if report.gallery is not None and fingerprint == report.gallery.fingerprint:
+        return (
+            "The encoder's record names the very pictures that are not held out here (fingerprint "
+            f"`{fingerprint[:12]}`) as its training data."
+        )
+    return (
+        f"The encoder's record names other training data (fingerprint `{str(fingerprint)[:12]}`) "
+        "than the pictures that are not held out here: it may have seen these photographs, unless "
+        "the two are apart for another reason."
+    )
 
 
 def _version(library: str) -> str | None:

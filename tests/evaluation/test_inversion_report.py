@@ -548,18 +548,42 @@ def test_sheets_leave_places_empty_and_shorten_names():
 # ----------------------------------------------------------------------------------- honest words
 
 
-def test_what_the_generator_was_trained_on_is_said(tmp_path):
+def test_what_the_generator_was_trained_on_is_said(questions, tmp_path):
     generator, _, _ = known()
     generator.provenance = {"data": "my cars.", "fid50k": 12.5}
+    bare = replace(questions, runner=replace(questions.runner, generator=generator, encoder=None))
     (tmp_path / "README.md").write_text("| kid_d | 0.02 |\n| data | cars |\n| a | b | c |\n")
     quality = generator_quality(tmp_path, generator.provenance)
     assert quality == {"fid50k": "12.5", "kid_d": "0.02"}
-    notes = honest_notes(generator, quality, 0.1, None)
+    notes = honest_notes(bare, quality, 0.1)
     assert notes[0].startswith("The generator was trained on: my cars. ")
     assert "kid_d 0.02" in notes[1] and "no encoder" in notes[2] and len(notes) == 3
-    del generator.provenance
-    notes = honest_notes(generator, {}, 0.0, small_encoder())
-    assert "does not say" in notes[0] and "tells no measure" in notes[1] and "set aside" in notes[2]
+    notes = honest_notes(questions, {}, 0.0)
+    assert "does not say" in notes[0] and "tells no measure" in notes[1]
+    assert "set aside" in notes[3]
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"),
+    [
+        (None, "is the word of"),
+        ({"data": {}}, "is the word of"),
+        ({"data": {"fingerprint": "0123"}}, "names other training data (fingerprint `0123`)"),
+        ("gallery", "names the very pictures"),
+    ],
+)
+def test_whether_the_encoder_saw_the_photographs_is_said(trained, words, questions, parts):
+    generator, _, _ = known()
+    if trained == "gallery":
+        trained = {"data": parts[0].facts()}
+    generator.provenance = {"encoder": trained}
+    report = replace(questions, runner=replace(questions.runner, generator=generator))
+    assert words in honest_notes(report, {}, 0.1)[2]
+
+
+def test_a_report_tells_nobody_where_things_lie(questions):
+    facts = identity(questions, "/home/me/models/mine", 0.2)
+    assert facts["model"]["name"] == "mine" and "/home" not in json.dumps(facts)
 
 
 def test_a_report_of_nothing_is_refused():
