@@ -198,7 +198,7 @@ def _carry_out(
     from framework.cli.common import print_json
     from framework.cli.drag_job import carry_out
 
-    if job.inverted is not None and job.inverted.photo is None and outputs.paste != "none":
+    if job.inverted is not None and job.inverted.lacks_photo and outputs.paste != "none":
         print(
             "note: the photo does not lie beside its inverted image, so there will be no"
             " pasted.png; give it with --photo",

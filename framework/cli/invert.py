@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from framework.cli.invert_settings import Crop, Perceptual
@@ -110,7 +111,8 @@ def _run_one(
     tell(done, photo)
     names = [Path(file).name for file in done.outcome["files"]]
     print(f"{folder}: {', '.join(names)}")
-    print(f'try: python edit.py drag --image {done.file} --points "X,Y:X,Y" --out out/dragged')
+    image = quote(str(done.file))
+    print(f'try: python edit.py drag --image {image} --points "X,Y:X,Y" --out out/dragged')
     if json:
         print_json(done.outcome)
     if done.stop is not None:
@@ -178,9 +180,15 @@ def tell_start(inverter: "Inverter") -> None:
 
 def tell(done: "Inversion", photo: "Photo") -> None:
     """Print how good a reconstruction is, stage by stage, and warn where edits may go wrong."""
+    from framework.media.geometry import photo_box
+
     outcome, geometry = done.outcome, photo.geometry
-    (h, w), (height, width) = geometry.photo_size, geometry.canvas_size
-    print(f"{outcome['photo']}: {w}x{h} px, the model sees {width}x{height}")
+    (h, w), (left, top, right, bottom) = geometry.photo_size, photo_box(geometry)
+    part = "all of it" if (right - left, bottom - top) == (w, h) else (
+        f"{right - left}x{bottom - top} px from ({left}, {top})"
+    )  # fmt: skip
+    height, width = geometry.canvas_size
+    print(f"{outcome['photo']}: {w}x{h} px; the model sees {part}, as {width}x{height}")
     for note in photo.notes:
         print(f"note: {note}", file=sys.stderr)
     print("\n".join(table(outcome)), flush=True)

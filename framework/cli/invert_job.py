@@ -17,6 +17,8 @@ from framework.media.images import save_png, to_uint8
 from framework.media.paste import paste_back
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from framework.cli.inverter import Inverter
     from framework.cli.photos import Photo
     from framework.inversion.step import InversionStep
@@ -81,14 +83,16 @@ def carry_out(
         last_steps, seconds, stop = _run_stages(stream, log)
         log.say("writing the reconstruction and its pictures")
         images = {name: inverter.image(photo, step) for name, step in last_steps.items()}
+        made = {name: image.render(inverter.networks.generator) for name, image in images.items()}
         stages = {
-            name: inverter.measured(images[name], photo) | _facts(step, seconds[name], stop)
+            name: inverter.measured(images[name], made[name], photo)
+            | _facts(step, seconds[name], stop)
             for name, step in last_steps.items()
         }
         image = inverter.described(images[list(images)[-1]], stages)
         file = image.save(places.image / f"{places.name}{SUFFIX}")
         shutil.copyfile(photo.path, places.image / photo.original_name)
-        pictures = _pictures(inverter, photo, images, stages)
+        pictures = _pictures(photo, made, stages)
         for name, picture in pictures.items():
             save_png(places.pictures / f"{name}.png", picture)
         outcome = {
@@ -140,20 +144,15 @@ def _facts(step: "InversionStep", seconds: float, stop: KeyboardInterrupt | None
 
 
 def _pictures(
-    inverter: "Inverter",
-    photo: "Photo",
-    images: dict[str, InvertedImage],
-    stages: dict[str, dict[str, Any]],
+    photo: "Photo", made: "dict[str, Tensor]", stages: dict[str, dict[str, Any]]
 ) -> dict[str, np.ndarray]:
     """The photograph and every stage's reconstruction, all side by side, the last one pasted."""
-    generator = inverter.networks.generator
-    pictures = {"photo": rgb(photo.canvas)}
-    for name, image in images.items():
-        pictures[name] = rgb(to_uint8(image.render(generator))[0])
+    made_pictures = {name: rgb(to_uint8(image)[0]) for name, image in made.items()}
+    pictures = {"photo": rgb(photo.canvas), **made_pictures}
     factor = enlargement(*photo.canvas.shape[:2])
-    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in images)]
+    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in made)]
     panels = [enlarge(picture, factor, "bicubic") for picture in pictures.values()]
-    last = pictures[list(images)[-1]]
+    last = made_pictures[list(made)[-1]]
     return {
         **pictures,
         "side_by_side": titled(panels, titles),

@@ -48,6 +48,11 @@ class Inverted:
         """What an edit knows it by."""
         return InversionLink(self.file.name, self.sha256)
 
+    @property
+    def lacks_photo(self) -> bool:
+        """Whether it lies in a photograph that is not here."""
+        return self.image.geometry is not None and self.photo is None
+
     def copy_to(self, folder: Path) -> list[str]:
         """Put the file, and the photograph's, beside an edit; return their names."""
         names = []

@@ -104,10 +104,16 @@ class Inverter:
         """The photograph as the model sees it, (1, C, H, W), on its device."""
         return to_float(photo.canvas[None]).to(self.networks.where)
 
-    def measured(self, image: InvertedImage, photo: Photo) -> dict[str, Any]:
-        """How good a reconstruction is, as its file makes it: errors, distance, `deviations`."""
+    def measured(self, image: InvertedImage, made: torch.Tensor, photo: Photo) -> dict[str, Any]:
+        """How good a reconstruction is: errors, distance, `deviations`.
+
+        Args:
+            image: The inverted image.
+            made: Its picture, (1, C, H, W).
+            photo: What it is to be.
+        """
         target, box = self.pictures(photo), photo.geometry.valid_box
-        made = image.render(self.networks.generator).clamp(-1, 1)
+        made = made.clamp(-1, 1)
         weight = torch.from_numpy(valid_mask(photo.geometry))[None, None].to(target)
         with torch.no_grad():
             apart = self.distance(target, made, weight)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -341,3 +343,21 @@ def test_a_photograph_that_is_too_small_is_one_line(small_model, photograph, tmp
     assert "5x5 is too small" in capsys.readouterr().err
     assert inverted(small_model, tmp_path / "out", photograph(size=(10, 9))) == 0
     assert "enlarged" in capsys.readouterr().err
+
+
+def test_an_offline_run_holds_the_named_keys_and_pictures(
+    small_model, photograph, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    assert inverted(small_model, out, photograph(), flags=("--wandb", "offline")) == 0
+    stages = last_json(capsys)["stages"]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json"]
+    read = json.loads(subprocess.check_output([*command, str(out / "wandb")]))
+    summary = read["summary"]
+    assert read["state"] == "finished" and read["config"]["settings"]["refine"]["steps"] == 6
+    last = json.loads((out / "stats.jsonl").read_text().splitlines()[-1])
+    assert summary["Invert/tune/pixel"] == pytest.approx(last["pixel"])
+    assert summary["Invert/tune/best_loss"] == pytest.approx(last["best_loss"])
+    assert summary["Invert/refine/psnr_db"] == pytest.approx(stages["refine"]["psnr_db"])
+    for name in ("photo", *STAGES, "side_by_side", "pasted"):
+        assert summary[f"Invert/{name}"]["_type"] == "image-file"
