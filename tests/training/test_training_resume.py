@@ -1,9 +1,16 @@
 """A run that was stopped and gone on with is the run that was never stopped, bit for bit."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -163,27 +170,67 @@ def test_a_second_signal_ends_at_once():
     assert finish(processes.run(two_signals_in_one_batch)) == 130
 
 
+def sessions_on_demand(asked: Connection) -> None:
+    """Let the command begin its work in a fork, each time that it is asked to.
+
+    The command line is read once and not twenty times, which would take half of the time.
+    """
+    from framework.cli.train import TrainCLI
+
+    fit = TrainCLI.fit
+
+    def serve(self: Any, **kwargs: Any) -> None:
+        while asked.recv():
+            pid = os.fork()
+            if not pid:
+                return fit(self, **kwargs)
+            asked.send(pid)
+            asked.send(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    TrainCLI.fit = serve  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def session(tmp_path) -> Iterator[Callable[..., Any]]:
+    """A training of which nothing is left after the `with`: `kill -9` has ended it by then."""
+    asking, asked = multiprocessing.Pipe()
+    (tmp_path / "elsewhere").mkdir()
+    env, before = {"TMPDIR": str(tmp_path / "elsewhere")}, partial(sessions_on_demand, asked)
+    args = fit(tmp_path / "run", *ENDLESS, *EVERY_TWO)
+    process = start(args, tmp_path / "log", env, before)
+
+    @contextmanager
+    def killed() -> Iterator[BaseProcess]:
+        asking.send(True)
+        pid = asking.recv()
+        try:
+            yield process
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            assert asking.recv() == -signal.SIGKILL
+
+    yield killed
+    asking.send(False)
+    assert finish(process) == 0
+
+
 # A1, A2
-def test_twenty_kills_leave_only_whole_checkpoints(whole, tmp_path):
+def test_twenty_kills_leave_only_whole_checkpoints(whole, session, tmp_path):
     """Half of them while a checkpoint is being written, half at any moment after one was."""
     run_dir, log, elsewhere = tmp_path / "run", tmp_path / "log", tmp_path / "elsewhere"
     checkpoints, rng, caught = run_dir / "checkpoints", random.Random(0), 0
-    elsewhere.mkdir()
 
     def files(pattern: str) -> set[str]:
         return {path.name for path in checkpoints.glob(pattern)}
 
     for attempt in range(20):
         old, rests = files("run-*.ckpt"), files(".*.part*")
-        env = {"TMPDIR": str(elsewhere)} if attempt % 4 == 0 else {}
-        process = start(fit(run_dir, *ENDLESS, *EVERY_TWO), log, env)
-        if attempt % 2:
-            wait_for(lambda: files(".*.part.ckpt") - rests, process)  # noqa: B023
-        else:
-            wait_for(lambda: files("run-*.ckpt") - old, process)  # noqa: B023
-            process.join(rng.uniform(0, 0.15))
-        process.kill()
-        assert finish(process) == -signal.SIGKILL
+        with session() as process:
+            if attempt % 2:
+                wait_for(lambda: files(".*.part.ckpt") - rests, process)  # noqa: B023
+            else:
+                wait_for(lambda: files("run-*.ckpt") - old, process)  # noqa: B023
+                time.sleep(rng.uniform(0, 0.15))
         caught += bool(files(".*.part.ckpt"))
         assert all(is_whole(checkpoints / name) for name in files("run-*.ckpt"))
         assert not list(elsewhere.rglob("*.ckpt"))
