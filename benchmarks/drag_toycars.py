@@ -60,6 +60,7 @@ def main() -> None:
     args = arguments()
     import torch
 
+    from benchmarks.machine import processor
     from framework.cli.common import open_generator, seed_latents
     from framework.evaluation.drag_benchmark import make_tasks, run_tasks, summarize
     from framework.evaluation.keypoints import KeypointJudge
@@ -116,15 +117,6 @@ def save_picture(path: Path, generator: Any, judge: Any, results: dict[str, Any]
                 panel[max(0, row - half) : row + half, max(0, column - half) : column + half] = ink
             panels.append(panel)
     save_png(path, grid(np.stack(panels), columns=len(results)))
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ Memory is the growth of a process of its own that opens the file, over the file'
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -120,6 +119,7 @@ def main() -> None:
         return
     import torch
 
+    from benchmarks.machine import processor
     from framework.formats import load_discriminator, load_generator
     from framework.ops.memory import tune_malloc
 
@@ -136,7 +136,7 @@ def main() -> None:
         memory = {name: growth_mib(path) for name, path in files.items()}
         sizes = {name: held_bytes(path) / 2**20 for name, path in files.items()}
     medians = {key: statistics.median(values[1:]) for key, values in times.items()}
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.threads} "
+    print(f"{processor()}, {os.cpu_count()} cores, {args.threads} "
           f"thread(s), torch {torch.__version__}, median of {args.repeat} rounds")  # fmt: skip
     print("\n| file | MiB | read + copy s | generator s | ratio | discriminator s | peak / size |")
     print("|---|---:|---:|---:|---:|---:|---:|")

@@ -23,11 +23,10 @@ from framework.evaluation.measure import (
 )
 from framework.evaluation.models import choose_networks, note_opponent, seen_kimg
 from framework.evaluation.shares import Interrupted
-from framework.files import write_text
 from framework.formats import OpenedModel, open_model
 from framework.training.callbacks import KimgCallback, StopSignals
 from framework.training.data import TrainingImages
-from framework.training.run_folder import lock_folder
+from framework.training.run_folder import keep_until, lock_folder
 from framework.training.run_settings import RunSettings
 from framework.training.wandb_logger import X_AXIS, open_logger
 
@@ -236,14 +235,4 @@ def write_report(run_dir: Path, report: Report, kimg: float, total_sec: float) -
 def forget_after(run_dir: Path, seen_kimg: float) -> None:
     """Remove what was measured beyond `seen_kimg`, and broken lines, from `metric-*.jsonl`."""
     for path in run_dir.glob("metric-*.jsonl"):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if _kimg_of(line) <= seen_kimg]
-        if len(kept) < len(lines):
-            write_text(path, "".join(f"{line}\n" for line in kept))
-
-
-def _kimg_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["seen_kimg"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        keep_until(path, seen_kimg, lambda line: line["seen_kimg"])

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,17 +126,26 @@ def clean_up(folder: Path, seen_kimg: float) -> None:
     for place in (folder, folder / "checkpoints", *folder.glob("network-*")):
         for rest in place.glob(".*.part*"):
             rest.unlink(missing_ok=True)
-    stats = folder / STATS
-    if stats.is_file():
-        lines = stats.read_text(encoding="utf-8", errors="replace").splitlines()
-        kept = [line for line in lines if _kimg_of(line) <= seen_kimg]
-        if len(kept) < len(lines):
-            write_text(stats, "".join(f"{line}\n" for line in kept))
+    if (folder / STATS).is_file():
+        keep_until(folder / STATS, seen_kimg, lambda line: line["Progress/kimg"]["mean"])
 
 
-def _kimg_of(line: str) -> float:
-    """Where a line of statistics belongs; infinity for a broken one."""
-    try:
-        return float(json.loads(line)["Progress/kimg"]["mean"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+def keep_until(path: Path, seen_kimg: float, kimg_of: Callable[[Any], float]) -> None:
+    """Remove from a log of JSON lines what lies beyond `seen_kimg`, and broken lines.
+
+    Args:
+        path: The log; not touched if all of it can stay.
+        seen_kimg: Thousands of images that the run goes on from.
+        kimg_of: Where a line, decoded, belongs.
+    """
+
+    def stays(line: str) -> bool:
+        try:
+            return float(kimg_of(json.loads(line))) <= seen_kimg
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if stays(line)]
+    if len(kept) < len(lines):
+        write_text(path, "".join(f"{line}\n" for line in kept))

@@ -33,21 +33,6 @@ from tests.training.tiny import tiny_module, train
 ENDLESS = ("--run.kimg", "1000", "--run.tick_kimg", "0.004", "--run.wandb", "disabled")
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two batches, one checkpoint at its end."""
-    run_dir = tmp_path_factory.mktemp("trained") / "run"
-    args = fit(run_dir, "--run.kimg", "0.008", "--run.wandb", "disabled")
-    assert finish(start(args, run_dir.with_suffix(".log"))) == 0
-    return run_dir
-
-
-@pytest.fixture
-def begun(trained, tmp_path) -> Path:
-    """A copy of it to go on with."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 def refused(run_dir: Path, *extra: str, before=None) -> str:
     """The one line with which a training that goes on in `run_dir` ends."""
     log = run_dir.with_suffix(".log")

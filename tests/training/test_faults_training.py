@@ -6,7 +6,6 @@ docs/reliability.md says what each row guarantees.
 import itertools
 import json
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -44,21 +43,6 @@ def fails_at_the_third_batch(failure: Any) -> None:
         step(self, *batch)
 
     StyleGAN2Training.training_step = training_step  # type: ignore[method-assign]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two batches."""
-    run_dir = tmp_path_factory.mktemp("trained") / "run"
-    args = fit(run_dir, "--run.kimg", "0.008", "--run.wandb", "disabled")
-    assert finish(start(args, run_dir.with_suffix(".log"))) == 0
-    return run_dir
-
-
-@pytest.fixture
-def begun(trained, tmp_path) -> Path:
-    """A copy of it to go on with."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 # ---------------------------------------------------------------------------------------- signals
