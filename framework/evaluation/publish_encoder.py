@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from framework.errors import UserError
 from framework.evaluation.inversion_pages import NUMBERS, PAGE, PER_IMAGE
@@ -60,7 +61,7 @@ def publish_encoder(
             f"--snapshot {snapshot}: its encoder is of another generator "
             f"({source.digest[:8]}, not {generator.digest[:8]})"
         )
-    trained = source.provenance["encoder"]  # type: ignore[index]
+    trained = _portable(source.provenance["encoder"])  # type: ignore[index]
     card = _without_section((folder / CARD).read_text(encoding="utf-8"))
     facts = {
         "title": _TITLE,
@@ -83,6 +84,14 @@ def publish_encoder(
         encoder=encoder,
     )
     print(f"{folder}: encoder of {facts['millions']:.2f} M parameters, {facts['kimg']:g} kimg")
+
+
+def _portable(trained: dict[str, Any]) -> dict[str, Any]:
+    """How it was trained, without where the photographs lay on that machine."""
+    data = trained.get("data", {})
+    if "source" not in data:
+        return trained
+    return {**trained, "data": {**data, "source": Path(data["source"]).name}}
 
 
 def _without_section(card: str) -> str:

@@ -14,12 +14,13 @@ from framework.inversion.loading import build_encoder, encoder_weights
 from framework.models.stylegan2 import Generator
 
 SIZES: dict[str, Any] = {"img_size": (16, 16), "channel_base": 64, "channel_max": 8}
+TRAINED = {"seen_kimg": 7.5, "data": {"source": "/home/somebody/cars", "count": 3}}
 
 
 def model(folder: Path, seed: int = 0, encoder: Encoder | None = None) -> Path:
     torch.manual_seed(seed)
     generator = Generator(**SIZES, z_dim=4, w_dim=4, mapping_layers=1)
-    provenance = {"data": "none", "encoder": {"seen_kimg": 7.5}} if encoder else {"data": "none"}
+    provenance = {"data": "none", "encoder": TRAINED} if encoder else {"data": "none"}
     weights = encoder_weights(encoder) if encoder else None
     card = "# A model\n\nwith a card\n"
     return save_model_folder(folder, generator, None, provenance, card, half=True, encoder=weights)
@@ -49,7 +50,8 @@ def test_the_folder_has_the_encoder_and_its_report(tmp_path, report):
     publish_encoder(str(snapshot), str(kept), str(report), command="python train.py fit")
     generator = load_generator(kept)
     assert generator.digest == before
-    assert generator.provenance["encoder"]["seen_kimg"] == 7.5
+    trained = {"seen_kimg": 7.5, "data": {"source": "cars", "count": 3}}
+    assert generator.provenance["encoder"] == trained
     pictures = torch.rand(2, 3, 16, 16) * 2 - 1
     found = build_encoder(open_model(kept).encoder(), generator)
     torch.testing.assert_close(found(pictures), encoder(pictures), rtol=1e-2, atol=1e-2)
