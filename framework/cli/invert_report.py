@@ -23,7 +23,7 @@ def invert_report(
     model: str,
     out: str,
     held_out: float = 0.1,
-    count: int = 24,
+    count: int = 20,
     stages: str | None = None,
     editability: bool = True,
     crop: Crop = "center",

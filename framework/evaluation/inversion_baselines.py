@@ -6,6 +6,7 @@ And the inversion itself as a report sees it: one result for each stage's end, t
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from framework.perceptual.distance import Distance
 Watch = Callable[[str], None]
 MEAN, FROM_MEAN = "w_avg", "from_w_avg@"
 NEAREST_PIXEL, NEAREST = "nearest_pixel", "nearest_"
-_MEASURED_STEPS = 4  # of a search, to know how many there is time for
+_MEASURED_STEPS = 5  # of a search, to know how many there is time for
 _PIXELS_AT_ONCE = 2**22  # of the photographs whose features are held while training pictures pass
 
 
@@ -40,7 +41,8 @@ class Result:
         image: Shape (1, C, H, W).
         ws: Latents (1, num_ws, w_dim); None where a picture has none.
         generator: Draws the image from the latents; the shared one or a tuned one.
-        seconds: Of the whole way from the photograph; None where nothing is searched for it.
+        seconds: Wall time of the whole way from the photograph; None where nothing is searched.
+        work_seconds: Its time of computing; see `Stopwatch`.
         peak_mb: Most memory on this way; None where unknown.
         steps: Updates, of all stages.
         status: How the last stage ended.
@@ -51,6 +53,7 @@ class Result:
     ws: Tensor | None = None
     generator: Generator | None = None
     seconds: float | None = None
+    work_seconds: float | None = None
     peak_mb: float | None = None
     steps: int = 0
     status: str = ""
@@ -91,11 +94,10 @@ class StageRunner:
             watch(f"{step.stage} {step.step}")
             if step.status != "running":
                 steps += step.step if step.stage != "embed" else 0
-                yield self._result(step, clock.seconds(), clock.peak_mb(), steps)
+                yield self._result(step, clock, steps)
 
-    def _result(
-        self, step: InversionStep, seconds: float, peak_mb: float | None, steps: int
-    ) -> Result:
+    def _result(self, step: InversionStep, clock: Stopwatch, steps: int) -> Result:
+        seconds, work_seconds, peak_mb = clock.seconds(), clock.work_seconds(), clock.peak_mb()
         done = self.settings.stages.index(step.stage) + 1
         # Changes of weights as a file holds them: what is measured is what is kept.
         deltas = None if step.deltas is None else step.deltas.half()
@@ -106,6 +108,7 @@ class StageRunner:
             ws=step.ws,
             generator=generator,
             seconds=seconds,
+            work_seconds=work_seconds,
             peak_mb=peak_mb,
             steps=steps,
             status=step.status,
@@ -132,9 +135,9 @@ def from_mean(
 ) -> Result:
     """Optimise latents from `w_avg`, without an encoder, in the time that another method took.
 
-    The settings are those of refine (its defaults where that is no stage), but as many steps as
-    there is time for, so that the learning rate comes down at the end; how many is measured on this
-    photograph just before, outside the time.
+    Time is that of computing. The settings are those of refine (its defaults where that is no
+    stage), but as many steps as there is time for, so that the learning rate comes down at the end;
+    how many is measured on this photograph just before, outside the time.
 
     Args:
         runner: Has generator, distance and settings.
@@ -142,15 +145,14 @@ def from_mean(
         rival: The other method's result.
         watch: Told of every step.
     """
-    assert rival.seconds is not None
+    assert rival.work_seconds is not None
     refining = runner.settings.refine or RefineSettings()
     settings = replace(refining, encoder=0.0, stop=None, max_seconds=None)
     step_sec = _seconds_a_step(runner, picture, replace(settings, steps=_MEASURED_STEPS))
-    steps = max(1, round(rival.seconds / step_sec))
+    steps = max(1, round(rival.work_seconds / step_sec))
     clock = Stopwatch(picture.device)
-    limited = replace(settings, steps=steps, max_seconds=rival.seconds)
-    for step in _search(runner, picture, limited):
-        watch(f"from w_avg in {rival.seconds:.1f} s: {step.step}")
+    for step in _search(runner, picture, replace(settings, steps=steps)):
+        watch(f"from w_avg in the time of {rival.method}: {step.step} of {steps}")
     generator = personal(runner.generator, step.noise_of(0))
     return Result(
         method=FROM_MEAN + rival.method,
@@ -158,6 +160,7 @@ def from_mean(
         ws=step.ws,
         generator=generator,
         seconds=clock.seconds(),
+        work_seconds=clock.work_seconds(),
         peak_mb=clock.peak_mb(),
         steps=step.step,
         status=step.status,
@@ -175,11 +178,11 @@ def _search(
 
 
 def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettings) -> float:
-    """Time of one step, the fastest of a few: a machine that others use makes some longer."""
+    """Time of computing of one step, the median of a few: the first ones are slower."""
     clock, ends = Stopwatch(picture.device), []
     for _ in _search(runner, picture, settings):
-        ends.append(clock.seconds())
-    return min(after - before for before, after in pairwise(ends))
+        ends.append(clock.work_seconds())
+    return median(after - before for before, after in pairwise(ends))
 
 
 # ------------------------------------------------------------------------------ training pictures

@@ -105,13 +105,23 @@ class Stopwatch:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self._known = device.type == "cuda" or _reset_peak()
-        self._start = time.perf_counter()
+        self._start, self._start_cpu = time.perf_counter(), time.process_time()
 
     def seconds(self) -> float:
         """Seconds until now; waits for the GPU."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - self._start
+
+    def work_seconds(self) -> float:
+        """Seconds of computing until now: of all processors' on a CPU, wall time on a GPU.
+
+        What else a machine does at the time is no part of it, so that methods that ran at different
+        times can be given the same.
+        """
+        if self.device.type == "cuda":
+            return self.seconds()
+        return time.process_time() - self._start_cpu
 
     def peak_mb(self) -> float | None:
         """Most memory until now, in MB (10^6 bytes); None where it cannot be known."""

@@ -153,15 +153,17 @@ def _cell(text: str) -> str:
 
 def _summary(tables: Tables, summary: Mapping[str, Any], extra: Sequence[str] = ()) -> str:
     names = [*tables.columns, *extra]
-    heads = ["method", *names, "seconds", "steps", "peak MB"]
+    heads = ["method", *names, "seconds", "computing", "steps", "peak MB"]
     lines = []
     for method, told in summary.items():
-        costs = [(told["seconds_median"], 3), (told["steps_median"], 3), (told["peak_mb_max"], 4)]
-        cells = [_interval(told[n]) for n in names] + [_number(v, d) for v, d in costs]
+        cells = [_interval(told[n]) for n in names]
+        cells += [_number(told[f"{n}_median"]) for n in ("seconds", "work_seconds", "steps")]
+        cells.append(_number(told["peak_mb_max"], 4))
         lines.append([_method(tables, method), *cells])
     return (
         _table(heads, lines)
-        + "\n\nSeconds and steps: median of a photograph's whole way. Peak: the most of any."
+        + "\n\nWall time, time of computing and steps: median of a photograph's whole way. Peak: the "
+        "most of any."
     )
 
 

@@ -74,8 +74,8 @@ def stage_facts(report: InversionReport) -> dict[str, Any]:
         "one_picture_at_a_time": True,
         "tuned_weights": "differences in half precision, as they are saved",
         "noise": "constant",
-        "from_w_avg": "refine from w_avg without encoder, in the wall time of the other method's "
-        "whole way, as many steps as fit",
+        "from_w_avg": "refine from w_avg without encoder, in the time of computing (processor time "
+        "on a CPU, wall time on a GPU) of the other method's whole way, as many steps as fit",
         "nearest": f"among at most {report.settings.gallery} training pictures, drawn",
     }
 

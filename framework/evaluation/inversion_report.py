@@ -71,12 +71,12 @@ class ReportSettings:
         UserError: If a number cannot be.
     """
 
-    count: int = 24
+    count: int = 20
     embedded: int = 1000
     gallery: int = 2000
     editability: bool = True
-    edited: int = 8
-    synthetic: int = 8
+    edited: int = 6
+    synthetic: int = 6
     drag_by: float = 1 / 16
     drag_points: int = 2
     drag: DragSettings = field(default_factory=DragSettings)
@@ -296,8 +296,8 @@ class InversionReport:
         """One line of the table."""
         row: dict[str, Any] = {"method": result.method}
         row |= self.measures(result.image, photo)[0]
-        row |= {"seconds": result.seconds, "peak_mb": result.peak_mb, "steps": result.steps}
-        row["status"] = result.status
+        row |= {"seconds": result.seconds, "work_seconds": result.work_seconds}
+        row |= {"peak_mb": result.peak_mb, "steps": result.steps, "status": result.status}
         if result.ws is not None:
             row["deviations"] = self.runner.statistics.deviations(result.ws).item()
             row["nscd"] = self._nscd(result.ws, result.generator).item()

@@ -12,7 +12,7 @@ from framework.evaluation.inversion_measures import HIGHER_IS_BETTER
 
 WORST = 8
 LATENTS = ("deviations", "nscd", "latent_error")
-COSTS = ("seconds", "peak_mb", "steps")
+COSTS = ("seconds", "work_seconds", "peak_mb", "steps")
 Line = dict[str, Any]
 
 
@@ -94,6 +94,7 @@ class Tables:
                 "count": len(lines),
                 **{n: self._mean(lines, n).to_dict() for n in (*self.columns, *extra)},
                 "seconds_median": _of(median, lines, "seconds"),
+                "work_seconds_median": _of(median, lines, "work_seconds"),
                 "steps_median": _of(median, lines, "steps"),
                 "peak_mb_max": _of(max, lines, "peak_mb"),
             }
