@@ -228,7 +228,8 @@ class TrainingImages(lightning.LightningDataModule):
     @property
     def held_out(self) -> Tensor | None:
         """The pictures that training never sees, uint8, shape (M, C, H, W); None without any."""
-        if self._held_out is None and self.dataset and self.held_out_dataset is not None:
+        _ = self.dataset  # opened, it is split
+        if self._held_out is None and self.held_out_dataset is not None:
             self._held_out = torch.from_numpy(decoded(self.held_out_dataset))
         return self._held_out
 
