@@ -162,8 +162,8 @@ def _summary(tables: Tables, summary: Mapping[str, Any], extra: Sequence[str] = 
         lines.append([_method(tables, method), *cells])
     return (
         _table(heads, lines)
-        + "\n\nWall time, time of computing and steps: median of a photograph's whole way. Peak: the "
-        "most of any."
+        + "\n\nWall time, time of computing and steps: median of a photograph's whole way. Peak: "
+        "the most of any."
     )
 
 
