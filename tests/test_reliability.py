@@ -10,6 +10,7 @@ import pytest
 TESTS = Path(__file__).parent
 TEXT = (TESTS.parent / "docs/reliability.md").read_text("utf-8")
 ROWS = dict(re.findall(r"^\| ([ABDH]\d+) \| [^|]+ \| ([^|]+) \|$", TEXT, re.M))
+SPAN = re.compile(r"[ABDH]\d+(?:-[ABDH]\d+)?")
 EXPECTED = {"A": 20, "B": 21, "D": 9, "H": 20}
 
 
@@ -30,9 +31,10 @@ def written() -> dict[str, list[str]]:
 
 
 def around(name: str) -> str:
-    """The one test of that name."""
-    (found,) = written()[name]
-    return found
+    """The test of that name that says of which rows it is; others may be called the same."""
+    found = [text for text in written()[name] if SPAN.search(text)]
+    assert len(found) == 1, f"{name}: {len(found)} tests say of which rows they are"
+    return found[0]
 
 
 def test_every_row_is_there_once():
@@ -45,7 +47,7 @@ def test_tests_that_a_row_names_exist_and_say_so(row):
     named = re.findall(r"`(test_\w+)`", ROWS[row])
     assert named
     for name in named:
-        spans = re.findall(r"[ABDH]\d+(?:-[ABDH]\d+)?", around(name))
+        spans = SPAN.findall(around(name))
         assert any(row in rows_of(span) for span in spans), name
 
 
