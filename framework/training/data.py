@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from framework.data import ImageDataset, decoded, mapped, open_dataset
+from framework.data import ImageDataset, decoded, mapped
 from framework.data.holdout import LARGEST_SHARE, split
-from framework.data.shards import PREFIX, ShardDataset, open_shards
+from framework.data.opening import open_pictures
+from framework.data.shards import PREFIX, ShardDataset
 from framework.errors import UserError
 from framework.media.images import MODES
 from framework.training.batch import Batch
@@ -159,18 +160,10 @@ class TrainingImages(lightning.LightningDataModule):
     @property
     def dataset(self) -> ImageDataset:
         """The pictures to train on; every file has been checked."""
-        if self._dataset is None and self.source.startswith(PREFIX):
-            self._dataset = open_shards(
-                self.source, self.size, self.channels, self.labels != "none", self.crop
-            )
         if self._dataset is None:
-            self._dataset = open_dataset(
-                self.source,
-                size=self.size,
-                channels=self.channels,
-                use_labels=self.labels != "none",
-                crop=self.crop,
-                on_bad=self.on_bad,
+            use_labels = self.labels != "none"
+            self._dataset = open_pictures(
+                self.source, self.size, self.channels, use_labels, self.crop, self.on_bad
             )
             if self.held_out_share > 0:
                 self._dataset, self.held_out_dataset = split(self._dataset, self.held_out_share)
