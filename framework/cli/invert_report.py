@@ -119,7 +119,8 @@ def _questions(
     from framework.cli.drag_settings import SettingsChoice
     from framework.evaluation.inversion_baselines import StageRunner
     from framework.evaluation.inversion_measures import Measures, choose_ruler
-    from framework.evaluation.inversion_report import DRAG_STEPS, InversionReport, ReportSettings
+    from framework.evaluation.inversion_record import DRAG_STEPS, ReportSettings
+    from framework.evaluation.inversion_report import InversionReport
     from framework.perceptual.blocks import in_float32
 
     generator, distance = inverter.networks.generator, inverter.distance

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from framework.errors import UserError
-from framework.evaluation.inversion_report import Key, Record
+from framework.evaluation.inversion_record import Key, Record
 from framework.files import check_new_folder
 from framework.media.images import read_image, save_png
 

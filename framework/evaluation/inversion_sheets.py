@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from framework.evaluation.inversion_baselines import FROM_MEAN, MEAN, NEAREST
 from framework.evaluation.inversion_log import ReportFolder
-from framework.evaluation.inversion_report import PHOTO
+from framework.evaluation.inversion_record import PHOTO
 from framework.evaluation.inversion_tables import Tables
 from framework.media.draw import INK, PAPER, draw_task, enlarge, enlargement, rgb
 from framework.media.images import save_png

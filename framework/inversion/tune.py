@@ -24,7 +24,7 @@ from framework.inversion.target import (
     status_of,
     weighted_sum,
 )
-from framework.models.frozen import gradients
+from framework.models.frozen import Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
 from framework.perceptual.blocks import in_float32
 from framework.perceptual.distance import Distance
@@ -100,8 +100,10 @@ def _tune(
         network = in_float32(shell(generator))
         held = tuned_weights(network, settings.parameters)
         deltas = first_deltas(held, settings.rank, rng)
-        factors = [tensor.requires_grad_() for tensor in deltas.tensors().values()]
-        optimizer = torch.optim.Adam(speeds(deltas, held, settings.lr))
+        # Not torch.optim's Adam: making one imports a compiler, a second and more of the whole.
+        rates = speeds(deltas, held, settings.lr)
+        factors = [factor.requires_grad_() for factor, _ in rates]
+        optimizers = [Adam.new(factor) for factor in factors]
         best: InversionStep | None = None
         apart = pivots.new_zeros(count)
     step = 0
@@ -165,9 +167,9 @@ def _tune(
                 apart = change.detach().expand(count)
             grads = torch.autograd.grad(total, factors)
         with gradients(False):
-            for factor, gradient in zip(factors, grads, strict=True):
-                factor.grad = gradient
-            optimizer.step()
+            for i, ((factor, lr), gradient) in enumerate(zip(rates, grads, strict=True)):
+                optimizers[i], update = adam_update(optimizers[i], gradient, lr)
+                factor.add_(update)
         step += 1
         del changed, images, terms, loss, grads, total
 
@@ -206,18 +208,20 @@ def first_deltas(
     return WeightDeltas(full, low_rank)
 
 
-def speeds(deltas: WeightDeltas, held: Mapping[str, Tensor], lr: float) -> list[dict[str, Any]]:
-    """Adam's groups: small layers may change faster.
+def speeds(
+    deltas: WeightDeltas, held: Mapping[str, Tensor], lr: float
+) -> list[tuple[Tensor, float]]:
+    """What is changed, each with its learning rate: small layers may change faster.
 
     A step moves every weight by about the learning rate, hence what a layer puts out by that times
     the root of its fan-in; `lr` is what a layer of PTI's generators has, `USUAL_FAN_IN`.
     """
-    groups = []
+    rates = []
     for name, weight in held.items():
         fan_in = weight.numel() / len(weight) if weight.ndim in (2, 4) else 1
         factors = [deltas.full[name]] if name in deltas.full else [*deltas.low_rank[name]]
-        groups.append({"params": factors, "lr": lr * math.sqrt(USUAL_FAN_IN / fan_in)})
-    return groups
+        rates += [(factor, lr * math.sqrt(USUAL_FAN_IN / fan_in)) for factor in factors]
+    return rates
 
 
 def changed_weights(held: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:

@@ -3,8 +3,10 @@
 import re
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -63,6 +65,11 @@ def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | No
         kind, _, text = text.strip().splitlines()[-1].partition(": ")
         if kind.startswith("framework."):
             return text
+    elif _in_handover(error):  # before torch could notice which one
+        return (
+            "a reader of the pictures is gone; if it was for lack of memory, a lower "
+            f"--data.workers helps; {_GOES_ON}"
+        )
     elif not isinstance(error, RuntimeError | MemoryError | ProcessExitedException):
         return None
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _MEMORY.search(text):
@@ -90,6 +97,13 @@ def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | No
             f"line says why; {_GOES_ON}"
         )
     return None
+
+
+def _in_handover(error: Exception) -> bool:
+    """Whether a reader went away while it was handing pictures over."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = {Path(frame.filename).name for frame in frames}
+    return isinstance(error, EOFError | ConnectionError) and "resource_sharer.py" in files
 
 
 def _first_sentence(text: str) -> str:

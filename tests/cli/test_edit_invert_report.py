@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from framework.cli.edit import main
-from framework.evaluation import inversion_log, inversion_report
+from framework.evaluation import inversion_log, inversion_record
 from framework.evaluation.inversion_log import RESULTS
 from tests.cli.conftest import save_small_model
 
@@ -29,9 +29,9 @@ def report(model: Path, out: Path, *flags: str) -> int:
 def few_samples():
     """A report draws eight pictures of the model's own; one tells a test as much."""
     changed = pytest.MonkeyPatch()
-    made = inversion_report.ReportSettings
+    made = inversion_record.ReportSettings
     changed.setattr(
-        inversion_report, "ReportSettings", lambda **given: made(**{"synthetic": 1, **given})
+        inversion_record, "ReportSettings", lambda **given: made(**{"synthetic": 1, **given})
     )
     yield
     changed.undo()

@@ -37,7 +37,8 @@ from framework.evaluation.inversion_protocol import (
     identity,
     session_facts,
 )
-from framework.evaluation.inversion_report import InversionReport, ReportSettings
+from framework.evaluation.inversion_record import ReportSettings
+from framework.evaluation.inversion_report import InversionReport
 from framework.evaluation.inversion_sheets import sheet, shortened
 from framework.evaluation.inversion_tables import Tables, strict
 from framework.inversion.settings import InversionSettings, RefineSettings, TuneSettings
@@ -560,7 +561,7 @@ def test_what_the_generator_was_trained_on_is_said(questions, tmp_path):
     generator, _, _ = known()
     generator.provenance = {"data": "my cars.", "fid50k": 12.5}
     bare = replace(questions, runner=replace(questions.runner, generator=generator, encoder=None))
-    (tmp_path / "README.md").write_text("| kid_d | 0.02 |\n| data | cars |\n| a | b | c |\n")
+    (tmp_path / "README.md").write_text("| `kid_d` | 0.02 | 0.03 |\n| data | cars |\n| a | b |\n")
     quality = generator_quality(tmp_path, generator.provenance)
     assert quality == {"fid50k": "12.5", "kid_d": "0.02"}
     notes = honest_notes(bare, quality, 0.1)
@@ -590,8 +591,8 @@ def test_whether_the_encoder_saw_the_photographs_is_said(trained, words, questio
 
 
 def test_a_report_tells_nobody_where_things_lie(questions):
-    facts = identity(questions, "/home/me/models/mine", 0.2)
-    assert facts["model"]["name"] == "mine" and "/home" not in json.dumps(facts)
+    facts = identity(questions, "/data/me/models/mine", 0.2)
+    assert facts["model"]["name"] == "mine" and "/data" not in json.dumps(facts)
 
 
 def test_a_report_of_nothing_is_refused():

@@ -14,7 +14,7 @@ from framework.inversion.loading import build_encoder, encoder_weights
 from framework.models.stylegan2 import Generator
 
 SIZES: dict[str, Any] = {"img_size": (16, 16), "channel_base": 64, "channel_max": 8}
-TRAINED = {"seen_kimg": 7.5, "data": {"source": "/home/somebody/cars", "count": 3}}
+TRAINED = {"seen_kimg": 7.5, "data": {"source": "/data/somebody/cars", "count": 3}}
 
 
 def model(folder: Path, seed: int = 0, encoder: Encoder | None = None) -> Path:
