@@ -148,7 +148,7 @@ def generator_quality(folder: Path, provenance: Mapping[str, Any]) -> dict[str, 
     card = folder / "README.md"
     if folder.is_dir() and card.is_file():
         for line in card.read_text("utf-8", "replace").splitlines():
-            cells = [cell.strip(" `") for cell in line.strip().strip("|").split("|")]
+            cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
             # Further columns are other models', for comparison.
             if len(cells) >= 2 and line.startswith("|") and _is_quality(cells[0]):
                 told[cells[0]] = cells[1]
