@@ -60,9 +60,12 @@ def opened_tensors(
 
 
 def read_tensors(path: str | Path, **how: Any) -> tuple["dict[str, Tensor]", dict[str, str]]:
-    """All tensors of a file by name, and its metadata; arguments as in `opened_tensors`."""
+    """All tensors of a file by name, and its metadata; arguments as in `opened_tensors`.
+
+    They are copies: what is overwritten on disk later does not change what was loaded.
+    """
     with opened_tensors(path, **how) as opened:
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}
+        tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}
         return tensors, opened.metadata() or {}
 
 
