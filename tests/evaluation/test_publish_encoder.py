@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from framework.evaluation.publish_encoder import publish_encoder
 from framework.formats import load_generator, open_model, save_model_folder
 from framework.inversion.encoder import Encoder
 from framework.inversion.loading import build_encoder, encoder_weights
+from framework.media.images import read_image, save_png
 from framework.models.stylegan2 import Generator
 
 SIZES: dict[str, Any] = {"img_size": (16, 16), "channel_base": 64, "channel_max": 8}
@@ -38,8 +40,10 @@ def report(tmp_path) -> Path:
     (folder / "report.md").write_text(
         "# Page\n\n## Reconstruction\n\n| a table |\n\n## More\n\nx\n"
     )
-    for name in ("report.json", "per_image.csv", "grid.png", "worst.png"):
+    for name in ("report.json", "per_image.csv"):
         (folder / name).write_text(name)
+    for name in ("grid.png", "worst.png"):
+        save_png(folder / name, np.full((8, 24, 3), 99, np.uint8))
     return folder
 
 
@@ -57,7 +61,8 @@ def test_the_folder_has_the_encoder_and_its_report(tmp_path, report):
     torch.testing.assert_close(found(pictures), encoder(pictures), rtol=1e-2, atol=1e-2)
     card = (kept / "README.md").read_text()
     assert card.startswith("# A model") and "| a table |" in card and "## More" not in card
-    assert (kept / "inversion" / "worst.png").read_text() == "worst.png"
+    assert "![x](worst.jpg)" in (kept / "inversion" / "report.md").read_text()
+    assert read_image(kept / "inversion" / "worst.jpg").shape == (8, 24, 3)
 
 
 def test_another_time_replaces_it(tmp_path, report):
