@@ -38,7 +38,7 @@ def report(tmp_path) -> Path:
     folder = tmp_path / "report"
     folder.mkdir()
     (folder / "report.md").write_text(
-        "# Page\n\n## Reconstruction\n\n| a table |\n\n## More\n\nx\n"
+        "# Page\n\n## Reconstruction\n\n| a table |\n\n## More\n\n![x](worst.png)\n"
     )
     for name in ("report.json", "per_image.csv"):
         (folder / name).write_text(name)
