@@ -107,7 +107,7 @@ def _without_section(card: str) -> str:
 def _reconstruction(report: Path) -> str:
     """The table of methods from a report's page."""
     page = (report / PAGE).read_text(encoding="utf-8")
-    found = re.search(r"## Reconstruction\n\n(.*?)(?=\n\n## |\Z)", page, re.DOTALL)
+    found = re.search(r"## Reconstruction\n\n(.*?)(?=\n\n##|\Z)", page, re.DOTALL)
     if found is None:
         raise UserError(f"--report {report}: {PAGE} has no table of reconstructions")
     return found[1]
