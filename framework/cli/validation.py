@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.common import ProgressLine, print_json
@@ -159,7 +160,8 @@ class Metrics(KimgCallback):
         if self.settings.model is not None:
             raise UserError("--metrics.model: only `validate` measures another model")
         check_data(dataset)
-        self.networks = choose_networks(self.settings)
+        # Processes do not know of each other yet: what a launcher told them decides.
+        self.networks = choose_networks(self.settings, speaks=rank_zero_only.rank == 0)
 
     def facts(self) -> dict[str, Any]:
         """What a dashboard should know of the networks, where anything is measured."""

@@ -8,11 +8,14 @@ from framework.evaluation.features import DiscriminatorFeatures, Networks, open_
 from framework.evaluation.measure import MetricSettings, Report
 from framework.formats import OpenedModel
 from framework.models.digest import state_digest
-from framework.training.gradients import rank
 
 
-def choose_networks(settings: MetricSettings) -> Networks:
-    """Open the networks to measure with; says in one line what could not be had.
+def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
+    """Open the networks to measure with.
+
+    Args:
+        settings: How is measured.
+        speaks: Say in one line what could not be had; one of several processes should.
 
     Raises:
         UserError: If a setting cannot be.
@@ -21,7 +24,7 @@ def choose_networks(settings: MetricSettings) -> Networks:
     networks = open_networks(
         settings.features, settings.weights, settings.allow_download, settings.ppl > 0
     )
-    if networks.note and rank() == 0:
+    if networks.note and speaks:
         print(f"note: {networks.note}", file=sys.stderr, flush=True)
     return networks
 
