@@ -60,11 +60,11 @@ def main() -> None:
     args = arguments()
     import torch
 
-    from benchmarks.machine import processor
     from framework.cli.common import open_generator, seed_latents
     from framework.evaluation.drag_benchmark import make_tasks, run_tasks, summarize
     from framework.evaluation.keypoints import KeypointJudge
     from framework.files import new_folder
+    from framework.machine import processor
 
     torch.set_num_threads(args.threads)
     folder = new_folder(args.out) if args.out else None

@@ -119,8 +119,8 @@ def main() -> None:
         return
     import torch
 
-    from benchmarks.machine import processor
     from framework.formats import load_discriminator, load_generator
+    from framework.machine import processor
     from framework.ops.memory import tune_malloc
 
     tune_malloc()

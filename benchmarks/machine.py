@@ -5,8 +5,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from framework.machine import processor
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -26,15 +27,6 @@ def facts(device: str = "cpu") -> dict[str, Any]:
     if device != "cpu":
         held |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     return held
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def synchronize(device: str) -> None:

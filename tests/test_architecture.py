@@ -20,6 +20,8 @@ PACKAGE = ROOT / "framework"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "machine": set(),
+    "settings": set(),
     "tensor_files": set(),
     "dashboard": set(),
     "checkpoint": set(),
@@ -36,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "inversion": {"models", "media", "perceptual", "phases"},
     "evaluation": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
-        "checkpoint", "perceptual", "phases",
+        "checkpoint", "perceptual", "phases", "machine",
     },
     "studio": {"drag", "inversion", "media", "formats", "dashboard"},
     "cli": {
@@ -44,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "studio", "zoo", "dashboard", "checkpoint", "perceptual", "phases",
     },
 }  # fmt: skip
-EVERYWHERE = {"errors", "files", "tensor_files"}
+EVERYWHERE = {"errors", "files", "settings", "tensor_files"}
 # A `module.py` is a LightningModule: the one place of its room that knows of training.
 MODULE_MAY = {"training", "checkpoint", "formats"}
 TRAINS = {"training", "cli"}

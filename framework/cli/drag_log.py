@@ -1,11 +1,10 @@
 """What watches a drag: a line on the terminal, stats.jsonl, W&B."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.cli.common import ProgressLine, json_line
-from framework.dashboard import WandbMode, open_run
+from framework.cli.step_log import StepLog
+from framework.dashboard import WandbMode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,13 +44,13 @@ def step_record(step: "DragStep", elapsed_sec: float) -> dict[str, Any]:
     }
 
 
-class DragLog:
-    """Passes every step on to whoever watches; used as a context, so that all of it is closed.
+class DragLog(StepLog):
+    """What watches a drag.
 
     Args:
         folder: Output folder; stats.jsonl and the W&B run are made in it.
         config: Resolved settings and facts of the edit, for W&B.
-        wandb: W&B mode, see `framework.dashboard.resolve_mode`.
+        wandb: W&B mode.
         last_step: Where the drag ends at the latest, for the progress line.
         group: W&B group of the drags of one task file.
     """
@@ -64,40 +63,17 @@ class DragLog:
         last_step: int,
         group: str | None = None,
     ) -> None:
-        self._run = open_run(folder, wandb, job_type="drag", config=config, group=group)
-        self._stats = open(folder / "stats.jsonl", "w", encoding="utf-8")
-        self._line = ProgressLine()
+        super().__init__(folder, "drag", config, wandb, group)
         self._last_step = last_step
-        self._start_sec = time.monotonic()
-
-    def __enter__(self) -> "DragLog":
-        """Start the clock."""
-        self._start_sec = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the line, the file and the run, also after an interruption."""
-        self._line.close()
-        self._stats.close()
-        if self._run is not None:
-            self._run.finish()
 
     def step(self, step: "DragStep") -> None:
         """Record one step everywhere."""
-        elapsed_sec = time.monotonic() - self._start_sec
-        # A line a step, flushed: a drag that is killed leaves what it knew.
-        print(json_line(step_record(step, elapsed_sec)), file=self._stats, flush=True)
-        if self._run is not None:
-            self._run.log(drag_metrics(step), step=step.step)
+        self.record(step_record(step, self.elapsed_sec), drag_metrics(step), step.step)
         self._line.show(
             f"step {step.step}/{self._last_step}  distance {step.mean_distance_px:.2f} px"
             f" (max {step.max_distance_px:.2f})  motion loss {step.motion_loss:.4f}"
             f"  drift {step.mean_drift:.3f}"
         )
-
-    def say(self, text: str) -> None:
-        """Show what takes a while after the drag."""
-        self._line.show(text, force=True)
 
     def pictures(self, pictures: "dict[str, np.ndarray]", clip: Path | None) -> None:
         """Send the pictures, by name, and the clip to W&B."""

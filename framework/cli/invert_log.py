@@ -1,11 +1,10 @@
 """What watches an inversion: a line on the terminal, stats.jsonl, W&B."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.cli.common import ProgressLine, json_line
-from framework.dashboard import WandbMode, open_run
+from framework.cli.step_log import StepLog
+from framework.dashboard import WandbMode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +34,8 @@ def invert_record(step: "InversionStep", elapsed_sec: float) -> dict[str, Any]:
     }
 
 
-class InvertLog:
-    """Passes every step on to whoever watches; used as a context, so that all of it is closed.
+class InvertLog(StepLog):
+    """What watches an inversion.
 
     Args:
         folder: Output folder; stats.jsonl and the W&B run are made in it.
@@ -54,42 +53,21 @@ class InvertLog:
         wandb: WandbMode,
         group: str | None = None,
     ) -> None:
-        self._run = open_run(folder, wandb, job_type="invert", config=config, group=group)
-        self._stats = open(folder / "stats.jsonl", "w", encoding="utf-8")
-        self._line = ProgressLine()
+        super().__init__(folder, "invert", config, wandb, group)
         self._settings = settings
         self._count = 0
-        self._start_sec = time.monotonic()
-
-    def __enter__(self) -> "InvertLog":
-        """Start the clock."""
-        self._start_sec = time.monotonic()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the line, the file and the run, also after an interruption."""
-        self._line.close()
-        self._stats.close()
-        if self._run is not None:
-            self._run.finish()
 
     def step(self, step: "InversionStep") -> None:
         """Record one step everywhere."""
-        record = invert_record(step, time.monotonic() - self._start_sec)
-        print(json_line(record), file=self._stats, flush=True)
-        if self._run is not None:
-            self._run.log(invert_metrics(step), step=self._count)
+        facts = invert_record(step, self.elapsed_sec)
+        self.record(facts, invert_metrics(step), self._count)
         self._count += 1
         last = getattr(getattr(self._settings, step.stage), "steps", step.step)
         terms = "  ".join(f"{name} {value.mean().item():.4f}" for name, value in step.terms.items())
         self._line.show(
-            f"{step.stage} {step.step}/{last}  loss {record['loss']:.4f}"
-            f" (best {record['best_loss']:.4f})  {terms}"
+            f"{step.stage} {step.step}/{last}  loss {facts['loss']:.4f}"
+            f" (best {facts['best_loss']:.4f})  {terms}"
         )
-
-    def say(self, text: str) -> None:
-        """Show what takes a while."""
-        self._line.show(text, force=True)
 
     def done(self, pictures: "dict[str, np.ndarray]", facts: dict[str, Any]) -> None:
         """Send the pictures, by name, and the outcome to W&B."""

@@ -1,11 +1,12 @@
 """What can be set about a drag, and what it means on a given model. Needs no torch."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from framework.errors import UserError
+from framework.settings import Settings
 
 PAPER_SIZE_PX = 512  # the height at which the paper states its radii
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
@@ -15,7 +16,7 @@ Tracking = Literal["nearest", "off"]
 
 
 @dataclass(frozen=True)
-class DragSettings:
+class DragSettings(Settings):
     """Settings of a drag; the defaults are those of the paper (Pan et al. 2023, section 3 and 4).
 
     Args:
@@ -51,6 +52,8 @@ class DragSettings:
         UserError: If a value has the wrong type or is out of range.
     """
 
+    source = "drag settings"
+
     motion_radius: float = 3.0
     tracking_radius: float = 12.0
     motion_radius_px: int | None = None
@@ -67,42 +70,13 @@ class DragSettings:
     max_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("motion_radius", "tracking_radius", "learning_rate"):
-            self._check_number(name, zero_is_fine=False)
-        for name in ("mask_weight", "stop_distance_px", "max_seconds"):
-            self._check_number(name, zero_is_fine=True)
-        for name in ("motion_radius_px", "tracking_radius_px", "layers", "max_steps"):
-            self._check_whole(name, least=1)
-        self._check_whole("template_radius_px", least=0)
-        self._check_whole("feature_resolution", least=4)
-        self._check_choice("latent_space", get_args(LatentSpace))
-        self._check_choice("tracking", get_args(Tracking))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "drag settings") -> "DragSettings":
-        """Settings from the content of a YAML or JSON file.
-
-        Args:
-            values: Names and values; names not given keep their defaults.
-            where: What the errors call the source, for example the file's path.
-
-        Raises:
-            UserError: If a name is unknown or a value does not fit.
-        """
-        if not isinstance(values, Mapping):
-            raise UserError(f"{where}: expected settings by name, got {type(values).__name__}")
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise UserError(f"{where}: no setting {name!r}; there are {', '.join(known)}")
-        try:
-            return cls(**values)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings by name, ready for JSON; `from_dict` reads them back."""
-        return asdict(self)
+        self._number("motion_radius", "tracking_radius", "learning_rate", above_zero=True)
+        self._number("mask_weight", "stop_distance_px", "max_seconds")
+        self._whole("motion_radius_px", "tracking_radius_px", "layers", "max_steps", least=1)
+        self._whole("template_radius_px")
+        self._whole("feature_resolution", least=4)
+        self._choice("latent_space", get_args(LatentSpace))
+        self._choice("tracking", get_args(Tracking))
 
     def resolve(
         self,
@@ -139,29 +113,6 @@ class DragSettings:
             layers=num_ws if self.latent_space == "w" else min(self.layers, num_ws),
             stop_distance_px=stop_px,
         )
-
-    def _check_number(self, name: str, zero_is_fine: bool) -> None:
-        value = getattr(self, name)
-        if value is None and self.__dataclass_fields__[name].default is None:
-            return
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            if math.isfinite(value) and (value > 0 or (zero_is_fine and value == 0)):
-                return
-        wanted = "a number of at least 0" if zero_is_fine else "a number above 0"
-        hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
-        raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
-
-    def _check_whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value is None and self.__dataclass_fields__[name].default is None:
-            return
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
-
-    def _check_choice(self, name: str, choices: Sequence[str]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from framework.evaluation.editability import POINTS_RULE
 from framework.evaluation.inversion_measures import memory_protocol
 from framework.evaluation.inversion_report import InversionReport
 from framework.inversion.style_encoder import StyleEncoder
+from framework.machine import processor
 from framework.models.digest import state_digest
 
 _LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
@@ -120,15 +121,6 @@ def session_facts(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         **{library: _version(library) for library in ("dragline", *_LIBRARIES)},
     }
-
-
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 # ----------------------------------------------------------------------------------- the generator

@@ -1,11 +1,11 @@
 """What can be set about the three stages of an inversion. Needs no torch."""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Self, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from framework.errors import UserError
+from framework.settings import Settings
 
 LatentSpace = Literal["w+", "w"]
 NoiseChoice = Literal["const", "optimise"]
@@ -15,63 +15,8 @@ RESIDUAL_LOOKS = 5  # of an encoder that corrects itself (Alaluf et al. 2021)
 STEPS_FROM_MEAN = 400  # of refine, where no encoder made a first guess
 
 
-class _Settings:
-    """What the settings of every stage can do."""
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str = "inversion settings") -> Self:
-        """Settings from the content of a YAML or JSON file.
-
-        Args:
-            values: Names and values; names not given keep their defaults.
-            where: What the errors call the source, for example the file's path.
-
-        Raises:
-            UserError: If a name is unknown or a value does not fit.
-        """
-        if not isinstance(values, Mapping):
-            raise UserError(f"{where}: expected settings by name, got {type(values).__name__}")
-        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-        for name in values:
-            if name not in known:
-                raise UserError(f"{where}: no setting {name!r}; there are {', '.join(known)}")
-        try:
-            return cls(**values)
-        except UserError as error:
-            raise UserError(f"{where}: {error}") from None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings by name, ready for JSON; `from_dict` reads them back."""
-        return asdict(self)  # type: ignore[call-overload]
-
-    def _number(self, *names: str, above_zero: bool = False) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is None and type(self).__dict__.get(name, 0) is None:
-                continue
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                if math.isfinite(value) and (value > 0 or (value == 0 and not above_zero)):
-                    continue
-            wanted = "a number above 0" if above_zero else "a number of at least 0"
-            hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
-            raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
-
-    def _whole(self, *names: str, least: int = 0) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is None and type(self).__dict__.get(name, 0) is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
-
-    def _choice(self, name: str, choices: Sequence[str]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
-
-
 @dataclass(frozen=True)
-class EmbedSettings(_Settings):
+class EmbedSettings(Settings):
     """Settings of the first guess.
 
     Args:
@@ -89,7 +34,7 @@ class EmbedSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class RefineSettings(_Settings):
+class RefineSettings(Settings):
     """Settings of instance-level optimisation (TediGAN, Xia et al. 2021, section 3.2).
 
     Lengths in the space of w are in standard deviations of w = mapping(z), so that they mean the
@@ -146,7 +91,7 @@ class RefineSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class Locality(_Settings):
+class Locality(Settings):
     """Settings of what keeps a tuned generator as it was elsewhere (PTI, Roich et al. 2022, eq. 5).
 
     Args:
@@ -172,7 +117,7 @@ class Locality(_Settings):
 
 
 @dataclass(frozen=True)
-class TuneSettings(_Settings):
+class TuneSettings(Settings):
     """Settings of pivotal tuning (PTI, Roich et al. 2022).
 
     Args:
@@ -220,7 +165,7 @@ class TuneSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class InversionSettings(_Settings):
+class InversionSettings(Settings):
     """Which stages an inversion has, and what each is set to.
 
     Args:

@@ -1,0 +1,69 @@
+"""What every algorithm's settings can do. Needs no torch."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Self
+
+from framework.errors import UserError
+
+
+class Settings:
+    """Base of frozen dataclasses of settings: to and from files, and checks of their values.
+
+    A value may be None where that is its default.
+    """
+
+    source: ClassVar[str] = "settings"  # what errors call values that come from no file
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
+        """Settings from the content of a YAML or JSON file.
+
+        Args:
+            values: Names and values; names not given keep their defaults.
+            where: What the errors call the source, for example the file's path.
+
+        Raises:
+            UserError: If a name is unknown or a value does not fit.
+        """
+        where = where or cls.source
+        if not isinstance(values, Mapping):
+            raise UserError(f"{where}: expected settings by name, got {type(values).__name__}")
+        known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in known:
+                raise UserError(f"{where}: no setting {name!r}; there are {', '.join(known)}")
+        try:
+            return cls(**values)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON; `from_dict` reads them back."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    def _number(self, *names: str, above_zero: bool = False) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is None and type(self).__dict__.get(name, 0) is None:
+                continue
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                if math.isfinite(value) and (value > 0 or (value == 0 and not above_zero)):
+                    continue
+            wanted = "a number above 0" if above_zero else "a number of at least 0"
+            hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
+            raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
+
+    def _whole(self, *names: str, least: int = 0) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is None and type(self).__dict__.get(name, 0) is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
+
+    def _choice(self, name: str, choices: Sequence[str]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
