@@ -61,8 +61,8 @@ def invert(
             count, stretch ignores proportions.
         box: Part of the photograph to use, "left,top,right,bottom" in its pixels, upright.
         perceptual: How pictures are compared beside their pixels: dfeat is features of the model's
-            own discriminator, multiscale is L1 and SSIM, lpips needs weights; auto takes dfeat
-            where the model has a discriminator.
+            own discriminator, lite0 of EfficientNet-Lite0 (the extra features), multiscale is L1
+            and SSIM, lpips needs weights; auto takes dfeat where the model has a discriminator.
         perceptual_weights: File of lpips' weights, or the folder they are in.
         refine_steps: Updates of the latents; by default 200, or 400 without an encoder.
         tune_steps: Updates of the weights; by default 100.

@@ -16,7 +16,7 @@ PointsIn = Literal["model", "photo"]
 Paste = Literal["changed", "box", "none"]
 Seam = Literal["feather", "gradient", "hard"]
 Perceptual = Literal[
-    "auto", "dfeat", "lpips", "lpips-vgg", "lpips-alex", "lpips-squeeze", "multiscale"
+    "auto", "dfeat", "lite0", "lpips", "lpips-vgg", "lpips-alex", "lpips-squeeze", "multiscale"
 ]
 
 

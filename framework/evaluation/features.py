@@ -1,8 +1,9 @@
-"""What pictures look like to a frozen network: Inception-v3, or a discriminator.
+"""What pictures look like to a frozen network: Inception-v3, EfficientNet-Lite0 or a discriminator.
 
-FID, KID and precision/recall are numbers about such features. Inception's are the field's, and need
-a download. A discriminator's need none; numbers made with them are called `..._d`, and compare only
-with numbers made with the same discriminator, whose digest is in the protocol.
+FID, KID and precision/recall are numbers about such features. Inception's are the field's, and
+need a download. EfficientNet-Lite0 comes as a package and knows as little of any generator; its
+numbers are called `..._lite`. A discriminator's need nothing; they are called `..._d`, and compare
+only with numbers made with the same discriminator, whose digest is in the protocol.
 """
 
 import importlib
@@ -19,8 +20,14 @@ from framework.formats import open_model
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
 from framework.perceptual.blocks import block_features, block_protocol, in_float32, suited
-from framework.perceptual.distance import DiscriminatorDistance, Distance, Lpips
-from framework.perceptual.weights import INCEPTION, VGG16, find_weights
+from framework.perceptual.distance import (
+    DiscriminatorDistance,
+    Distance,
+    Lite0Distance,
+    Lpips,
+)
+from framework.perceptual.lite0 import NUM_FEATURES, load_lite0
+from framework.perceptual.weights import INCEPTION, LITE0, VGG16, find_weights
 
 SHIPPED = (
     "features64"  # a discriminator that is never trained again, so that numbers stay comparable
@@ -28,10 +35,11 @@ SHIPPED = (
 _SHIPPED_FILE = Path(__file__).parents[1] / "zoo" / SHIPPED / "discriminator.safetensors"
 _LIBRARY = "torch_fidelity"
 _UNPUBLISHED = ("name", "range")  # what the protocols of `ppl` and `ppl_d` never said
+_SMALL_PX, _LARGE_PX = 128, 224  # Lite0 was trained on 224; small pictures gain nothing by it
 _EXTRA = "pip install 'dragline[metrics]'"
 _ADVICE = (
     "--metrics.weights FOLDER says where weights lie, --metrics.allow_download true fetches them, "
-    "--metrics.features features64 does without"
+    "--metrics.features lite0 or features64 does without"
 )
 
 
@@ -92,6 +100,41 @@ class DiscriminatorFeatures(FeatureNetwork):
             "model": self.model,
             "layers": "output of each block, unit mean square over channels, mean over positions",
             "dimensions": self.num_features,
+        }
+
+
+# ------------------------------------------------------------------------------ EfficientNet-Lite0
+
+
+class Lite0Features(FeatureNetwork):
+    """What EfficientNet-Lite0's classifier reads, of pictures brought to one of two sizes.
+
+    Args:
+        weights: The published file.
+    """
+
+    suffix, num_features = "_lite", NUM_FEATURES
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.network = load_lite0(weights)
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures, uint8 (N, C, H, W), to features, float32 (N, 1280)."""
+        side = _SMALL_PX if max(pictures.shape[2:]) <= _SMALL_PX else _LARGE_PX
+        return self.network.pooled(suited(pictures.float() / 127.5 - 1, (side, side), 3))
+
+    def protocol(self) -> dict[str, Any]:
+        """Which weights, which layer, which resizing."""
+        return {
+            "network": LITE0.name,
+            "weights": LITE0.file,
+            "sha256_of_weights": LITE0.sha256,
+            "layers": "head, mean over positions",
+            "dimensions": NUM_FEATURES,
+            "resize": f"to {_SMALL_PX}x{_SMALL_PX} (pictures larger than that to {_LARGE_PX}x"
+            f"{_LARGE_PX}), bilinear with antialiasing",
         }
 
 
@@ -185,6 +228,15 @@ class BlockDistance(PerceptualDistance):
         return {**self.about, **super().protocol()}
 
 
+class LiteDistance(PerceptualDistance):
+    """EfficientNet-Lite0's."""
+
+    suffix = "_lite"
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__(Lite0Distance(weights))
+
+
 class LpipsDistance(PerceptualDistance):
     """LPIPS with VGG16, which published path lengths are made with."""
 
@@ -221,8 +273,9 @@ def open_networks(
     """Choose the feature network and the perceptual distance.
 
     Args:
-        features: `auto` for Inception if it can be had and the shipped discriminator if not,
-            `inception`, `features64` for the shipped one, or any model that has a discriminator.
+        features: `auto` for the first that can be had of Inception, EfficientNet-Lite0 and the
+            shipped discriminator; `inception`, `lite0`, `features64` for one of them, or any model
+            that has a discriminator.
         weights: A published file of weights, or a folder of such files; see `find_weights`.
         allow_download: Fetch what is missing.
         path_length: Whether a perceptual distance is needed.
@@ -231,8 +284,7 @@ def open_networks(
         UserError: If what is asked for cannot be had.
     """
     if features not in ("auto", "inception"):
-        network = open_discriminator(features)
-        return Networks(network, BlockDistance(network) if path_length else None)
+        return _without_download(features, weights, path_length)
     lacking = []
     inception = find_weights(INCEPTION, weights, allow_download)
     if inception is None:
@@ -241,20 +293,33 @@ def open_networks(
         lacking.append(f"torch-fidelity (FID, KID; {_EXTRA})")
     if lacking and features == "inception":
         raise UserError(f"--metrics.features inception: no {' and no '.join(lacking)}; {_ADVICE}")
-    fallback = open_discriminator(SHIPPED)
-    network = fallback if lacking or inception is None else InceptionFeatures(inception)
-    instead = ["kid_d"] if network is fallback else []
-    distance = None
-    if path_length:
+    instead = "lite0" if find_weights(LITE0, weights) else SHIPPED
+    fallback = _without_download(instead, weights, path_length)
+    network = fallback.features if lacking or inception is None else InceptionFeatures(inception)
+    measured = [f"kid{network.suffix}"] if network.suffix else []
+    distance = fallback.distance
+    if distance is not None:
         vgg = find_weights(VGG16, weights, allow_download)
-        distance = BlockDistance(fallback) if vgg is None else LpipsDistance(vgg)
         if vgg is None:
             lacking.append(f"{VGG16.file} (PPL)")
-            instead.append("ppl_d")
+            measured.append(f"ppl{distance.suffix}")
+        else:
+            distance = LpipsDistance(vgg)
     if not lacking:
         return Networks(network, distance)
-    note = f"measuring {' and '.join(instead)} for lack of {', '.join(lacking)}; {_ADVICE}"
+    note = f"measuring {' and '.join(measured)} for lack of {', '.join(lacking)}; {_ADVICE}"
     return Networks(network, distance, note)
+
+
+def _without_download(features: str, weights: str | None, path_length: bool) -> Networks:
+    """EfficientNet-Lite0, or the discriminator of a model, for features and path length alike."""
+    if features != "lite0":
+        network = open_discriminator(features)
+        return Networks(network, BlockDistance(network) if path_length else None)
+    path = find_weights(LITE0, weights)
+    if path is None:
+        raise UserError(f"--metrics.features lite0: its weights are not here; {LITE0.install}")
+    return Networks(Lite0Features(path), LiteDistance(path) if path_length else None)
 
 
 def open_discriminator(model: str) -> DiscriminatorFeatures:

