@@ -289,7 +289,7 @@ class ToyDataset(ImageDataset):
     """The procedural toy cars as a data set; `spec` is `toycars[:count[:seed]]`."""
 
     def __init__(self, spec: str, size: tuple[int, int], channels: int) -> None:
-        from framework.data.toycars import ToyCars
+        from framework.data.toycars import LOOK, ToyCars
 
         try:
             numbers = [int(text) for text in spec.split(":")[1:]]
@@ -298,9 +298,9 @@ class ToyDataset(ImageDataset):
             raise UserError(f"{spec}: give toycars, toycars:COUNT or toycars:COUNT:SEED") from None
         self._cars = ToyCars(size, count, seed)
         self.size, self.channels = size, channels
-        parameters = json.dumps(["toycars", count, seed, size, channels])
+        parameters = json.dumps(["toycars", LOOK, count, seed, size, channels])
         digest = hashlib.sha256(parameters.encode())
-        for index in range(min(count, 4)):  # a changed drawing is another data set
+        for index in range(min(count, 4)):  # also where nobody counted `LOOK` up
             digest.update(self.image(index).tobytes())
         self.fingerprint = digest.hexdigest()
 

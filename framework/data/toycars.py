@@ -1,8 +1,9 @@
 """Toy cars: a procedural data set of side-view cars, at any resolution, exactly annotated.
 
 The pictures need no download and no licence, and what they show is known: where each wheel is,
-which pixel is glass, what the car is called. `toycars_parameters` says what a car is,
-`toycars_scene` and `toycars_car` turn it into flat shapes, and this module paints those.
+which pixel is glass, what the car is called. `toycars_bodies` says what shape a car has and
+`toycars_parameters` what it wears and where it stands; `toycars_scene` and `toycars_car` turn that
+into flat shapes, and this module paints those.
 """
 
 import operator
@@ -18,6 +19,8 @@ from framework.data.toycars_scene import background, sky_column
 from framework.data.toycars_shapes import Ink, Part, Point, Shape
 from framework.errors import UserError
 
+LOOK = 2
+"""The edition of the drawings: another number is another data set, whatever its first cars show."""
 MIN_SIDE_PX = 16
 INK, PAPER = 30, 255
 INK_WIDTH = 0.012
@@ -31,7 +34,8 @@ class ToyCar:
     Attributes:
         image: The picture, (H, W, 3) uint8 RGB.
         keypoints: Named by place in the picture (`left_wheel_hub`, never "front"): (x, y) in image
-            pixels, origin top left, pixel centres at integers, as exact as the drawing.
+            pixels, origin top left, pixel centres at integers, as exact as the drawing. They are
+            on the car's near side, also where a turned car shows some of its far side.
         part_mask: What each pixel's centre shows, (H, W) uint8, values of `Part`.
         sketch: The car's dark lines on white paper, (H, W) uint8.
         caption: One English sentence, without a full stop.
@@ -49,8 +53,8 @@ class ToyCar:
 class ToyCars:
     """Side-view cars, each a pure function of (seed, index): any order, any process, any size.
 
-    A car is the same at every size. It fills about 80 % of the picture's width (of a picture more
-    than 1.5 times as wide as high, 80 % of 1.5 heights); a wheel's radius is about a tenth of it.
+    A car is the same at every size. It fills 67 to 87 % of the picture's width (of a picture more
+    than 1.5 times as wide as high, of 1.5 heights); a wheel's radius is about a tenth of it.
 
     Args:
         size: (height, width) in pixels, or the side of a square; at least 16.
@@ -112,11 +116,14 @@ class ToyCars:
         x, y = point
         return x * self._unit_px + (width - 1) / 2, y * self._unit_px + (height - 1) / 2
 
-    def _to_canvas(self, shape: Shape) -> list[int]:
-        """The supersampled pixels that hold the corners; PIL fills both end pixels of a span."""
+    def _to_canvas(self, shape: Shape) -> list[float]:
+        """The corners on the supersampled canvas; PIL fills both end pixels of a span.
+
+        PIL cuts coordinates off to the pixel that holds them, faster than `int` would here.
+        """
         s, (height, width) = self._supersampling, self.size
         scale, dx, dy = s * self._unit_px, s * width / 2, s * height / 2
-        return [v for x, y in shape.points for v in (int(x * scale + dx), int(y * scale + dy))]
+        return [v for x, y in shape.points for v in (x * scale + dx, y * scale + dy)]
 
     def _canvas_size(self) -> tuple[int, int]:
         height, width = self.size
@@ -146,7 +153,7 @@ class ToyCars:
         draw = ImageDraw.Draw(canvas)
         width = round(self._supersampling * max(1.0, INK_WIDTH * self._unit_px))
         for shape in car:
-            corners = self._to_canvas(shape)
+            corners = [int(v) for v in self._to_canvas(shape)]
             if shape.ink is Ink.SOLID:
                 draw.polygon(corners, fill=INK)
             elif shape.ink is Ink.OUTLINE:
@@ -155,4 +162,4 @@ class ToyCars:
         return np.array(canvas.reduce(self._supersampling))
 
 
-__all__ = ["CarParameters", "Part", "ToyCar", "ToyCars"]
+__all__ = ["LOOK", "CarParameters", "Part", "ToyCar", "ToyCars"]

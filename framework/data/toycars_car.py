@@ -4,8 +4,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from framework.data.toycars_parameters import SKIES, CarParameters, Color
+from framework.data.toycars_bodies import ARCH
+from framework.data.toycars_lots import Color
+from framework.data.toycars_parameters import SKIES, CarParameters
 from framework.data.toycars_shapes import (
+    Affine,
     Ink,
     Part,
     Point,
@@ -14,6 +17,7 @@ from framework.data.toycars_shapes import (
     darker,
     ellipse,
     lighter,
+    placed,
     rounded,
     sector,
 )
@@ -28,9 +32,8 @@ TAIL_LIGHT_ON_RED: Color = (255, 150, 60)
 DULL_BUMPER: Color = (74, 78, 86)
 WHITE_WALL: Color = (236, 234, 226)
 
-BUMPER_HEIGHT = 0.036
-ARCH = 1.13
-"""Wheel arches in wheel radii."""
+FAR_SHADE = 0.34
+"""How much darker the far side is, where a turned car shows it."""
 
 
 def draw_car(p: CarParameters) -> tuple[list[Shape], dict[str, Point]]:
@@ -42,18 +45,27 @@ def draw_car(p: CarParameters) -> tuple[list[Shape], dict[str, Point]]:
     return _Painter(p).paint()
 
 
+def _placed(points: dict[str, Point], frame: Affine) -> dict[str, Point]:
+    return dict(zip(points, placed(list(points.values()), frame), strict=True))
+
+
 class _Painter:
     """Draws a car facing right in its own frame (x forwards, y up) and puts it into the picture."""
 
     def __init__(self, p: CarParameters) -> None:
-        self.p = p
+        self.p, self.b = p, p.body
         self.sign = 1.0 if p.facing == "right" else -1.0
         self.shapes: list[Shape] = []
-        self.hubs = [(p.axle_shift + side * p.wheelbase / 2, p.wheel_radius) for side in (-1, 1)]
+        self.level, self.leaning = self.frame(0.0), self.frame(p.tilt)
+        self.hubs = [(x, self.b.wheel_radius) for x in (self.b.rear_axle, self.b.front_axle)]
+        self.roof_rear = self.along(self.b.roof_rear), self.b.roof_height - self.b.roof_drop
+        self.roof_front = self.along(self.b.roof_front), self.b.roof_height
         self.outline = self.silhouette()
+        self.cabin = clip(self.outline, 0, -1, -self.b.belt_height - 0.002)
 
     def paint(self) -> tuple[list[Shape], dict[str, Point]]:
         self.shadow()
+        self.far_side()
         self.roof_rack()
         self.spoiler()
         self.antenna()
@@ -62,7 +74,8 @@ class _Painter:
         self.wheel_arches()
         splits = self.windows()
         self.doors(splits)
-        self.bumpers()
+        for in_front in (True, False):
+            self.bumper(in_front)
         self.headlight()
         self.tail_light()
         for hub in self.hubs:
@@ -73,14 +86,25 @@ class _Painter:
 
     def along(self, share: float) -> float:
         """Where this share of the length from the rear is, from the car's middle."""
-        return (share - 0.5) * self.p.length
+        return (share - 0.5) * self.b.length
 
-    def place(self, point: Point) -> Point:
-        return self.p.x + self.sign * point[0], self.p.ground - point[1]
+    def frame(self, tilt: float) -> Affine:
+        """From the car's frame into the picture, leaning by `tilt` degrees on its wheels."""
+        p, hub, turn = self.p, self.b.wheel_radius, math.radians(tilt)
+        cos, sin = p.scale * math.cos(turn), p.scale * math.sin(turn)
+        x0, y0 = p.x + self.sign * sin * hub, p.ground + (cos - p.scale) * hub
+        return self.sign * cos, -self.sign * sin, x0, -sin, -cos, y0
 
     def add(self, points: Sequence[Point], color: Color, part: Part, ink: Ink = Ink.NONE) -> None:
+        """Paint a part of the body."""
         if len(points) > 2:
-            self.shapes.append(Shape([self.place(q) for q in points], color, part, ink))
+            self.shapes.append(Shape(placed(points, self.leaning), color, part, ink))
+
+    def add_level(
+        self, points: Sequence[Point], color: Color, part: Part, ink: Ink = Ink.NONE
+    ) -> None:
+        """Paint what stands on the road."""
+        self.shapes.append(Shape(placed(points, self.level), color, part, ink))
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, color: Color, part: Part) -> None:
         self.add([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color, part, Ink.SOLID)
@@ -89,33 +113,34 @@ class _Painter:
 
     def silhouette(self) -> list[Point]:
         """The body's outline, five points a corner; the corner's middle is its third."""
-        p, x = self.p, self.along
-        low, soft = p.ride_height, p.roundness
+        b, x = self.b, self.along
+        low, soft = b.ride_height, b.roundness
         front, rear = x(1.0), x(0.0)
+        (rear_x, rear_y), (front_x, front_y) = self.roof_rear, self.roof_front
+        dome = min(soft, 0.45 * (front_x - rear_x))  # a short roof is no spike
         corners = [
             (x(0.012), low, 0.02),
             (rear, low + 0.055, 0.03),
-            (rear + p.tail_slant, p.deck_height, 0.4 * soft + 0.014),
-            (x(p.rear_sill) + p.tail_slant, p.belt_height, 0.5 * soft),
-            (x(p.roof_rear), p.roof_height, soft),
-            (x((p.roof_rear + p.roof_front) / 2), p.roof_height + p.roof_crown, 0.1),
-            (x(p.roof_front), p.roof_height, soft),
-            (x(p.front_sill), p.belt_height, 0.03),
-            (front - p.nose_slant, p.nose_height, 0.6 * soft + 0.02),
+            (rear + b.tail_slant, b.deck_height, 0.4 * soft + 0.014),
+            (x(b.rear_sill) + b.tail_slant, b.belt_height, 0.5 * soft),
+            (rear_x, rear_y, dome),
+            ((rear_x + front_x) / 2, (rear_y + front_y) / 2 + b.roof_crown, 0.1),
+            (front_x, front_y, dome),
+            (x(b.front_sill), b.belt_height, 0.03),
+            (front - b.nose_slant, b.nose_height, 0.6 * soft + 0.02),
             (front, low + 0.055, 0.03),
             (x(0.988), low, 0.02),
         ]
         return rounded([c[:2] for c in corners], [c[2] for c in corners])
 
     def keypoints(self) -> dict[str, Point]:
+        """All on the near side; hubs are on the axles, everything else is on the body."""
         rear, front = ("left", "right") if self.sign > 0 else ("right", "left")
         rear_sill, rear_roof, roof_top, front_roof, front_sill = (
             self.outline[5 * corner + 2] for corner in (3, 4, 5, 6, 7)
         )
-        bumper_y = self.p.ride_height + BUMPER_HEIGHT / 2 - 0.002
-        points = {
-            f"{rear}_wheel_hub": self.hubs[0],
-            f"{front}_wheel_hub": self.hubs[1],
+        bumper_y = self.bumper_foot() + self.b.bumper_height / 2
+        of_body = {
             f"{rear}_roof_corner": rear_roof,
             f"{front}_roof_corner": front_roof,
             f"{rear}_bumper": (self.along(0.0), bumper_y),
@@ -124,74 +149,119 @@ class _Painter:
             f"{front}_windowsill": front_sill,
             "roof_top": roof_top,
         }
-        return {name: self.place(point) for name, point in sorted(points.items())}
+        hubs = {f"{rear}_wheel_hub": self.hubs[0], f"{front}_wheel_hub": self.hubs[1]}
+        points = _placed(of_body, self.leaning) | _placed(hubs, self.level)
+        return dict(sorted(points.items()))
 
     def shadow(self) -> None:
         road = SKIES[self.p.scene.sky][3]
         for k, share in enumerate((0.12, 0.24, 0.38)):
-            rx, ry = self.p.length * (0.53 - 0.03 * k), 0.036 - 0.008 * k
-            self.add(ellipse(0, -0.002, rx, ry), darker(road, share), Part.SHADOW)
+            rx, ry = self.b.length * (0.53 - 0.03 * k), 0.036 - 0.008 * k
+            self.add_level(
+                ellipse(self.p.turn / 2, -0.002, rx, ry), darker(road, share), Part.SHADOW
+            )
+
+    def far_side(self) -> None:
+        """What a turned car shows of its other side: a shifted shade of the near one.
+
+        Every level cut of the outline is one stretch longer than the shift, so that near and far
+        side together leave no gap between them.
+        """
+        p, b, turn = self.p, self.b, self.p.turn
+        for x, y in self.hubs:
+            tyre = ellipse(x + turn, y + 0.006, b.wheel_radius * 0.97, b.wheel_radius)
+            self.add_level(tyre, darker(TYRE, 0.35), Part.TYRE, Ink.OUTLINE)
+        edge, far = self.contour(turn), [(x + turn, y) for x, y in self.outline]
+        self.add(edge, darker(p.color, 0.62), Part.BODY)
+        self.add(far, darker(p.color, FAR_SHADE), Part.BODY, Ink.OUTLINE)
+        second = p.second_color if p.two_tone == "roof" else p.color
+        roof = [(x + turn, y) for x, y in self.cabin]
+        self.add(roof, darker(second, FAR_SHADE), Part.ROOF)
+        # The windscreen or the rear window: all but its outer edge is hidden by the near side.
+        glass = [(x + 0.78 * turn, y) for x, y in self.cabin]
+        glass = clip(glass, 0, -1, -b.belt_height - b.window_foot)
+        glass = clip(glass, 0, 1, self.roof_rear[1] - 0.8 * b.roof_band)
+        self.add(glass, darker(GLASS, 0.22), Part.WINDOW)
+        self.bumper(turn > 0, turn, FAR_SHADE)
+
+    def contour(self, shift: float = 0.0) -> list[Point]:
+        """The outline, a little larger: the dark edge of the car."""
+        lift = self.b.belt_height
+        return [(x * 1.014 + shift, y + (0.006 if y > lift else 0.0)) for x, y in self.outline]
 
     def body(self) -> None:
-        p, outline = self.p, self.outline
-        contour = [(x * 1.014, y + (0.006 if y > p.belt_height else 0.0)) for x, y in outline]
-        self.add(contour, darker(p.color, 0.55), Part.BODY)
+        p, b, outline = self.p, self.b, self.outline
+        self.add(self.contour(), darker(p.color, 0.55), Part.BODY)
         self.add(outline, p.color, Part.BODY, Ink.OUTLINE)
         lower = p.color
         if p.two_tone == "lower":
             lower = p.second_color
-            waist = p.ride_height + 0.45 * (p.belt_height - p.ride_height)
+            waist = b.ride_height + 0.45 * (b.belt_height - b.ride_height)
             self.add(clip(outline, 0, 1, waist), lower, Part.BODY)
-        self.add(clip(outline, 0, 1, p.ride_height + 0.032), darker(lower, 0.28), Part.BODY)
-        shoulder = clip(outline, 0, 1, p.nose_height - 0.012)
-        shoulder = clip(shoulder, 0, -1, 0.026 - p.nose_height)
+        self.add(clip(outline, 0, 1, b.ride_height + 0.032), darker(lower, 0.28), Part.BODY)
+        shoulder = clip(outline, 0, 1, b.nose_height - 0.012)
+        shoulder = clip(shoulder, 0, -1, 0.026 - b.nose_height)
         self.add(shoulder, lighter(p.color, 0.28), Part.BODY)
 
     def roof(self) -> None:
         p = self.p
         color = p.second_color if p.two_tone == "roof" else p.color
-        roof = clip(self.outline, 0, -1, -p.belt_height - 0.002)
-        self.add(roof, color, Part.ROOF)
-        self.add(clip(roof, 0, -1, 0.010 - p.roof_height), lighter(color, 0.25), Part.ROOF)
+        self.add(self.cabin, color, Part.ROOF)
+        (x0, y0), (x1, y1) = self.roof_rear, self.roof_front
+        slope = (y1 - y0) / (x1 - x0)
+        lit = clip(self.cabin, slope, -1, slope * x1 - y1 + 0.010)
+        self.add(lit, lighter(color, 0.25), Part.ROOF)
 
     def wheel_arches(self) -> None:
-        radius = ARCH * self.p.wheel_radius
+        radius = ARCH * self.b.wheel_radius
         for x, y in self.hubs:
-            arch = clip(ellipse(x, y, radius, radius), 0, -1, -self.p.ride_height)
+            arch = clip(ellipse(x, y, radius, radius), 0, -1, -self.b.ride_height)
             self.add(arch, darker(self.p.color, 0.78), Part.BODY, Ink.OUTLINE)
 
     # What sits on the body.
 
     def windows(self) -> list[float]:
         """Draws frame, panes and glare; returns the x of the posts between the panes."""
-        p, x = self.p, self.along
-        low, high, post = p.belt_height + 0.008, p.roof_height - 0.02, 0.022
-
-        def pillar(sill: float, roof: float, y: float) -> float:
-            t = (y - p.belt_height) / (p.roof_height - p.belt_height)
-            return x(sill) + (x(roof) - x(sill)) * t
-
-        # Rear and front end of the glass, at its foot and at its top.
-        rear_low = pillar(p.rear_sill, p.roof_rear, low) + post + p.tail_slant * 0.5
-        rear_high = max(pillar(p.rear_sill, p.roof_rear, high) + post * 0.7, rear_low)
-        front_low = pillar(p.front_sill, p.roof_front, low) - post
-        front_high = pillar(p.front_sill, p.roof_front, high) - post * 0.7
-        radii = [0.012, 0.25 * p.roundness + 0.01, 0.25 * p.roundness + 0.01, 0.012]
+        b = self.b
+        low = b.belt_height + b.window_foot
+        sills = [self.along(b.rear_sill) + b.tail_slant * 0.5, self.along(b.front_sill)]
+        (rear_low, _), (rear_high, rear_top) = self.pillar(sills[0], self.roof_rear)
+        (front_low, _), (front_high, front_top) = self.pillar(sills[1], self.roof_front)
+        rear_low += b.rear_pillar
+        rear_high = max(rear_high + 0.7 * b.rear_pillar, rear_low)
+        front_low, front_high = front_low - b.front_pillar, front_high - 0.7 * b.front_pillar
+        radii = [0.012, 0.25 * b.roundness + 0.01, 0.25 * b.roundness + 0.01, 0.012]
         frame = [
             (rear_low - 0.007, low - 0.006),
-            (rear_high - 0.004, high + 0.006),
-            (front_high + 0.004, high + 0.006),
+            (rear_high - 0.004, rear_top + 0.006),
+            (front_high + 0.004, front_top + 0.006),
             (front_low + 0.009, low - 0.006),
         ]
         self.add(rounded(frame, radii), DARK, Part.WINDOW)
-        ends = [(rear_low, low), (rear_high, high), (front_high, high), (front_low, low)]
+        ends = [(rear_low, low), (rear_high, rear_top), (front_high, front_top), (front_low, low)]
         glass = rounded(ends, radii)
-        rear, front = (rear_low + rear_high) / 2, (front_low + front_high) / 2
-        splits = [rear + (front - rear) * k / p.panes for k in range(1, p.panes)]
+        splits = self.posts(rear_low, (front_low + front_high) / 2)
         bounds = [rear_low - 1, *splits, front_low + 1]
-        for a, b in pairwise(bounds):
-            self.pane(clip(clip(glass, -1, 0, -a - 0.008), 1, 0, b - 0.008), low)
+        for a, c in pairwise(bounds):
+            self.pane(clip(clip(glass, -1, 0, -a - 0.008), 1, 0, c - 0.008), low)
         return splits
+
+    def pillar(self, sill_x: float, roof: Point) -> tuple[Point, Point]:
+        """Foot and top of the glass on the straight line from a sill to a roof corner."""
+        b = self.b
+        low, high = b.belt_height + b.window_foot, roof[1] - b.roof_band
+
+        def at(y: float) -> Point:
+            return sill_x + (roof[0] - sill_x) * (y - b.belt_height) / (roof[1] - b.belt_height), y
+
+        return at(low), at(high)
+
+    def posts(self, rear: float, front: float) -> list[float]:
+        """Where panes meet, from the rear: the last pane shrinks to nothing as the glass does."""
+        posts = [front - self.b.front_pane]
+        while posts[-1] - self.b.rear_pane > rear and len(posts) < 3:
+            posts.append(posts[-1] - self.b.rear_pane)
+        return [x for x in reversed(posts) if x > rear]
 
     def pane(self, glass: Sequence[Point], low: float) -> None:
         """One pane, whose foot is at `low`, with a slanting stripe of glare."""
@@ -204,64 +274,68 @@ class _Painter:
         self.add(glare, lighter(GLASS, 0.45), Part.WINDOW)
 
     def doors(self, splits: Sequence[float]) -> None:
-        p = self.p
-        color = darker(p.color, 0.4)
-        clearance = 1.2 * p.wheel_radius
+        p, b = self.p, self.b
+        color, clearance = darker(p.color, 0.4), 1.2 * b.wheel_radius + 0.01
         start, end = self.hubs[0][0] + clearance, self.hubs[1][0] - clearance
-        inner = [s for s in splits if start < s < end][-2:] or [start + 0.3 * (end - start)]
-        for x in (start + 0.01, *inner, end - 0.01):
-            bottom, top = p.ride_height + 0.03, p.belt_height - 0.004
+        inner = [s for s in splits if start + 0.03 < s < end - 0.03][-2:]
+        inner = inner or [start + 0.3 * (end - start)]
+        for x in (start, *inner, end):
+            bottom, top = b.ride_height + 0.03, b.belt_height - 0.004
             self.bar(x - 0.004, bottom, x + 0.004, top, color, Part.BODY)
         handle = CHROME if p.color_name == "charcoal" else DARK
-        y = p.belt_height - 0.034
+        y = b.belt_height - 0.034
         for x in inner:
             self.bar(x + 0.014, y - 0.006, x + 0.048, y + 0.005, handle, Part.TRIM)
 
-    def bumpers(self) -> None:
-        p, low = self.p, self.p.ride_height - 0.002
-        color = DULL_BUMPER if p.dark_bumpers else CHROME
-        front, rear, high = self.along(1.0), self.along(0.0), low + BUMPER_HEIGHT
-        for x0, x1 in ((front - 0.06, front + 0.008), (rear - 0.008, rear + 0.06)):
-            box = [(x0, low), (x1, low), (x1, high), (x0, high)]
-            self.add(rounded(box, [0.012] * 4), color, Part.BUMPER, Ink.OUTLINE)
+    def bumper_foot(self) -> float:
+        return self.b.ride_height + self.b.bumper_lift
+
+    def bumper(self, in_front: bool, shift: float = 0.0, shade: float = 0.0) -> None:
+        b, low, side = self.b, self.bumper_foot(), 1 if in_front else -1
+        color = darker(DULL_BUMPER if self.p.dark_bumpers else CHROME, shade)
+        end, high = side * b.length / 2 + shift, low + b.bumper_height
+        inner = end - side * b.bumper_length
+        outer = end + side * (b.front_reach if in_front else b.rear_reach)
+        box = [(inner, low), (outer, low), (outer, high), (inner, high)]
+        self.add(rounded(box, [0.012] * 4), color, Part.BUMPER, Ink.OUTLINE)
 
     def headlight(self) -> None:
-        p, front, y = self.p, self.along(1.0), self.p.nose_height - 0.045
-        if p.round_lights:
-            x = front - p.nose_slant - 0.022
+        front, y = self.along(1.0), self.b.nose_height - 0.045
+        if self.p.round_lights:
+            x = front - self.b.nose_slant - 0.022
             self.add(ellipse(x, y, 0.026, 0.026), CHROME, Part.LIGHT, Ink.OUTLINE)
             self.add(ellipse(x, y, 0.019, 0.019), HEADLIGHT, Part.LIGHT)
             return
-        x, top, foot = front - p.nose_slant * 0.8, y + 0.016, y - 0.016
+        x, top, foot = front - self.b.nose_slant * 0.8, y + 0.016, y - 0.016
         lamp = [(x - 0.052, top), (x - 0.002, top), (x, foot), (x - 0.036, foot)]
         self.add(rounded(lamp, [0.01] * 4), HEADLIGHT, Part.LIGHT, Ink.OUTLINE)
 
     def tail_light(self) -> None:
-        p, y = self.p, self.p.deck_height - 0.042
-        x = self.along(0.0) + p.tail_slant * 0.8
+        y = self.b.deck_height - 0.042
+        x = self.along(0.0) + self.b.tail_slant * 0.8
         lamp = [(x, y + 0.02), (x + 0.028, y + 0.02), (x + 0.028, y - 0.02), (x, y - 0.02)]
-        color = TAIL_LIGHT_ON_RED if p.color_name == "red" else TAIL_LIGHT
+        color = TAIL_LIGHT_ON_RED if self.p.color_name == "red" else TAIL_LIGHT
         self.add(rounded(lamp, [0.008] * 4), color, Part.LIGHT, Ink.OUTLINE)
 
     def roof_rack(self) -> None:
-        p, x = self.p, self.along
-        if not p.roof_rack:
+        if not self.p.roof_rack:
             return
-        a, b, y = x(p.roof_rear) + 0.03, x(p.roof_front) - 0.03, p.roof_height + p.roof_crown
-        self.bar(a, y + 0.014, b, y + 0.024, DARK, Part.TRIM)
-        for foot in (a + 0.02, (a + b) / 2, b - 0.02):
-            self.bar(foot - 0.006, y - 0.02, foot + 0.006, y + 0.018, DARK, Part.TRIM)
+        a, b = self.roof_rear[0] + 0.03, self.roof_front[0] - 0.03
+        foot, bar = self.roof_rear[1] - 0.02, self.roof_front[1] + self.b.roof_crown + 0.012
+        self.bar(a, bar, b, bar + 0.010, DARK, Part.TRIM)
+        for x in (a + 0.02, (a + b) / 2, b - 0.02):
+            self.bar(x - 0.006, foot, x + 0.006, bar + 0.004, DARK, Part.TRIM)
 
     def spoiler(self) -> None:
         """A lip over a hatchback's rear window, a wing on any other boot."""
-        p = self.p
+        p, b = self.p, self.b
         if not p.spoiler:
             return
         if p.body_type == "hatchback":
-            x, y = self.along(p.roof_rear), p.roof_height
-            offsets = [(0.05, 0.004), (-0.04, 0.012), (-0.045, -0.006), (0.03, -0.03)]
+            x, y = self.outline[5 * 4 + 2]
+            offsets = [(0.06, 0.006), (-0.035, 0.014), (-0.04, -0.004), (0.03, -0.03)]
         else:
-            x, y = self.along(0.02) + p.tail_slant, p.deck_height
+            x, y = self.along(0.02) + b.tail_slant, b.deck_height
             offsets = [(-0.015, 0.042), (0.06, 0.034), (0.06, 0.022), (0.04, -0.02)]
             offsets += [(0.02, -0.02), (0.03, 0.022), (-0.015, 0.028)]
         wing = [(x + dx, y + dy) for dx, dy in offsets]
@@ -270,22 +344,21 @@ class _Painter:
     def antenna(self) -> None:
         if not self.p.antenna:
             return
-        x, foot, top = self.along(self.p.roof_rear) + 0.05, -0.02, 0.07
-        offsets = ((0, foot), (-0.05, top), (-0.042, top), (0.01, foot))
-        y = self.p.roof_height
+        x, y = self.roof_rear
+        offsets = ((0.05, -0.03), (0, 0.07), (0.008, 0.07), (0.06, -0.03))
         self.add([(x + dx, y + dy) for dx, dy in offsets], DARK, Part.TRIM, Ink.SOLID)
 
     # The wheels.
 
     def wheel(self, hub: Point) -> None:
-        p, (x, y), r = self.p, hub, self.p.wheel_radius
+        p, (x, y), r = self.p, hub, self.b.wheel_radius
         rim = r * p.rim_size
-        self.add(ellipse(x, y, r, r), TYRE, Part.TYRE, Ink.OUTLINE)
+        self.add_level(ellipse(x, y, r, r), TYRE, Part.TYRE, Ink.OUTLINE)
         if p.white_walls:
-            self.add(ellipse(x, y, rim * 1.18, rim * 1.18), WHITE_WALL, Part.TYRE)
-        self.add(ellipse(x, y, rim, rim), p.rim_color, Part.RIM, Ink.OUTLINE)
+            self.add_level(ellipse(x, y, rim * 1.18, rim * 1.18), WHITE_WALL, Part.TYRE)
+        self.add_level(ellipse(x, y, rim, rim), p.rim_color, Part.RIM, Ink.OUTLINE)
         self.rim(x, y, rim)
-        self.add(ellipse(x, y, 0.32 * rim, 0.32 * rim), lighter(p.rim_color, 0.6), Part.RIM)
+        self.add_level(ellipse(x, y, 0.32 * rim, 0.32 * rim), lighter(p.rim_color, 0.6), Part.RIM)
 
     def rim(self, x: float, y: float, radius: float) -> None:
         p, dark = self.p, darker(self.p.rim_color, 0.6)
@@ -293,17 +366,17 @@ class _Painter:
         angles = [2 * math.pi * (p.rim_angle + k / count) for k in range(count)]
 
         def disc(share: float, color: Color) -> None:
-            self.add(ellipse(x, y, share * radius, share * radius), color, Part.RIM)
+            self.add_level(ellipse(x, y, share * radius, share * radius), color, Part.RIM)
 
         if p.rim_style in ("five-spoke", "cross"):
             for angle in angles:
                 gap = sector(x, y, 0.4 * radius, 0.86 * radius, angle, 1.9 / count)
-                self.add(gap, dark, Part.RIM)
+                self.add_level(gap, dark, Part.RIM)
         elif p.rim_style == "dotted":
             away, size = 0.66 * radius, 0.17 * radius
             for angle in angles:
                 center = x + away * math.cos(angle), y + away * math.sin(angle)
-                self.add(ellipse(*center, size, size), dark, Part.RIM)
+                self.add_level(ellipse(*center, size, size), dark, Part.RIM)
         elif p.rim_style == "ring":
             disc(0.74, dark)
             disc(0.56, p.rim_color)

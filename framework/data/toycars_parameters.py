@@ -5,13 +5,10 @@ is the same car at any resolution. Heights are above the road; positions along t
 middle, positive towards its front.
 """
 
-import random
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-T = TypeVar("T")  # PEP 695 syntax needs Python 3.12
-Color = tuple[int, int, int]
+from framework.data.toycars_bodies import Body, body_type, draw_body
+from framework.data.toycars_lots import Color, Lots
 
 COLORS: dict[str, Color] = {
     "red": (206, 54, 50),
@@ -60,71 +57,8 @@ SETTINGS = {
     "trees": "trees",
 }
 TWO_TONES = {"roof": "roof", "lower": "lower half"}
+MAX_TURN, MAX_TILT = 0.026, 1.2
 RIM_STYLES = ("disc", "five-spoke", "cross", "dotted", "ring")
-
-
-@dataclass(frozen=True)
-class BodyShape:
-    """Ranges (low, high) that make a body type; x are fractions of the length from the rear."""
-
-    rear_sill: tuple[float, float]
-    roof_rear: tuple[float, float]
-    roof_front: tuple[float, float]
-    front_sill: tuple[float, float]
-    glass_height: tuple[float, float]
-    belt_lift: tuple[float, float]
-    deck_drop: tuple[float, float]
-    nose_drop: tuple[float, float]
-    roundness: tuple[float, float]
-    ride_height: tuple[float, float]
-    panes: tuple[int, ...]
-
-
-# One row a body type: where sills and roof corners are; then heights; then softness, ride, panes.
-# fmt: off
-BODY_SHAPES: dict[str, BodyShape] = {
-    "hatchback": BodyShape(
-        (.020, .050), (.100, .200), (.520, .580), (.700, .760),
-        (.115, .145), (.030, .045), (.000, .010), (.020, .040),
-        (.030, .060), (.055, .070), (2, 3),
-    ),
-    "sedan": BodyShape(
-        (.150, .210), (.270, .330), (.520, .570), (.670, .730),
-        (.105, .130), (.025, .040), (.004, .018), (.014, .030),
-        (.030, .050), (.050, .065), (2, 3),
-    ),
-    "coupe": BodyShape(
-        (.060, .120), (.320, .400), (.480, .530), (.650, .700),
-        (.090, .112), (.022, .036), (.000, .012), (.020, .036),
-        (.040, .070), (.045, .058), (1, 2),
-    ),
-    "SUV": BodyShape(
-        (.015, .035), (.050, .100), (.550, .610), (.680, .730),
-        (.115, .140), (.042, .058), (.000, .004), (.010, .024),
-        (.020, .040), (.072, .086), (3,),
-    ),
-    "pickup": BodyShape(
-        (.380, .420), (.410, .450), (.590, .630), (.700, .750),
-        (.112, .138), (.040, .055), (.000, .016), (.008, .022),
-        (.015, .035), (.070, .086), (1, 2),
-    ),
-    "van": BodyShape(
-        (.010, .020), (.030, .060), (.680, .750), (.840, .890),
-        (.130, .160), (.036, .056), (.000, .004), (.016, .036),
-        (.030, .060), (.055, .070), (3, 4),
-    ),
-    "wagon": BodyShape(
-        (.020, .040), (.060, .120), (.520, .570), (.670, .720),
-        (.105, .125), (.026, .040), (.000, .006), (.014, .030),
-        (.025, .045), (.050, .065), (3, 4),
-    ),
-    "beetle": BodyShape(
-        (.090, .130), (.250, .310), (.500, .550), (.660, .710),
-        (.120, .150), (.030, .042), (.010, .024), (.030, .046),
-        (.090, .130), (.052, .066), (2,),
-    ),
-}
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -149,39 +83,26 @@ class CarParameters:
     """Everything that is drawn; a picture is a pure function of this and its size.
 
     `x` and `ground` place the car's middle and the road under its wheels, relative to the
-    picture's middle, y downwards. Lengths and heights are in scene units; `rear_sill` to
-    `front_sill` are fractions of the length from the rear; `rim_size` is a fraction of the wheel
-    radius, `rim_angle` of a turn. `axle_shift` moves both axles forwards. `two_tone` says what
-    wears the second colour: "none", "roof" or "lower".
+    picture's middle, y downwards; `scale` is the car's size. `turn` says how far the far side shows
+    beyond the near one, in scene units: in front where positive, behind where negative. `tilt` is
+    the body's angle on its wheels, in degrees, nose up where positive. `rim_size` is a fraction of
+    the wheel radius, `rim_angle` of a turn. `two_tone` says what wears the second colour: "none",
+    "roof" or "lower".
     """
 
     body_type: str
+    body: Body
     facing: str
+    x: float
+    ground: float
+    scale: float
+    turn: float
+    tilt: float
     color_name: str
     color: Color
     two_tone: str
     second_color_name: str
     second_color: Color
-    x: float
-    ground: float
-    length: float
-    wheel_radius: float
-    wheelbase: float
-    axle_shift: float
-    ride_height: float
-    belt_height: float
-    roof_height: float
-    deck_height: float
-    nose_height: float
-    rear_sill: float
-    roof_rear: float
-    roof_front: float
-    front_sill: float
-    roundness: float
-    roof_crown: float
-    nose_slant: float
-    tail_slant: float
-    panes: int
     rim_style: str
     rim_color: Color
     rim_size: float
@@ -193,31 +114,6 @@ class CarParameters:
     spoiler: bool
     antenna: bool
     scene: SceneParameters
-
-
-class Lots:
-    """Draws from one keyed stream, using only what Python promises never to change."""
-
-    def __init__(self, seed: int, index: int) -> None:
-        """The stream of car `index` of the set `seed`."""
-        self._random = random.Random(f"toycars/{seed}/{index}").random
-
-    def between(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
-        return low + (high - low) * self._random()
-
-    def one_of(self, options: Sequence[T]) -> T:
-        """One of the options, all equally likely."""
-        return options[int(self._random() * len(options))]
-
-    def chance(self, probability: float) -> bool:
-        """True with this probability."""
-        return self._random() < probability
-
-    def tint(self, color: Color, spread: float = 8.0) -> Color:
-        """The colour, a little off, to either side in each channel."""
-        r, g, b = (min(max(round(v + self.between(-spread, spread)), 0), 255) for v in color)
-        return r, g, b
 
 
 def brightness(color: Color) -> float:
@@ -262,56 +158,35 @@ def draw_parameters(seed: int, index: int) -> CarParameters:
     changes every car.
     """
     lots = Lots(seed, index)
-    body_type = lots.one_of(tuple(BODY_SHAPES))
-    shape = BODY_SHAPES[body_type]
+    body = draw_body(lots)
+    name = body_type(body)
     color_name = lots.one_of(tuple(COLORS))
     color = lots.tint(COLORS[color_name])
     second = lots.one_of([name for name in SECOND_COLORS if name != color_name])
-    length = lots.between(0.735, 0.845)
-    radius = lots.between(0.097, 0.113)
-    overhang = 1.2 * radius + 0.008
-    wheelbase = min(length * lots.between(0.57, 0.65), length - 2 * overhang)
-    slack = (length - wheelbase) / 2 - overhang
-    belt = 2.1 * radius + lots.between(*shape.belt_lift)
-    nose = max(belt - lots.between(*shape.nose_drop), 2.12 * radius + 0.006)
-    ground = lots.between(0.175, 0.225)
+    ground = lots.between(0.17, 0.23)
     return CarParameters(
-        body_type=body_type,
+        body_type=name,
+        body=body,
         facing=lots.one_of(("left", "right")),
+        x=lots.between(-0.03, 0.03),
+        ground=ground,
+        scale=lots.around(0.92, 1.08),
+        turn=lots.around(-MAX_TURN, MAX_TURN),
+        tilt=lots.around(-MAX_TILT, MAX_TILT),
         color_name=color_name,
         color=color,
         two_tone=lots.one_of(("none", "none", "none", "roof", "lower")),
         second_color_name=second,
         second_color=COLORS[second],
-        x=lots.between(-0.025, 0.025),
-        ground=ground,
-        length=length,
-        wheel_radius=radius,
-        wheelbase=wheelbase,
-        axle_shift=lots.between(-1, 1) * min(slack, 0.02),
-        ride_height=lots.between(*shape.ride_height),
-        belt_height=belt,
-        roof_height=belt + lots.between(*shape.glass_height),
-        deck_height=max(belt - lots.between(*shape.deck_drop), 2.12 * radius + 0.008),
-        nose_height=nose,
-        rear_sill=lots.between(*shape.rear_sill),
-        roof_rear=lots.between(*shape.roof_rear),
-        roof_front=lots.between(*shape.roof_front),
-        front_sill=lots.between(*shape.front_sill),
-        roundness=lots.between(*shape.roundness),
-        roof_crown=lots.between(0.004, 0.014),
-        nose_slant=lots.between(0.006, 0.03),
-        tail_slant=lots.between(0.004, 0.024),
-        panes=lots.one_of(shape.panes),
         rim_style=lots.one_of(RIM_STYLES),
         rim_color=lots.one_of(RIM_COLORS),
-        rim_size=lots.between(0.6, 0.7),
+        rim_size=lots.around(0.58, 0.72),
         rim_angle=lots.between(0, 1),
-        round_lights=lots.chance(0.9 if body_type == "beetle" else 0.4),
+        round_lights=lots.chance(0.15 + 6 * body.roundness),
         dark_bumpers=lots.chance(0.5),
         white_walls=lots.chance(0.15),
-        roof_rack=lots.chance(0.5) and body_type in ("SUV", "wagon", "van"),
-        spoiler=lots.chance(0.4) and body_type in ("hatchback", "coupe", "sedan"),
+        roof_rack=lots.chance(0.5) and name in ("SUV", "wagon", "van"),
+        spoiler=lots.chance(0.4) and name in ("hatchback", "coupe", "sedan"),
         antenna=lots.chance(0.15),
         scene=_draw_scene(lots, color, ground),
     )

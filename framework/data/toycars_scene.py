@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from framework.data.toycars_parameters import SKIES, CarParameters, Color, SceneParameters
+from framework.data.toycars_lots import Color
+from framework.data.toycars_parameters import SKIES, CarParameters, SceneParameters
 from framework.data.toycars_shapes import Part, Point, Shape, darker, ellipse, lighter, mix
 
 Add = Callable[[Sequence[Point], Color], None]

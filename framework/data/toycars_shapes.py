@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from framework.data.toycars_parameters import Color
+from framework.data.toycars_lots import Color
 
 Point = tuple[float, float]
+Affine = tuple[float, float, float, float, float, float]
+"""(xx, xy, x0, yx, yy, y0): a point (x, y) is at (xx x + xy y + x0, yx x + yy y + y0)."""
 
 
 class Part(IntEnum):
@@ -60,11 +62,18 @@ def lighter(color: Color, share: float = 0.3) -> Color:
 
 
 _CIRCLE = [(math.cos(2 * math.pi * k / 36), math.sin(2 * math.pi * k / 36)) for k in range(36)]
+_ARC = [((1 - t) ** 2, 2 * t * (1 - t), t * t) for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
 
 
 def ellipse(x: float, y: float, rx: float, ry: float) -> list[Point]:
     """A filled ellipse's outline about (x, y)."""
     return [(x + rx * c, y + ry * s) for c, s in _CIRCLE]
+
+
+def placed(points: Sequence[Point], frame: Affine) -> list[Point]:
+    """The points where the affine map has them."""
+    xx, xy, x0, yx, yy, y0 = frame
+    return [(xx * x + xy * y + x0, yx * x + yy * y + y0) for x, y in points]
 
 
 def rounded(points: Sequence[Point], radii: Sequence[float]) -> list[Point]:
@@ -77,23 +86,25 @@ def rounded(points: Sequence[Point], radii: Sequence[float]) -> list[Point]:
             share = min(0.5, radius / max(math.hypot(dx, dy), 1e-9))
             ends.append((x + dx * share, y + dy * share))
         (ax, ay), (bx, by) = ends
-        for t in (0.0, 0.25, 0.5, 0.75, 1.0):
-            a, m, b = (1 - t) ** 2, 2 * t * (1 - t), t * t
-            outline.append((a * ax + m * x + b * bx, a * ay + m * y + b * by))
+        outline += [(a * ax + m * x + b * bx, a * ay + m * y + b * by) for a, m, b in _ARC]
     return outline
 
 
 def clip(points: Sequence[Point], a: float, b: float, c: float) -> list[Point]:
     """The polygon's part where a x + b y <= c (Sutherland and Hodgman 1974)."""
     kept: list[Point] = []
-    for k, (x, y) in enumerate(points):
-        px, py = points[k - 1]
-        here, before = a * x + b * y - c, a * px + b * py - c
+    if not points:
+        return kept
+    px, py = points[-1]
+    before = a * px + b * py - c
+    for x, y in points:
+        here = a * x + b * y - c
         if here * before < 0:
             t = before / (before - here)
             kept.append((px + (x - px) * t, py + (y - py) * t))
         if here <= 0:
             kept.append((x, y))
+        px, py, before = x, y, here
     return kept
 
 

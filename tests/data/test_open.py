@@ -420,6 +420,13 @@ def test_the_right_size_is_left_alone():
 # --------------------------------------------------------------------------------------- toy cars
 
 
+def test_toy_cars_of_another_look_are_another_data_set(monkeypatch):
+    """A run that goes on over other drawings is told so, even if its first cars look the same."""
+    before = open_dataset("toycars:12", 16).fingerprint
+    monkeypatch.setattr("framework.data.toycars.LOOK", 1)
+    assert open_dataset("toycars:12", 16).fingerprint != before
+
+
 def test_toy_cars_are_a_data_set():
     dataset = open_dataset("toycars:12", (32, 48))
     assert (len(dataset), dataset.size) == (12, (32, 48))
