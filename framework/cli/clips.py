@@ -42,11 +42,11 @@ def edit_frames(
     Yields:
         uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
     """
-    from framework.media.draw import draw_state
+    from framework.media.draw import draw_state, rgb
 
     device = next(generator.parameters()).device
     for index in shown_steps(len(latents), at_most):
-        picture = render(generator, latents[index].to(device))
+        picture = rgb(render(generator, latents[index].to(device)))
         if overlay:
             tracks = list(zip(*points[: index + 1], strict=True))
             picture = draw_state(picture, points[index], targets, tracks, resample="nearest")

@@ -119,24 +119,21 @@ def seed_latents(
 
 
 def render(generator: "Generator", ws: "Tensor") -> "np.ndarray":
-    """Return the RGB picture (H, W, 3), uint8, of one latent (1, num_ws, w_dim)."""
+    """Return the picture (H, W, C), uint8, of one latent (1, num_ws, w_dim)."""
     import torch
 
-    from framework.media.draw import rgb
     from framework.media.images import to_uint8
 
     with torch.no_grad():
-        return rgb(to_uint8(generator.synthesis(ws, noise_mode="const"))[0])
+        return to_uint8(generator.synthesis(ws, noise_mode="const"))[0]
 
 
 def read_mask(path: str | Path, flag: str = "--mask") -> "np.ndarray":
-    """Read a mask picture: float32 (H, W), 1 where it is light (at least half white), else 0."""
-    import numpy as np
-
-    from framework.media.images import read_image
+    """Read a mask picture (see `framework.media.masks`), naming the flag in complaints."""
+    from framework.media.masks import read_mask
 
     with blame(flag):
-        return (read_image(path, channels=1)[..., 0] >= 128).astype(np.float32)
+        return read_mask(path)
 
 
 def portable_name(model: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from framework.cli.drag_settings import Preset, SettingsChoice
+from framework.cli.framing import Framing
 from framework.cli.invert_settings import Crop, Paste, PointsIn, Seam
 from framework.dashboard import WandbMode
 from framework.errors import UserError
@@ -36,6 +37,9 @@ def drag(
     stages: str | None = None,
     crop: Crop | None = None,
     box: str | None = None,
+    rotate: float | None = None,
+    align: str | None = None,
+    align_to: str | None = None,
     seam: Seam = "feather",
     psi: float = 0.7,
     class_: int | None = None,
@@ -77,7 +81,8 @@ def drag(
         at: Continue the edit from this step, not from its last: what came after is left out.
         tasks: Many drags from a file, a JSON object a line: {"seed": 8, "points": "48,20:54,20"};
             also name, mask, ws. Each gets its own folder in OUT; OUT/results.jsonl has them all.
-        mask: Picture of the model's size; what is white in it may change. Everything by default.
+        mask: Picture of the model's size; what is painted white in it may change, what is black or
+            transparent stays. Everything may by default.
         points_in: Whose pixels points and mask are in: the model's picture's, or the photograph's.
         paste: What of the edit goes back into the photograph: changed, only where it differs; box,
             all that the model sees; none, no pasted.png.
@@ -86,6 +91,9 @@ def drag(
         crop: How a photograph gets the shape of the model's pictures, see invert; center by
             default.
         box: Part of a photograph to use, "left,top,right,bottom" in its pixels, upright.
+        rotate: Degrees by which a photograph is turned counter-clockwise, see invert.
+        align: Two points of a photograph, "x,y:x,y", laid where --align-to says, see invert.
+        align_to: Two points "x,y:x,y" of the model's picture, see invert.
         seam: How the edit meets the photograph: feather fades, gradient shifts colours until they
             agree, hard does neither.
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.
@@ -105,7 +113,9 @@ def drag(
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     _check_choice(seed=seed, image=image, edit=edit, tasks=tasks, points=points, model=model)
-    _check_treatment(image, edit, stages=stages, crop=crop, box=box, photo=photo)
+    framing = Framing(crop, box, rotate, align, align_to)
+    _check_treatment(image, edit, stages=stages, **vars(framing), photo=photo)
+    framing.check()
     if at is not None and edit is None:
         raise UserError(f"--at {at}: only with --edit")
     if config is not None and preset != "auto":
@@ -119,7 +129,7 @@ def drag(
     if video:
         check_clip_path(Path(out) / "drag.mp4")
     choice = SettingsChoice(preset, config, steps, lr, space)
-    picture = ImageChoice(image, photo, points_in, stages, crop, box)
+    picture = ImageChoice(image, photo, points_in, stages, framing)
     source = JobSource(model, psi, class_, device, choice, picture)
     outputs = Outputs(video=video, gif=gif, wandb=wandb, paste=paste, seam=seam)
     if tasks is not None:
@@ -153,11 +163,11 @@ def _check_choice(**given: Any) -> None:
         raise UserError("--points: with --tasks the points stand in the file")
 
 
-def _check_treatment(image: str | None, edit: str | None, **given: str | None) -> None:
+def _check_treatment(image: str | None, edit: str | None, **given: Any) -> None:
     """Say that a flag about a photograph needs one."""
     for name, value in given.items():
         if value is not None and image is None and not (name == "photo" and edit is not None):
-            raise UserError(f"--{name} {value}: only with --image")
+            raise UserError(f"--{name.replace('_', '-')} {value}: only with --image")
 
 
 def _run_photo(drag: "PhotoDrag", out: str, outputs: "Outputs", json: bool) -> None:

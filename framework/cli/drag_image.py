@@ -1,12 +1,13 @@
 """What `--image` means, and points that are given in a photograph's pixels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from framework.cli.common import blame
-from framework.cli.invert_settings import Crop, PointsIn
+from framework.cli.framing import Framing
+from framework.cli.invert_settings import PointsIn
 from framework.drag.edit_file import FORMAT as EDIT_FORMAT
 from framework.drag.points import Point, check_points, parse_points
 from framework.errors import UserError
@@ -28,16 +29,14 @@ class ImageChoice:
         photo: The photograph of an inverted image.
         points_in: Whose pixels points and mask are in.
         stages: Of a photograph's inversion.
-        crop: How a photograph is fitted.
-        box: Part of it to use.
+        framing: What of a photograph the model sees.
     """
 
     image: str | None = None
     photo: str | None = None
     points_in: PointsIn = "model"
     stages: str | None = None
-    crop: Crop | None = None
-    box: str | None = None
+    framing: Framing = field(default_factory=Framing)
 
 
 def picture_file(word: str) -> Path:

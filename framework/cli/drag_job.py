@@ -156,7 +156,7 @@ def _keep(
     interrupted: bool,
 ) -> list[str]:
     """Write the edit, the pictures and the clips; return their names."""
-    from framework.media.draw import side_by_side
+    from framework.media.draw import rgb, side_by_side
     from framework.media.images import save_png
 
     log.say("writing the edit and its pictures")
@@ -169,13 +169,17 @@ def _keep(
     pictures = {
         "before": before,
         "after": after,
-        "side_by_side": side_by_side(before, after, job.handles, job.targets, track, job.mask),
+        "side_by_side": side_by_side(
+            rgb(before), rgb(after), job.handles, job.targets, track, job.mask
+        ),
     }
-    if job.inverted is not None:
-        pasted = job.inverted.pasted(after, outputs.paste, outputs.seam)
-        pictures |= {} if pasted is None else {"pasted": pasted}
     for name, picture in pictures.items():
         save_png(folder / f"{name}.png", picture)
+    if job.inverted is not None:
+        pasted = job.inverted.pasted(after, outputs.paste, outputs.seam)
+        if pasted is not None:
+            pasted.save(folder / "pasted.png")
+            pictures["pasted"] = pasted.shown()
     files = ["edit.safetensors", *beside, *(f"{name}.png" for name in pictures)]
     clips = [] if interrupted else _write_clips(job, steps, folder, log, outputs)
     log.pictures(pictures, folder / clips[0] if clips else None)

@@ -69,7 +69,7 @@ class PhotoDrag:
             raise UserError(f"--photo {choice.photo}: only with an inverted image")
         inverter = Inverter(source.networks, InversionChoice(stages=choice.stages))
         with blame("--image"):
-            photo = read_photo(file, source.generator, choice.crop, choice.box)
+            photo = read_photo(file, source.generator, choice.framing)
         handles, targets = placed_points(points, choice.points_in, source.img_size, photo.geometry)
         allowed = source.placed_mask(mask, choice.points_in, photo.geometry)
         drag = cls(inverter, photo, handles, targets, allowed, source)
@@ -98,9 +98,9 @@ def picture_job(source: JobSource, file: Path, points: str, mask: str | None) ->
         UserError: Naming the flag, if anything does not fit.
     """
     choice = source.image
-    for flag in ("stages", "crop", "box"):
-        if getattr(choice, flag) is not None:
-            raise UserError(f"--{flag}: only where --image is a photograph")
+    for flag, value in {"stages": choice.stages, **vars(choice.framing)}.items():
+        if value is not None:
+            raise UserError(f"--{flag.replace('_', '-')}: only where --image is a photograph")
     if kind_of(file) == "latents":
         if choice.photo is not None:
             raise UserError(f"--photo {choice.photo}: only with an inverted image")

@@ -10,6 +10,7 @@ from framework.dashboard import WandbMode
 from framework.errors import UserError
 
 if TYPE_CHECKING:
+    from framework.cli.framing import Framing
     from framework.cli.invert_job import Inversion
     from framework.cli.inverter import Inverter
     from framework.cli.photos import Photo
@@ -23,6 +24,9 @@ def invert(
     stages: str | None = None,
     crop: Crop | None = None,
     box: str | None = None,
+    rotate: float | None = None,
+    align: str | None = None,
+    align_to: str | None = None,
     perceptual: Perceptual = "auto",
     perceptual_weights: str | None = None,
     refine_steps: int | None = None,
@@ -47,6 +51,7 @@ def invert(
 
       python edit.py invert car.jpg --model vehicles64 --out out/car
       python edit.py invert car.jpg --model vehicles64 --box "120,40,620,540" --out out/part
+      python edit.py invert car.jpg --model vehicles64 --align "120,300:420,260" --out out/level
       python edit.py invert photos/ car.png --model vehicles64 --stages embed,refine --out out/many
 
     Args:
@@ -60,6 +65,12 @@ def invert(
             the largest part in the middle, pad keeps everything and leaves borders that do not
             count, stretch ignores proportions.
         box: Part of the photograph to use, "left,top,right,bottom" in its pixels, upright.
+        rotate: Degrees by which the photograph is turned counter-clockwise, so that what leans
+            clockwise stands upright; negative turns the other way.
+        align: Two points of the photograph, "x,y:x,y", such as eyes or wheels: it is turned, scaled
+            and moved until they lie where --align-to says. In place of crop, box and rotate.
+        align_to: Two points "x,y:x,y" of the model's picture; by default level in the middle, at a
+            quarter and three quarters of the width.
         perceptual: How pictures are compared beside their pixels: dfeat is features of the model's
             own discriminator, lite0 of EfficientNet-Lite0 (the extra features), multiscale is L1
             and SSIM, lpips needs weights; auto takes dfeat where the model has a discriminator.
@@ -74,12 +85,14 @@ def invert(
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
-    from framework.cli.invert_settings import InversionChoice, parse_box
+    from framework.cli.framing import Framing
+    from framework.cli.invert_settings import InversionChoice
     from framework.files import check_new_folder
 
     choice = InversionChoice(config, stages, refine_steps, tune_steps, max_seconds, seed)
     choice.base()
-    parse_box(box)
+    framing = Framing(crop, box, rotate, align, align_to)
+    framing.check()
     check_new_folder(Path(out))
     from framework.cli.inverter import Inverter
     from framework.cli.networks import Networks
@@ -87,13 +100,12 @@ def invert(
 
     found, problems = find_photos(photos)
     inverter = Inverter(Networks(model, device), choice, perceptual, perceptual_weights)
-    treatment: dict[str, Any] = {"crop": crop, "box": box}
     if len(found) == 1 and not problems and not Path(photos[0]).is_dir():
         (name, path), generator = found[0], inverter.networks.generator
-        photo = read_photo(path, generator, **treatment)
+        photo = read_photo(path, generator, framing)
         _run_one(inverter, name, photo, Path(out), wandb, json)
     else:
-        _run_batch(inverter, found, problems, Path(out), treatment, wandb, json)
+        _run_batch(inverter, found, problems, Path(out), framing, wandb, json)
 
 
 def _run_one(
@@ -124,7 +136,7 @@ def _run_batch(
     found: list[tuple[str, Path]],
     problems: list[str],
     out: Path,
-    treatment: dict[str, Any],
+    framing: "Framing",
     wandb: WandbMode,
     json: bool,
 ) -> None:
@@ -141,7 +153,7 @@ def _run_batch(
     tell_start(inverter)
     for name, path in found:
         try:
-            photo = read_photo(path, generator, **treatment)
+            photo = read_photo(path, generator, framing)
             stream = inverter.stream(photo)
             # Not before something can be written into it.
             place = new_folder(out / name)

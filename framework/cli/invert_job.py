@@ -14,11 +14,8 @@ from framework.dashboard import WandbMode
 from framework.inversion.inverted_image import SUFFIX, InvertedImage
 from framework.media.draw import enlarge, enlargement, rgb, titled
 from framework.media.images import save_png, to_uint8
-from framework.media.paste import paste_back
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from framework.cli.inverter import Inverter
     from framework.cli.photos import Photo
     from framework.inversion.step import InversionStep
@@ -92,9 +89,13 @@ def carry_out(
         image = inverter.described(images[list(images)[-1]], stages)
         file = image.save(places.image / f"{places.name}{SUFFIX}")
         shutil.copyfile(photo.path, places.image / photo.original_name)
-        pictures = _pictures(photo, made, stages)
+        drawn = {name: to_uint8(picture)[0] for name, picture in made.items()}
+        pictures = _pictures(photo, drawn, stages)
         for name, picture in pictures.items():
             save_png(places.pictures / f"{name}.png", picture)
+        pasted = photo.whole.pasted(list(drawn.values())[-1], photo.geometry)
+        pasted.save(places.pictures / "pasted.png")
+        pictures["pasted"] = pasted.shown()
         outcome = {
             "photo": str(photo.path),
             "perceptual": inverter.distance.name,
@@ -144,17 +145,11 @@ def _facts(step: "InversionStep", seconds: float, stop: KeyboardInterrupt | None
 
 
 def _pictures(
-    photo: "Photo", made: "dict[str, Tensor]", stages: dict[str, dict[str, Any]]
+    photo: "Photo", drawn: dict[str, np.ndarray], stages: dict[str, dict[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """The photograph and every stage's reconstruction, all side by side, the last one pasted."""
-    made_pictures = {name: rgb(to_uint8(image)[0]) for name, image in made.items()}
-    pictures = {"photo": rgb(photo.canvas), **made_pictures}
+    """What the model sees and every stage's reconstruction, all side by side on white."""
+    pictures = {"photo": photo.canvas, **drawn}
     factor = enlargement(*photo.canvas.shape[:2])
-    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in made)]
-    panels = [enlarge(picture, factor, "bicubic") for picture in pictures.values()]
-    last = made_pictures[list(made)[-1]]
-    return {
-        **pictures,
-        "side_by_side": titled(panels, titles),
-        "pasted": paste_back(photo.pixels, last, photo.geometry),
-    }
+    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in drawn)]
+    panels = [enlarge(rgb(picture), factor, "bicubic") for picture in pictures.values()]
+    return {**pictures, "side_by_side": titled(panels, titles)}

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ from framework.errors import UserError
 from framework.files import sha256_file
 from framework.inversion.inverted_image import InvertedImage
 from framework.media.geometry import check_photo
-from framework.media.images import printable, read_image
-from framework.media.paste import paste_back
+from framework.media.images import printable
+from framework.media.photograph import Photograph
 
 if TYPE_CHECKING:
     from framework.models.stylegan2 import Generator
@@ -33,7 +34,7 @@ class Inverted:
         sha256: Of the file's bytes.
         generator: The model with the image's noise and changed weights.
         original: File of the photograph, or None where it is not here.
-        photo: The photograph, upright: uint8 (h, w, 3), or None.
+        photo: The photograph, or None.
     """
 
     image: InvertedImage
@@ -41,7 +42,7 @@ class Inverted:
     sha256: str
     generator: "Generator"
     original: Path | None
-    photo: np.ndarray | None
+    photo: Photograph | None
 
     @property
     def link(self) -> InversionLink:
@@ -65,26 +66,30 @@ class Inverted:
             names.append(name)
         return names
 
-    def pasted(self, edited: np.ndarray, paste: Paste, seam: Seam) -> np.ndarray | None:
+    def pasted(self, edited: np.ndarray, paste: Paste, seam: Seam) -> Photograph | None:
         """The photograph with an edit in its place.
 
         Args:
-            edited: The edited picture, uint8 (H, W, 3).
+            edited: The edited picture, uint8 (H, W, C).
             paste: "changed" where the edit changed something, "box" all that the model sees.
             seam: How it meets the rest.
 
         Returns:
-            uint8 (h, w, 3); None where there is no photograph or none is asked for.
+            None where there is no photograph or none is asked for.
         """
         geometry = self.image.geometry
         if paste == "none" or self.photo is None or geometry is None:
             return None
-        ws = self.image.ws if self.image.pivot is None else self.image.pivot
-        before = render(self.generator, ws.to(next(self.generator.parameters()).device))
-        return paste_back(
-            self.photo, edited, geometry, original=before, changed_only=paste == "changed",
+        return self.photo.pasted(
+            edited, geometry, original=self.reconstruction, changed_only=paste == "changed",
             seam=seam,
         )  # fmt: skip
+
+    @cached_property
+    def reconstruction(self) -> np.ndarray:
+        """The picture before any edit, uint8 (H, W, C)."""
+        ws = self.image.ws if self.image.pivot is None else self.image.pivot
+        return render(self.generator, ws.to(next(self.generator.parameters()).device))
 
 
 def open_inverted(
@@ -107,14 +112,14 @@ def open_inverted(
     with blame(f"{flag} {printable(str(file))}"):
         generator = image.generator(base)
     original = _find_original(image, file) if photo is None else Path(photo)
-    pixels = None
+    opened = None
     if original is not None and image.geometry is not None:
         with blame("--photo"):
-            pixels = read_image(original)
-            check_photo(pixels, image.geometry)
+            opened = Photograph.read(original)
+            check_photo(opened.levels, image.geometry)
         if photo is not None and sha256_file(original) != image.photo.get("sha256"):
             print(f"note: {printable(photo)} is not the file that was inverted", file=sys.stderr)
-    return Inverted(image, file, sha256_file(file), generator, original, pixels)
+    return Inverted(image, file, sha256_file(file), generator, original, opened)
 
 
 def open_linked(

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from framework.cli.common import blame
-from framework.cli.invert_settings import parse_box
+from framework.cli.framing import Framing
 from framework.data.sources import FolderSource
 from framework.errors import UserError
 from framework.files import sha256_file
-from framework.media.geometry import Geometry, Mode, fit_geometry, to_canvas
-from framework.media.images import MODES, decode, printable, read_bytes
+from framework.media.geometry import Geometry
+from framework.media.images import MODES, printable
+from framework.media.photograph import Photograph
 
 if TYPE_CHECKING:
     from framework.models.stylegan2 import Generator
@@ -28,7 +29,7 @@ class Photo:
     Args:
         path: Its file.
         sha256: Of the file's bytes.
-        pixels: All of it, upright, on white: uint8 (h, w, 3).
+        whole: All of it.
         canvas: The model's picture: uint8 (H, W, C).
         geometry: Where one lies in the other.
         notes: What reading it had to do.
@@ -36,7 +37,7 @@ class Photo:
 
     path: Path
     sha256: str
-    pixels: np.ndarray
+    whole: Photograph
     canvas: np.ndarray
     geometry: Geometry
     notes: tuple[str, ...] = ()
@@ -47,35 +48,32 @@ class Photo:
         return f"{ORIGINAL}{self.path.suffix.lower()}"
 
 
-def read_photo(
-    path: Path, generator: "Generator", crop: Mode | None = None, box: str | None = None
-) -> Photo:
+def read_photo(path: Path, generator: "Generator", framing: Framing | None = None) -> Photo:
     """Read a photograph for a model.
 
     Args:
         path: Its file.
         generator: Whose size and channels count.
-        crop: How it is fitted; None for the largest central part.
-        box: Part of it to use, "left,top,right,bottom" in pixels of the upright photograph.
+        framing: What of it the model sees; None for the largest central part.
 
     Raises:
-        UserError: If it is no picture, or the box does not fit it.
+        UserError: If it is no picture, or the framing does not fit it.
     """
     height, width = generator.img_size
     channels = generator.img_channels
     if channels not in MODES:
         raise UserError(f"--model: its pictures have {channels} channels; photographs 1, 3 or 4")
-    corners = parse_box(box)
-    data = read_bytes(path)
-    read = decode(data, str(path))
-    pixels, notes = read.pixels, list(read.notes)
+    whole = Photograph.read(path)
     with blame(printable(str(path))):
-        geometry = fit_geometry(pixels.shape[:2], (height, width), crop or "center", corners)
-    seen = pixels if channels == 3 else decode(data, str(path), channels).pixels
+        geometry, outside = (framing or Framing()).geometry(whole.size, (height, width))
+    notes = [*whole.notes, *outside]
+    if whole.alpha is not None and channels != 4:
+        notes.append("transparency laid on white for the model; the cut-out keeps it")
     scale = max(abs(value) for row in geometry.affine for value in row[:2])
     if scale > 1:
         notes.append(f"enlarged {scale:.2g} times: the model's pictures are {width}x{height}")
-    return Photo(path, sha256_file(path), pixels, to_canvas(seen, geometry), geometry, (*notes,))
+    seen = whole.canvas(geometry, channels)
+    return Photo(path, sha256_file(path), whole, seen, geometry, (*notes,))
 
 
 def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]]:

@@ -83,6 +83,7 @@ def _walk(
 
     from framework.cli.clips import walk_latents
     from framework.cli.common import open_generator, parse_seeds, render, seed_latents
+    from framework.media.draw import rgb
     from framework.media.video import write_video
 
     numbers = parse_seeds(seeds)
@@ -93,7 +94,8 @@ def _walk(
     generator = open_generator(model, device)
     keys = torch.cat([seed_latents(generator, seed, psi, class_index) for seed in numbers])
     clip.parent.mkdir(parents=True, exist_ok=True)
-    return write_video(clip, (render(generator, ws) for ws in walk_latents(keys, frames)), fps)
+    pictures = (rgb(render(generator, ws)) for ws in walk_latents(keys, frames))
+    return write_video(clip, pictures, fps)
 
 
 def _replay(

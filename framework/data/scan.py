@@ -88,6 +88,7 @@ def wrong_suffix(name: str, file_format: str) -> bool:
     """Whether a file's suffix names another format than its bytes are in."""
     suffix = os.path.splitext(name)[1].lower().lstrip(".")
     family = {"jpg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "tif": "tiff", "apng": "png"}
+    family |= {"heic": "heif"}
     return family.get(suffix, suffix) != file_format.lower()
 
 

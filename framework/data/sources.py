@@ -18,10 +18,8 @@ from framework.errors import UserError
 from framework.media.images import MAX_FILE_BYTES, ImageRefused, Refusal, printable, read_bytes
 
 READ = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".apng"}
+READ |= {".avif", ".heic", ".heif"}  # the last two with the extra `heif`; who lacks it is told
 NOT_READ = {
-    ".heic",
-    ".heif",
-    ".avif",
     ".jxl",
     ".jp2",
     ".svg",

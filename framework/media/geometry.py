@@ -16,7 +16,7 @@ from PIL import Image
 
 from framework.errors import UserError
 from framework.media.covered import TOLERANCE_PX, largest_covered
-from framework.media.images import WHITE
+from framework.media.modes import WHITE
 from framework.media.resample import (
     Affine,
     applied,
@@ -29,6 +29,8 @@ from framework.media.resample import (
 
 Mode = Literal["center", "pad", "stretch"]
 MODES = get_args(Mode)
+Fill = Literal["colour", "mirror"]
+FILLS = get_args(Fill)
 _LARGEST_SIDE = 1 << 20
 
 
@@ -43,6 +45,7 @@ class Geometry:
             integers.
         valid_box: Half-open box of the canvas, in whole pixels, that is filled with photograph.
         pad_colour: (r, g, b) of the rest of the canvas.
+        fill: What the rest shows: "colour" that colour, "mirror" the valid box reflected.
 
     Raises:
         UserError: If the values are none, or do not fit each other.
@@ -53,6 +56,7 @@ class Geometry:
     affine: Affine
     valid_box: tuple[int, int, int, int]
     pad_colour: tuple[int, int, int] = (WHITE, WHITE, WHITE)
+    fill: Fill = "colour"
 
     def __post_init__(self) -> None:
         reason = _fault(self)
@@ -157,7 +161,8 @@ def to_canvas(
         filter: How pixels are made of pixels.
 
     Returns:
-        uint8 (H, W, C); outside the valid box the pad colour (opaque, or its mean for grey).
+        uint8 (H, W, C); outside the valid box the pad colour (opaque, or its mean for grey), or the
+        box mirrored.
     """
     check_photo(photo, geometry)
     left, top, right, bottom = geometry.valid_box
@@ -168,6 +173,11 @@ def to_canvas(
     seen = resample(photo[y:end_y, x:end_x], to_cut, size, filter)
     if size == geometry.canvas_size:
         return seen
+    if geometry.fill == "mirror":
+        height, width = geometry.canvas_size
+        return np.pad(
+            seen, ((top, height - bottom), (left, width - right), (0, 0)), mode="symmetric"
+        )
     channels = photo.shape[2]
     colour = (*geometry.pad_colour, WHITE)[:channels]
     if channels == 1:
@@ -285,6 +295,8 @@ def _fault(geometry: Geometry) -> str:
         return "valid_box leaves the canvas"
     if not _whole(geometry.pad_colour, 3, 0, WHITE):
         return "pad_colour is no colour"
+    if geometry.fill not in FILLS:
+        return f"fill is neither {' nor '.join(FILLS)}"
     if not _is_affine(geometry.affine):
         return "affine is not two rows of three numbers that can be inverted"
     corners = np.array([(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])]) - 0.5

@@ -1,14 +1,15 @@
 """Pictures from and to files, and between uint8 HWC outside and float NCHW inside.
 
-Files are not trusted: six formats, a pixel cap checked before anything is decoded, and one typed
+Files are not trusted: few formats, a pixel cap checked before anything is decoded, and one typed
 reason for every refusal. What decoding means here:
 
 - the orientation in EXIF is applied; animations and multi-page files give their first frame;
 - transparency is laid on white (unless four channels are asked for): hidden colour never shows;
-- 16-bit grey is scaled (65535 becomes 255), not clipped; of 16-bit colour Pillow keeps the high
-  byte, which differs from scaling by at most one level;
+- 16-bit grey is scaled (65535 becomes 255), not clipped, and by its own white where it holds fewer
+  bits (`framework.media.modes`); of 16-bit colour Pillow keeps the high byte, which differs from
+  scaling by at most one level;
 - CMYK is inverted exactly when the file is (Adobe's JPEG convention);
-- colour profiles are ignored: numbers are taken as sRGB.
+- colour profiles are ignored: numbers are taken as sRGB (`framework.media.photograph` obeys them).
 """
 
 from __future__ import annotations
@@ -23,20 +24,40 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from framework.errors import UserError
 from framework.files import whole_file
+from framework.media.modes import WHITE, eight_bit, on_white, plain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# Brands of ISO files (their bytes 8 to 12) and what reads them, where it is here.
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 MAX_PIXELS = 64_000_000
 MAX_PHOTO_PIXELS = 150_000_000  # of one photo at a time: decoding takes up to 14 bytes a pixel
 MAX_FILE_BYTES = 512 * 2**20
 MIN_SIDE_PX = 8
-WHITE = 255
+_ORIENTATION = 0x0112
+_TURNS = dict(
+    enumerate(
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        start=2,
+    )
+)
+# Description, make, model, software, date, artist, copyright.
+_TIFF_TEXTS = (270, 271, 272, 305, 306, 315, 33432)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's name
 
 
@@ -133,6 +154,43 @@ def decode(
     """
     if channels not in MODES:
         raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    opened = open_plain(data, name, max_pixels, min_side_px)
+    image, notes = eight_bit(opened.image, opened.white), list(opened.notes)
+    if "A" in image.mode and channels != 4:
+        image = on_white(image)
+        notes.append("transparency laid on white")
+    pixels = np.array(image.convert(MODES[channels]))
+    pixels = pixels.reshape(*pixels.shape[:2], channels)
+    return Picture(pixels, opened.format, opened.mode, (*notes,))
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A picture as its file has it, but for its kind of pixels.
+
+    Args:
+        image: Loaded, upright, of one of the modes `framework.media.modes.PLAIN`.
+        white: Its level of white.
+        format: As found in the bytes, whatever the name says.
+        mode: Pillow's mode before conversion.
+        notes: What opening it had to do.
+    """
+
+    image: Image.Image
+    white: int
+    format: str
+    mode: str
+    notes: tuple[str, ...] = ()
+
+
+def open_plain(
+    data: bytes, name: str, max_pixels: int = MAX_PIXELS, min_side_px: int = MIN_SIDE_PX
+) -> Opened:
+    """Open a picture of unknown origin with all the depth, transparency and facts that it has.
+
+    Raises:
+        ImageRefused: As `decode`.
+    """
     if not data:
         raise ImageRefused(name, Refusal.EMPTY, "empty file (0 bytes)")
     image = _open(data, name, max_pixels, min_side_px)
@@ -143,28 +201,50 @@ def decode(
             ["several frames, the first is used"] if getattr(image, "is_animated", False) else []
         )
         image.load()
-        image, turned = _upright(image)
-        converted, more = _convert(image, name, file_format, channels)
-    except (UserError, MemoryError):
+        orientation, exif = _metadata(image)
+        info = {**image.info, "exif": exif}
+        image, white, more = plain(image, file_format, data)
+        image, turned = _upright(image, orientation)
+        image.info = info
+    except ImageRefused:
+        raise
+    except UserError as error:
+        raise ImageRefused(name, Refusal.UNSUPPORTED, str(error)) from None
+    except MemoryError:
         raise
     except Exception as error:  # decoders of hostile bytes raise anything: OSError to IndexError
         raise _broken(name, error) from None
-    return Picture(converted, file_format, mode, (*notes, *turned, *more))
+    return Opened(image, white, file_format, mode, (*notes, *turned, *more))
+
+
+def _metadata(image: Image.Image) -> tuple[int, bytes]:
+    """The orientation (1 is upright), and what else the camera wrote; empty if it is broken."""
+    try:
+        exif = image.getexif()
+        orientation = exif.pop(_ORIENTATION, 1)
+        if image.format == "TIFF":  # there, most of it is about the file itself
+            kept = Image.Exif()
+            kept.update({tag: exif[tag] for tag in _TIFF_TEXTS if tag in exif})
+            exif = kept
+        return orientation, exif.tobytes() if len(exif) else b""
+    except Exception:  # broken metadata does not spoil the pixels
+        return 1, b""
 
 
 def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Image:
     try:
         with warnings.catch_warnings():  # Pillow's limit is half its own; ours is compared below
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=_formats(data))
     except Image.DecompressionBombError:
         raise ImageRefused(name, Refusal.TOO_LARGE, _too_many("", max_pixels)) from None
     except UnidentifiedImageError:
-        kind, reason = _what_is_it(data)
-        raise ImageRefused(name, kind, reason) from None
+        raise ImageRefused(name, *_what_is_it(data)) from None
     except MemoryError:
         raise
     except Exception as error:
+        if data[4:8] == b"ftyp":
+            raise ImageRefused(name, *_what_is_it(data)) from None
         raise _broken(name, error) from None
     width, height = image.size
     if width * height >= max_pixels:
@@ -173,6 +253,25 @@ def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Im
         reason = f"{width}x{height} is too small (a side below {min_side_px} px)"
         raise ImageRefused(name, Refusal.TOO_SMALL, reason)
     return image
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """The formats that are read here; HEIC only where the extra `heif` is installed."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in AVIF_BRANDS and features.check("avif"):
+        return ("AVIF",)
+    if brand in HEIF_BRANDS and _heif_is_here():
+        return ("HEIF",)
+    return FORMATS
+
+
+def _heif_is_here() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
 
 
 def _too_many(size: str, max_pixels: int) -> str:
@@ -197,7 +296,7 @@ def _what_is_it(data: bytes) -> tuple[Refusal, str]:
     if head.startswith((b"<svg", b"<?xml")):
         return Refusal.UNSUPPORTED, "SVG or XML; export it as PNG"
     if data[4:8] == b"ftyp":
-        return Refusal.UNSUPPORTED, "HEIC, AVIF or video; export it as PNG or JPEG"
+        return Refusal.UNSUPPORTED, _iso_file(data[8:12])
     if data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")):
         return Refusal.TRUNCATED, "truncated or damaged in its first bytes"
     if not data.strip(b"\0"):
@@ -205,42 +304,18 @@ def _what_is_it(data: bytes) -> tuple[Refusal, str]:
     return Refusal.NOT_AN_IMAGE, f"not an image ({', '.join(FORMATS)} are read)"
 
 
-def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-        if orientation not in range(2, 9):
-            return image, []
-        return ImageOps.exif_transpose(image), ["rotated by EXIF"]
-    except Exception:  # broken metadata does not spoil the pixels
-        return image, []
+def _iso_file(brand: bytes) -> str:
+    hint = "of a kind that is not read, or damaged; export it as PNG or JPEG"
+    if brand in AVIF_BRANDS and not features.check("avif"):
+        hint = "this Pillow reads no AVIF (12 and newer do); export it as PNG or JPEG"
+    elif brand in HEIF_BRANDS and not _heif_is_here():
+        hint = "pip install 'dragline[heif]' to read HEIC, or export it as PNG or JPEG"
+    return f"HEIC, AVIF or video; {hint}"
 
 
-def _convert(
-    image: Image.Image, name: str, file_format: str, channels: int
-) -> tuple[np.ndarray, list[str]]:
-    """Pillow image of any mode to uint8 (H, W, C), with notes."""
-    notes = []
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format == "PNG"):
-        levels = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-        notes.append("16-bit grey scaled to 8")
-    elif image.mode in ("I", "F", "LAB", "HSV"):
-        reason = f"pixels of kind {image.mode} have no agreed black and white; save as 8 or 16 bit"
-        raise ImageRefused(name, Refusal.UNSUPPORTED, reason)
-    elif image.mode == "CMYK":
-        if file_format == "JPEG" and "adobe" not in image.info:
-            # Pillow inverts every CMYK JPEG; only Adobe's are stored inverted. Undo it.
-            image = Image.fromarray(255 - np.asarray(image), mode="CMYK")
-        image = image.convert("RGB")
-        notes.append("CMYK converted")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        if channels != 4:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE,) * 4), image)
-            image = image.convert("RGB")
-            notes.append("transparency laid on white")
-    pixels = np.array(image.convert(MODES[channels]))
-    return pixels.reshape(*pixels.shape[:2], channels), notes
+def _upright(image: Image.Image, orientation: int) -> tuple[Image.Image, list[str]]:
+    turn = _TURNS.get(orientation)
+    return (image, []) if turn is None else (image.transpose(turn), ["rotated by EXIF"])
 
 
 # ----------------------------------------------------------------------- conversion and writing

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from framework.errors import UserError
 from framework.media.geometry import Geometry, check_photo, photo_box, to_canvas
 from framework.media.membrane import membrane
+from framework.media.modes import WHITE
 from framework.media.resample import Affine, composed, resample, scales
 
 Seam = Literal["hard", "feather", "gradient"]
@@ -37,12 +38,13 @@ def paste_back(
     changed_only: bool = False,
     seam: Seam = "feather",
     feather_px: float | None = None,
+    white: int = WHITE,
 ) -> np.ndarray:
     """Paste an edited picture into the photograph.
 
     Args:
-        photo: uint8 (h, w, 3), of the geometry's photo size.
-        edited: The canvas after the edit, (H, W, 3): uint8, or floats in levels from 0 to 255.
+        photo: uint8 or uint16 (h, w, C) with 1 or 3 channels, of the geometry's photo size.
+        edited: The canvas after the edit, (H, W, C): uint8, or floats in levels from 0 to 255.
         geometry: Where the canvas lies in the photograph.
         original: The canvas before the edit as the generator makes it, like `edited`. With it the
             difference is added to the photograph, which so keeps its own detail and what the
@@ -57,15 +59,17 @@ def paste_back(
             al. 2003, Poisson image editing, section 3). Where the box ends with the photograph
             there is no seam.
         feather_px: Width of the fade, in canvas pixels; None for 1/16 of the canvas' shorter side.
+        white: The photograph's level of white, which is the canvas' 255.
 
     Returns:
-        uint8 (h, w, 3). Outside of the valid box every pixel is the photograph's to the bit.
+        The photograph's type and shape. Outside of the valid box every pixel is the photograph's to
+        the bit.
 
     Raises:
         UserError: If sizes or words do not fit.
     """
     _check(photo, edited, original, geometry, changed_only, seam, feather_px)
-    field = _field(photo, edited, geometry, original, changed_only, seam)
+    field = _field(photo, edited, geometry, original, changed_only, seam, white)
     box_size = (field.shape[0], field.shape[1])
     field, to_padded = _padded(field, geometry)
     closed = seam_sides(geometry)
@@ -78,10 +82,11 @@ def paste_back(
         size = (rows.stop - rows.start, columns.stop - columns.start)
         to_field = composed(to_padded, to_box)
         seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
-        part = photo[rows, columns].astype(np.float32)
+        part = photo[rows, columns].astype(np.float32) * (WHITE / white)
         weight = _weights(to_box, size, box_size, closed, fade_px)[..., None]
-        part += weight * (seen[..., :3] - seen[..., 3:] * part)
-        result[rows, columns] = np.rint(part, out=part).clip(0, 255)
+        part += weight * (seen[..., :-1] - seen[..., -1:] * part)
+        part *= white / WHITE
+        result[rows, columns] = np.rint(part, out=part).clip(0, white)
     return result
 
 
@@ -112,13 +117,19 @@ def _check(
         raise UserError(f"feather {feather_px}: give pixels of the model's picture, at least 0")
     if changed_only and original is None:
         raise UserError("changed_only: give the reconstruction before the edit, too")
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-        raise UserError(f"photo {photo.dtype} {photo.shape}: paste into uint8 (height, width, 3)")
+    kinds = (np.dtype(np.uint8), np.dtype(np.uint16))
+    if photo.dtype not in kinds or photo.ndim != 3 or photo.shape[2] not in (1, 3):
+        raise UserError(
+            f"photo {photo.dtype} {photo.shape}: paste into uint8 or uint16 (height, width, 1 or 3)"
+        )
     check_photo(photo, geometry)
+    wanted = (*geometry.canvas_size, photo.shape[2])
     for name, canvas in {"edited": edited, "original": original}.items():
-        if canvas is not None and canvas.shape != (*geometry.canvas_size, 3):
-            wanted = (*geometry.canvas_size, 3)
-            raise UserError(f"{name} picture {canvas.shape} where the geometry is of {wanted}")
+        if canvas is not None and canvas.shape != wanted:
+            raise UserError(
+                f"{name} picture {canvas.shape} where the geometry, and a photo of {photo.dtype}"
+                f" {photo.shape}, are of {wanted}"
+            )
         if canvas is not None and not np.isfinite(canvas).all():
             raise UserError(f"{name} picture holds NaN or infinity")
 
@@ -130,8 +141,9 @@ def _field(
     original: np.ndarray | None,
     changed_only: bool,
     seam: Seam,
+    white: int,
 ) -> np.ndarray:
-    """What is pasted on the valid box, (H, W, 4) float32: colours, and their share of the pixel.
+    """What is pasted on the valid box, (H, W, C + 1) float32: colours, their share of the pixel.
 
     A photo pixel p becomes p + colours - share * p. Where an edit changed little, the share is 0
     and the colours are the difference it made; where it changed much, something has moved: the
@@ -143,7 +155,8 @@ def _field(
     before = None if original is None else original[box].astype(np.float32)
     moved = None if before is None else np.abs(colours - before).max(axis=2)
     if seam == "gradient":
-        wanted = to_canvas(photo, geometry)[box] if before is None else before
+        seen = np.rint(photo * (WHITE / white)).astype(np.uint8)
+        wanted = to_canvas(seen, geometry)[box] if before is None else before
         colours += membrane(wanted - colours, seam_sides(geometry)).astype(np.float32)
     share = np.ones((*colours.shape[:2], 1), np.float32)
     if before is not None and moved is not None:

@@ -174,8 +174,9 @@ def test_models_of_other_channels_and_shapes(photograph, tmp_path, channels, mod
     Image.open(path).convert("RGBA").save(path)
     out = tmp_path / "out"
     assert inverted(model, out, path) == 0
-    assert picture(out / "tune.png").shape == (16, 24, 3)
-    assert picture(out / "pasted.png").shape == (30, 40, 3)
+    with Image.open(out / "tune.png") as tuned, Image.open(out / "pasted.png") as pasted:
+        assert (tuned.mode, tuned.size) == (mode, (24, 16))
+        assert (pasted.mode, pasted.size) == ("RGBA", (40, 30))
     image = InvertedImage.load(out / "clear.inv.safetensors")
     assert image.render(load_generator(model)).shape == (1, channels, 16, 24)
 
