@@ -61,7 +61,7 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def new_folder(path: str | Path, flag: str = "--out") -> Path:
+def new_folder(path: str | Path, flag: str = "out") -> Path:
     """Create `path` for a new result; refuse one that already holds something.
 
     Raises:
@@ -73,9 +73,9 @@ def new_folder(path: str | Path, flag: str = "--out") -> Path:
     return path
 
 
-def check_new_folder(path: Path, flag: str = "--out") -> None:
+def check_new_folder(path: Path, flag: str = "out") -> None:
     """Refuse what `new_folder` refuses, before long work, without creating anything."""
     if path.exists() and not path.is_dir():
-        raise UserError(f"{flag} {path}: is a file; give a new folder")
+        raise UserError(f"{path}: is a file; give a new folder", flag)
     if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{flag} {path}: already holds files; give a new or an empty folder")
+        raise UserError(f"{path}: already holds files; give a new or an empty folder", flag)

@@ -7,11 +7,38 @@ from typing import Any, ClassVar, Self
 
 from framework.errors import UserError
 
+MOST = 2**63 - 1  # what counts and sizes are kept in everywhere below
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars and tensors without dimensions as Python's; everything else as it is."""
+    return value.tolist() if getattr(value, "shape", None) == () else value
+
+
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a finite number; True and False are none."""
+    # An int may be too large for a float, and then for every use of a number here.
+    fits = isinstance(value, float) or (type(value) is int and abs(value) <= MOST)
+    return fits and math.isfinite(value)
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """A whole number as Python's.
+
+    Raises:
+        UserError: Naming `name`, if it is none of at least `least`.
+    """
+    number = plain(value)
+    if not isinstance(number, int) or not is_number(number) or number < least:
+        raise UserError(f"{value!r}: expected a whole number of at least {least}", name)
+    return number
+
 
 class Settings:
     """Base of frozen dataclasses of settings: to and from files, and checks of their values.
 
-    A value may be None where that is its default.
+    A value may be None where that is its default. Numbers of NumPy's and torch's become Python's
+    before they are checked.
     """
 
     source: ClassVar[str] = "settings"  # what errors call values that come from no file
@@ -45,25 +72,28 @@ class Settings:
 
     def _number(self, *names: str, above_zero: bool = False) -> None:
         for name in names:
-            value = getattr(self, name)
+            value = self._plain(name)
             if value is None and type(self).__dict__.get(name, 0) is None:
                 continue
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                if math.isfinite(value) and (value > 0 or (value == 0 and not above_zero)):
-                    continue
+            if is_number(value) and (value > 0 or (value == 0 and not above_zero)):
+                continue
             wanted = "a number above 0" if above_zero else "a number of at least 0"
             hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
-            raise UserError(f"{name} {value!r}: expected {wanted}{hint}")
+            raise UserError(f"{value!r}: expected {wanted}{hint}", name)
 
     def _whole(self, *names: str, least: int = 0) -> None:
         for name in names:
-            value = getattr(self, name)
-            if value is None and type(self).__dict__.get(name, 0) is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(f"{name} {value!r}: expected a whole number of at least {least}")
+            value = self._plain(name)
+            if value is not None or type(self).__dict__.get(name, 0) is not None:
+                whole(value, name, least)
 
     def _choice(self, name: str, choices: Sequence[str]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise UserError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+        value = self._plain(name)
+        if not isinstance(value, str) or value not in choices:
+            raise UserError(f"{value!r}: expected one of {', '.join(choices)}", name)
+
+    def _plain(self, name: str) -> Any:
+        """The value of a setting, made plain for good."""
+        value = plain(getattr(self, name))
+        object.__setattr__(self, name, value)
+        return value

@@ -25,11 +25,12 @@ ROOMS: dict[str, set[str]] = {
     "tensor_files": set(),
     "dashboard": set(),
     "checkpoint": set(),
+    "command_line": set(),
     "phases": set(),
     "ops": set(),
     "zoo": set(),
     "media": set(),
-    "data": {"media"},
+    "data": {"media", "command_line"},
     "models": {"ops", "phases"},
     "formats": {"ops", "models", "zoo", "checkpoint"},
     "training": {"formats", "data", "media", "dashboard", "checkpoint", "phases"},
@@ -38,12 +39,12 @@ ROOMS: dict[str, set[str]] = {
     "inversion": {"models", "media", "perceptual", "phases"},
     "evaluation": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
-        "checkpoint", "perceptual", "phases", "machine",
+        "checkpoint", "perceptual", "phases", "machine", "command_line",
     },
     "studio": {"drag", "inversion", "media", "formats", "dashboard"},
     "cli": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
-        "studio", "zoo", "dashboard", "checkpoint", "perceptual", "phases",
+        "studio", "zoo", "dashboard", "checkpoint", "perceptual", "phases", "command_line",
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files"}

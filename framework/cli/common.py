@@ -8,12 +8,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,15 +44,6 @@ def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
             raise UserError(f"{flag} {text!r}: more than {MAX_SEEDS} seeds")
         seeds.extend(range(first, last + 1))
     return seeds
-
-
-@contextmanager
-def blame(flag: str) -> Iterator[None]:
-    """Name the flag in the complaint of whoever looks at its value."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{flag}: {error}") from None
 
 
 def pick_device(device: str = "auto") -> "torch.device":
@@ -132,7 +122,8 @@ def read_mask(path: str | Path, flag: str = "--mask") -> "np.ndarray":
     """Read a mask picture (see `framework.media.masks`), naming the flag in complaints."""
     from framework.media.masks import read_mask
 
-    with blame(flag):
+    # What is named in a task file is blamed with its row.
+    with blame(flag, str(path)) if flag.startswith("--") else nullcontext():
         return read_mask(path)
 
 

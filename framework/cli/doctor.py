@@ -76,7 +76,7 @@ def examine(model: str | None, device: str) -> tuple[dict[str, Any], list[str], 
 
 def _torch_facts(problems: list[str]) -> dict[str, Any]:
     """Facts that need torch, and whether torchvision was built for it."""
-    from framework.cli.run import TORCHVISION_MISMATCH
+    from framework.command_line import TORCHVISION_MISMATCH
 
     try:
         import torch

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from framework.cli.common import blame
 from framework.cli.framing import Framing
 from framework.cli.invert_settings import PointsIn
 from framework.drag.edit_file import FORMAT as EDIT_FORMAT
 from framework.drag.points import Point, check_points, parse_points
-from framework.errors import UserError
+from framework.errors import UserError, blame
 from framework.inversion.inverted_image import FORMAT, SUFFIX, InvertedImage
 from framework.media.geometry import Geometry, photo_box
 from framework.media.images import printable
@@ -61,7 +60,7 @@ def picture_file(word: str) -> Path:
 def kind_of(file: Path, flag: str = "--image") -> Kind:
     """What a file with a picture is: by its ending, safetensors by what they say of themselves."""
     if file.suffix.lower() == ".safetensors":
-        with blame(flag), opened_tensors(file, kind=UserError) as opened:
+        with blame(flag, str(file)), opened_tensors(file, kind=UserError) as opened:
             named = (opened.metadata() or {}).get("format", "")
         if named == EDIT_FORMAT:
             return "edit"
@@ -77,7 +76,7 @@ def model_of(file: Path) -> str:
     """
     if kind_of(file) != "inverted image":
         raise UserError(f"--model: needed with --image {printable(str(file))}, which names none")
-    with blame("--image"):
+    with blame("--image", str(file)):
         return InvertedImage.load(file).model_name
 
 

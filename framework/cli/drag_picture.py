@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.cli.common import blame
 from framework.cli.drag_image import kind_of, model_of, picture_file, placed_points
 from framework.cli.drag_job import DragJob
 from framework.cli.drag_source import JobSource
@@ -16,7 +15,7 @@ from framework.cli.inverted import Inverted, open_inverted
 from framework.cli.inverter import Inverter
 from framework.cli.photos import Photo, read_photo
 from framework.drag.points import Point
-from framework.errors import UserError
+from framework.errors import UserError, blame
 from framework.formats.latents import read_latents
 from framework.inversion.embed import mean_ws
 
@@ -68,7 +67,7 @@ class PhotoDrag:
         if choice.photo is not None:
             raise UserError(f"--photo {choice.photo}: only with an inverted image")
         inverter = Inverter(source.networks, InversionChoice(stages=choice.stages))
-        with blame("--image"):
+        with blame("--image", str(file)):
             photo = read_photo(file, source.generator, choice.framing)
         handles, targets = placed_points(points, choice.points_in, source.img_size, photo.geometry)
         allowed = source.placed_mask(mask, choice.points_in, photo.geometry)
@@ -104,11 +103,11 @@ def picture_job(source: JobSource, file: Path, points: str, mask: str | None) ->
     if kind_of(file) == "latents":
         if choice.photo is not None:
             raise UserError(f"--photo {choice.photo}: only with an inverted image")
-        with blame("--image"):
+        with blame("--image", str(file)):
             ws = read_latents(file, source.generator.num_ws)
         if len(ws) > 1:
             print(f"note: {file} holds {len(ws)} pictures; the last is dragged", file=sys.stderr)
-        with blame(f"--image {file}"):
+        with blame("--image", str(file)):
             ws = source.fitting(ws[-1:])
         handles, targets = placed_points(points, choice.points_in, source.img_size, None)
         allowed = source.placed_mask(mask, choice.points_in, None)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from framework.drag.settings import DragSettings
-from framework.errors import UserError
+from framework.errors import UserError, named
 
 Preset = Literal["auto", "draggan", "small"]
 SMALL_MODEL_PX = 128
@@ -41,8 +41,6 @@ class SettingsChoice:
         Raises:
             UserError: Naming the flag, if a value does not fit.
         """
-        from framework.cli.common import blame
-
         settings, origin = self._base(img_size, default)
         for name, flag, value in (
             ("max_steps", "--steps", self.steps),
@@ -50,7 +48,7 @@ class SettingsChoice:
             ("latent_space", "--space", self.space),
         ):
             if value is not None:
-                with blame(flag):
+                with named({name: flag}):
                     settings = replace(settings, **{name: value})
         return settings, origin
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.cli.invert import Crop, Perceptual
 from framework.cli.invert_settings import InversionChoice
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
     from framework.cli.inverter import Inverter
@@ -88,7 +88,7 @@ def _open_parts(
     data: str, inverter: "Inverter", held_out: float, crop: Crop
 ) -> "tuple[ImageDataset, ImageDataset | None]":
     """The photographs that are held out, and those that are not."""
-    from framework.cli.common import ProgressLine, blame
+    from framework.cli.common import ProgressLine
     from framework.data import open_dataset
     from framework.data.holdout import split
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from framework.cli.common import blame
-from framework.errors import UserError
+from framework.errors import UserError, named
 
 if TYPE_CHECKING:
     from framework.inversion.settings import InversionSettings
@@ -58,7 +57,7 @@ class InversionChoice:
             ("tune", "seed", "--seed", self.seed),
         ):
             if value is not None:
-                with blame(flag):
+                with named({name: flag}):
                     changed = replace(getattr(settings, stage), **{name: value})
                 settings = replace(settings, **{stage: changed})
         return settings
@@ -75,7 +74,7 @@ class InversionChoice:
             ("max_seconds", "--max-seconds", self.max_seconds),
         ):
             if value is not None:
-                with blame(flag):
+                with named({name: flag}):
                     settings = replace(settings, **{name: value})
         return settings
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.cli.common import blame, render
+from framework.cli.common import render
 from framework.cli.invert_settings import Paste, Seam
 from framework.cli.photos import ORIGINAL
 from framework.drag.edit_file import EditFile, InversionLink
-from framework.errors import UserError
+from framework.errors import UserError, blame
 from framework.files import sha256_file
 from framework.inversion.inverted_image import InvertedImage
 from framework.media.geometry import check_photo
@@ -107,14 +107,14 @@ def open_inverted(
         UserError: If the file is damaged, or made with another model; or the photograph does not
             fit it.
     """
-    with blame(flag):
+    with blame(flag, str(file)):
         image = InvertedImage.load(file)
-    with blame(f"{flag} {printable(str(file))}"):
+    with blame(flag, str(file)):
         generator = image.generator(base)
     original = _find_original(image, file) if photo is None else Path(photo)
     opened = None
     if original is not None and image.geometry is not None:
-        with blame("--photo"):
+        with blame("--photo", str(original)):
             opened = Photograph.read(original)
             check_photo(opened.levels, image.geometry)
         if photo is not None and sha256_file(original) != image.photo.get("sha256"):

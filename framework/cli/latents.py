@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,13 +103,12 @@ def _read(path: Path, model: str | None) -> "tuple[Tensor, InvertedImage | None]
 
 def _tuned(path: Path, image: "InvertedImage | None", model: str | None) -> "Generator":
     """The model as an inverted image changed it."""
-    from framework.cli.common import blame
     from framework.formats import load_generator
 
     if image is None or not (image.noise or image.deltas is not None):
         raise UserError(f"--model-out: {path} changes nothing of its model")
     base = load_generator(model or image.model_name)
-    with blame(str(path)):
+    with blame("FILE", str(path)):
         return image.generator(base)
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.cli.common import blame
 from framework.cli.framing import Framing
 from framework.data.sources import FolderSource
-from framework.errors import UserError
+from framework.errors import UserError, blame
 from framework.files import sha256_file
 from framework.media.geometry import Geometry
 from framework.media.images import MODES, printable

@@ -19,8 +19,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from framework.checkpoint import read_checkpoint
-from framework.cli.run import run
 from framework.cli.validation import Metrics, validate, validate_encoder
+from framework.command_line import run
 from framework.data.fit import size_pair
 from framework.errors import UserError
 from framework.evaluation.measure import MetricSettings

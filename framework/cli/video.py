@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 WALK_NAME, EDIT_NAME = "walk.mp4", "drag.mp4"
 # What is taken for a file that cannot be written, not for a folder of that name.
@@ -102,7 +102,7 @@ def _replay(
     clip: Path, edit: str, model: str | None, overlay: bool, fps: float, device: str
 ) -> int:
     from framework.cli.clips import edit_frames, shown_steps
-    from framework.cli.common import blame, open_generator
+    from framework.cli.common import open_generator
     from framework.cli.inverted import open_linked
     from framework.drag import EditFile
     from framework.media.video import paced, write_video
@@ -111,7 +111,7 @@ def _replay(
     generator = open_generator(model or record.model_name, device)
     inverted = open_linked(Path(edit), record, generator)
     generator = generator if inverted is None else inverted.generator
-    with blame(f"--edit {edit}"):
+    with blame("--edit", edit):
         record.check_model(generator)
     frames = edit_frames(
         generator,

@@ -1,17 +1,18 @@
 """`python -m framework.data inspect|prepare|shard|index`: look at pictures, make sets of them."""
 
+import inspect as signatures
 import json
 import sys
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+import docstring_parser
 
+from framework.command_line import Formatter, Parser, add_option, flag_of, run
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
 from framework.data.sharding import index_shards, shard
-from framework.errors import UserError
+from framework.errors import named
 
 PROGRAM = "python -m framework.data"
 EXAMPLES = """
@@ -36,7 +37,7 @@ train on them: --data.source shards:FOLDER. Nothing is overwritten.
 
 examples:
   python -m framework.data shard photos/ --out /big/photos64 --size 64
-  python -m framework.data shard photos.zip --out /big/cars --labels file --shard_mb 512"""
+  python -m framework.data shard photos.zip --out /big/cars --labels file --shard-mb 512"""
 INDEX = """Read tar shards that are there already, decode every picture, and write shards.json,
 which training needs.
 
@@ -44,77 +45,68 @@ examples:
   python -m framework.data index /big/shards
   python -m framework.data index "https://host/data/{000..099}.tar" --out data.json"""
 
-# Every processor core decodes a picture, up to 8 of them.
-_MEMORY = "out of memory: end other programs, or make the largest pictures smaller"
-_MAKERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "prepare": prepare,
-    "shard": shard,
-    "index": index_shards,
+_COMMANDS: dict[str, tuple[Callable[..., dict[str, Any]], str, str]] = {
+    "inspect": (inspect, INSPECT, "report what is in a folder of pictures"),
+    "prepare": (prepare, PREPARE, "make a zip of equal pictures for training"),
+    "shard": (shard, SHARD, "make tar shards of data that outgrow a disk"),
+    "index": (index_shards, INDEX, "write down what existing tar shards hold"),
 }
+_METAVARS = {
+    "source": "SOURCE", "out": "PATH", "size": "SIZE", "channels": "N", "shard_mb": "MB",
+    "seed": "N",
+}  # fmt: skip
 
 
-class _Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Defaults beside the options, examples as written."""
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(str(message).split()).rstrip(".")
-        raise UserError(f"{text}; see --help") from ex
-
-
-def build_parser() -> ArgumentParser:
-    """The parser of all commands."""
-    parser = _Parser(prog=PROGRAM, description=EXAMPLES, formatter_class=_Formatter)
+def build_parser() -> Parser:
+    """The parser of all commands; a command's options are its function's arguments."""
+    parser = Parser(prog=PROGRAM, description=EXAMPLES, formatter_class=Formatter)
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
-    look = _Parser(description=INSPECT, formatter_class=_Formatter)
-    look.add_argument("source", type=str, metavar="FOLDER", help="folder or zip of pictures")
-    look.add_argument("--json", action="store_true", help="print the whole report as JSON")
-    _add_follow_links(look)
-    commands.add_subcommand("inspect", look, help="report what is in a folder of pictures")
-    _add_maker(commands, "prepare", PREPARE, "ZIP", "make a zip of equal pictures for training")
-    _add_maker(commands, "shard", SHARD, "FOLDER", "make tar shards of data that outgrow a disk")
-    note = _Parser(description=INDEX, formatter_class=_Formatter)
-    text = "folder of tar files, pattern, or URLs with {000..099}"
-    note.add_argument("source", type=str, metavar="SHARDS", help=text)
-    note.add_function_arguments(index_shards, as_group=False, skip={"source", "progress"})
-    commands.add_subcommand("index", note, help="write down what existing tar shards hold")
+    for name, (function, description, summary) in _COMMANDS.items():
+        sub = Parser(description=description, formatter_class=Formatter)
+        text = docstring_parser.parse(function.__doc__ or "")
+        helps = {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
+        for parameter in _parameters(function).values():
+            add_option(sub, parameter, helps[parameter.name], _METAVARS)
+        if name == "inspect":
+            sub.add_argument("--json", action="store_true", help="Print the report as JSON.")
+        commands.add_subcommand(name, sub, help=summary)
     return parser
 
 
-def _add_maker(commands: Any, name: str, description: str, out: str, text: str) -> None:
-    """A command that makes a data set of pictures; its options are its function's arguments."""
-    make = _Parser(description=description, formatter_class=_Formatter)
-    make.add_argument("source", type=str, metavar="FOLDER", help="folder or zip, or toycars:COUNT")
-    make.add_argument("--out", type=str, required=True, metavar=out, help=f"the new {out.lower()}")
-    ours: set[str | int] = {"source", "out", "dedup", "follow_links", "progress"}
-    make.add_function_arguments(_MAKERS[name], as_group=False, skip=ours)
-    make.add_argument("--dedup", action="store_true", help="of equal pictures keep one")
-    _add_follow_links(make)
-    commands.add_subcommand(name, make, help=text)
+def _parameters(function: Callable[..., Any]) -> dict[str, signatures.Parameter]:
+    """What the user can set of a command's function; what it reads comes first, without a flag."""
+    parameters = dict(signatures.signature(function).parameters)
+    parameters.pop("progress")
+    place = {"source": signatures.Parameter.POSITIONAL_ONLY}
+    return {
+        name: parameter.replace(
+            kind=place.get(name, parameter.kind),
+            annotation=str if name in ("source", "out") else parameter.annotation,
+        )
+        for name, parameter in parameters.items()
+    }
 
 
-def _add_follow_links(parser: ArgumentParser) -> None:
-    text = "also use symbolic links that lead out of the folder"
-    parser.add_argument("--follow_links", action="store_true", help=text)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see `framework.command_line.run`."""
+    words = [_dashed(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    return run(lambda: _dispatch(words))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command.
-
-    Raises:
-        UserError: For a wrong command line and for data that cannot be used.
-    """
-    words = [_underscored(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+def _dispatch(words: list[str]) -> None:
     chosen = build_parser().parse_args(words)
-    options: dict[str, Any] = chosen[chosen["command"]].as_dict()
+    command = chosen["command"]
+    function = _COMMANDS[command][0]
+    options: dict[str, Any] = chosen[command].as_dict()
     options["progress"] = _Counter() if sys.stderr.isatty() else None
-    if chosen["command"] == "inspect":
-        as_json = options.pop("json")
-        report = inspect(**options)
-        print(json.dumps(report, indent=2) if as_json else as_text(report))
-        return
-    _report(options["out"], _MAKERS[chosen["command"]](**options))
+    as_json = options.pop("json", False)
+    flags = {name: flag_of(p, _METAVARS) for name, p in _parameters(function).items()}
+    with named(flags):
+        facts = function(**options)
+    if command == "inspect":
+        print(json.dumps(facts, indent=2) if as_json else as_text(facts))
+    else:
+        _report(options["out"], facts)
 
 
 def _report(out: str | None, facts: dict[str, Any]) -> None:
@@ -134,12 +126,12 @@ def _report(out: str | None, facts: dict[str, Any]) -> None:
         print(f"  never read: {count} .{suffix}")
 
 
-def _underscored(word: str) -> str:
-    """`--on-bad` is as good as `--on_bad`; values stay as they are."""
+def _dashed(word: str) -> str:
+    """`--on_bad` is as good as `--on-bad`; values stay as they are."""
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
+    return flag.replace("_", "-") + equals + value
 
 
 class _Counter:
@@ -150,20 +142,5 @@ class _Counter:
             print(f"\r{done} of {total}", end="\n" if done == total else "", file=sys.stderr)
 
 
-def run(command: Callable[[], None]) -> int:
-    """Exit code of a command: 0; 2 with a line for mistakes and lack of memory; 130 for Ctrl-C."""
-    try:
-        command()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print(f"error: {_MEMORY}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())

@@ -22,16 +22,16 @@ def size_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise UserError(f"size {size}: give one side or height and width, in pixels")
+        raise UserError(f"{size}: give one side or height and width, in pixels", "size")
     return pair
 
 
 def check_treatment(crop: str, filter: str) -> None:
     """Raise `UserError` unless `fit` knows both words."""
     if crop not in CROPS:
-        raise UserError(f"crop {crop}: give {', '.join(CROPS[:-1])} or {CROPS[-1]}")
+        raise UserError(f"{crop}: give {', '.join(CROPS[:-1])} or {CROPS[-1]}", "crop")
     if filter not in FILTERS:
-        raise UserError(f"filter {filter}: give {' or '.join(FILTERS)}")
+        raise UserError(f"{filter}: give {' or '.join(FILTERS)}", "filter")
 
 
 def fit(

@@ -107,7 +107,7 @@ def open_dataset(
     """
     pair = None if size is None else size_pair(size)
     if channels not in MODES:
-        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "channels")
     check_treatment(crop, filter)
     if str(source).split(":")[0] == "toycars" and not Path(source).exists():
         return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
@@ -138,7 +138,7 @@ def decoded(dataset: ImageDataset, progress: Progress | None = None) -> np.ndarr
     if needed > (available := _memory_bytes()):
         text = f"{needed / 1e9:.1f} GB of pictures, {available / 1e9:.1f} GB of memory"
         raise UserError(
-            f"data set does not fit in memory ({text}); give --data.cache FOLDER, "
+            f"data set does not fit in memory ({text}); give cache=FOLDER, "
             "or use fewer or smaller pictures"
         )
     pixels = np.empty(shape, np.uint8)
@@ -170,7 +170,7 @@ def _common_size(source: Source, found: Scan) -> tuple[int, int]:
         some = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
         where = printable(str(source.path))
         raise UserError(
-            f"{where}: pictures of {len(sizes)} sizes ({some} ...); give one size to use"
+            f"{where}: pictures of {len(sizes)} sizes ({some} ...); give the one to use, size=64"
         )
     return next(iter(sizes))
 

@@ -17,9 +17,15 @@ def inspect(
 ) -> dict[str, Any]:
     """Decode everything in a folder or zip and report; JSON types only.
 
-    Besides `describe`'s facts: `count` of usable pictures, `duplicate_groups` (equal pixels, names
-    in order) and `near_pairs` ([name, name, differing bits of 128], see `difference_hash`; None
-    above `MAX_COMPARED` pictures).
+    Args:
+        source: Folder or zip of pictures.
+        follow_links: Also use links that lead out of the folder.
+        progress: Called as `progress(done, total)`.
+
+    Returns:
+        Besides `describe`'s facts: `count` of usable pictures, `duplicate_groups` (equal pixels,
+        names in order) and `near_pairs` ([name, name, differing bits of 128], see
+        `difference_hash`; None above `MAX_COMPARED` pictures).
     """
     opened = open_source(source, follow_links)
     found = scan(opened, progress=progress, near=True)
@@ -67,4 +73,4 @@ def _section(title: str, items: list[str]) -> list[str]:
 
 def _cut(items: list[str]) -> list[str]:
     rest = len(items) - MAX_LISTED
-    return [*items[:MAX_LISTED], f"and {rest} more (--json true lists all)"] if rest > 0 else items
+    return [*items[:MAX_LISTED], f"and {rest} more (--json lists all)"] if rest > 0 else items

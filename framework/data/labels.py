@@ -50,7 +50,7 @@ def read_labels(source: Source, names: list[str], kind: LabelSource) -> Labels |
     if kind == "file":
         raise UserError(f"{source.path}: no labels in {LABEL_FILE}; add them or train without")
     if kind not in ("auto", "folders"):
-        raise UserError(f"labels {kind}: give auto, file, folders or none")
+        raise UserError(f"{kind}: give auto, file, folders or none", "labels")
     return _from_folders(source, names)
 
 

@@ -56,9 +56,9 @@ def prepare(
     """
     out = Path(out)
     if out.suffix.lower() != ".zip":
-        raise UserError(f"--out {out}: give a name that ends in .zip")
+        raise UserError(f"{out}: give a name that ends in .zip", "out")
     if out.exists():
-        raise UserError(f"--out {out}: exists already; give another name or remove it")
+        raise UserError(f"{out}: exists already; give another name or remove it", "out")
     dataset = open_dataset(
         source,
         size,
@@ -77,7 +77,7 @@ def prepare(
         with whole_file(out) as temporary:
             _write(dataset, temporary)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})", "out") from None
     return dataset.facts()
 
 

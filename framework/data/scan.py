@@ -107,13 +107,13 @@ def judge(source: Source, found: Scan, on_bad: OnBad) -> None:
         UserError: If a file is bad and `on_bad` is "error", if most are bad, or if none is left.
     """
     if on_bad not in ("error", "skip"):
-        raise UserError(f"on_bad {on_bad}: give error or skip")
+        raise UserError(f"{on_bad}: give error or skip", "on_bad")
     where, bad = printable(str(source.path)), len(found.problems)
     total = bad + len(found.records)
     if total == 0:
         raise UserError(f"{where}: no pictures found (PNG, JPEG, WebP, GIF, BMP or TIFF files)")
     if bad and (on_bad == "error" or not found.records):
-        hint = "remove them or pass on_bad=skip" if found.records else "none is left"
+        hint = "remove them, or leave them out: on_bad=skip" if found.records else "none is left"
         raise UserError(f"{where}: {summary(found.problems, total)}; {hint}")
     if bad > MAX_SKIPPED * total:
         text = summary(found.problems, total)

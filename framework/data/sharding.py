@@ -71,7 +71,7 @@ def shard(
     """
     engine()
     if not shard_mb > 0:
-        raise UserError(f"--shard_mb {shard_mb}: must be positive")
+        raise UserError(f"{shard_mb}: must be positive", "shard_mb")
     dataset = open_dataset(
         source,
         size,
@@ -91,7 +91,7 @@ def shard(
         index = Index(shards, dataset.size, dataset.label_dim, dataset.classes)
         write_text(folder / INDEX, index.text())
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})", "out") from None
     return {**dataset.facts(), **_facts(index)}
 
 
@@ -188,7 +188,7 @@ def index_shards(
     try:
         write_text(path, index.text())
     except OSError as error:
-        raise UserError(f"--out {path}: cannot be written ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})", "out") from None
     return {
         "out": str(path),
         "count": index.count,
@@ -203,15 +203,17 @@ def index_shards(
 def _index_path(locations: list[str], out: str | None) -> Path:
     folders = {os.path.dirname(location) for location in locations}
     if out is None and (len(folders) > 1 or any(map(is_url, locations))):
-        raise UserError("--out: name the index to write (.json); these shards lie in no one folder")
+        raise UserError(
+            ": name the index to write (.json); these shards lie in no one folder", "out"
+        )
     path = Path(out if out is not None else os.path.join(folders.pop(), INDEX))
     if path.suffix != ".json":
-        raise UserError(f"--out {path}: give a name that ends in .json")
+        raise UserError(f"{path}: give a name that ends in .json", "out")
     if path.exists():
-        raise UserError(f"--out {path}: exists already; give another name or remove it")
+        raise UserError(f"{path}: exists already; give another name or remove it", "out")
     beside = all(is_url(where) or Path(where).parent == path.parent for where in locations)
     if not beside:
-        raise UserError(f"--out {path}: must lie beside the shards, unless they are URLs")
+        raise UserError(f"{path}: must lie beside the shards, unless they are URLs", "out")
     return path
 
 
@@ -275,7 +277,9 @@ def _judge(source: str, problems: list[Problem], usable: int, on_bad: OnBad) -> 
     if not total:
         raise UserError(f"{where}: no pictures found in the shards")
     if problems and on_bad == "error":
-        raise UserError(f"{where}: {summary(problems, total)}; mend them or pass on_bad=skip")
+        raise UserError(
+            f"{where}: {summary(problems, total)}; mend them, or leave them out: on_bad=skip"
+        )
     if len(problems) > MAX_SKIPPED * total:
         text = f"{summary(problems, total)}; more than half is too much to skip"
         raise UserError(f"{where}: {text}")

@@ -207,7 +207,7 @@ def open_shards(
     """
     engine()
     if channels not in MODES:
-        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "channels")
     check_treatment(crop, "lanczos")
     location, names = _located(source.removeprefix(PREFIX))
     index = read_index(location)
@@ -215,7 +215,9 @@ def open_shards(
         index = _chosen(index, names, location)
     pair = index.size if size is None else size_pair(size)
     if pair is None:
-        raise UserError(f"{printable(source)}: pictures of several sizes; give one size to use")
+        raise UserError(
+            f"{printable(source)}: pictures of several sizes; give the one to use, size=64"
+        )
     if use_labels and not index.label_dim:
         text = "no labels: a .cls or .json of one kind beside every picture makes them"
         raise UserError(f"{printable(location)}: {text}")

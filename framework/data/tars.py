@@ -39,11 +39,9 @@ class BrokenShard(UserError):
     """A shard that cannot be used: `where` (which) and `reason` (in words)."""
 
     def __init__(self, where: str, reason: str) -> None:
-        super().__init__(where, reason)  # both, so that the error survives pickling
+        super().__init__(f"{printable(where)}: {printable(reason)}")
+        self.args = (where, reason)  # both, so that the error survives pickling
         self.where, self.reason = where, reason
-
-    def __str__(self) -> str:
-        return f"{printable(self.where)}: {printable(self.reason)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,26 @@
 """Points as users give them: read, checked, refused in one line. Needs no torch."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from framework.errors import InvalidEdit
+from framework.settings import is_number
 
 Point = tuple[float, float]
 MAX_POINTS = 64
 
 
 def check_points(
-    handles: Any, targets: Any, img_size: tuple[int, int]
+    handles: Any, targets: Any, img_size: tuple[int, int], at_least: int = 1
 ) -> tuple[list[Point], list[Point]]:
     """Check handles and targets against a picture.
 
     Args:
         handles: Points (x, y) in image pixels: lists, tuples, an array or a tensor of shape (K, 2);
-            1 ≤ K ≤ 64. Fractions of pixels are kept.
+            K at most 64. Fractions of pixels are kept.
         targets: Where they should go, as many.
         img_size: Picture's (height, width); points lie in [0, width - 1] x [0, height - 1].
+        at_least: Fewer handles are refused.
 
     Returns:
         Handles and targets as lists of pairs of floats.
@@ -35,7 +36,7 @@ def check_points(
             f"{len(checked_handles)} handles but {len(checked_targets)} targets:"
             " give each handle one target"
         )
-    if not checked_handles:
+    if len(checked_handles) < at_least:
         raise InvalidEdit("no points: give at least one handle and its target")
     if len(checked_handles) > MAX_POINTS:
         raise InvalidEdit(f"{len(checked_handles)} points: give at most {MAX_POINTS}")
@@ -44,14 +45,13 @@ def check_points(
 
 def check_point(name: str, value: Any, img_size: tuple[int, int]) -> Point:
     """Check one point (x, y), called `name` in errors; see `check_points`."""
-    value = _plain(value)
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
+    pair = _plain(value)
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise InvalidEdit(f"{name} {_short(value)}: expected a pair x, y")
-    for number in value:
-        good = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not good or not math.isfinite(number):
-            raise InvalidEdit(f"{name} {_short(value)}: expected two finite numbers x, y")
-    x, y = float(value[0]), float(value[1])
+    pair = [_plain(number) for number in pair]
+    if not all(map(is_number, pair)):
+        raise InvalidEdit(f"{name} {_short(value)}: expected two finite numbers x, y")
+    x, y = map(float, pair)
     height, width = img_size
     if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
         raise InvalidEdit(
@@ -106,8 +106,11 @@ def _check_all(kind: str, values: Any, img_size: tuple[int, int]) -> list[Point]
 
 
 def _plain(value: Any) -> Any:
-    """Tensors and arrays as lists."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    """Tensors and arrays as lists and numbers; what cannot be made so is refused as it is."""
+    try:
+        return value.tolist() if hasattr(value, "tolist") else value
+    except (TypeError, RuntimeError):  # sparse, or of a device without values
+        return value
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,7 @@ from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
 from framework.errors import InvalidEdit
 from framework.models.stylegan2 import Generator
+from framework.settings import whole
 
 HISTORY_STEPS = 400  # more than one drag of the paper's 300 steps
 
@@ -72,7 +73,7 @@ class DragSession:
         self._initial = _State(ws=ws, start_ws=ws)
         self._states = [self._initial]
         self._cursor = 0
-        self._history = max(1, history)
+        self._history = whole(history, "history", least=1)
         self._busy = threading.Lock()
         self._cancelled = threading.Event()
 
@@ -129,10 +130,10 @@ class DragSession:
 
     def set_points(self, handles: Any, targets: Any) -> None:
         """Replace all points (see `drag`); no points at all is fine here."""
-        if len(handles) or len(targets):
-            handles, targets = check_points(handles, targets, image_size(self.generator))
+        size = image_size(self.generator)
+        checked = check_points(handles, targets, size, at_least=0)
         with self._exclusive():
-            self._anchor(tuple(handles), tuple(targets))
+            self._anchor(*map(tuple, checked))
 
     def add_point(self, handle: Any, target: Any) -> int:
         """Add a point and its target; returns its index."""
@@ -147,7 +148,7 @@ class DragSession:
     def remove_point(self, index: int) -> None:
         """Remove a point by its index; later ones move up."""
         with self._exclusive():
-            self._check_index(index)
+            index = self._checked_index(index)
             keep = [i for i in range(len(self.points)) if i != index]
             self._anchor(tuple(self.points[i] for i in keep), tuple(self.targets[i] for i in keep))
 
@@ -155,7 +156,7 @@ class DragSession:
         """Give a point another target; it is still tracked by its first features."""
         target = check_point("target", target, image_size(self.generator))
         with self._exclusive():
-            self._check_index(index)
+            index = self._checked_index(index)
             targets = (*self.targets[:index], target, *self.targets[index + 1 :])
             step = self._state.step
             if step is not None:  # Adam remembers the way to the old target
@@ -222,12 +223,14 @@ class DragSession:
         return len(self._states) - 1 - self._cursor
 
     def undo(self, count: int = 1) -> None:
-        """Go back by steps and changes, at most to the oldest kept."""
+        """Go back by `count` (at least 0) steps and changes, at most to the oldest kept."""
+        count = whole(count, "count")
         with self._exclusive():
             self._cursor = max(0, self._cursor - count)
 
     def redo(self, count: int = 1) -> None:
         """Go forward again by what was undone."""
+        count = whole(count, "count")
         with self._exclusive():
             self._cursor = min(len(self._states) - 1, self._cursor + count)
 
@@ -278,9 +281,11 @@ class DragSession:
         self._states = [*self._states[: self._cursor + 1], state][-self._history - 1 :]
         self._cursor = len(self._states) - 1
 
-    def _check_index(self, index: int) -> None:
-        if not 0 <= index < len(self.points):
-            raise InvalidEdit(f"point {index}: there are {len(self.points)}, counted from 0")
+    def _checked_index(self, index: int) -> int:
+        index = whole(index, "point")
+        if index >= len(self.points):
+            raise InvalidEdit(f"{index}: there are {len(self.points)}, counted from 0", "point")
+        return index
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

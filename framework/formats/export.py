@@ -29,7 +29,7 @@ def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
         UserError: If the model does not open, the file exists, or the other program has no such
             network.
     """
-    opened = open_model(model, "MODEL")
+    opened = open_model(model)
     kinds = ("generator", "discriminator", "training_generator")
     networks = [opened.network(kind) if kind in opened.held else None for kind in kinds]
     generator = networks[0] or opened.network("generator")  # says what there is instead
@@ -61,9 +61,9 @@ def export_networks(
     """
     out = Path(out)
     if to not in get_args(Target):
-        raise UserError(f"--to {to}: one of {', '.join(get_args(Target))}")
+        raise UserError(f"{to}: give one of {', '.join(get_args(Target))}", "to")
     if out.exists():
-        raise UserError(f"--out {out}: already there; give a new name")
+        raise UserError(f"{out}: already there; give a new name", "out")
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as temporary, open(temporary, "wb") as file:
         if to == "nvidia":

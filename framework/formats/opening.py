@@ -114,7 +114,7 @@ def load_encoder_parts(model: str | Path) -> EncoderWeights:
     return open_model(model).encoder()
 
 
-def open_model(model: str | Path, flag: str = "--model") -> OpenedModel:
+def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
     """Look into a model of any kind; arguments and errors as in `load_generator`.
 
     Args:
@@ -126,7 +126,7 @@ def open_model(model: str | Path, flag: str = "--model") -> OpenedModel:
         path = ZOO / str(model)
     if not os.path.exists(path):  # where Path.exists raises, for names that are too long
         known = ", ".join(zoo_models()) or "none shipped"
-        raise UserError(f"{flag} {model}: no such file, folder or shipped model ({known})")
+        raise UserError(f"{model}: no such file, folder or shipped model ({known})", flag)
     if path.is_dir():
         return _open_folder(path)
     openers = {".ckpt": _open_run, ".safetensors": _open_lone}

@@ -161,7 +161,7 @@ class TuneSettings(Settings):
             made = Locality.from_dict(self.locality, "locality")
             object.__setattr__(self, "locality", made)
         elif not isinstance(self.locality, Locality | None):
-            raise UserError(f"locality {self.locality!r}: expected its settings, or null for none")
+            raise UserError(f"{self.locality!r}: expected its settings, or null", "locality")
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class InversionSettings(Settings):
             if isinstance(value, Mapping):
                 object.__setattr__(self, name, kind.from_dict(value, name))
             elif not isinstance(value, kind) and not (value is None and name != "tune"):
-                raise UserError(f"{name} {value!r}: expected its settings by name")
+                raise UserError(f"{value!r}: expected its settings by name", name)
         self._number("max_seconds", above_zero=True)
 
     def suited(self, has_encoder: bool, residual: bool = False) -> "InversionSettings":
@@ -222,4 +222,4 @@ def _checked_stages(stages: Any) -> tuple[str, ...]:
         names = tuple(name.strip() if isinstance(name, str) else name for name in names)
         if names and names == tuple(name for name in STAGES if name in names):
             return names
-    raise UserError(f"stages {stages!r}: give some of {','.join(STAGES)}, in this order")
+    raise UserError(f"{stages!r}: give some of {','.join(STAGES)}, in this order", "stages")

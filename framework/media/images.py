@@ -78,11 +78,9 @@ class ImageRefused(UserError):
     """A picture that cannot be used: `name` (which), `kind` (a `Refusal`), `reason` (in words)."""
 
     def __init__(self, name: str, kind: Refusal, reason: str) -> None:
-        super().__init__(name, kind, reason)  # all of them, so that the error survives pickling
+        super().__init__(f"{printable(name)}: {reason}")
+        self.args = (name, kind, reason)  # all of them, so that the error survives pickling
         self.name, self.kind, self.reason = name, kind, reason
-
-    def __str__(self) -> str:
-        return f"{printable(self.name)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def decode(
         ImageRefused: If the bytes are no complete picture of one of `FORMATS` within the limits.
     """
     if channels not in MODES:
-        raise UserError(f"channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "channels")
     opened = open_plain(data, name, max_pixels, min_side_px)
     image, notes = eight_bit(opened.image, opened.white), list(opened.notes)
     if "A" in image.mode and channels != 4:

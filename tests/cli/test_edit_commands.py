@@ -13,7 +13,7 @@ from framework.cli import doctor
 from framework.cli.clips import shown_steps, walk_latents
 from framework.cli.common import numbered_folder, parse_seeds, render, seed_latents
 from framework.cli.edit import main
-from framework.cli.run import TORCHVISION_MISMATCH
+from framework.command_line import TORCHVISION_MISMATCH
 from framework.errors import UserError
 from framework.media.images import to_uint8
 

@@ -12,8 +12,8 @@ from framework.cli.edit import (
     build_parser,
     in_place,
     main,
-    plain_complaint,
 )
+from framework.command_line import plain_complaint
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_a_complaint_is_told_where_to_read_on(capsys):
 
 
 def test_an_unknown_complaint_is_passed_on_in_one_line():
-    assert plain_complaint("something\n  else.") == "something else"
+    assert plain_complaint("something\n  else.", {}) == "something else"
 
 
 def test_a_mistake_in_a_process_of_its_own_ends_with_2_and_no_traceback():

@@ -67,7 +67,7 @@ def test_bad_files_are_named_with_reasons_in_one_line(tmp_path, put):
     assert "empty.jpg (empty file (0 bytes))" in message
     assert "page.jpg (an HTML page" in message
     assert "pointer.jpg (a Git-LFS pointer" in message
-    assert message.endswith("remove them or pass on_bad=skip")
+    assert message.endswith("remove them, or leave them out: on_bad=skip")
     assert "\n" not in message
 
 

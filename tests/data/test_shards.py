@@ -93,7 +93,7 @@ def test_pictures_of_any_size_get_the_folders_treatment(tmp_path, put):
     make_tar(tmp_path / "tars" / "a.tar", {path.name: path.read_bytes() for path in paths})
     report = index_shards(str(tmp_path / "tars"))
     assert report["size"] is None
-    with pytest.raises(UserError, match="several sizes; give one size"):
+    with pytest.raises(UserError, match="several sizes; give the one to use"):
         opened(tmp_path / "tars")
     for crop in ("center", "pad", "stretch"):
         dataset = opened(tmp_path / "tars", size=(8, 16), crop=crop)

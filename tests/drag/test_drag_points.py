@@ -46,6 +46,40 @@ def test_fractions_arrays_and_tensors_are_kept_as_they_are():
         assert handles == [(0.5, 46.75)] and targets == [(63.0, 47.0)]
 
 
+# C3f
+@pytest.mark.parametrize(
+    "point",
+    [
+        (np.int64(5), np.int64(7)), [np.float32(5), np.uint8(7)], (torch.tensor(5), 7.0),
+        np.argwhere(np.arange(64).reshape(8, 8) == 47)[0], np.array([5, 7], object),
+        torch.tensor([5.0, 7.0], requires_grad=True), (np.array(5), torch.tensor(7.0)),
+        (np.float16(5), torch.tensor(7, dtype=torch.bfloat16)),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_numbers_of_numpy_and_torch_are_numbers(point):
+    handles, targets = check_points([point], (point,), SIZE)
+    assert handles == targets == [(5.0, 7.0)]
+    assert {type(number) for number in handles[0]} == {float}
+
+
+# C3f
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (np.True_, 5), (np.int64(-1), 5), (np.nan, np.int64(1)), (torch.tensor(True), 5),
+        (np.complex64(1), 5), (np.str_("5"), 5), (torch.tensor([5]), 5), (10**400, 5),
+        torch.zeros(2, device="meta"), (torch.zeros((), device="meta"), 5),
+        np.array(["5", "5"]), np.array([True, False]), np.datetime64("2020-01-01"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_only_looks_like_a_number_is_refused_in_a_line(bad):
+    with pytest.raises(InvalidEdit, match=r"^handle 0 ") as error:
+        check_points([bad], [(5, 5)], SIZE)
+    assert "\n" not in str(error.value)
+
+
 def test_points_are_read_from_text():
     assert parse_points(" 1,2 : 3.5,4 ; 5,6:7,8; ", SIZE) == (
         [(1.0, 2.0), (5.0, 6.0)],

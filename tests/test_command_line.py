@@ -6,7 +6,7 @@ from argparse import ArgumentError
 
 import pytest
 
-from framework.cli.run import Terminated, run
+from framework.command_line import Terminated, run
 from framework.errors import UserError
 
 
@@ -93,7 +93,7 @@ def test_a_command_may_handle_sigterm_itself():
 
 def test_a_closed_pipe_ends_quietly():
     program = (
-        "import sys; from framework.cli.run import run\n"
+        "import sys; from framework.command_line import run\n"
         "def main():\n    while True: print('x' * 1000)\n"
         "sys.exit(run(main))"
     )

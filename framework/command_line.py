@@ -1,0 +1,227 @@
+"""What every command line of this project shares: its options, its complaints, how it ends."""
+
+import errno
+import inspect
+import os
+import re
+import signal
+import sys
+from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import Any, Literal, NoReturn, get_args, get_origin
+
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+
+from framework.errors import UserError
+
+USER_ERROR, BROKEN_PIPE = 2, 128 + signal.SIGPIPE
+_DISK_ERRNOS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT,
+    errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+TORCHVISION_MISMATCH = (
+    "torchvision was built for another torch: a CPU-only torch and the index's torchvision do not "
+    "fit together; install both in one go: pip install --force-reinstall torch torchvision"
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised where the program is.
+
+    It is a `KeyboardInterrupt`, so whatever keeps its work on Ctrl-C keeps it here too.
+    """
+
+
+def run(main: Callable[[], None], catch_sigterm: bool = True) -> int:
+    """Run `main` and turn the way it ends into an exit code.
+
+    Args:
+        main: The command. It raises `UserError` for the user's mistakes.
+        catch_sigterm: Turn SIGTERM into `Terminated` inside `main`. A command that handles the
+            signal itself (training: it finishes its step first) passes False.
+
+    Returns:
+        0 done; 2 a mistake of the user's, told in one line on stderr; 130 Ctrl-C; 143 SIGTERM;
+        141 nobody reads the output any more; or what `main` passed to `sys.exit`.
+        Anything else is a fault of the program and keeps its traceback.
+    """
+    previous = signal.signal(signal.SIGTERM, _raise_terminated) if catch_sigterm else None
+    try:
+        main()
+        sys.stdout.flush()
+        return 0
+    except SystemExit as stop:
+        return _code_of(stop)
+    except BrokenPipeError:
+        # Python flushes stdout once more on its way out and would complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt as stop:
+        return interrupted_code(stop)
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return USER_ERROR
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def interrupted_code(stop: KeyboardInterrupt) -> int:
+    """Return the shell's exit code for an interruption: 143 for SIGTERM, 130 for Ctrl-C."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+def explain(error: Exception) -> str | None:
+    """Return the one line that tells the user what to do, or None if the program is at fault."""
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError | ArgumentError):
+        return text
+    if isinstance(error, OSError) and error.errno in _DISK_ERRNOS and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        return (
+            "out of GPU memory: use the CPU (--device cpu; train.py: --trainer.accelerator cpu), "
+            "a smaller model, or free the GPU"
+        )
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return "out of memory: end other programs, or ask for fewer or smaller pictures at once"
+    if isinstance(error, RuntimeError) and "operator torchvision::" in text:
+        return TORCHVISION_MISMATCH
+    if isinstance(error, ImportError) and error.name in {"torch", "torchvision", "wandb"}:
+        return f"{error.name} is not installed: run `make demo` or `pip install -e .`"
+    return None
+
+
+def _raise_terminated(_signum: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _code_of(stop: SystemExit) -> int:
+    """Give what `sys.exit` was called with the meaning it has for the shell."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(f"error: {stop.code}", file=sys.stderr)
+    return USER_ERROR
+
+
+# ----------------------------------------------------------------------------------------- options
+
+
+class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Defaults beside the options that have one; examples as they were typed."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **{**options, "max_help_position": 26, "width": 100})
+
+    def _get_help_string(self, action: Action) -> str:
+        text = action.help or ""
+        if action.required and action.option_strings:
+            return f"{text} (required)"
+        # A switch that is off and an option that is not given are no news.
+        has_default = action.option_strings and action.default not in (None, False, SUPPRESS)
+        return f"{text} (default: %(default)s)" if has_default else text
+
+
+class Parser(ArgumentParser):
+    """A parser whose complaints are the user's mistakes: one line, no usage dump."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint as `UserError`, with where to read more."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        missing = re.search(r"are required: (\w+)\.", str(message))
+        if missing:
+            parser = _commands(self).get(missing[1], self)
+        program = parser.prog.replace(" [options]", "")
+        raise UserError(f"{plain_complaint(message, _typed(parser))}; see {program} --help") from ex
+
+
+def plain_complaint(message: str, typed: Mapping[str, str]) -> str:
+    """Say in the user's words what jsonargparse says in Python's types.
+
+    Args:
+        message: Its complaint.
+        typed: How the user gives each argument: a flag, or a word in its place.
+    """
+    text = " ".join(str(message).split()).rstrip(".")
+    missing = re.search(r"are required: (.+)", text)
+    if missing:
+        names = [part.strip().rpartition(".")[2] for part in missing[1].split(",")]
+        return f"needed and not given: {', '.join(typed.get(n, f'--{n}') for n in names)}"
+    wrong = re.search(r'Parser key "(?:\w+\.)*(\w+)":.*(?:Given value|Got value): ?(.*)', text)
+    if wrong is None:
+        return text
+    kinds = re.findall(r"Literal\[([^\]]*)\]|<class '(int|float|bool)'>", text)
+    wanted = {
+        choices.replace("'", "").replace(", ", " or ") or _KINDS[kind] for choices, kind in kinds
+    }
+    flag = typed.get(wrong[1], f"--{wrong[1]}")
+    return f"{flag} {wrong[2]}: give {' or '.join(sorted(wanted)) or 'another value'}"
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def flag_of(parameter: inspect.Parameter, metavars: Mapping[str, str]) -> str:
+    """What the user calls a parameter of a command: a flag, or a word where it has none."""
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        return metavars[parameter.name]
+    return f"--{parameter.name.rstrip('_').replace('_', '-')}"
+
+
+def add_option(
+    group: Any, parameter: inspect.Parameter, help_text: str, metavars: Mapping[str, str]
+) -> None:
+    """Add the flag of a parameter: its type and default are the flag's.
+
+    One that is positional-only has none: `def export(model, /, out)` is `export MODEL --out PATH`,
+    and a list of them takes one word or more.
+    """
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        several = get_origin(parameter.annotation) is list
+        kind = get_args(parameter.annotation)[0] if several else parameter.annotation
+        group.add_argument(
+            parameter.name, type=kind, metavar=metavars[parameter.name], help=help_text,
+            **({"nargs": "+"} if several else {}),
+        )  # fmt: skip
+        return
+    flag = flag_of(parameter, metavars)
+    required = parameter.default is inspect.Parameter.empty
+    default = None if required else parameter.default
+    if parameter.annotation is not bool:
+        metavar = metavars.get(parameter.name) or "|".join(_choices(parameter.annotation)) or None
+        group.add_argument(
+            flag, type=parameter.annotation, default=default, required=required, metavar=metavar,
+            help=help_text,
+        )  # fmt: skip
+    elif default:
+        action = ActionYesNo(yes_prefix="", no_prefix="no-")
+        group.add_argument(flag, action=action, default=True, help=help_text)
+    else:
+        group.add_argument(flag, action="store_true", help=help_text)
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Return the words that a type allows, if it is made of words; those of a union's parts too."""
+    if get_origin(annotation) is Literal:
+        return [str(word) for word in get_args(annotation)]
+    return [word for part in get_args(annotation) for word in _choices(part)]
+
+
+def _commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
+    """The parsers of a parser's commands by name."""
+    tables = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    return tables[0] if tables else {}
+
+
+def _typed(parser: ArgumentParser) -> dict[str, str]:
+    """How the user gives each of a parser's arguments."""
+    return {
+        action.dest: action.option_strings[-1]
+        if action.option_strings
+        else str(action.metavar or action.dest)
+        for action in parser._actions
+    }
