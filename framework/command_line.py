@@ -1,6 +1,5 @@
 """What every command line of this project shares: its options, its complaints, how it ends."""
 
-import errno
 import inspect
 import os
 import re
@@ -14,12 +13,9 @@ from typing import Any, Literal, NoReturn, get_args, get_origin
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
 from framework.errors import UserError
+from framework.files import NO_ROOM
 
 USER_ERROR, BROKEN_PIPE = 2, 128 + signal.SIGPIPE
-_DISK_ERRNOS = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT,
-    errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
-}  # fmt: skip
 TORCHVISION_MISMATCH = (
     "torchvision was built for another torch: a CPU-only torch and the index's torchvision do not "
     "fit together; install both in one go: pip install --force-reinstall torch torchvision"
@@ -80,8 +76,8 @@ def explain(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, UserError | ArgumentError):
         return text
-    if isinstance(error, OSError) and error.errno in _DISK_ERRNOS and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno and (error.filename or error.errno in NO_ROOM):
+        return str(UserError(f"{_file_of(error)}: {error.strerror}"))
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         return (
             "out of GPU memory: use the CPU (--device cpu; train.py: --trainer.accelerator cpu), "
@@ -94,6 +90,12 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ImportError) and error.name in {"torch", "torchvision", "wandb"}:
         return f"{error.name} is not installed: run `make demo` or `pip install -e .`"
     return None
+
+
+def _file_of(error: OSError) -> str:
+    """Which file a system's complaint is about, as far as it says."""
+    name = error.filename if error.filename is not None else "standard output"
+    return os.fsdecode(name) if isinstance(name, bytes | str) else str(name)
 
 
 def _raise_terminated(_signum: int, _frame: FrameType | None) -> None:

@@ -1,12 +1,18 @@
 """Files are written whole or not at all, and are known by their digests."""
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from framework.errors import UserError
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LONGEST_NAME = 255  # bytes, on every file system that matters
+_PROBE_BYTES = 1 << 20  # more than any writer holds back
 
 
 @contextmanager
@@ -17,9 +23,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     own folder, so that the rename cannot become a copy, keeps the suffix (writers choose their
     format by it), and is removed if the body raises. Its permissions are those of any new file,
     whatever the writer thinks of them.
+
+    Raises:
+        OSError: Naming `path`, if the disk refuses, also where the writer did not say so.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part{path.suffix}")
     try:
         temporary.touch()
         permissions = temporary.stat().st_mode
@@ -29,10 +38,62 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except BaseException as error:
+        refusal = _refusal(error, temporary, path)
+        with suppress(OSError):
+            temporary.unlink()
+        if refusal is None:
+            raise
+        raise refusal from error
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Name the file in the complaint of a disk that refuses to take more of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or (error.filename is not None and error.errno not in NO_ROOM):
+            raise
+        raise OSError(error.errno, _reason(error, Path(path)), str(path)) from error
+
+
+def _refusal(error: BaseException, temporary: Path, path: Path) -> OSError | None:
+    """The disk's refusal behind what a writer raised; None if that is another matter."""
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return None
+    if not isinstance(error, OSError) or error.errno is None:
+        found = _probed(temporary)  # many writers hide what the system told them
+        return found and OSError(found.errno, _reason(found, temporary), str(path))
+    if error.errno in NO_ROOM or error.filename in (None, str(temporary)):
+        return OSError(error.errno, _reason(error, temporary), str(path))
+    return None
+
+
+def _probed(temporary: Path) -> OSError | None:
+    """What the system says to a few bytes more in a file that a writer did not finish."""
+    try:
+        if temporary.exists():
+            with open(temporary, "ab") as file:
+                file.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        return error
+    return None
+
+
+def _reason(error: OSError, path: Path) -> str:
+    """Why a file could not be written; with bytes, where room is what lacks."""
+    if error.errno not in NO_ROOM:
+        return error.strerror or str(error)
+    with suppress(OSError, ImportError):
+        import resource
+
+        there, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        most = f"files may have {limit:,} here" if error.errno == errno.EFBIG else f"{free:,} free"
+        return f"{os.strerror(error.errno or 0)}; more than {there:,} bytes needed, {most}"
+    return os.strerror(error.errno or 0)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -61,21 +122,63 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def new_folder(path: str | Path, flag: str = "out") -> Path:
-    """Create `path` for a new result; refuse one that already holds something.
+def check_place(path: str | Path, field: str = "out") -> Path:
+    """Refuse a path at which nothing can be made, before long work, without creating anything.
 
     Raises:
-        UserError: If `path` is a file or a folder that is not empty.
+        UserError: Naming `field`, if a folder above is a file or cannot be written to, or no file
+            can be called so.
     """
     path = Path(path)
-    check_new_folder(path, flag)
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or error}", field) from None
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise UserError(f"{path}: {os.strerror(errno.ENAMETOOLONG)}", field)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: {above} cannot be written to", field)
     return path
 
 
-def check_new_folder(path: Path, flag: str = "out") -> None:
+def check_new_file(path: str | Path, field: str = "out") -> Path:
+    """Refuse a file that is there already, or cannot be made; see `check_place`."""
+    path = check_place(path, field)
+    if os.path.lexists(path):
+        raise UserError(f"{path}: already there; give a new name", field)
+    return path
+
+
+def new_folder(path: str | Path, field: str = "out") -> Path:
+    """Create `path` for a new result; refuse one that already holds something.
+
+    Raises:
+        UserError: If `path` is a file or a folder that is not empty, or cannot be made.
+    """
+    path = check_new_folder(path, field)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}", field) from None
+    return path
+
+
+def check_new_folder(path: str | Path, field: str = "out") -> Path:
     """Refuse what `new_folder` refuses, before long work, without creating anything."""
+    path = check_place(path, field)
     if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; give a new folder", flag)
+        raise UserError(f"{path}: is a file; give a new folder", field)
     if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path}: already holds files; give a new or an empty folder", flag)
+        raise UserError(f"{path}: already holds files; give a new or an empty folder", field)
+    if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written to", field)
+    return path
+
+
+def copy_file(source: str | Path, target: str | Path) -> None:
+    """Copy a file's bytes, whole or not at all."""
+    with whole_file(target) as temporary:
+        shutil.copyfile(source, temporary)

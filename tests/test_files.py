@@ -104,6 +104,6 @@ def test_used_folders_and_files_are_refused(tmp_path):
     (tmp_path / "file").touch()
     for path, reason in ((tmp_path, "already holds"), (tmp_path / "file", "is a file")):
         with pytest.raises(UserError, match=reason) as caught:
-            new_folder(path, flag="--to")
+            new_folder(path, field="--to")
         assert str(caught.value).startswith(f"--to {path}") and "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,9 +1,13 @@
 """Clips: MP4 that plays everywhere (H.264, yuv420p, even sides), and GIF."""
 
+import os
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -32,13 +36,18 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS
         The number of frames written.
 
     Raises:
-        UserError: For another suffix, no frames, frames of different sizes, or no ffmpeg.
+        UserError: For another suffix, no frames, frames of different sizes, no ffmpeg, or one that
+            fails.
+        OSError: Naming `path`, if the disk refuses.
     """
     path = Path(path)
     write = _writer_for(path)
     prepared = _prepared(frames, path)
-    with whole_file(path) as temporary:
-        return write(temporary, prepared, fps)
+    try:
+        with whole_file(path) as temporary:
+            return write(temporary, prepared, fps)
+    except _EncoderFailed as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def check_clip_path(path: str | Path) -> None:
@@ -108,28 +117,60 @@ def _prepared(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
-    import imageio_ffmpeg
-
+    """Encode frames; the encoder's end is looked at, as a library's writer would not."""
     first = next(frames)
+    rate = Fraction(fps).limit_denominator(1001)
     height, width = first.shape[:2]
-    options: dict[str, Any] = {
-        "fps": Fraction(fps).limit_denominator(1001),
-        "codec": "libx264",
-        "quality": None,  # -crf says it
-        "macro_block_size": 1,  # even sides are made above; the default would rescale to 16
-        "output_params": ["-crf", "16", "-preset", "medium", "-movflags", "+faststart"],
-        "ffmpeg_log_level": "error",
-    }
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), **options)
-    writer.send(None)
-    count = 0
-    try:
+    command = [
+        ffmpeg_executable() or "ffmpeg", "-y", "-loglevel", "error",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate),
+        "-i", "-",
+        "-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "16", "-preset", "medium",
+        "-movflags", "+faststart", os.path.abspath(path),
+    ]  # fmt: skip
+    with _encoder(command) as pictures:
+        count = 0
         for frame in _chain(first, frames):
-            writer.send(frame)
+            pictures.write(frame.tobytes())
             count += 1
-    finally:
-        writer.close()
     return count
+
+
+class _EncoderFailed(RuntimeError):
+    """An encoder that did not end well, with its own last words."""
+
+
+@contextmanager
+def _encoder(command: list[str]) -> Iterator[IO[bytes]]:
+    """Run an encoder and yield where its pictures go; it is killed if the body raises.
+
+    Raises:
+        _EncoderFailed: If it ends with anything but 0.
+    """
+    # Signals stay as Python has them: a file that grows too large is an error then, not a death.
+    encoder = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        restore_signals=False,
+    )  # fmt: skip
+    assert encoder.stdin is not None and encoder.stderr is not None
+    words: list[bytes] = []
+    listener = Thread(target=lambda: words.extend(encoder.stderr or ()), daemon=True)
+    listener.start()
+    try:
+        with suppress(BrokenPipeError):  # it ended early, and says why
+            yield encoder.stdin
+        with suppress(BrokenPipeError):
+            encoder.stdin.close()
+    except BaseException:
+        encoder.kill()
+        raise
+    finally:
+        code = encoder.wait()
+        listener.join()
+        encoder.stderr.close()
+    if code:
+        said = b" ".join(words[-1:]).decode("utf-8", "replace").strip()
+        raise _EncoderFailed(f"ffmpeg ended with {code}: {said or 'no word why'}")
 
 
 def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:

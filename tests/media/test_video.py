@@ -1,3 +1,7 @@
+import errno
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -90,3 +94,44 @@ def test_a_missing_ffmpeg_is_told_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pip install imageio-ffmpeg"):
         check_clip_path(tmp_path / "clip.mp4")
     check_clip_path(tmp_path / "clip.gif")
+
+
+# A8f
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif"])
+def test_a_clip_that_does_not_fit_is_an_error_with_its_path_and_leaves_nothing(tmp_path, name):
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from framework.media.video import write_video\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "noise = np.random.default_rng(0).integers(0, 255, (24, 256, 256, 3), np.uint8)\n"
+        "try: write_video(sys.argv[1], noise)\n"
+        "except OSError as error: print(error.errno, error.filename, error.strerror)"
+    )
+    path = tmp_path / name
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.stdout.startswith(f"{errno.EFBIG} {path} File too large"), done
+    assert "bytes needed, files may have 20,000 here" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+# A8f
+@pytest.mark.parametrize("last", ["echo no such codec >&2; exit 3", "cat >/dev/null; exit 3"])
+def test_an_encoder_that_fails_is_told_and_leaves_nothing(tmp_path, monkeypatch, last):
+    encoder = tmp_path / "ffmpeg"
+    encoder.write_text(f'#!/bin/sh\nfor p; do :; done; echo half > "$p"; {last}\n')
+    encoder.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"clip.mp4: ffmpeg ended with 3: no \w+"):
+        write_video(tmp_path / "out" / "clip.mp4", ramp(12, 200, 200))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_encoder_is_killed_with_the_frames_that_fail(tmp_path):
+    def frames():
+        yield from ramp(2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(tmp_path / "clip.mp4", frames())
+    assert list(tmp_path.iterdir()) == []
