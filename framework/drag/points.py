@@ -81,7 +81,7 @@ def parse_points(text: str, img_size: tuple[int, int]) -> tuple[list[Point], lis
         ends = pair.split(":")
         if len(ends) != 2:
             raise InvalidEdit(
-                f"points {_short(pair.strip())}: expected handle:target, such as 20,30:26,30"
+                f"{_short(pair.strip())}: expected handle:target, such as 20,30:26,30", "points"
             )
         handles.append(_parse_point(ends[0]))
         targets.append(_parse_point(ends[1]))
@@ -93,7 +93,7 @@ def _parse_point(text: str) -> list[float]:
         x, y = (float(number) for number in text.split(","))
     except ValueError:
         raise InvalidEdit(
-            f"points {_short(text.strip())}: expected two numbers x,y, such as 20,30"
+            f"{_short(text.strip())}: expected two numbers x,y, such as 20,30", "points"
         ) from None
     return [x, y]
 

@@ -167,7 +167,7 @@ def bad_mask(folder: Path, name: str, pixels: np.ndarray) -> str:
     ("flags", "complaint"),
     [
         (["--points", "20,40:70,40"], "--points: target 0 (70, 40): outside the picture"),
-        (["--points", "20,40"], "--points: points '20,40': expected handle:target"),
+        (["--points", "20,40"], "--points '20,40': expected handle:target"),
         (["--points", "nan,40:20,40"], "--points: handle 0"),
         (["--points", ""], "--points"),
         (["--seed", "-1"], "--seed -1"),
@@ -180,7 +180,7 @@ def bad_mask(folder: Path, name: str, pixels: np.ndarray) -> str:
         (["--config", "{tmp}/bad.yaml", "--preset", "small"], "give one of them"),
         (["--mask", "{tmp}/small.png"], "--mask {tmp}/small.png: mask (32, 32)"),
         (["--mask", "{tmp}/black.png"], "all zero"),
-        (["--mask", "{tmp}/none.png"], "--mask: {tmp}/none.png"),
+        (["--mask", "{tmp}/none.png"], "--mask {tmp}/none.png"),
         (["--model", "{tmp}/nothing"], "--model {tmp}/nothing"),
         (["--device", "tpu"], "--device tpu"),
         (["--device", "cuda:99"], "--device cuda:99"),

@@ -290,9 +290,9 @@ def test_the_shipped_settings_are_the_defaults_for_a_model_with_an_encoder():
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (["--stages", "tune,embed"], "--stages: stages"),
-        (["--stages", "paint"], "--stages: stages"),
-        (["--refine-steps", "-1"], "--refine-steps: steps -1"),
+        (["--stages", "tune,embed"], "--stages 'tune,embed': give"),
+        (["--stages", "paint"], "--stages 'paint': give"),
+        (["--refine-steps", "-1"], "--refine-steps -1"),
         (["--max-seconds", "0"], "--max-seconds"),
         (["--box", "1,2,3"], "--box '1,2,3': give left,top,right,bottom"),
         (["--box", "90,90,99,99"], "car.png: box 90,90,99,99: lays nothing"),
