@@ -287,7 +287,7 @@ def test_ctrl_c_while_inverting_keeps_the_best_and_drags_nothing(
         (["--image", "{car}", "--crop", "round"], "--crop round: give center or pad or stretch"),
         (["--image", "{car}", "--photo", "{car}"], "--photo {car}: only with an inverted image"),
         (["--image", "{inv}", "--stages", "tune"], "--stages: only where --image is a photograph"),
-        (["--image", "{inv}", "--photo", "{tmp}/small.png"], "--photo {tmp}/small.png: photo of 20x20"),
+        (["--image", "{inv}", "--photo", "{tmp}/small.png"], "small.png: photo of 20x20"),
         (["--image", "{inv}", "--model", "{tmp}/other"], "made with"),
         (["--image", "{tmp}/wide.safetensors"], "latents of 2 layers, and this model has 6"),
         (["--image", "{inv}", "--seed", "3"], "--seed and --image given"),
