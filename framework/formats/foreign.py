@@ -10,19 +10,26 @@ from torch import nn
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import nvidia, pixel2style2pixel, rosinality, state_dict, tensorflow
 from framework.formats.contents import Contents, NetworkParts, sample_of
+from framework.formats.file_kinds import (
+    LOOKED_AT,
+    NUMPY,
+    kind_of_zip,
+    looks_like_old_pickle,
+)
 from framework.formats.model_folder import build, check_finite
+from framework.formats.other_designs import other_design
 from framework.formats.pickle_machine import Source
 from framework.formats.safetensors_file import looks_like_safetensors, read_safetensors
-from framework.formats.source_file import read_file
+from framework.formats.source_file import ZEROS_OF_NUMBERS, read_file, refuse_unfinished
 from framework.formats.storages import StoredTensor
-from framework.formats.symbols import StoredObject
+from framework.formats.symbols import StoredObject, with_tensors
 from framework.formats.torch_files import (
     LEGACY_START,
     read_plain_pickle,
     read_stream,
     read_zip,
 )
-from framework.formats.zip_entries import ZIP_START
+from framework.formats.zip_entries import ZIP_START, first_names
 from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Generator
 
@@ -127,24 +134,43 @@ def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
 
 def read_source(source: Source) -> Contents:
     """As `read_foreign`, from bytes in memory."""
-    value = _unfold(source)
+    return read_value(unfold(source), source.label)
+
+
+def read_value(value: Any, where: str) -> Contents:
+    """What is in the inert values of a file; errors as in `read_foreign`."""
     for dialect in DIALECTS:
         if dialect.recognises(value):
-            return dialect.read(value, source.label)
-    raise UserError(f"{source.label}: no StyleGAN2 of a known kind; it holds {_outline(value)}")
+            return dialect.read(value, where)
+    if design := other_design(value):
+        raise UserError(f"{where}: {design}")
+    raise UserError(f"{where}: no StyleGAN2 of a known kind; it holds {_outline(value)}")
+
+
+def unfold(source: Source) -> Any:
+    """The inert values in the file, by what its first bytes say; numpy's arrays are tensors."""
+    return with_tensors(_unfold(source))
 
 
 def _unfold(source: Source) -> Any:
-    """The inert values in the file, by what its first bytes say."""
-    start = bytes(source.data[: len(LEGACY_START)])
+    start = bytes(source.data[:LOOKED_AT])
+    of_pickle = start[:1] == b"\x80" or looks_like_old_pickle(start)
     if start.startswith(ZIP_START):
+        if what := kind_of_zip(first_names(source)):
+            raise BrokenCheckpoint(f"{source.label}: {what}")
+        refuse_unfinished(source)
         return read_zip(source)
-    if start == LEGACY_START:
+    if start.startswith(LEGACY_START):
+        refuse_unfinished(source, ZEROS_OF_NUMBERS)
         return read_stream(source)
-    if start[:1] == b"\x80":
+    if of_pickle:
+        refuse_unfinished(source)
         return read_plain_pickle(source)
     if looks_like_safetensors(source):
+        refuse_unfinished(source, ZEROS_OF_NUMBERS)
         return read_safetensors(source)
+    if start.startswith(NUMPY.sign):
+        raise BrokenCheckpoint(f"{source.label}: {NUMPY.what}")
     raise BrokenCheckpoint(
         f"{source.label}: no pickle, torch or safetensors file (it begins with {start[:8]!r})"
     )

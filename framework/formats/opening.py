@@ -11,8 +11,15 @@ import torch
 
 from framework.checkpoint import check_description, check_whole, manifest_path
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats.contents import NetworkParts, plain
-from framework.formats.foreign import build_foreign, encoder_weights, read_foreign
+from framework.formats import hub_folder
+from framework.formats.contents import Contents, NetworkParts, plain
+from framework.formats.foreign import (
+    build_foreign,
+    encoder_weights,
+    read_foreign,
+    read_value,
+    unfold,
+)
 from framework.formats.model_folder import (
     build,
     held_networks,
@@ -20,7 +27,8 @@ from framework.formats.model_folder import (
     load_network,
     lone_network,
 )
-from framework.formats.source_file import read_file
+from framework.formats.safetensors_file import starts_as_safetensors
+from framework.formats.source_file import check_kind, check_unfinished, read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.torch_files import read_zip
 from framework.models.encoder_weights import EncoderWeights
@@ -134,11 +142,17 @@ def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
 
 
 def _open_folder(path: Path) -> OpenedModel:
+    if hub_folder.recognises(path):
+        contents, file_bytes = hub_folder.read(path)
+        return _foreign_model(path, contents, file_bytes)
     load, load_encoder = partial(load_network, path), partial(load_encoder_weights, path)
     return OpenedModel(path, "model folder", tuple(held_networks(path)), load, load_encoder)
 
 
 def _open_lone(path: Path) -> OpenedModel:
+    if not starts_as_safetensors(check_kind(path)):
+        return _open_foreign(path)
+    check_unfinished(path)
     held = lone_network(path)
     if not held:
         return _open_foreign(path)
@@ -148,10 +162,7 @@ def _open_lone(path: Path) -> OpenedModel:
 
 def _open_run(path: Path) -> OpenedModel:
     if not manifest_path(path).exists():
-        raise UserError(
-            f"{path}: has no manifest {manifest_path(path).name} beside it, as a run's checkpoint "
-            "has; give another program's file another ending, such as .pt"
-        )
+        return _open_other_run(path)
     check_whole(path)
     source = read_file(path)  # a manifest vouches for nobody: read as strangers' files are
     checkpoint = check_description(read_zip(source), path)
@@ -179,8 +190,27 @@ def _open_run(path: Path) -> OpenedModel:
     return OpenedModel(path, "training run", held, network, partial(_none, path), facts=provenance)
 
 
+def _open_other_run(path: Path) -> OpenedModel:
+    """A `.ckpt` without a manifest: another program's, for a run of ours never leaves one."""
+    source = read_file(path)
+    try:
+        value = unfold(source)
+    except BrokenCheckpoint as error:
+        name = manifest_path(path).name
+        raise BrokenCheckpoint(f"{error} (and has no manifest {name} as a run's has)") from None
+    if isinstance(value, dict) and "dragline" in value:
+        raise UserError(
+            f"{path}: has no manifest {manifest_path(path).name} beside it, as a run's checkpoint "
+            "has; copy both"
+        )
+    return _foreign_model(path, read_value(value, str(path)), len(source.data))
+
+
 def _open_foreign(path: Path) -> OpenedModel:
-    contents, file_bytes = read_foreign(path)
+    return _foreign_model(path, *read_foreign(path))
+
+
+def _foreign_model(path: Path, contents: Contents, file_bytes: int) -> OpenedModel:
     held = (*contents.networks, *(["encoder"] if contents.encoder else []))
     return OpenedModel(
         path=path,

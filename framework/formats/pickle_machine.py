@@ -15,6 +15,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
+from framework.formats.programs import asks_for
+from framework.formats.text_opcodes import escaped, floating, is_wide, quoted, whole_number
 
 Constructor = Callable[..., Any]
 NEWEST_PROTOCOL = 5
@@ -24,6 +26,8 @@ _DEEPEST_STACK = 20_000
 # A 1024 px pickle of NVIDIA's takes 65,000 steps and has 350 MB.
 _FREE_STEPS, _BYTES_A_STEP = 100_000, 1024
 _FREE_TEXT_BYTES = 1 << 20
+# What a download left out is whole sectors of zeros, which no pickler writes between opcodes.
+_HOLE_BYTES, _HOLE_LOOKED_AT = 512, 1 << 16
 _WIDE_LETTER = 0xC4  # first byte in UTF-8 of what takes more than a byte in memory
 
 
@@ -91,7 +95,7 @@ def read_pickle(
     start: int = 0,
     persistent: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, int]:
-    """Interpret one pickle, protocols 2 to 5.
+    """Interpret one pickle, protocols 0 to 5.
 
     Args:
         source: Where it lies.
@@ -109,16 +113,19 @@ def read_pickle(
         BrokenCheckpoint: If it is cut off or garbled.
     """
     machine = _Machine(source, symbols, budget, start, persistent)
+    kind: type[UserError] = BrokenCheckpoint
     try:
         return machine.run(), machine.at
     except (IndexError, struct.error):
-        source.refuse(
-            machine.op_at, "the pickle ends in the middle or is garbled", BrokenCheckpoint
-        )
+        reason = "the pickle ends in the middle or is garbled"
     except UnicodeError:
-        source.refuse(machine.op_at, "text that is not UTF-8", BrokenCheckpoint)
+        reason = "text that is not UTF-8"
     except Refused as error:
-        source.refuse(machine.op_at, str(error))
+        kind, reason = UnsafeCheckpoint, str(error)
+    reached = source.data[machine.op_at : max(machine.at, machine.op_at) + _HOLE_BYTES]
+    if bytes(_HOLE_BYTES) in bytes(reached[:_HOLE_LOOKED_AT]):
+        kind, reason = BrokenCheckpoint, "a hole of zeros: the download is not finished"
+    source.refuse(machine.op_at, reason, kind)
 
 
 class _Mark:
@@ -144,8 +151,6 @@ class _Machine:
     def run(self) -> Any:
         """Execute opcodes up to STOP and return what is left on the stack."""
         data, stack, budget, opcodes = self.data, self.stack, self.budget, _OPCODES
-        if data[self.at] != _PROTO:
-            raise Refused("not a pickle of protocol 2 or newer")
         while True:
             self.op_at = self.at
             code = data[self.at]
@@ -187,13 +192,47 @@ class _Machine:
         self.budget.spend_text(text)
         return text
 
-    def _line(self) -> str:
+    def _name(self) -> str:
         raw = bytes(self.data[self.at : self.at + LONGEST_NAME])
         length = raw.index(b"\n") if b"\n" in raw else None
         if length is None:
             raise Refused("a name of more than 256 characters")
         self.at += length + 1
         return raw[:length].decode("utf-8")
+
+    def _line(self) -> bytes:
+        """Bytes up to the end of a line of any length; the work is in proportion to it."""
+        looked_at = LONGEST_NAME
+        while (raw := bytes(self.data[self.at : self.at + looked_at])).find(b"\n") < 0:
+            if self.at + looked_at >= len(self.data):
+                raise IndexError
+            looked_at *= 4
+        line = raw[: raw.index(b"\n")]
+        self.at += len(line) + 1
+        return line
+
+    def _parsed(self, parse: Callable[[bytes], Any]) -> Any:
+        try:
+            return parse(self._line())
+        except ValueError:
+            raise IndexError from None
+
+    def _text_line(self, parse: Callable[[bytes], str]) -> str:
+        line = self._line()
+        if len(line) > _FREE_TEXT_BYTES and is_wide(line):
+            raise Refused(f"a text of {len(line)} bytes that are no latin letters")
+        try:
+            text = parse(line)
+        except ValueError:
+            raise IndexError from None
+        self.budget.spend_text(text)
+        return text
+
+    def _bytes_as_text(self, count: int) -> str:
+        """Strings of Python 2, whose bytes may be a text or numbers."""
+        text = str(self._take(count), "latin-1")
+        self.budget.spend_text(text)
+        return text
 
     # Stack
 
@@ -279,6 +318,11 @@ class _Machine:
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             target[key_of(key)] = value
 
+    def table(self) -> None:
+        pairs = self._pop_to_mark()
+        self.stack.append({})
+        self._set_items(pairs)
+
     def fixed_tuple(self, count: int) -> None:
         values = [self._pop() for _ in range(count)]
         self.stack.append(tuple(reversed(values)))
@@ -286,7 +330,7 @@ class _Machine:
     # Opcodes: memo
 
     def put(self, index: int) -> None:
-        if index > len(self.memo) + 1:  # picklers count from 0 or, long ago, from 1
+        if index < 0 or index > len(self.memo) + 1:  # picklers count from 0 or, long ago, from 1
             raise Refused(f"puts aside value {index} before there are as many")
         self.memo[index] = self._top()
 
@@ -301,7 +345,7 @@ class _Machine:
     # Opcodes: names and what is made of them
 
     def global_(self) -> None:
-        module, name = self._line(), self._line()
+        module, name = self._name(), self._name()
         self._push_symbol(module, name)
 
     def stack_global(self) -> None:
@@ -313,7 +357,8 @@ class _Machine:
     def _push_symbol(self, module: str, name: str) -> None:
         dotted = f"{module}.{name}"
         if dotted not in self.symbols:
-            raise Refused(f"refers to {dotted[:LONGEST_NAME]!r}, which is code and not data")
+            what = f" ({whose})" if (whose := asks_for(dotted)) else ""
+            raise Refused(f"refers to {dotted[:LONGEST_NAME]!r}{what}, which is code and not data")
         self.stack.append(Symbol(dotted))
 
     def reduce(self) -> None:
@@ -415,4 +460,16 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     0x81: _Machine.reduce,  # NEWOBJ: a class of ours and its arguments, the same thing here
     ord("b"): _Machine.build,
     ord("Q"): _Machine.binpersid,
+    # Protocols 0 and 1
+    ord("I"): _push(lambda m: m._parsed(whole_number)),
+    ord("L"): _push(lambda m: m._parsed(whole_number)),
+    ord("F"): _push(lambda m: m._parsed(floating)),
+    ord("S"): _push(lambda m: m._text_line(quoted)),
+    ord("V"): _push(lambda m: m._text_line(escaped)),
+    ord("T"): _push(lambda m: m._bytes_as_text(m._number(4))),
+    ord("U"): _push(lambda m: m._bytes_as_text(m._byte())),
+    ord("d"): _Machine.table,
+    ord("l"): _push(lambda m: m._pop_to_mark()),
+    ord("p"): lambda m: m.put(m._parsed(whole_number)),
+    ord("g"): lambda m: m.get(m._parsed(whole_number)),
 }

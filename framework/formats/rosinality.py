@@ -238,6 +238,8 @@ def _mean_style(latent: StoredTensor, w_dim: int, contents: Contents, where: str
     """`w_avg` from (w_dim,), (1, w_dim) or one row a layer."""
     if latent.shape == (w_dim,):
         return latent
+    if len(latent.shape) == 3 and latent.shape[0] == 1:
+        latent = latent.reshape(*latent.shape[1:])
     if len(latent.shape) != 2 or latent.shape[1] != w_dim or latent.shape[0] == 0:
         raise BrokenCheckpoint(f"{where}: latent_avg has shape {latent.shape}, w has {w_dim}")
     rows = latent.read().float()

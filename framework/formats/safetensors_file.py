@@ -29,10 +29,15 @@ _DTYPES = {
 }
 
 
+def starts_as_safetensors(start: bytes) -> bool:
+    """Whether a file's first bytes are a length and the beginning of a JSON table."""
+    length = int.from_bytes(start[:LENGTH_BYTES], "little")
+    return length <= LONGEST_HEADER and start[LENGTH_BYTES:][:1] == b"{"
+
+
 def looks_like_safetensors(source: Source) -> bool:
-    """Whether a file begins with a length and a JSON table."""
-    length = int.from_bytes(source.data[:LENGTH_BYTES], "little")
-    return length <= LONGEST_HEADER and bytes(source.data[LENGTH_BYTES:][:1]) == b"{"
+    """`starts_as_safetensors` of a file in memory."""
+    return starts_as_safetensors(bytes(source.data[: LENGTH_BYTES + 1]))
 
 
 def read_safetensors(source: Source) -> dict[str, Any]:

@@ -1,24 +1,24 @@
 """A model file of somebody else's, read once into memory after a look at what it is."""
 
+import mmap
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.file_kinds import LOOKED_AT, other_kind
 from framework.formats.pickle_machine import Source
 
 LARGEST_BYTES = 8 << 30
 # A FIFO must not wait, and Windows must not take the bytes for text.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_NOT_MODELS = {
-    b"version https://git-lfs": "a Git LFS pointer: run git lfs pull to fetch the file itself",
-    b"<!doctype html": "a web page: the download went to a page and not to the file",
-    b"<html": "a web page: the download went to a page and not to the file",
-    b"<?xml": "an XML page: the download was answered with a message",
-    bytes(8): "zeros where a model begins: the download is not finished; wait, or fetch it again",
-}
+_END_LOOKED_AT = 64
+# A pickle ends with a dot and a zip with its directory; streams and safetensors end with numbers.
+ZEROS_OF_NONE, ZEROS_OF_NUMBERS = 64, 1024
 
 
 def read_file(path: Path) -> Source:
@@ -33,8 +33,7 @@ def read_file(path: Path) -> Source:
         descriptor = os.open(path, _OPEN_FLAGS)
         with open(descriptor, "rb", buffering=0) as file:
             size = _checked_size(path, os.fstat(descriptor))
-            start = file.read(64)
-            _refuse_other_files(path, start)
+            start = _refuse_other_files(path, file, size)
             # Not filled with zeros first, and writable, so that tensors can be taken out of it.
             data = memoryview(torch.empty(size, dtype=torch.uint8).numpy())  # type: ignore
             data[: len(start)] = start[:size]
@@ -61,7 +60,54 @@ def _checked_size(path: Path, facts: os.stat_result) -> int:
     return facts.st_size
 
 
-def _refuse_other_files(path: Path, start: bytes) -> None:
-    for beginning, what in _NOT_MODELS.items():
-        if start.lstrip().lower().startswith(beginning):
-            raise BrokenCheckpoint(f"{path}: {what}")
+def check_kind(path: Path) -> bytes:
+    """Refuse what is evidently no model by a look at its ends; returns its first bytes.
+
+    Raises:
+        UserError: As in `read_file`.
+    """
+    try:
+        size = _checked_size(path, os.stat(path))
+        with open(os.open(path, _OPEN_FLAGS), "rb", buffering=0) as file:
+            return _refuse_other_files(path, file, size)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); look at the file") from error
+
+
+def _refuse_other_files(path: Path, file: FileIO, size: int) -> bytes:
+    """The first bytes of a file that may be a model; the file is left behind them."""
+    file.seek(max(0, size - _END_LOOKED_AT))
+    end = file.read(_END_LOOKED_AT)
+    file.seek(0)
+    start = file.read(LOOKED_AT)
+    if what := other_kind(start, end):
+        raise BrokenCheckpoint(f"{path}: {what}")
+    return start
+
+
+def check_unfinished(path: Path) -> None:
+    """`refuse_unfinished` of a safetensors file, which is not read for it."""
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    refuse_unfinished(Source(memoryview(mapped), str(path)), ZEROS_OF_NUMBERS)
+
+
+def refuse_unfinished(source: Source, least: int = ZEROS_OF_NONE) -> None:
+    """Refuse a file that was allocated in full and filled in part: its end is zeros.
+
+    Args:
+        source: The file.
+        least: Its format ends with fewer zeros than that; those of numbers, which may be zeros,
+            also with less than a thousandth of the file.
+    """
+    numbers = np.frombuffer(source.data, np.uint8)
+    least = max(least, len(numbers) // 1000)
+    if len(numbers) <= least or numbers[-least:].any():
+        return
+    last = len(numbers)
+    while last and not numbers[max(0, last - least) : last].any():
+        last = max(0, last - least)
+    before = np.flatnonzero(numbers[max(0, last - least) : last])
+    first = max(0, last - least) + int(before[-1]) + 1 if len(before) else last
+    reason = "only zeros from here on: the download is not finished"
+    source.refuse(first, reason, BrokenCheckpoint)

@@ -14,6 +14,7 @@ import torch
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.architecture import discriminator_config, flattened, generator_config
 from framework.formats.contents import Contents, NetworkParts, TensorSource, sample_of
+from framework.formats.other_designs import design_among
 from framework.formats.storages import StoredTensor
 from framework.models.stylegan2.layers import RESAMPLE_TAPS
 from framework.ops.upfirdn2d import setup_filter
@@ -88,7 +89,7 @@ def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[
     trained = [prefix for prefix in generators if not _AVERAGED.search(prefix)]
     discriminators = _prefixes(tensors, _DISCRIMINATOR_SIGN)
     if any(prefix.endswith("backbone.") for prefix in generators):
-        raise _other_design("an EG3D", where)
+        raise UserError(f"{where}: this is an EG3D generator; only StyleGAN2 is supported")
     if max(map(len, (averaged, trained, discriminators))) > 1:
         held = ", ".join(repr(p[:40]) for p in [*generators, *discriminators][:6])
         raise UserError(
@@ -226,19 +227,10 @@ def _add_filters(
 def _refuse_other_designs(found: Found, where: str) -> None:
     """Name the generators that come in the same wrapping and are not StyleGAN2's."""
     names = found.tensors
-    if any(name.startswith("mapping.embed_proj.") for name in names):
-        design = "a StyleGAN-XL"
-    elif any(name.startswith("synthesis.input.") for name in names):
-        design = "a StyleGAN3"
-    elif any(name.startswith(("backbone.", "renderer.", "decoder.")) for name in names):
-        design = "an EG3D"
-    elif _GENERATOR_SIGN not in names:
-        name, sample = found.class_name[:60], sample_of(names)
-        raise UserError(f"{where}: {name} is no StyleGAN2 generator; it holds {sample}")
-    else:
+    foreign = ("mapping.embed_proj.", "synthesis.input.", "backbone.", "renderer.", "decoder.")
+    if _GENERATOR_SIGN in names and not any(name.startswith(foreign) for name in names):
         return
-    raise _other_design(design, where)
-
-
-def _other_design(design: str, where: str) -> UserError:
-    return UserError(f"{where}: this is {design} generator; only StyleGAN2 is supported")
+    if design := design_among(list(names)):
+        raise UserError(f"{where}: this is {design}; only StyleGAN2 is supported")
+    name, sample = found.class_name[:60], sample_of(names)
+    raise UserError(f"{where}: {name} is no StyleGAN2 generator; it holds {sample}")

@@ -38,6 +38,7 @@ _NUMPY_DTYPES = {
     "u1": torch.uint8,
     "b1": torch.bool,
 }
+_MOST_LOOKED_THROUGH = 100_000
 _STRUCT_CODES = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q",
                  "u1": "B", "b1": "?"}  # fmt: skip
 
@@ -120,6 +121,20 @@ class NumpyArray(Buildable):
         self.tensor = tensor
 
 
+def with_tensors(value: Any) -> Any:
+    """The value with the tensor in the place of every numpy array within tables within tables."""
+    waiting, seen = [value], 0
+    while waiting and seen < _MOST_LOOKED_THROUGH:
+        table = waiting.pop()
+        for name, item in table.items() if isinstance(table, dict) else ():
+            seen += 1
+            if isinstance(item, NumpyArray) and item.tensor is not None:
+                table[name] = item.tensor
+            elif isinstance(item, dict):
+                waiting.append(item)
+    return value.tensor if isinstance(value, NumpyArray) and value.tensor is not None else value
+
+
 class Latin1(bytes):
     """Bytes that protocol 2 writes as text."""
 
@@ -127,7 +142,10 @@ class Latin1(bytes):
 def _bytes(value: object) -> memoryview | bytes:
     if isinstance(value, memoryview | bytes):
         return value
-    raise Refused("bytes that are none")
+    try:  # a string of Python 2
+        return str.encode(value, "latin-1")  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        raise Refused("bytes that are none") from None
 
 
 def _numpy_scalar(dtype: object, data: object = b"") -> int | float | bool:
@@ -190,6 +208,19 @@ def _parameter(tensor, requires_grad=True, hooks=None, state=None):
     return tensor
 
 
+def _reconstructed(kind: object, base: object, state: object) -> object:
+    """An object or table as protocols 0 and 1 describe it: class, the builtin below it, state."""
+    if not isinstance(kind, Symbol) or not isinstance(base, Symbol):
+        raise Refused("an object of no class")
+    if kind.name == _EASY_DICT and base.name.endswith(".dict") and isinstance(state, dict):
+        table = AttributeTable()
+        table.update(state)
+        return table
+    if kind.name not in _OBJECTS or not base.name.endswith(".object") or state is not None:
+        raise Refused(f"an object of {kind.name} made of {base.name}")
+    return _OBJECTS[kind.name]()
+
+
 def _size(shape: object = ()) -> tuple:
     if not isinstance(shape, tuple | list):
         raise Refused("a size that is none")
@@ -217,29 +248,37 @@ _TYPES: dict[str, Constructor] = {
        for dtype in STORAGE_DTYPES.values()},
 }  # fmt: skip
 
+_EASY_DICT = "dnnlib.util.EasyDict"
+_OBJECTS: dict[str, Constructor] = {
+    "argparse.Namespace": _namespace,
+    "dnnlib.tflib.network.Network": lambda: StoredObject("Network"),
+    # Of ProGAN and StyleGAN-XL, so that they can be refused by name.
+    "tfutil.Network": lambda: StoredObject("tfutil.Network"),
+    "torch.nn.modules.sparse.Embedding": lambda: StoredObject("Embedding"),
+}
+
 TORCH_SYMBOLS: dict[str, Constructor] = {
     **_TYPES,
+    **_OBJECTS,
     "collections.OrderedDict": _table,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch.Size": _size,
     "torch.device": _device,
-    "argparse.Namespace": _namespace,
     "builtins.set": _set,
     "__builtin__.set": _set,
     "pathlib.Path": _path,
     "pathlib.PosixPath": _path,
     "pathlib.WindowsPath": _path,
     "_codecs.encode": _codecs_encode,
-    "dnnlib.util.EasyDict": lambda *_: AttributeTable(),
+    _EASY_DICT: lambda *_: AttributeTable(),
     "numpy.dtype": NumpyDtype,
     "numpy.ndarray": _no_instances,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent_object,
-    "dnnlib.tflib.network.Network": lambda: StoredObject("Network"),
-    # Of ProGAN and StyleGAN-XL, so that they can be refused by name.
-    "tfutil.Network": lambda: StoredObject("tfutil.Network"),
-    "torch.nn.modules.sparse.Embedding": lambda: StoredObject("Embedding"),
+    **{f"{module}._reconstructor": _reconstructed for module in ("copy_reg", "copyreg")},
+    **{f"{module}.{name}": _no_instances
+       for module in ("__builtin__", "builtins") for name in ("object", "dict")},
     **{f"{package}.multiarray.scalar": _numpy_scalar
        for package in ("numpy.core", "numpy._core")},
     **{f"{package}.multiarray._reconstruct": NumpyArray

@@ -16,7 +16,8 @@ from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
 from framework.formats.pickle_machine import Source
 
 ZIP_START = b"PK\x03\x04"
-_MOST_ENTRIES = 20_000
+_MOST_ENTRIES, _NAMES_LOOKED_AT = 20_000, 1000
+_LONGEST_NOTE = (1 << 16) + 100  # where a zip's end is looked for
 _LOCAL = struct.Struct("<4s22xHH")
 _CENTRAL = struct.Struct("<4s4xHH4xIIIHHH8xI")
 _END = struct.Struct("<4s4xHHIIH")
@@ -26,6 +27,24 @@ _EXTRA = struct.Struct("<HH")
 _ZIP_64, _FULL_16, _FULL_32 = 1, 0xFFFF, 0xFFFFFFFF
 _ENCRYPTED = 0x1
 _TORCHSCRIPT = re.compile(rb"[^/]*/(?:constants\.pkl$|code/)")
+
+
+def first_names(source: Source) -> list[str]:
+    """Names of a zip's first thousand entries, whoever wrote it; none if it has no directory."""
+    data, names = source.data, []
+    tail = bytes(data[-_LONGEST_NOTE:])
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or end + _END.size > len(tail):
+        return names
+    at = _END.unpack_from(tail, end)[4]
+    while len(names) < _NAMES_LOOKED_AT and at + _CENTRAL.size <= len(data):
+        signature, *_, name_size, extra_size, note_size, _ = _CENTRAL.unpack_from(data, at)
+        if signature != b"PK\x01\x02":
+            break
+        name_at = at + _CENTRAL.size
+        names.append(bytes(data[name_at : name_at + name_size]).decode("utf-8", "replace"))
+        at = name_at + name_size + extra_size + note_size
+    return names
 
 
 class _Entry(NamedTuple):

@@ -257,12 +257,12 @@ def test_an_encoder_with_values_that_are_none_is_refused(tmp_path, capsys):
     [
         ("gone.pkl", None, "gone.pkl: no such file"),
         ("page.pkl", b"<!DOCTYPE html><p>Quota exceeded", "a web page"),
-        ("photo.pt", b"\xff\xd8\xff\xe0 JFIF", "no pickle, torch or safetensors file"),
+        ("photo.pt", b"\xff\xd8\xff\xe0 JFIF", "a picture (JPEG)"),
         ("code.pkl", b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00echo\x85R.", "posix"),
         ("empty.pt", b"", "empty"),
         ("dict.pkl", b"\x80\x02}.", "no StyleGAN2"),
         ("run.ckpt", b"PK\x03\x04", "no manifest run.json"),
-        ("lone.safetensors", b"\x00" * 20, "not a readable safetensors file"),
+        ("lone.safetensors", b"\x00" * 20, "the download is not finished"),
     ],
 )
 def test_what_is_no_model_is_one_line_and_leaves_nothing(

@@ -264,8 +264,8 @@ def test_what_a_file_says_stays_on_its_line(tmp_path, name):
         (b"<html>Quota exceeded", "web page"),
         (b"<?xml version='1.0'?><Error>", "XML"),
         (bytes(1000), "not finished"),
-        (b"GIF89a" + bytes(100), "begins with"),
-        (b"x", "begins with"),
+        (b"GIF89a" + bytes(100), "a picture (GIF)"),
+        (b"x", "a text (x)"),
         (b"\xff" * 100, "begins with"),
     ],
 )

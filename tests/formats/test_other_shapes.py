@@ -370,7 +370,7 @@ def test_tensors_over_the_same_bytes_are_refused(tmp_path, g):
             "data_offsets": [0, 4 * tensor.numel()],
         }
     file = tmp_path / "alias.bin"
-    file.write_bytes(header(**rows) + bytes(size))
+    file.write_bytes(header(**rows) + b"\1" * size)
     assert "more bytes than the file has" in refusal(load_generator, file, kind=BrokenCheckpoint)
 
 
