@@ -22,7 +22,7 @@ class Body:
     fractions of the length from the rear. The roof is at `roof_height` in front and `roof_drop`
     lower at its rear. Each bumper reaches out of the body by its own `reach`. Pillars are what
     stands before and behind the glass; `front_pane` and `rear_pane` are the widths of the panes,
-    counted from the front: as many rear ones as there is room for.
+    counted from the front: as many rear ones as there is room for, up to three.
     """
 
     length: float

@@ -5,9 +5,9 @@ the judge then looks for the same key point in the result. Where the drag itself
 to be plays no part.
 
 Which tasks: a kind of pull (`PULLS`) names the parts that take turns and where each is pulled.
-Wheels can be pulled further than drawings ever have them; roof corners differ by more than 6 px
-among drawings, but in jumps from one body to another, and a roof is an edge without a place along
-it: both make them the hard case, which is why kinds are told apart.
+Wheels can be pulled further than drawings ever have them. Roof corners differ by up to 14 px among
+drawings; a roof is an edge without a place along it, and a model of the first look's drawings knows
+roofs only in jumps from one body to another: the hard case, which is why kinds are told apart.
 A picture is passed over if the judge is unsure of any of its key points (`SURE`), there is then no
 truth to start from, or if the target would lie outside the picture. In a result, unsure counts as
 missed.

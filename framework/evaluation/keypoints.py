@@ -178,6 +178,7 @@ def train(
     """
     import torch
 
+    from framework.data.toycars import LOOK
     from framework.evaluation import keypoint_training as training
     from framework.ops.memory import tune_malloc
 
@@ -204,7 +205,7 @@ def train(
         "low": low,
         "high": high,
         "trained": {
-            "data": f"toycars:{drawings}, seed {seed}",
+            "data": f"toycars:{drawings}, seed {seed}, look {LOOK}",
             "steps": steps,
             "batch_size": batch_size,
             "learning_rate": learning_rate,

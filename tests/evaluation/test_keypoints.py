@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from framework.data.toycars import ToyCars
+from framework.data.toycars import LOOK, ToyCars
 from framework.errors import BrokenCheckpoint, UserError
 from framework.evaluation import keypoint_training as training
 from framework.evaluation.keypoint_network import KeypointNetwork, read_points
@@ -199,7 +199,7 @@ def test_training_writes_a_judge_and_keeps_the_test_apart(tmp_path, monkeypatch)
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
     train(str(tmp_path / "judge"), drawings=8, steps=2, batch_size=4)
     judge = KeypointJudge.load(tmp_path / "judge")
-    assert judge.facts["trained"]["data"] == "toycars:8, seed 0"
+    assert judge.facts["trained"]["data"] == f"toycars:8, seed 0, look {LOOK}"
     (x0, y0), (x1, y1) = judge.usual("left_wheel_hub")
     assert 10 < x0 < x1 < 22
     assert 33 < y0 < y1 < 42
