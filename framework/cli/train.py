@@ -1,24 +1,21 @@
 """`python train.py fit --config configs/stylegan2/NAME.yaml`: LightningCLI with a run folder."""
 
-import importlib
 import json
 import logging
-import re
 import sys
 import warnings
-from argparse import ArgumentError, RawDescriptionHelpFormatter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jsonargparse import DefaultHelpFormatter
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.exceptions import MisconfigurationException as Misconfiguration
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from framework.checkpoint import read_checkpoint
+from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
 from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.command_line import run
 from framework.data.fit import size_pair
@@ -42,18 +39,9 @@ from framework.training.run_folder import (
 from framework.training.run_settings import RunSettings
 from framework.training.snapshots import Snapshots
 from framework.training.status import StatusLine
+from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
 from framework.training.wandb_logger import open_logger
 
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "max_epochs": -1,
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "use_distributed_sampler": False,
-    "num_sanity_val_steps": 0,
-}
-MODEL = "framework.models.stylegan2.module.StyleGAN2Training"
 DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; or an
 encoder that reads such pictures into its styles."""
 HELP = {
@@ -117,10 +105,30 @@ class TrainCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Checkpoints hold no settings: the command line and the YAML decide."""
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Read the command line and its files; whatever the parser says of them is one line."""
+        try:
+            super().parse_arguments(parser, args)
+        except Exception as error:
+            raise mistake(error) or error from error
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse settings that no training can have, before anything is made of them."""
+        RunSettings(**self._get(self.config, "run").as_dict()).check()
+        check_trainer_settings(self._get(self.config, "trainer").as_dict())
+
+    def instantiate_classes(self) -> None:
+        """Make the training, its data and the trainer that the settings describe."""
+        try:
+            super().instantiate_classes()
+        except ImportError as error:
+            raise UserError(f"--trainer: {' '.join(str(error).split())[:280]}") from error
+        except Exception as error:
+            raise mistake(error) or error from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Any:
         """A trainer with our clocks, checkpoints and signals."""
         settings = self.run_settings = self._get(self.config_init, "run")
-        settings.check()
         total = settings.kimg
         checkpoints = RunCheckpoints(
             settings.dir, settings.checkpoint_kimg, total, settings.keep_checkpoints
@@ -139,11 +147,11 @@ class TrainCLI(LightningCLI):
             StopAtKimg(total),
             self.signals,
         ]
+        given = self._get(self.config_init, "trainer").get("plugins") or []
+        plugins = [*(given if isinstance(given, list) else [given]), WholeCheckpointIO()]
         try:
-            return super().instantiate_trainer(
-                callbacks=callbacks, plugins=[WholeCheckpointIO()], **kwargs
-            )
-        except (ValueError, MisconfigurationException) as error:
+            return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        except (ValueError, TypeError, RuntimeError, ImportError, Misconfiguration) as error:
             raise UserError(f"--trainer: {error}") from error
 
     def before_fit(self) -> None:
@@ -244,10 +252,6 @@ class TrainCLI(LightningCLI):
         print("data: " + json.dumps(self.datamodule.facts()))
 
 
-class _HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the lines of the examples."""
-
-
 def main(args: ArgsType = None) -> int:
     """Run the command line; returns the exit code."""
     return run(lambda: _train(args), catch_sigterm=False)
@@ -259,7 +263,9 @@ def _train(args: ArgsType) -> None:
         warnings.filterwarnings("ignore", message=message)
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
-    TrainCLI.trained_class = _class_asked_for(sys.argv[1:] if args is None else args)
+    guard()
+    words = sys.argv[1:] if args is None else args
+    TrainCLI.trained_class = class_asked_for(list(map(str, words)))
     try:
         TrainCLI(
             datamodule_class=TrainingImages,
@@ -270,64 +276,12 @@ def _train(args: ArgsType) -> None:
             parser_kwargs=_parser_settings(),
             args=args,
         )
-    except (ArgumentError, ValueError) as error:
-        mistake = _user_error(error)
-        if mistake is None:
-            raise
-        raise mistake from error
-    except MisconfigurationException as error:
+    except Misconfiguration as error:
         raise UserError(str(error)) from error
-
-
-def _class_asked_for(args: Any) -> str:
-    """The training module that a command line names, itself or in a file of settings.
-
-    The parser would take values over from the defaults of its default class to any other class
-    that has settings of the same names, so its default class has to be the right one.
-    """
-    asked, words = MODEL, list(args) if isinstance(args, list | tuple) else []
-    for i, word in enumerate(words):
-        name, given, value = str(word).partition("=")
-        value = value if given else "".join(words[i + 1 : i + 2])
-        if name == "--config":
-            asked = _class_in(Path(value)) or asked
-        elif name in ("--model", "--model.class_path"):
-            asked = value
-    module, _, name = asked.rpartition(".")
-    try:
-        return asked if hasattr(importlib.import_module(module), name) else MODEL
-    except (ImportError, ValueError):
-        return MODEL  # the parser says what is wrong with it
-
-
-def _class_in(file: Path) -> str | None:
-    """The training module that a file of settings names, if it does."""
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return str(content["model"]["class_path"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        return None
-
-
-def _user_error(error: BaseException) -> UserError | None:
-    """The user's mistake behind what the parser raised, in one line; None if it is none."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return cause
-        cause = cause.__cause__
-    if not isinstance(error, ArgumentError):
-        return None
-    text = " ".join(str(error).split())
-    if key := re.match(r'Parser key "([\w.]+)": ', text):
-        text = f"--{key[1]}: {text.removeprefix(key[0])}"
-    # Of the reasons why no type of a union fits, the first is of the type that was meant.
-    text = re.sub(r"Does not validate against any .*? Errors: - (.*?) - Expected a .*", r"\1", text)
-    return UserError(f"{text}; `python train.py fit --help` lists what there is")
 
 
 def _parser_settings() -> dict[str, Any]:
     """Arguments of the parsers: the main one's, and those of each command under its name."""
-    common = {"exit_on_error": False, "formatter_class": _HelpFormatter}
+    common = {"exit_on_error": False, "formatter_class": HelpFormatter}
     commands = {name: {**common, "description": text} for name, text in HELP.items()}
     return {**common, "description": DESCRIPTION, **commands}

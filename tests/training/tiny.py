@@ -6,11 +6,11 @@ from typing import Any
 import lightning
 import torch
 
-from framework.cli.train import TRAINER_DEFAULTS
 from framework.models.stylegan2.module import StyleGAN2Training
 from framework.training.callbacks import StopAtKimg
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.trainer import TRAINER_DEFAULTS
 
 NETWORKS: dict[str, Any] = {
     "z_dim": 8,

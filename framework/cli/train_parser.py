@@ -1,0 +1,107 @@
+"""What the command line of `train.py` may name, and its mistakes in one line."""
+
+import re
+from argparse import ArgumentError, RawDescriptionHelpFormatter
+from pathlib import Path
+
+import yaml
+from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
+
+from framework.cli import settings_file
+from framework.errors import UserError
+
+MODEL = "framework.models.stylegan2.module.StyleGAN2Training"
+TRAINABLE = {
+    "StyleGAN2Training": MODEL,
+    "EncoderTraining": "framework.inversion.module.EncoderTraining",
+}
+# Classes that settings may name: importing anything else would run whatever lies on the path.
+_LIGHTNING = "lightning.pytorch"
+NAMEABLE = (
+    *TRAINABLE.values(),
+    *(f"{_LIGHTNING}.loggers.{name}" for name in ("CSVLogger", "csv_logs.CSVLogger")),
+    *(f"{_LIGHTNING}.loggers.{name}" for name in ("TensorBoardLogger", "tensorboard")),
+    *(f"{_LIGHTNING}.strategies.{name}" for name in ("DDPStrategy", "ddp.DDPStrategy")),
+    *(f"{_LIGHTNING}.strategies.{name}" for name in ("SingleDeviceStrategy", "single_device")),
+    f"{_LIGHTNING}.plugins.environments",
+    "lightning.fabric.plugins.environments",
+)
+_DENIED = re.compile(r"Importing '([^']*)' is not allowed")
+_CLASS = re.compile(r".*Problem with given class_path '([^']*)': (.*)")
+_UNION = re.compile(r"Does not validate against any .*? Errors: - (.*?) - Expected a .*")
+
+
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """Keeps the lines of the examples."""
+
+
+def guard() -> None:
+    """Let the parser import no class but `NAMEABLE`, read local files alone, and of those few."""
+    set_loader("yaml", settings_file.load, (yaml.YAMLError,))
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=list(NAMEABLE),
+        instantiate_subclass_spec_in_any=False,
+        config_read_mode_fsspec_enabled=False,
+        config_read_mode_urls_enabled=False,
+    )
+
+
+def class_asked_for(words: list[str]) -> str:
+    """The training module that a command line names, itself or in a file of settings.
+
+    The parser would take values over from the defaults of its default class to any other class
+    that has settings of the same names, so its default class has to be the right one.
+
+    Raises:
+        UserError: If a file of settings cannot be one, or another class is named.
+    """
+    asked = MODEL
+    for i, word in enumerate(words):
+        name, given, value = word.partition("=")
+        value = value if given else "".join(words[i + 1 : i + 2])
+        if name in ("--config", "-c"):
+            settings_file.check_file(value)
+            asked = _class_in(Path(value)) or asked
+        elif name in ("--model", "--model.class_path"):
+            asked = value
+    asked = TRAINABLE.get(asked, asked)
+    # Settings by name, and files of them, are the parser's to understand.
+    return asked if asked in TRAINABLE.values() else MODEL
+
+
+def _class_in(file: Path) -> str | None:
+    """The training module that a file of settings names, if it does."""
+    try:
+        return str(settings_file.load(settings_file.read_text(file))["model"]["class_path"])
+    except (UserError, yaml.YAMLError, KeyError, TypeError):
+        return None
+
+
+def mistake(error: BaseException) -> UserError | None:
+    """The user's mistake behind what the parser raised, in one line; None if it is none."""
+    text = " ".join(str(error).split())
+    key = re.match(r'Parser key "([\w.]+)": ', text)
+    flag = f"--{key[1]}: " if key else ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return cause if "--" in str(cause) else UserError(f"{flag}{cause}")
+        cause = cause.__cause__
+    if not isinstance(error, ArgumentError | ImportError | TypeError | ValueError):
+        return None
+    if denied := _DENIED.search(text):
+        return _not_nameable(flag or "settings: ", denied[1])
+    if key is not None:
+        text = text.removeprefix(key[0])
+    # Of the reasons why no type of a union fits, the first is of the type that was meant; but what
+    # a class lacks is told only after all that a class may be.
+    text = _CLASS.sub(r"\1: \2", _UNION.sub(r"\1", text))
+    return UserError(f"{flag}{text[:280]}; `python train.py fit --help` lists what there is")
+
+
+def _not_nameable(flag: str, name: str) -> UserError:
+    what = "settings name no classes but those that SECURITY.md lists"
+    if flag.startswith("--model"):
+        what = f"only {' and '.join(TRAINABLE)} can be trained"
+    return UserError(f"{flag}{name[:200]} is not imported; {what}")

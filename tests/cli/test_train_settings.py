@@ -1,0 +1,213 @@
+"""Settings of `train.py` from strangers: no code, no endless work, nothing passed over."""
+
+import inspect
+import itertools
+import os
+from pathlib import Path
+
+import lightning
+import pytest
+import yaml
+
+from framework.cli import settings_file
+from framework.cli.train import main
+from framework.errors import UserError
+from framework.training.trainer import (
+    INSTEAD,
+    OBEYED,
+    TRAINER_DEFAULTS,
+    check_trainer_settings,
+)
+from tests.training.processes import CONFIG
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs `train.py fit` in this process; gives the one line that it must end with."""
+
+    def run(*args: str, config: Path = CONFIG, verb: str = "fit") -> str:
+        folder = tmp_path / "run"
+        assert main([verb, "--config", str(config), "--run.dir", str(folder), *args]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: ") and line.count("\n") == 1 and len(line) < 500
+        assert not folder.exists()
+        return line
+
+    return run
+
+
+# ------------------------------------------------------------------------------ classes by name
+
+DOORS = {
+    "the model": {"model": {"class_path": "evil_module.Thing"}},
+    "the model, as a word": {"model": "evil_module.Thing"},
+    "the data": {"data": {"class_path": "evil_module.Thing"}},
+    "the data, as a word": {"data": "evil_module.Thing"},
+    "the trainer": {"trainer": {"class_path": "evil_module.Thing"}},
+    "a class within one": {
+        "trainer": {
+            "strategy": {
+                "class_path": "lightning.pytorch.strategies.DDPStrategy",
+                "init_args": {"ddp_comm_hook": "evil_module.Thing"},
+            }
+        }
+    },
+    **{
+        name: {"trainer": {name: {"class_path": "evil_module.Thing"}}}
+        for name in ("logger", "strategy", "profiler", "accelerator")
+    },
+    **{
+        f"{name}, a list": {"trainer": {name: ["evil_module.Thing"]}}
+        for name in ("callbacks", "plugins")
+    },
+}
+
+
+# B3f
+@pytest.mark.parametrize("door", DOORS)
+def test_no_settings_import_a_module_of_a_stranger(door, refused, tmp_path, monkeypatch):
+    module = tmp_path / "evil_module.py"
+    module.write_text(
+        f"open({str(tmp_path / 'imported')!r}, 'w')\n"
+        "import lightning\nclass Thing(lightning.Callback):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "stranger.yaml"
+    file.write_text(yaml.safe_dump(DOORS[door]))
+    refused("--config", str(file))
+    assert not (tmp_path / "imported").exists()
+
+
+# B3f
+@pytest.mark.parametrize("words", [["--model"], ["--model.help"], ["--trainer.logger.help"]])
+def test_no_flag_imports_a_module_of_a_stranger(words, refused, tmp_path, monkeypatch):
+    (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "evil_module.Thing" in refused(*words, "evil_module.Thing")
+    assert not (tmp_path / "imported").exists()
+
+
+def test_both_trainings_may_be_named_in_short_and_in_full(capsys):
+    for name in ("EncoderTraining", "framework.inversion.module.EncoderTraining"):
+        assert main(["fit", "--model", name, "--print_config"]) == 0
+        settings = yaml.safe_load(capsys.readouterr().out)["model"]
+        assert settings["class_path"] == "framework.inversion.module.EncoderTraining"
+        assert settings["init_args"]["generator"] == "vehicles64"
+
+
+# --------------------------------------------------------------------------- texts and their size
+
+LETTERS = "abcdefghijkl"
+TEXTS = {
+    "aliases of aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "".join(
+        f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in itertools.pairwise(LETTERS)
+    ),
+    "a list within itself": "a: &a [*a]",
+    "a deep text": "".join(" " * i + "a:\n" for i in range(300)),
+    "a deep list": "[" * 30 + "]" * 30,
+    "many values": "[" + "1," * 20_000 + "]",
+    "a long value": "a: " + "9" * 100_000,
+    "a number to the base of 60": "a: 1" + ":1" * 50_000,
+    "a large text": "# " + "x" * 300_000,
+}
+
+
+# B5f
+@pytest.mark.parametrize("name", TEXTS)
+def test_settings_that_would_never_end_are_refused_at_once(name, refused, tmp_path):
+    file = tmp_path / "bomb.yaml"
+    file.write_text(TEXTS[name])
+    assert f"--config {file}: " in refused("--config", str(file))
+
+
+def test_aliases_of_a_sane_number_are_settings():
+    text = "a: &x {l: 1, m: [2, 3]}\nb: {<<: *x, n: 2e-3}\n"
+    assert settings_file.load(text)["b"] == {"l": 1, "m": [2, 3], "n": 2e-3}
+
+
+# B5f
+@pytest.mark.parametrize("text", ["run:\n  kimg: 1\n  kimg: 2\n", "{run: {kimg: 1}, run: {}}"])
+def test_a_name_that_is_given_twice_is_no_choice(text, refused, tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text(text)
+    assert "is given twice, in lines" in refused("--config", str(file))
+
+
+# B5f, B7f
+@pytest.mark.parametrize("kind", ["latin", "folder", "pipe", "device", "zeros"])
+def test_what_is_no_text_file_is_no_settings(kind, refused, tmp_path):
+    path = tmp_path / "settings"
+    if kind == "latin":
+        path.write_bytes("run:\n  dir: münchen\n".encode("latin-1"))
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        path.write_bytes(bytes(1000))
+    for words in (["--config", str(path)], [f"--config={path}"], ["-c", str(path)]):
+        assert f"--config {path}: " in refused(*words)
+
+
+# ------------------------------------------------------------------------- Lightning's own settings
+
+
+def test_every_setting_of_lightnings_trainer_is_obeyed_or_has_another_name_here():
+    known = set(inspect.signature(lightning.Trainer.__init__).parameters) - {"self"}
+    assert known == OBEYED | INSTEAD.keys() and not OBEYED & INSTEAD.keys()
+
+
+UNUSUAL = {
+    "max_epochs": 0, "min_epochs": 1, "max_steps": 5, "min_steps": 3, "max_time": "00:00:01:00",
+    "limit_train_batches": 0.0, "limit_val_batches": 3, "overfit_batches": 1, "fast_dev_run": True,
+    "accumulate_grad_batches": 2, "gradient_clip_val": 1.0, "val_check_interval": 10,
+    "num_sanity_val_steps": 2, "reload_dataloaders_every_n_epochs": 1,
+    "enable_checkpointing": True, "callbacks": [{"class_path": "x.Y"}], "profiler": "simple",
+    "inference_mode": False, "use_distributed_sampler": True, "enable_autolog_hparams": False,
+    "check_val_every_n_epoch": 2,
+}  # fmt: skip
+
+
+# A9f
+@pytest.mark.parametrize("name", INSTEAD)
+def test_no_setting_of_lightnings_is_passed_over(name):
+    check_trainer_settings({name: TRAINER_DEFAULTS.get(name)})
+    with pytest.raises(UserError, match=rf"^--trainer\.{name}[: ].*; leave it out$"):
+        check_trainer_settings({name: UNUSUAL.get(name, True)})
+
+
+# A9f
+def test_a_file_with_callbacks_ends_with_their_name(refused, tmp_path):
+    file = tmp_path / "more.yaml"
+    # A class that Lightning has and no importing is needed for: also those are not passed over.
+    file.write_text(
+        "trainer:\n  callbacks: [{class_path: Timer, init_args: {duration: '1:0:0:0'}}]\n"
+    )
+    assert "--trainer.callbacks" in refused("--config", str(file))
+    assert "--trainer.max_steps 5: a training lasts --run.kimg" in refused(
+        "--trainer.max_steps", "5"
+    )
+
+
+# B5f, B7f
+@pytest.mark.parametrize("count", ["1000000", "-1", "0", "-7", "[]"])
+def test_devices_that_no_machine_has_are_refused(count, refused):
+    line = refused("--trainer.accelerator", "cpu", "--trainer.devices", count)
+    assert "--trainer" in line and "devices" in line
+
+
+# B7f
+def test_a_logger_whose_library_is_missing_is_one_line(refused, tmp_path):
+    if any(map(_is_there, ("tensorboard", "tensorboardX"))):
+        pytest.skip("it is installed")
+    words = ["--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", str(tmp_path)]
+    assert "tensorboard" in refused(*words)
+
+
+def _is_there(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
