@@ -155,6 +155,7 @@ def test_what_is_no_text_file_is_no_settings(kind, refused, tmp_path):
 # ------------------------------------------------------------------------- Lightning's own settings
 
 
+# A9f
 def test_every_setting_of_lightnings_trainer_is_obeyed_or_has_another_name_here():
     known = set(inspect.signature(lightning.Trainer.__init__).parameters) - {"self"}
     assert known == OBEYED | INSTEAD.keys() and not OBEYED & INSTEAD.keys()
