@@ -15,7 +15,7 @@ from framework.media.geometry import Geometry, photo_box
 from framework.media.images import printable
 from framework.tensor_files import opened_tensors
 
-LATENT_SUFFIXES = {".pt", ".pth", ".npz", ".npy"}
+LATENT_SUFFIXES = {".pt", ".pth", ".npz", ".npy", ".pkl"}
 Kind = Literal["photograph", "inverted image", "latents", "edit"]
 
 

@@ -26,8 +26,9 @@ def latents(
     """Write latents as a file that another program opens.
 
     Reads inverted images, DragGAN's .pt, NVIDIA's projected_w.npz, pSp's and e4e's latents.pt, .npy
-    and .npz arrays, safetensors with `ws`, and edits (their last picture); nothing in a file is
-    run. Latents mean something only together with the model they were made with. Where an inverted
+    and .npz arrays, safetensors with `ws`, ReStyle's latents.npy and other pickled tables by
+    picture, folders of one .pt for each picture as PTI keeps them, and edits (their last picture);
+    nothing in a file is run. Latents mean something only together with the model they were made with. Where an inverted
     image was tuned, that is the model with its changes, which --model-out writes.
 
     Examples::
@@ -37,7 +38,7 @@ def latents(
       python edit.py latents out/car/car.inv.safetensors --to npy --out car.npy --model-out tuned
 
     Args:
-        file: Where the latents are.
+        file: Where the latents are, a file or a folder.
         to: draggan is a .pt that DragGAN's window loads, nvidia the .npz of the projector, psp a
             .pt, npy an array, dragline a safetensors file.
         out: New file, ending in .pt (draggan, psp), .npz (nvidia), .npy or .safetensors (dragline).
@@ -51,8 +52,8 @@ def latents(
     from framework.files import check_new_folder, sha256_file
 
     path, target = Path(file), Path(out)
-    if not path.is_file():
-        raise UserError(f"{file}: no such file")
+    if not path.exists():
+        raise UserError(f"{file}: no such file or folder")
     if target.exists():
         raise UserError(f"--out {out}: already there; give a new name")
     if model_out is not None:
@@ -86,7 +87,7 @@ def _read(path: Path, model: str | None) -> "tuple[Tensor, InvertedImage | None]
     from framework.formats.latents import read_latents
     from framework.inversion.inverted_image import InvertedImage
 
-    kind = kind_of(path, "FILE")
+    kind = "latents" if path.is_dir() else kind_of(path, "FILE")
     if kind == "edit":
         record = EditFile.load(path)
         if record.inversion is None:

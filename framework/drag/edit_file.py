@@ -21,7 +21,7 @@ from framework.files import whole_file
 from framework.models.digest import state_digest
 from framework.models.frozen import Adam
 from framework.models.stylegan2 import Generator
-from framework.tensor_files import read_tensors
+from framework.tensor_files import DIGEST, contents_digest, read_tensors
 
 FORMAT = "dragline-edit"
 VERSION = 1
@@ -252,6 +252,7 @@ class EditFile:
             metadata["adam.count"] = str(self.optimizer.count)
         if self.inversion is not None:
             metadata["inversion"] = json.dumps(asdict(self.inversion))
+        metadata[DIGEST] = contents_digest(metadata, tensors)
         with whole_file(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
 
@@ -288,11 +289,25 @@ _SHAPES = {
 }
 
 
+# What files said before they had digests.
+_METADATA_OF_OLD = {"format", "version", "model_name", "model_digest", "settings", "status",
+                    "img_size", "adam.count", "inversion"}  # fmt: skip
+
+
+def _check_digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
+    """Refuse a file in which a bit is another than was written; older ones have no digest."""
+    digest = metadata.get(DIGEST)
+    damaged = digest is None and metadata.keys() - _METADATA_OF_OLD  # its name was hit
+    if damaged or digest not in (None, contents_digest(metadata, tensors)):
+        raise ValueError("its digest is not of what it holds; damaged")
+
+
 def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
     if metadata.get("format") != FORMAT:
         raise ValueError("it has another format")
     if metadata["version"] != str(VERSION):
         raise ValueError(f"version {metadata['version']}, this program reads {VERSION}")
+    _check_digest(metadata, tensors)
     height, width = json.loads(metadata["img_size"])
     if not (type(height) is int and type(width) is int):
         raise ValueError("img_size is not two whole numbers")

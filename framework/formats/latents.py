@@ -5,14 +5,17 @@
 | `draggan` | `.pt` | tensor (1, num_ws, w_dim) | DragGAN's window |
 | `nvidia` | `.npz` | array `w`, (1, num_ws, w_dim) | projector.py's `projected_w.npz` |
 | `psp` | `.pt` | tensor (N, num_ws, w_dim) | pSp's and e4e's `latents.pt` |
-| `npy` | `.npy` | array (N, num_ws, w_dim) | numpy |
+| `npy` | `.npy` | array (N, num_ws, w_dim) | numpy, InterFaceGAN |
 | `dragline` | `.safetensors` | tensor `ws`, (N, num_ws, w_dim) | ours, inverted images too |
+
+Only read: pickled tables by picture (ReStyle's `latents.npy`, `.pkl`), and folders of one `.pt` for
+each picture (PTI's embeddings).
 """
 
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -23,26 +26,30 @@ from torch import Tensor
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import whole_file
-from framework.formats.contents import sample_of
+from framework.formats.file_kinds import LOOKED_AT, looks_like_old_pickle
+from framework.formats.latent_tables import LATENT_SYMBOLS, NAMES, Named, latents_among
 from framework.formats.pickle_machine import Refused, Source
-from framework.formats.safetensors_file import looks_like_safetensors, read_safetensors
+from framework.formats.safetensors_file import (
+    looks_like_safetensors,
+    metadata_of,
+    read_safetensors,
+)
 from framework.formats.source_file import read_file
-from framework.formats.storages import StoredTensor
-from framework.formats.torch_files import LEGACY_START, read_stream, read_zip
+from framework.formats.torch_files import LEGACY_START, read_plain_pickle, read_stream, read_zip
 from framework.formats.zip_entries import ZIP_START
+from framework.tensor_files import DIGEST, contents_digest
 
 Kind = Literal["draggan", "nvidia", "psp", "npy", "dragline"]
 ENDINGS: dict[Kind, str] = {
     "draggan": ".pt", "nvidia": ".npz", "psp": ".pt", "npy": ".npy", "dragline": ".safetensors",
 }  # fmt: skip
-_NAMES = ("ws", "w", "latents", "latent", "w_pivot", "projected_w")
+FORMAT = "dragline-latents"
+_IN_FOLDERS, _MOST_FILES = (".pt", ".npy"), 10_000
 _LARGEST_FILE = 1 << 30
 _MOST_LAYERS, _MOST_COORDINATES = 256, 16384
 _NPY_START = b"\x93NUMPY"
 _NPY_VERSION = (1, 0)  # newer ones have headers of up to 4 GiB, which numpy reads before it looks
 _MOST_COMPRESSION = 100  # of latents; the same row for every layer comes near
-_DEEPEST_TABLE = 3
-_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def read_latents(path: str | Path, num_ws: int | None = None) -> Tensor:
@@ -50,7 +57,8 @@ def read_latents(path: str | Path, num_ws: int | None = None) -> Tensor:
 
     Args:
         path: A torch file with a tensor, or a table of tensors (one for each picture, or under a
-            name such as `latent`); `.npy`; `.npz` with `w`; safetensors with `ws`.
+            name such as `latent`); such a table pickled or saved by numpy; `.npy`; `.npz` with
+            `w`; safetensors with `ws`; a folder of such files, one for each picture.
         num_ws: The generator's number of layers. Where a file has one row for all of them,
             (w_dim,), (1, w_dim) or (N, 1, w_dim), it is repeated so often.
 
@@ -62,28 +70,68 @@ def read_latents(path: str | Path, num_ws: int | None = None) -> Tensor:
         BrokenCheckpoint: If it is damaged.
         UnsafeCheckpoint: If it asks for code to be run.
     """
+    return read_named_latents(path, num_ws).ws
+
+
+def read_named_latents(path: str | Path, num_ws: int | None = None) -> Named:
+    """As `read_latents`, with the names of the pictures; their numbers where they have none."""
     path = Path(path)
+    named = _read_folder(path, num_ws) if path.is_dir() else _read_file(path, num_ws)
+    return Named(named.ws, named.names or [str(number) for number in range(len(named.ws))])
+
+
+def _read_folder(folder: Path, num_ws: int | None) -> Named:
+    """One picture's latents from each file of a folder and those in it, by their paths."""
+    files = [file for ending in _IN_FOLDERS for file in folder.rglob(f"*{ending}")]
+    files = sorted(islice(files, _MOST_FILES))
+    if not files:
+        raise UserError(f"{folder}: no latents in it ({', '.join(_IN_FOLDERS)})")
+    read = [_read_file(file, num_ws).ws for file in files]
+    if len({ws.shape[1:] for ws in read}) > 1:
+        raise UserError(f"{folder}: holds latents of several shapes; give those of one model")
+    names = [str(file.relative_to(folder).with_suffix("")).removesuffix("/0") for file in files]
+    return Named(torch.cat(read), [n for n, ws in zip(names, read, strict=True) for _ in ws])
+
+
+def _read_file(path: Path, num_ws: int | None) -> Named:
     if path.is_file() and path.stat().st_size > _LARGEST_FILE:
         raise UserError(f"{path}: larger than {_LARGEST_FILE >> 30} GiB; latents are small")
     source = read_file(path)
-    start = bytes(source.data[: len(LEGACY_START)])
     try:
-        if start.startswith(ZIP_START) and _is_npz(source):
-            ws = _read_npz(source)
-        elif start.startswith(ZIP_START):
-            ws = _from_table(read_zip(source), source)
-        elif start.startswith(LEGACY_START):
-            ws = _from_table(read_stream(source), source)
-        elif start.startswith(_NPY_START):
-            ws = _read_npy(io.BytesIO(source.data), len(source.data), source)
-        elif looks_like_safetensors(source):
-            ws = _from_table(read_safetensors(source), source)
-        else:
-            kinds = ", ".join(sorted({*ENDINGS.values()}))
-            raise UserError(f"{path}: no latents are known to look like this; give {kinds}")
+        named = _unfolded(source)
     except Refused as error:
         source.refuse(0, str(error), BrokenCheckpoint)
-    return _shaped(ws, num_ws, source.label)
+    ws = _shaped(named.ws, num_ws, source.label)
+    return Named(ws, named.names if len(named.names) == len(ws) else [])
+
+
+def _unfolded(source: Source) -> Named:
+    """What is in a file, by what its first bytes say."""
+    start = bytes(source.data[: max(LOOKED_AT, len(LEGACY_START))])
+    if start.startswith(ZIP_START) and _is_npz(source):
+        return _read_npz(source)
+    if start.startswith(ZIP_START):
+        return latents_among(read_zip(source, LATENT_SYMBOLS), source)
+    if start.startswith(LEGACY_START):
+        return latents_among(read_stream(source, LATENT_SYMBOLS), source)
+    if start.startswith(_NPY_START):
+        return _read_npy(io.BytesIO(source.data), len(source.data), source)
+    if looks_like_safetensors(source):
+        return _read_safetensors(source)
+    if start[:1] == b"\x80" or looks_like_old_pickle(start):
+        return latents_among(read_plain_pickle(source, LATENT_SYMBOLS), source)
+    kinds = ", ".join(sorted({*ENDINGS.values(), ".pkl"}))
+    raise UserError(f"{source.label}: no latents are known to look like this; give {kinds}")
+
+
+def _read_safetensors(source: Source) -> Named:
+    """Latents of ours or another's; ours carry a digest, which must be of what they hold."""
+    tables, facts = read_safetensors(source), metadata_of(source)
+    if facts.get("format") == FORMAT:
+        held = {name: stored.read() for name, stored in tables.items()}
+        if facts.get(DIGEST) != contents_digest(facts, held):
+            raise BrokenCheckpoint(f"{source.label}: its digest is not of what it holds; damaged")
+    return latents_among(tables, source)
 
 
 def write_latents(path: str | Path, ws: Tensor, kind: Kind) -> Path:
@@ -121,39 +169,9 @@ def _write(file: BinaryIO, ws: Tensor, kind: Kind) -> None:
     elif kind == "npy":
         np.save(file, ws.numpy(), allow_pickle=False)
     else:
-        file.write(save({"ws": ws}))
-
-
-# ------------------------------------------------------------------------------------ torch files
-
-
-def _from_table(value: Any, source: Source, depth: int = 0) -> Tensor:
-    """The latents in what a file holds: a tensor, or a table that names it or lists pictures."""
-    if isinstance(value, StoredTensor):
-        return _copied(value, source)
-    if isinstance(value, Mapping) and value and depth < _DEEPEST_TABLE:
-        for name in _NAMES:
-            if isinstance(value.get(name), StoredTensor):
-                return _copied(value[name], source)
-        if all(isinstance(item, StoredTensor | Mapping) for item in value.values()):
-            rows = [_rows(_from_table(v, source, depth + 1), source) for v in value.values()]
-            if len({row.shape[1:] for row in rows}) == 1:
-                return torch.cat(rows)
-    held = f"a table of {sample_of(value)}" if isinstance(value, Mapping) else "no tensor"
-    raise UserError(f"{source.label}: holds {held}, where latents are a tensor; export them alone")
-
-
-def _rows(ws: Tensor, source: Source) -> Tensor:
-    """One picture's latents, (D,) or (L, D), or several's, (N, L, D), as (N, L, D)."""
-    if ws.ndim not in (1, 2, 3) or not ws.numel():
-        raise UserError(f"{source.label}: a tensor of shape {tuple(ws.shape)} is no latents")
-    return ws.reshape(1, -1, ws.shape[-1]) if ws.ndim < 3 else ws
-
-
-def _copied(stored: StoredTensor, source: Source) -> Tensor:
-    if stored.storage.dtype not in _FLOATS or stored.nbytes > len(source.data):
-        raise UserError(f"{source.label}: a tensor of {stored.storage.dtype} is no latents")
-    return stored.read()
+        facts = {"format": FORMAT}
+        facts[DIGEST] = contents_digest(facts, {"ws": ws})
+        file.write(save({"ws": ws}, facts))
 
 
 # ------------------------------------------------------------------------------------ numpy files
@@ -165,12 +183,12 @@ def _is_npz(source: Source) -> bool:
     return bytes(source.data[30 : 30 + name_bytes]).endswith(b".npy")
 
 
-def _read_npz(source: Source) -> Tensor:
+def _read_npz(source: Source) -> Named:
     try:
         with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             held = [n.removesuffix(".npy") for n in sizes if n.endswith(".npy")]
-            name = next((name for name in _NAMES if name in held), None)
+            name = next((name for name in NAMES if name in held), None)
             if name is None:
                 raise UserError(
                     f"{source.label}: holds the arrays {', '.join(held)[:80]}, where latents are w"
@@ -183,7 +201,7 @@ def _read_npz(source: Source) -> Tensor:
         source.refuse(0, f"not a whole npz file ({str(error)[:80]})", BrokenCheckpoint)
 
 
-def _read_npy(file: Any, size: int, source: Source) -> Tensor:
+def _read_npy(file: Any, size: int, source: Source) -> Named:
     """The array of an npy file of `size` bytes; its header is believed only if it fits them."""
     try:
         if np.lib.format.read_magic(file) != _NPY_VERSION:
@@ -192,7 +210,7 @@ def _read_npy(file: Any, size: int, source: Source) -> Tensor:
     except (ValueError, EOFError, RecursionError, MemoryError) as error:
         source.refuse(0, f"not a whole npy file ({str(error)[:80]})", BrokenCheckpoint)
     if dtype.hasobject:
-        source.refuse(0, "an array of Python objects, which only an unsafe reader could open")
+        return _read_objects(file, size, source)
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise UserError(f"{source.label}: an array of {dtype} is no latents; give floats")
     wanted = math.prod(shape) * dtype.itemsize
@@ -204,7 +222,17 @@ def _read_npy(file: Any, size: int, source: Source) -> Tensor:
         source.refuse(0, "the array is cut off", BrokenCheckpoint)
     flat = np.frombuffer(content, dtype)
     array = flat.reshape(shape, order="F" if column_major else "C")
-    return torch.from_numpy(np.array(array, dtype.newbyteorder("="), order="C"))
+    return Named(torch.from_numpy(np.array(array, dtype.newbyteorder("="), order="C")), [])
+
+
+def _read_objects(file: Any, size: int, source: Source) -> Named:
+    """A table as np.save writes it: behind the header of an array lies a pickle of the array."""
+    most = min(size, _LARGEST_FILE, _MOST_COMPRESSION * len(source.data))
+    content = file.read(most + 1)
+    if len(content) > most:
+        source.refuse(0, f"objects of more than {most:,} bytes", BrokenCheckpoint)
+    inner = Source(memoryview(content), source.label)
+    return latents_among(read_plain_pickle(inner, LATENT_SYMBOLS), inner)
 
 
 # --------------------------------------------------------------------------------------- checking
@@ -222,11 +250,22 @@ def _shaped(ws: Tensor, num_ws: int | None, label: str) -> Tensor:
     ws = ws.to(torch.float32).contiguous()
     if not ws.isfinite().all():
         raise UserError(f"{label}: the latents hold NaN or infinity; make them again")
-    if num_ws is not None and ws.shape[1] == 1:
+    if num_ws is None:
+        return ws
+    if len(shape) == 2 and shape[0] != num_ws and not _may_be_layers(shape[0]):
+        ws = ws.reshape(-1, 1, shape[1])  # rows of w, one for each picture
+    if ws.shape[1] == 1:
         ws = ws.repeat(1, num_ws, 1)
-    if num_ws is not None and ws.shape[1] != num_ws:
+    if ws.shape[1] != num_ws:
+        rows = f" (or, if the rows are pictures, as {(shape[0], 1, shape[1])})" if len(shape) == 2 \
+            else ""  # fmt: skip
         raise UserError(
             f"{label}: latents of {ws.shape[1]} layers, and this model has {num_ws}; give those of"
-            " a model of its size"
+            f" a model of its size{rows}"
         )
     return ws
+
+
+def _may_be_layers(rows: int) -> bool:
+    """Whether so many rows may be the layers of a generator: two a block, from 8 px to 4096 px."""
+    return rows % 2 == 0 and 4 <= rows <= 22

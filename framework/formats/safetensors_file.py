@@ -55,6 +55,14 @@ def read_safetensors(source: Source) -> dict[str, Any]:
         source.refuse(0, f"not a whole safetensors file ({str(error)[:80]})", BrokenCheckpoint)
 
 
+def metadata_of(source: Source) -> dict[str, str]:
+    """What a file that `read_safetensors` read says besides."""
+    start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
+    facts = json.loads(bytes(source.data[LENGTH_BYTES:start])).get("__metadata__")
+    facts = facts if isinstance(facts, dict) else {}
+    return {name: fact for name, fact in facts.items() if isinstance(fact, str)}
+
+
 def _tensor(data: memoryview, row: dict[str, Any]) -> StoredTensor:
     first, last = row["data_offsets"]
     if not (type(first) is type(last) is int and 0 <= first <= last <= len(data)):

@@ -4,6 +4,7 @@ Layouts: https://pytorch.org/docs/stable/notes/serialization.html and torch.save
 `_use_new_zipfile_serialization=False`.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from framework.errors import BrokenCheckpoint, UnsafeCheckpoint
 from framework.formats.pickle_machine import (
     LONGEST_NAME,
     Budget,
+    Constructor,
     Refused,
     Source,
     Symbol,
@@ -22,11 +24,18 @@ from framework.formats.zip_entries import ZipEntries
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
+Symbols = Mapping[str, Constructor]
+_NO_MORE: Symbols = {}
 LEGACY_START = b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little")
 
 
-def read_plain_pickle(source: Source) -> Any:
-    """Read a bare pickle whose storages, if any, are torch streams of their own (NVIDIA's)."""
+def read_plain_pickle(source: Source, more: Symbols = _NO_MORE) -> Any:
+    """Read a bare pickle whose storages, if any, are torch streams of their own (NVIDIA's).
+
+    Args:
+        source: The file.
+        more: Symbols in place of those of torch's files; so in the others.
+    """
     budget = Budget(len(source.data))
 
     def nested(data: memoryview) -> Storage:
@@ -36,18 +45,18 @@ def read_plain_pickle(source: Source) -> Any:
             raise Refused("a nested file that holds something else than a storage")
         return value
 
-    value, end = read_pickle(source, with_nested_storages(nested), budget)
+    value, end = read_pickle(source, {**with_nested_storages(nested), **more}, budget)
     if end != len(source.data):
         source.refuse(end, "there is more behind the end of the pickle", UnsafeCheckpoint)
     return value
 
 
-def read_stream(source: Source) -> Any:
+def read_stream(source: Source, more: Symbols = _NO_MORE) -> Any:
     """Read a torch file of before 1.6: five pickles, then each storage's length and bytes."""
-    return _read_stream(source, Budget(len(source.data)))
+    return _read_stream(source, Budget(len(source.data)), more)
 
 
-def _read_stream(source: Source, budget: Budget) -> Any:
+def _read_stream(source: Source, budget: Budget, more: Symbols = _NO_MORE) -> Any:
     magic, at = read_pickle(source, {}, budget)
     version, at = read_pickle(source, {}, budget, at)
     system, at = read_pickle(source, {}, budget, at)
@@ -56,7 +65,8 @@ def _read_stream(source: Source, budget: Budget) -> Any:
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         source.refuse(at, "not written on a little-endian machine", BrokenCheckpoint)
     storages: dict[str, Storage] = {}
-    value, at = read_pickle(source, TORCH_SYMBOLS, budget, at, lambda i: _named(i, storages))
+    symbols = {**TORCH_SYMBOLS, **more}
+    value, at = read_pickle(source, symbols, budget, at, lambda i: _named(i, storages))
     keys, at = read_pickle(source, {}, budget, at)
     texts = isinstance(keys, list) and all(type(key) is str for key in keys)
     if not texts or len(keys) != len(storages) or set(keys) != storages.keys():
@@ -93,7 +103,7 @@ def _named(identity: object, storages: dict[str, Storage]) -> Storage:
     return known
 
 
-def read_zip(source: Source) -> Any:
+def read_zip(source: Source, more: Symbols = _NO_MORE) -> Any:
     """Read a torch file of today: `data.pkl` and one stored entry for each storage."""
     entries = ZipEntries(source)
     if "data.pkl" not in entries:
@@ -112,7 +122,8 @@ def read_zip(source: Source) -> Any:
 
     pickled = Source(entries.read("data.pkl"), f"{source.label}, data.pkl")
     budget = Budget(len(source.data))
-    value, end = read_pickle(pickled, TORCH_SYMBOLS, budget, persistent=resolve)
+    symbols = {**TORCH_SYMBOLS, **more}
+    value, end = read_pickle(pickled, symbols, budget, persistent=resolve)
     if end != len(pickled.data):
         pickled.refuse(end, "there is more behind the end of the pickle")
     return value

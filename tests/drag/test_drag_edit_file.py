@@ -1,4 +1,5 @@
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -128,8 +129,35 @@ def spoil(path, change):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
+    metadata.pop("sha256")  # as of a file of before there were digests
     change(tensors, metadata)
     save_file(tensors, path, metadata=metadata)
+
+
+# A11f
+def test_no_bit_of_a_file_may_turn(path, tiny_generator):
+    whole = path.read_bytes()
+    rng = random.Random("flips")
+    end = 8 + int.from_bytes(whole[:8], "little")
+    places = [rng.randrange(end) for _ in range(60)]  # of the header
+    places += [rng.randrange(end, len(whole)) for _ in range(60)]  # of the data
+    for at in places:
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(InvalidEdit) as caught:
+            EditFile.load(path)
+        assert "\n" not in str(caught.value)
+        assert at < end or "digest is not of what it holds; damaged" in str(caught.value)
+    path.write_bytes(whole)
+    EditFile.load(path).check_model(tiny_generator)
+
+
+# A11f
+def test_a_file_of_before_there_were_digests_opens(path):
+    ws = EditFile.load(path).ws
+    spoil(path, lambda tensors, metadata: None)
+    assert torch.equal(EditFile.load(path).ws, ws)
 
 
 def settings_json(**changes):

@@ -1,6 +1,7 @@
 """Latents go to other programs and come back bit-equal; hostile files are refused in a line."""
 
 import io
+import pickle
 import struct
 import time
 import zipfile
@@ -12,7 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
-from framework.formats.latents import ENDINGS, Kind, read_latents, write_latents
+from framework.formats.latents import (
+    ENDINGS,
+    Kind,
+    read_latents,
+    read_named_latents,
+    write_latents,
+)
 from tests.formats.hostile import calls
 
 
@@ -127,7 +134,8 @@ def refused(path, kind=UserError) -> str:
         {},
         {"a.weight": torch.zeros(3, 4), "b.weight": torch.zeros(4, 5)},
         {"a": {"b": {"c": {"d": {"latent": torch.zeros(6, 24)}}}}},
-        [torch.zeros(6, 24)],
+        [torch.zeros(6, 24), 5],
+        [[[[torch.zeros(6, 24)]]]],
         7,
     ],
     ids=str,
@@ -146,12 +154,103 @@ def test_pickles_are_not_run(tmp_path):
             file.writestr("archive/data.pkl", content)
         path.write_bytes(archive.getvalue())
         assert refused(path, UnsafeCheckpoint), label
-    restyle = {"a.jpg": [np.zeros((6, 24))]}  # what ReStyle saves
-    boxed = np.array(restyle, dtype=object)
-    np.save(tmp_path / "latents.npy", boxed, allow_pickle=True)
-    assert "Python objects" in refused(tmp_path / "latents.npy", UnsafeCheckpoint)
-    np.savez(tmp_path / "latents.npz", w=boxed)
-    assert "Python objects" in refused(tmp_path / "latents.npz", UnsafeCheckpoint)
+        path.write_bytes(content)
+        refused(path, UnsafeCheckpoint)
+        for kind in ("npy", "npz"):
+            array = npy(described((), "|O"), content)
+            other = tmp_path / f"latents.{kind}"
+            if kind == "npz":
+                with zipfile.ZipFile(other, "w") as file:
+                    file.writestr("w.npy", array)
+            else:
+                other.write_bytes(array)
+            refused(other, UnsafeCheckpoint)
+
+
+def pickled_tables() -> dict[str, object]:
+    """What other programs pickle: two pictures' latents, in NumPy's arrays or torch's tensors."""
+    a, b = some_ws(2)
+    row = some_ws(1, 1)[0, 0]
+    steps = [torch.zeros(6, 24), a]
+    return {
+        "arrays by name": {"a.jpg": a.numpy(), "b.jpg": b.numpy()},
+        "tensors by name": {"a.jpg": a, "b.jpg": b},
+        "ReStyle's steps": {"a.jpg": [s.numpy() for s in steps], "b.jpg": [b.numpy()] * 3},
+        "steps of one picture each": {"a.jpg": [a[None].numpy()], "b.jpg": [b[None].numpy()]},
+        "layers": {"a.jpg": list(a.double().numpy()), "b.jpg": list(b.double().numpy())},
+        "a list of pictures": [a.numpy(), b.numpy()],
+        "a tuple": (a[None], b[None]),
+        "names within": {"a.jpg": {"w": a.numpy(), "id": 3}, "b.jpg": {"w": b.numpy(), "id": 4}},
+        "an array": some_ws(2).numpy(),
+        "rows": {"a.jpg": row.numpy(), "b.jpg": row.numpy()},
+    }
+
+
+# D6f
+@pytest.mark.parametrize("kind", pickled_tables())
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".pkl", "2.pkl", "0.pkl", ".pt"])
+def test_pickled_tables_are_read_without_running_them(kind, ending, tmp_path):
+    value, path = pickled_tables()[kind], tmp_path / f"latents{ending}"
+    boxed = np.empty((), dtype=object)
+    boxed[()] = value
+    if ending == ".npy":
+        np.save(path, boxed, allow_pickle=True)
+    elif ending == ".npz":
+        np.savez_compressed(path, latents=boxed)
+    elif ending == ".pt":
+        torch.save(value, path)
+    else:
+        protocol = int(ending[0]) if ending[0] != "." else 4
+        path.write_bytes(pickle.dumps(value, protocol))
+    expected = some_ws(1, 1).repeat(2, 6, 1) if kind == "rows" else some_ws(2)
+    ws, names = read_named_latents(path, num_ws=6)
+    assert torch.equal(ws, expected)
+    by_number = kind in ("a list of pictures", "a tuple", "an array")
+    assert names == (["0", "1"] if by_number else ["a.jpg", "b.jpg"])
+
+
+# D6f
+def test_a_folder_with_a_file_for_each_picture_is_read(tmp_path):
+    ws = some_ws(3)
+    for name, one in zip(("c", "a", "b"), ws, strict=True):
+        folder = tmp_path / "embeddings" / "PTI" / name
+        folder.mkdir(parents=True)
+        torch.save(one[None].requires_grad_(), folder / "0.pt")
+    read, names = read_named_latents(tmp_path / "embeddings")
+    assert names == ["PTI/a", "PTI/b", "PTI/c"] and torch.equal(read, ws[[1, 2, 0]])
+    (tmp_path / "nothing").mkdir()
+    refused(tmp_path / "nothing")
+
+
+# D6f
+def test_few_bytes_that_mean_very_many_latents_are_refused(tmp_path):
+    path, picture = tmp_path / "latents.pkl", some_ws(1, 18, 512)[0].numpy()
+    path.write_bytes(pickle.dumps({str(i): picture for i in range(90_000)}))
+    refused(path)
+    rows = {str(i): [picture[0]] * 18 for i in range(4)}
+    path.write_bytes(pickle.dumps(rows))
+    assert read_latents(path).shape == (4, 18, 512)
+
+
+def test_rows_that_may_be_layers_or_pictures(tmp_path):
+    path = tmp_path / "w.npy"
+    np.save(path, some_ws(1, 25)[0].numpy())  # what InterFaceGAN saves of w
+    assert read_latents(path, num_ws=6).shape == (25, 6, 24)
+    np.save(path, some_ws(1, 14)[0].numpy())
+    with pytest.raises(UserError, match=r"14 layers, and this model has 6.*\(14, 1, 24\)"):
+        read_latents(path, num_ws=6)
+
+
+# A11f
+def test_no_bit_of_our_own_latents_may_turn(tmp_path):
+    path = write_latents(tmp_path / "w.safetensors", some_ws(), "dragline")
+    whole = path.read_bytes()
+    for at in range(len(whole) - 6 * 24 * 4, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        with pytest.raises(BrokenCheckpoint, match="digest is not of what it holds; damaged"):
+            read_latents(path)
 
 
 def npy(header: str, content: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
