@@ -28,8 +28,9 @@ def latents(
     Reads inverted images, DragGAN's .pt, NVIDIA's projected_w.npz, pSp's and e4e's latents.pt, .npy
     and .npz arrays, safetensors with `ws`, ReStyle's latents.npy and other pickled tables by
     picture, folders of one .pt for each picture as PTI keeps them, and edits (their last picture);
-    nothing in a file is run. Latents mean something only together with the model they were made with. Where an inverted
-    image was tuned, that is the model with its changes, which --model-out writes.
+    nothing in a file is run. Latents mean something only together with the model they were made
+    with. Where an inverted image was tuned, that is the model with its changes, which --model-out
+    writes.
 
     Examples::
 
