@@ -34,8 +34,7 @@ def generator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> d
     """
     flat = flattened(claims)
     resolutions = _resolutions(shapes, r"synthesis\.b(\d{1,6})\.conv1\.weight", where)
-    design = _generator_design(shapes, resolutions)
-    _only({"architecture": design}, {"architecture": "skip"}, where)
+    design = _generator_design(shapes, resolutions, where)
     base = _shape(shapes, "synthesis.b4.const", 3, where)[1:]
     channels = {r: _width(shapes, f"synthesis.b{r}.conv1.weight", where) for r in resolutions}
     w_dim = _shape(shapes, "synthesis.b4.conv1.affine.weight", 2, where)[1]
@@ -43,15 +42,16 @@ def generator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> d
     channel_base, channel_max = _channel_rule(channels, flat, where)
     config = {
         "img_size": [side << (len(resolutions) - 1) for side in base],
-        "z_dim": _shape(shapes, "mapping.fc0.weight", 2, where)[1] - (w_dim if c_dim else 0),
+        "z_dim": _z_dim(shapes, w_dim if c_dim else 0, where),
         "c_dim": c_dim,
         "w_dim": w_dim,
-        "img_channels": _shape(shapes, "synthesis.b4.torgb.weight", 4, where)[0],
+        "img_channels": _shape(shapes, f"synthesis.b{resolutions[-1]}.torgb.weight", 4, where)[0],
         "mapping_layers": _mapping_layers(shapes, w_dim, where),
         "channel_base": channel_base,
         "channel_max": channel_max,
         **_precision(flat, len(resolutions) - 1),
         "w_avg_beta": _number_or_none(flat, "w_avg_beta", _W_AVG_BETA) or _W_AVG_BETA,
+        "architecture": design,
     }
     _check_sides(config["img_size"], base, resolutions, flat, where)
     _check_filters(shapes, where)
@@ -135,14 +135,15 @@ def _width(shapes: Shapes, name: str, where: str) -> int:
     return shape[0]
 
 
-def _generator_design(shapes: Shapes, resolutions: Sequence[int]) -> str:
+def _generator_design(shapes: Shapes, resolutions: Sequence[int], where: str) -> str:
     """`skip` adds up colours of all blocks; `resnet` has shortcuts; `orig` has neither."""
-    if any(f"synthesis.b{r}.skip.weight" in shapes for r in resolutions):
-        return "resnet"
-    top_only = f"synthesis.b{resolutions[-1]}.torgb.weight" in shapes and not any(
-        f"synthesis.b{r}.torgb.weight" in shapes for r in resolutions[:-1]
-    )
-    return "orig" if top_only and len(resolutions) > 1 else "skip"
+    colours = [f"synthesis.b{r}.torgb.weight" in shapes for r in resolutions]
+    shortcuts = sum(f"synthesis.b{r}.skip.weight" in shapes for r in resolutions)
+    if shortcuts not in (0, len(resolutions) - 1) or any(colours[:-1]) != all(colours[:-1]):
+        raise BrokenCheckpoint(f"{where}: only some of its blocks have a skip or torgb; damaged")
+    if shortcuts and any(colours[:-1]):
+        raise UserError(f"{where}: shortcuts and colours in every block; no design that is known")
+    return "resnet" if shortcuts else "skip" if all(colours) else "orig"
 
 
 def _discriminator_design(shapes: Shapes, resolutions: Sequence[int], where: str) -> str:
@@ -153,6 +154,14 @@ def _discriminator_design(shapes: Shapes, resolutions: Sequence[int], where: str
     if shortcuts not in (0, len(resolutions) - 1):
         raise BrokenCheckpoint(f"{where}: only some of its blocks have a skip.weight; damaged")
     return "resnet" if shortcuts else "orig"
+
+
+def _z_dim(shapes: Shapes, label_features: int, where: str) -> int:
+    """The length of z, which may be 0 where labels are embedded in `label_features` numbers."""
+    inputs = _shape(shapes, "mapping.fc0.weight", 2, where)[1]
+    if inputs < label_features:
+        raise BrokenCheckpoint(f"{where}: mapping.fc0.weight takes {inputs} numbers and no label's")
+    return inputs - label_features
 
 
 def _label_size(shapes: Shapes, features: int, where: str) -> int:

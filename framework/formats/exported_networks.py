@@ -203,31 +203,47 @@ class ToRGBLayer(nn.Module):
 
 @persistent_class
 class SynthesisBlock(nn.Module):
-    """One resolution: two convolutions (one in the first block) and a colour layer."""
+    """One resolution: two convolutions (one in the first block) and a colour layer.
+
+    `skip` blocks all have colours, the others only where they are the last; `resnet` ones add what
+    is below.
+    """
 
     def __init__(
-        self, in_channels, out_channels, w_dim, resolution, size, img_channels, use_fp16, conv_clamp
-    ):
+        self, in_channels, out_channels, w_dim, resolution, size, img_channels, use_fp16,
+        conv_clamp, architecture, is_last,
+    ):  # fmt: skip
         super().__init__()
         self.in_channels, self.resolution, self.use_fp16 = in_channels, resolution, use_fp16
-        self.num_conv, self.num_torgb, self.architecture = (2 if in_channels else 1), 1, "skip"
+        self.architecture, self.is_last = architecture, is_last
+        self.num_conv = 2 if in_channels else 1
+        self.num_torgb = int(is_last or architecture == "skip")
         self.register_buffer("resample_filter", _fir_kernel())
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, *size))
         else:
             self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, size, 2, conv_clamp)
         self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, size, 1, conv_clamp)
-        self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+        if self.num_torgb:
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+        if in_channels and architecture == "resnet":
+            self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x, img, ws, force_fp32=False, **layer_kwargs):
         """Features and picture of the block below, with styles (N, 3, w_dim), to this one's."""
         dtype = _dtype(self.use_fp16, force_fp32, ws)
-        styles = iter(ws.unbind(dim=1))
+        styles, below, gain = iter(ws.unbind(dim=1)), 0, 1
         if self.in_channels == 0:
             x = self.const.to(dtype)[None].repeat(ws.shape[0], 1, 1, 1)
         else:
-            x = self.conv0(x.to(dtype), next(styles), **layer_kwargs)
-        x = self.conv1(x, next(styles), **layer_kwargs)
+            x = x.to(dtype)
+            if self.architecture == "resnet":
+                gain = math.sqrt(0.5)
+                below = _upsampled(self.skip(x, gain), self.skip.resample_filter)
+            x = self.conv0(x, next(styles), **layer_kwargs)
+        x = self.conv1(x, next(styles), gain=gain, **layer_kwargs) + below
+        if not self.num_torgb:
+            return x, img
         rgb = self.torgb(x, next(styles)).float()
         return x, rgb if img is None else _upsampled(img, self.resample_filter) + rgb
 
@@ -238,7 +254,7 @@ class SynthesisNetwork(nn.Module):
 
     def __init__(
         self, w_dim, img_resolution, img_channels, channel_base=32768, channel_max=512,
-        num_fp16_res=0, conv_clamp=None, img_size=None,
+        num_fp16_res=0, conv_clamp=None, img_size=None, architecture="skip",
     ):  # fmt: skip
         super().__init__()
         (h, w), self.block_resolutions = _pyramid(img_resolution, img_size)
@@ -247,7 +263,10 @@ class SynthesisNetwork(nn.Module):
         for level, r in enumerate(self.block_resolutions):
             half = level >= max(len(self.block_resolutions) - num_fp16_res, 1)
             size, channels = (h << level, w << level), _channels(r, channel_base, channel_max)
-            block = SynthesisBlock(below, channels, w_dim, r, size, img_channels, half, conv_clamp)
+            block = SynthesisBlock(
+                below, channels, w_dim, r, size, img_channels, half, conv_clamp,
+                architecture, r == self.block_resolutions[-1],
+            )  # fmt: skip
             self.add_module(f"b{r}", block)
             self.num_ws, below = self.num_ws + block.num_conv, channels
 

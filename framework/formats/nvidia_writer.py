@@ -100,7 +100,7 @@ def _generator_arguments(config: dict[str, Any]) -> dict[str, Any]:
         **{name: config[name] for name in ("z_dim", "c_dim", "w_dim")},
         **_picture(config),
         "mapping_kwargs": mapping,
-        "synthesis_kwargs": _widths(config),
+        "synthesis_kwargs": {**_widths(config), **_architecture(config)},
     }
 
 
@@ -115,6 +115,11 @@ def _discriminator_arguments(config: dict[str, Any]) -> dict[str, Any]:
         "mapping_kwargs": {"num_layers": layers} if config["c_dim"] else {},
         "epilogue_kwargs": {"mbstd_group_size": group} if group else {"mbstd_num_channels": 0},
     }
+
+
+def _architecture(config: dict[str, Any]) -> dict[str, str]:
+    """How a generator's blocks make a picture, where it is not NVIDIA's default."""
+    return {name: config[name] for name in ("architecture",) if name in config}
 
 
 def _picture(config: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def write_rosinality(
         UserError: If that program has no such generator.
     """
     config = generator.config
-    if reason := _unlike_theirs(config):
+    if reason := _unlike_theirs(config) or _other_generator(config):
         raise UserError(f"rosinality's generator {reason}; export to nvidia instead")
     if config["z_dim"] != config["w_dim"]:
         sizes = f"z has {config['z_dim']} numbers and w {config['w_dim']}"
@@ -70,6 +70,12 @@ def _unlike_theirs(config: dict[str, Any]) -> str:
     if pyramid((height, width))[0] != _BASE_SIDES:
         return f"knows only squares of 2^k pixels ({width}x{height})"
     return ""
+
+
+def _other_generator(config: dict[str, Any]) -> str:
+    architecture = config.get("architecture", "skip")
+    unlike = f"adds up the colours of all blocks (architecture {architecture})"
+    return "" if architecture == "skip" else unlike
 
 
 def _other_discriminator(config: dict[str, Any]) -> str:

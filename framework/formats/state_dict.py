@@ -200,7 +200,7 @@ def _silence(tensors: Tensors) -> dict[str, TensorSource]:
 def _generator_filters(tensors: Tensors) -> Iterator[str]:
     """Blocks and layers that keep a resampling filter."""
     for name in tensors:
-        if match := re.fullmatch(r"((synthesis\.b\d+)\.conv\d)\.weight", name):
+        if match := re.fullmatch(r"((synthesis\.b\d+)\.(?:conv\d|skip))\.weight", name):
             yield from match.groups()
 
 

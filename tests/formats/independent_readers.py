@@ -247,14 +247,24 @@ def nvidia_picture(t: Tensors, w: Tensor) -> Tensor:
         x = x + t[f"{name}.noise_const"] * t[f"{name}.noise_strength"]
         return lrelu(x, t[f"{name}.bias"])
 
+    def shortcut(x: Tensor, name: str) -> Tensor:
+        weight = t[f"{name}.weight"]
+        larger = doubled(x, t[f"{name}.resample_filter"] * 4)
+        return F.conv2d(larger, weight / math.sqrt(weight.shape[1]))
+
     x = t["synthesis.b4.const"].expand(len(w), -1, -1, -1)
     img, r = torch.zeros(1), 4
     while f"synthesis.b{r}.conv1.weight" in t:
-        block = f"synthesis.b{r}"
+        block, below = f"synthesis.b{r}", x
         if r > 4:
             x = layer(x, f"{block}.conv0", t[f"{block}.conv0.resample_filter"] * 4)
-            img = doubled(img, t[f"{block}.resample_filter"] * 4)
+            img = doubled(img, t[f"{block}.resample_filter"] * 4) if img.ndim > 1 else img
         x = layer(x, f"{block}.conv1")
+        if f"{block}.skip.weight" in t:  # architecture resnet
+            x = (x + shortcut(below, f"{block}.skip")) / math.sqrt(2)
+        if f"{block}.torgb.weight" not in t:  # resnet and orig, below the last block
+            r *= 2
+            continue
         weight = t[f"{block}.torgb.weight"]
         colours = style(f"{block}.torgb") / math.sqrt(weight.shape[1])
         rgb = modulated(x, weight, colours, demodulate=False)

@@ -44,9 +44,16 @@ GENERATORS = {
     "eight layers of styles": {"mapping_layers": 8},
     "half as wide": {"channel_base": 16384, "channel_max": 16},
     "slow mean": {"w_avg_beta": 0.995},
+    "shortcuts": {"architecture": "resnet"},
+    "colours once": {"architecture": "orig"},
+    "labels alone": {"z_dim": 0, "c_dim": 3},
 }
 DISCRIMINATORS = {
-    **{name: options for name, options in GENERATORS.items() if name != "slow mean"},
+    **{
+        n: o
+        for n, o in GENERATORS.items()
+        if not {"w_avg_beta", "architecture", "z_dim"} & o.keys()
+    },
     "groups of two": {"mbstd_group_size": 2},
     "no statistics": {"mbstd_group_size": 0},
     "no shortcuts": {"architecture": "orig"},

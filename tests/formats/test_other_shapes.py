@@ -425,9 +425,10 @@ def test_files_of_other_kinds_are_told_by_what_is_in_them(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "changes", "words"),
     [
-        (Generator, {"synthesis.b8.skip.weight": (12, 12, 1, 1)}, "architecture resnet; only skip"),
-        (Generator, {"synthesis.b4.torgb.weight": None, "synthesis.b8.torgb.weight": None},
-         "architecture orig; only skip"),
+        (Generator, {"synthesis.b8.skip.weight": (12, 12, 1, 1)}, "only some of its blocks"),
+        (Generator, {"synthesis.b8.torgb.weight": None}, "only some of its blocks"),
+        (Generator, {"synthesis.b8.skip.weight": (12, 12, 1, 1),
+                     "synthesis.b16.skip.weight": (8, 12, 1, 1)}, "shortcuts and colours"),
         (Generator, {"synthesis.b8.conv1.weight": (12, 12, 5, 5)}, "kernels of 5x5"),
         (Generator, {"synthesis.b8.conv0.resample_filter": (6, 6)}, "only 4x4 is known"),
         (Generator, {"mapping.fc0.weight": (9, 6)}, "gives 9 numbers; only 10"),

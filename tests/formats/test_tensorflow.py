@@ -145,8 +145,9 @@ def modulated(var: Scope, scope: str, x: Tensor, dlatent: Tensor, up=False, demo
 
 
 def picture(var: Scope, dlatents: Tensor) -> Tensor:
-    """`G_synthesis_stylegan2` with constant noise, the skip architecture."""
+    """`G_synthesis_stylegan2` with constant noise."""
     arguments, clamp = var.arguments, var.arguments.get("conv_clamp")
+    design, top = arguments.get("architecture", "skip"), tf_layout.stages(arguments)[-1]
     colours, index = None, 0
     x = var("synthesis/4x4/Const/const").expand(len(dlatents), -1, -1, -1)
 
@@ -163,8 +164,14 @@ def picture(var: Scope, dlatents: Tensor) -> Tensor:
         if stage == 2:
             x = layer(f"{scope}/Conv", x)
         else:
+            below = x
             x = layer(f"{scope}/Conv1", layer(f"{scope}/Conv0_up", x, up=True))
-            colours = upfirdn(colours, 4, 2, 1, up=2)
+            if design == "resnet":
+                larger = upfirdn(below, 4, 2, 1, up=2)
+                x = (x + conv2d(larger, var.kernel(f"{scope}/Skip"))) / math.sqrt(2)
+            colours = colours if colours is None else upfirdn(colours, 4, 2, 1, up=2)
+        if design != "skip" and stage != top:
+            continue
         rgb = modulated(var, f"{scope}/ToRGB", x, dlatents[:, index], demod=False)
         rgb = bias_act(rgb, var(f"{scope}/ToRGB/bias"), clamp=clamp)
         colours = rgb if colours is None else colours + rgb
@@ -224,9 +231,11 @@ def one_hot(arguments: dict, count: int) -> Tensor | None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {**LABELS, "latent_size": 10}, CLAMPED, {"use_noise": False}, {"num_channels": 1}],
-    ids=["plain", "labels", "clamped", "no noise", "grey"],
-)
+    [{}, {**LABELS, "latent_size": 10}, CLAMPED, {"use_noise": False}, {"num_channels": 1},
+     {"architecture": "resnet"}, {"architecture": "orig"}],
+    ids=["plain", "labels", "clamped", "no noise", "grey", "resnet", "orig"],
+)  # fmt: skip
+# G7f
 def test_pictures_are_tensorflows(tmp_path, arguments):
     networks = model(**arguments)
     file = write(tmp_path / "model.pkl", networks)
@@ -396,7 +405,7 @@ OTHER_DESIGNS = {
     "16x16/Conv0_up/SelfAttention/weight belongs": with_variable(
         "16x16/Conv0_up/SelfAttention/weight", 3, 3
     ),
-    "architecture resnet; only skip": with_variable("8x8/Skip/weight", 1, 1, 12, 12),
+    "only some of its blocks have a skip": with_variable("8x8/Skip/weight", 1, 1, 12, 12),
 }
 
 

@@ -129,12 +129,17 @@ def generator(sizes: dict[str, Any], seed: int = 0, **arguments: Any) -> Network
     below, colours = feature_maps(1, args), args["num_channels"]
     synthesis.add("4x4/Const/const", 1, below, 4, 4)
     layer("4x4/Conv", 3, below, below, noise=True)
-    layer("4x4/ToRGB", 1, below, colours, noise=False)
+    design, top = args.get("architecture", "skip"), stages(args)[-1]
+    if design == "skip":
+        layer("4x4/ToRGB", 1, below, colours, noise=False)
     for stage in stages(args):
         scope, maps = f"{2**stage}x{2**stage}", feature_maps(stage - 1, args)
         layer(f"{scope}/Conv0_up", 3, below, maps, noise=True)
         layer(f"{scope}/Conv1", 3, maps, maps, noise=True)
-        layer(f"{scope}/ToRGB", 1, maps, colours, noise=False)
+        if design == "resnet":
+            synthesis.add(f"{scope}/Skip/weight", 1, 1, below, maps)
+        if design == "skip" or stage == top:
+            layer(f"{scope}/ToRGB", 1, maps, colours, noise=False)
         below = maps
     components = {
         "synthesis": Network("G_synthesis", synthesis.variables, args),

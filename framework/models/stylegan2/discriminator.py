@@ -196,7 +196,9 @@ class Discriminator(Digested):
         self.label_fade = label_fade
         self.cmap_dim = channels[4] if c_dim > 0 else 0
         if c_dim > 0:
-            self.mapping = MappingNetwork(0, c_dim, self.cmap_dim, 1, mapping_layers)
+            self.mapping = MappingNetwork(
+                0, c_dim, self.cmap_dim, 1, mapping_layers, w_avg_beta=None
+            )
         self.b4 = DiscriminatorEpilogue(
             channels[4], base, self.cmap_dim or 1, mbstd_group_size, conv_clamp, label_fade
         )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from framework.errors import UserError
 from framework.models.digest import Digested
 from framework.models.stylegan2.layers import (
     RESAMPLE_TAPS,
+    Conv2dLayer,
     FullyConnectedLayer,
     channels_at,
     dtype_on,
@@ -24,10 +25,13 @@ from framework.ops.modulated_conv2d import Modulation, modulated_conv2d
 from framework.ops.upfirdn2d import setup_filter, upsample2d
 
 NoiseMode = Literal["random", "const", "none"]
+Architecture = Literal["skip", "resnet", "orig"]
 
 
 class MappingNetwork(nn.Module):
     """z (and label c) to w, broadcast to every layer; keeps the mean of w for truncation.
+
+    Without a decay of that mean (`w_avg_beta` None) there is none, as in a discriminator.
 
     With `label_fade` the label's embedding is scaled by `label_strength`, 1 unless a training that
     fades labels in sets it (Shahbazi et al. 2022).
@@ -44,7 +48,7 @@ class MappingNetwork(nn.Module):
         num_ws: int,
         num_layers: int = 8,
         lr_multiplier: float = 0.01,
-        w_avg_beta: float = 0.998,
+        w_avg_beta: float | None = 0.998,
         label_fade: bool = False,
     ) -> None:
         super().__init__()
@@ -58,7 +62,7 @@ class MappingNetwork(nn.Module):
         for i in range(num_layers):
             layer = FullyConnectedLayer(features[i], features[i + 1], "lrelu", lr_multiplier)
             self.add_module(f"fc{i}", layer)
-        if z_dim > 0:
+        if w_avg_beta is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(
@@ -71,7 +75,7 @@ class MappingNetwork(nn.Module):
         """Map latents to styles.
 
         Args:
-            z: Standard normal latents, shape (N, z_dim); None where `z_dim` is 0.
+            z: Standard normal latents, shape (N, z_dim); not looked at where `z_dim` is 0.
             c: Labels, shape (N, c_dim); needed when `c_dim` > 0.
             truncation_psi: 1 leaves w alone, 0 gives `w_avg` (Karras et al. 2019, appendix B).
             truncation_cutoff: Truncate only this many first layers; all if None.
@@ -103,6 +107,7 @@ class MappingNetwork(nn.Module):
     @torch.no_grad()
     def update_w_avg(self, w: Tensor) -> None:
         """Move `w_avg` towards the mean of a batch of w, shape (N, w_dim)."""
+        assert self.w_avg_beta is not None
         self.w_avg.copy_(w.detach().mean(dim=0).lerp(self.w_avg, self.w_avg_beta))
 
 
@@ -186,7 +191,12 @@ class ToRGBLayer(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: two convolutions (one in the first block) and a colour layer."""
+    """One resolution: two convolutions (one in the first block) and a colour layer.
+
+    Karras et al. 2020, figure 7: the colours of all `skip` blocks are added up; in the other two
+    architectures only the last block has colours, and `resnet` adds to each block's features those
+    of the block below, upsampled, both by the square root of a half.
+    """
 
     resample_filter: Tensor
 
@@ -199,9 +209,13 @@ class SynthesisBlock(nn.Module):
         img_channels: int,
         dtype: torch.dtype = torch.float32,
         conv_clamp: float | None = None,
+        architecture: Architecture = "skip",
+        is_last: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.dtype, self.is_first = size, dtype, in_channels == 0
+        self.has_shortcut = architecture == "resnet" and not self.is_first
+        self.has_colours = architecture == "skip" or is_last
         self.num_conv = 1 if self.is_first else 2
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if self.is_first:
@@ -209,7 +223,10 @@ class SynthesisBlock(nn.Module):
         else:
             self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, size, 2, conv_clamp)
         self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, size, 1, conv_clamp)
-        self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+        if self.has_colours:
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+        if self.has_shortcut:
+            self.skip = Conv2dLayer(in_channels, out_channels, 1, bias=False)
 
     def forward(
         self,
@@ -218,7 +235,7 @@ class SynthesisBlock(nn.Module):
         ws: Tensor,
         memory_format: torch.memory_format = torch.contiguous_format,
         **layer_options,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Features and running picture of the block below to those of this one.
 
         Args:
@@ -229,16 +246,24 @@ class SynthesisBlock(nn.Module):
             **layer_options: Passed to the layers.
 
         Returns:
-            Features (N, O, h, w) in the block's dtype, picture (N, img_channels, h, w) float32.
+            Features (N, O, h, w) in the block's dtype, picture (N, img_channels, h, w) float32 or
+            None before the first colours.
         """
         dtype = dtype_on(ws.device, self.dtype)
         if x is None:
             x = self.const.to(dtype).expand(ws.shape[0], *self.const.shape)
             x = x.contiguous(memory_format=memory_format)
+            below = None
         else:
             x = x.to(dtype, memory_format=memory_format)
+            below = x if self.has_shortcut else None
             x = self.conv0(x, ws[:, 0], **layer_options)
-        features: Tensor = self.conv1(x, ws[:, self.num_conv - 1], **layer_options)
+        gain = 1.0 if below is None else math.sqrt(0.5)
+        features: Tensor = self.conv1(x, ws[:, self.num_conv - 1], gain=gain, **layer_options)
+        if below is not None:
+            features = features + upsample2d(self.skip(below, gain), self.skip.resample_filter)
+        if not self.has_colours:
+            return features, img
         rgb = self.torgb(features, ws[:, self.num_conv], layer_options.get("modulation", "scaled"))
         rgb = rgb.to(torch.float32, memory_format=torch.contiguous_format)
         return features, rgb if img is None else upsample2d(img, self.resample_filter) + rgb
@@ -250,17 +275,18 @@ class PartialSynthesis:
 
     Attributes:
         x: Features of that block, shape (N, C, h, w).
-        img: Running picture of that block, shape (N, img_channels, h, w).
+        img: Running picture of that block, shape (N, img_channels, h, w); None before the last
+            block where the architecture is another than `skip`.
         resolution: Nominal resolution of the block.
     """
 
     x: Tensor
-    img: Tensor
+    img: Tensor | None
     resolution: int
 
 
 class SynthesisNetwork(nn.Module):
-    """Styles to pictures, block by block, each adding its colours to the upsampled sum."""
+    """Styles to pictures, block by block."""
 
     def __init__(
         self,
@@ -272,6 +298,7 @@ class SynthesisNetwork(nn.Module):
         low_precision_blocks: int = 0,
         low_precision: torch.dtype = torch.float16,
         conv_clamp: float | None = None,
+        architecture: Architecture = "skip",
     ) -> None:
         super().__init__()
         self.w_dim, self.img_channels = w_dim, img_channels
@@ -290,6 +317,8 @@ class SynthesisNetwork(nn.Module):
                 img_channels,
                 low_precision if low else torch.float32,
                 conv_clamp,
+                architecture,
+                resolution == self.resolutions[-1],
             )
             self.add_module(f"b{resolution}", block)
             below = channels
@@ -314,7 +343,7 @@ class SynthesisNetwork(nn.Module):
             noise_mode: `random` draws new noise, `const` uses the stored one, `none` uses none.
             rng: Where random noise comes from; torch's default generator if None.
         """
-        return self.partial(ws, self.resolutions[-1], noise_mode, rng).img
+        return _whole(self.partial(ws, self.resolutions[-1], noise_mode, rng))
 
     def partial(
         self,
@@ -338,7 +367,7 @@ class SynthesisNetwork(nn.Module):
         """Go on from `partial` to the picture, shape (N, img_channels, H, W)."""
         start = self.resolutions.index(partial.resolution) + 1
         stop = len(self.resolutions)
-        return self._run(ws, start, stop, partial.x, partial.img, noise_mode, rng).img
+        return _whole(self._run(ws, start, stop, partial.x, partial.img, noise_mode, rng))
 
     def _run(self, ws, start, stop, x, img, noise_mode, rng) -> PartialSynthesis:
         """Run blocks[start:stop] on the state (x, img)."""
@@ -359,12 +388,17 @@ class SynthesisNetwork(nn.Module):
         return PartialSynthesis(x, img, self.resolutions[stop - 1])
 
 
+def _whole(partial: PartialSynthesis) -> Tensor:
+    assert partial.img is not None, "the last block has colours"
+    return partial.img
+
+
 class Generator(Digested):
     """Mapping and synthesis network with one set of sizes.
 
     Args:
         img_size: (H, W), or one number for a square; base * 2^k, see `layers.pyramid`.
-        z_dim: Length of z.
+        z_dim: Length of z; 0 where labels alone make the pictures.
         c_dim: Length of label vectors, 0 without labels.
         w_dim: Length of w.
         img_channels: 1 grey, 3 RGB, 4 RGBA.
@@ -376,6 +410,7 @@ class Generator(Digested):
         conv_clamp: Largest magnitude of features, needed for float16; None for no clamp.
         w_avg_beta: Decay of the running mean of w.
         label_fade: Whether labels can be faded in, see `MappingNetwork`.
+        architecture: How blocks make a picture, see `SynthesisBlock`; StyleGAN2's is `skip`.
 
     Raises:
         UserError: If the sizes are impossible.
@@ -396,6 +431,7 @@ class Generator(Digested):
         conv_clamp: float | None = None,
         w_avg_beta: float = 0.998,
         label_fade: bool = False,
+        architecture: Architecture = "skip",
     ) -> None:
         super().__init__()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -414,9 +450,16 @@ class Generator(Digested):
             "w_avg_beta": w_avg_beta,
             "label_fade": label_fade,
         }
-        for name in ("z_dim", "w_dim", "mapping_layers", "channel_base", "channel_max"):
+        if architecture != "skip":  # left out otherwise: older versions know no other
+            self.config["architecture"] = architecture
+        for name in ("w_dim", "mapping_layers", "channel_base", "channel_max"):
             if self.config[name] < 1:
                 raise UserError(f"{name} {self.config[name]}: must be at least 1")
+        if z_dim < (c_dim == 0):
+            raise UserError(f"z_dim {z_dim}: must be at least 1, or 0 where there are labels")
+        if architecture not in get_args(Architecture):
+            known = ", ".join(get_args(Architecture))
+            raise UserError(f"architecture {architecture!r}: one of {known}")
         if img_channels not in (1, 3, 4):
             raise UserError(f"img_channels {img_channels}: 1 (grey), 3 (RGB) or 4 (RGBA)")
         if label_fade and c_dim == 0:
@@ -433,6 +476,7 @@ class Generator(Digested):
             low_precision_blocks,
             low_precision_dtype(low_precision),
             conv_clamp,
+            architecture,
         )
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(
