@@ -1,6 +1,7 @@
 """What every command line of this project shares: its options, its complaints, how it ends."""
 
 import inspect
+import io
 import os
 import re
 import signal
@@ -43,6 +44,9 @@ def run(main: Callable[[], None], catch_sigterm: bool = True) -> int:
         Anything else is a fault of the program and keeps its traceback.
     """
     previous = signal.signal(signal.SIGTERM, _raise_terminated) if catch_sigterm else None
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()
@@ -165,6 +169,30 @@ def plain_complaint(message: str, typed: Mapping[str, str]) -> str:
 
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def refuse_empty(options: Mapping[str, Any], flags: Mapping[str, str]) -> None:
+    """Refuse texts that say nothing, which would mean the current folder, and what names no file.
+
+    Raises:
+        UserError: Naming the flag.
+    """
+    for name, value in options.items():
+        for text in value if isinstance(value, list) else [value]:
+            if not isinstance(text, str):
+                continue
+            if not text.strip():
+                raise UserError(f"{text!r}: is empty; leave it out or give a value", flags[name])
+            if "\0" in text or not _is_encodable(text):
+                raise UserError(f"{text!r}: holds what no name of a file can hold", flags[name])
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def flag_of(parameter: inspect.Parameter, metavars: Mapping[str, str]) -> str:

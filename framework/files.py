@@ -178,6 +178,20 @@ def check_new_folder(path: str | Path, field: str = "out") -> Path:
     return path
 
 
+@contextmanager
+def folder_above(path: str | Path) -> Iterator[None]:
+    """Make the folders above a new file; they go again if the body fails and left them empty."""
+    missing = [folder for folder in Path(path).absolute().parents if not folder.exists()]
+    try:
+        Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def copy_file(source: str | Path, target: str | Path) -> None:
     """Copy a file's bytes, whole or not at all."""
     with whole_file(target) as temporary:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**32 - 1
 MAX_SEEDS = 10_000
+MAX_PSI = 100  # beyond which networks answer with noise, and then with infinity
 
 
 def parse_seeds(text: str, flag: str = "--seeds") -> list[int]:
@@ -97,8 +98,8 @@ def seed_latents(
 
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"--seed {seed}: give a number from 0 to {MAX_SEED}")
-    if not np.isfinite(psi):
-        raise UserError(f"--psi {psi}: give a finite number, usually 0.5 to 1")
+    if not abs(psi) <= MAX_PSI:
+        raise UserError(f"--psi {psi:g}: give a number up to {MAX_PSI}, usually 0.5 to 1")
     device = next(generator.parameters()).device
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.z_dim)).float()
     label = _label(generator, class_index)

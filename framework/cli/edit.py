@@ -18,7 +18,7 @@ from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
 from framework.cli.model_files import export, import_
 from framework.cli.video import video
-from framework.command_line import Formatter, Parser, add_option, flag_of, run
+from framework.command_line import Formatter, Parser, add_option, flag_of, refuse_empty, run
 from framework.errors import UserError, named
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -99,9 +99,11 @@ def _dispatch(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     options = chosen[chosen["command"]].as_dict()
     command = COMMANDS[chosen["command"]]
-    given = {name: options[name.rstrip("_")] for name in inspect.signature(command).parameters}
+    flags = _flags(command)
+    given = {name: options[name.rstrip("_")] for name in flags}
+    refuse_empty(given, flags)
     words = [given.pop(name) for name in in_place(command)]
-    with named(_flags(command)):
+    with named(flags):
         command(*words, **given)
 
 

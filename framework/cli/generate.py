@@ -38,11 +38,12 @@ def generate(
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     from framework.cli.common import open_generator, parse_seeds, print_json, render, seed_latents
-    from framework.files import new_folder
+    from framework.files import check_new_folder, new_folder
 
     numbers = parse_seeds(seeds)
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: give 1 or more")
+    check_new_folder(out)
     generator = open_generator(model, device)
     # The first picture is drawn before the folder is made: a wrong --class leaves nothing behind.
     first = render(generator, seed_latents(generator, numbers[0], psi, class_))

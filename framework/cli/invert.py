@@ -93,7 +93,7 @@ def invert(
     choice.base()
     framing = Framing(crop, box, rotate, align, align_to)
     framing.check()
-    check_new_folder(Path(out))
+    check_new_folder(out)
     from framework.cli.inverter import Inverter
     from framework.cli.networks import Networks
     from framework.cli.photos import find_photos, read_photo

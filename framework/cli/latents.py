@@ -1,5 +1,6 @@
 """`edit.py latents`: latents from and to the files of other programs."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,23 +51,22 @@ def latents(
         json: End with one line of JSON: file, to, shape, sha256, model, notes.
     """
     from framework.cli.common import print_json
-    from framework.files import check_new_folder, sha256_file
+    from framework.files import check_new_file, check_new_folder, folder_above, sha256_file
 
-    path, target = Path(file), Path(out)
-    if not path.exists():
-        raise UserError(f"{file}: no such file or folder")
-    if target.exists():
-        raise UserError(f"--out {out}: already there; give a new name")
+    path = Path(file)
+    if not os.path.exists(file):
+        raise UserError(f"{file}: no such file or folder", "file")
+    target = check_new_file(out)
     if model_out is not None:
-        check_new_folder(Path(model_out), "--model-out")
+        check_new_folder(model_out, "model_out")
     from framework.formats.latents import ENDINGS, write_latents
 
     if target.suffix != ENDINGS[to]:
         raise UserError(f"--out {out}: a file for {to} ends with {ENDINGS[to]}")
     ws, image = _read(path, model)
     tuned = None if model_out is None else _tuned(path, image, model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_latents(target, ws, to)
+    with folder_above(target):
+        write_latents(target, ws, to)
     if tuned is not None and image is not None and model_out is not None:
         _write_model(image, tuned, Path(model_out))
     notes = [] if image is None or model_out is not None else _notes(image)

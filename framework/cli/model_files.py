@@ -1,5 +1,6 @@
 """`edit.py import` and `edit.py export`: models from and to the files of other programs."""
 
+import os
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -32,9 +33,9 @@ def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> N
     from framework.files import check_new_folder
 
     # Before torch is loaded, which takes longer than the answer.
-    if not Path(file).exists():
-        raise UserError(f"{file}: no such file")
-    check_new_folder(Path(out))
+    if not os.path.exists(file):  # where Path.exists raises, for names that are too long
+        raise UserError(f"{file}: no such file", "file")
+    check_new_folder(out)
     from framework.formats import import_model
 
     report = import_model(file, out, half)
@@ -73,11 +74,9 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
         json: End with one line of JSON: file, to, sha256, notes.
     """
     from framework.cli.common import print_json
-    from framework.files import sha256_file
+    from framework.files import check_new_file, sha256_file
 
-    path = Path(out)
-    if path.exists():
-        raise UserError(f"--out {path}: already there; give a new name")
+    path = check_new_file(out)
     from framework.formats import load_generator
     from framework.formats.export import export_model
 

@@ -46,6 +46,7 @@ def video(
         device: auto, cpu, cuda, cuda:1 or mps.
     """
     from framework.cli.common import print_json
+    from framework.files import check_place, folder_above
     from framework.media.video import SUFFIXES, check_clip_path
 
     if (edit is None) == (seeds is None):
@@ -54,16 +55,17 @@ def video(
         raise UserError(f"--fps {fps:g}: give 1 to 120")
     if not 1 <= frames <= 10_000:
         raise UserError(f"--frames {frames}: give 1 to 10000")
-    target = Path(out)
+    target = check_place(out)
     in_folder = target.suffix.lower() not in (*SUFFIXES, *OTHER_CLIPS)
     clip = target / (WALK_NAME if edit is None else EDIT_NAME) if in_folder else target
     check_clip_path(clip)
     if target.exists() and not (in_folder and target.is_dir() and not any(target.iterdir())):
         raise UserError(f"--out {target}: already there; give a new name")
-    if edit is None:
-        count = _walk(clip, model, seeds or "", psi, frames, fps, class_, device)
-    else:
-        count = _replay(clip, edit, model, overlay, fps, device)
+    with folder_above(clip):
+        if edit is None:
+            count = _walk(clip, model, seeds or "", psi, frames, fps, class_, device)
+        else:
+            count = _replay(clip, edit, model, overlay, fps, device)
     print(f"{clip}: {count} frames, {count / fps:.1f} s")
     if json:
         print_json({"files": [str(clip)], "frames": count, "fps": fps})
@@ -93,7 +95,6 @@ def _walk(
         raise UserError(f"--seeds {seeds}: a walk needs two or more")
     generator = open_generator(model, device)
     keys = torch.cat([seed_latents(generator, seed, psi, class_index) for seed in numbers])
-    clip.parent.mkdir(parents=True, exist_ok=True)
     pictures = (rgb(render(generator, ws)) for ws in walk_latents(keys, frames))
     return write_video(clip, pictures, fps)
 
@@ -120,5 +121,4 @@ def _replay(
         record.targets[-1].tolist(),
         overlay,
     )
-    clip.parent.mkdir(parents=True, exist_ok=True)
     return write_video(clip, paced(frames, len(shown_steps(len(record.ws))), fps), fps)

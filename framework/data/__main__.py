@@ -8,7 +8,7 @@ from typing import Any
 
 import docstring_parser
 
-from framework.command_line import Formatter, Parser, add_option, flag_of, run
+from framework.command_line import Formatter, Parser, add_option, flag_of, refuse_empty, run
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
 from framework.data.sharding import index_shards, shard
@@ -101,6 +101,7 @@ def _dispatch(words: list[str]) -> None:
     options["progress"] = _Counter() if sys.stderr.isatty() else None
     as_json = options.pop("json", False)
     flags = {name: flag_of(p, _METAVARS) for name, p in _parameters(function).items()}
+    refuse_empty({name: options[name] for name in flags}, flags)
     with named(flags):
         facts = function(**options)
     if command == "inspect":

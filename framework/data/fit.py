@@ -10,6 +10,7 @@ from framework.media.geometry import MODES as CROPS
 from framework.media.geometry import Mode as Crop
 from framework.media.geometry import fit_geometry, to_canvas
 
+MAX_SIDE_PX = 16_384
 Filter = Literal["lanczos", "box"]
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
@@ -21,9 +22,14 @@ def size_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
         UserError: If it is no pair of positive whole numbers.
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise UserError(f"{size}: give one side or height and width, in pixels", "size")
+    if len(pair) != 2 or not all(map(_is_side, pair)):
+        text = f"{size}: give one side or height and width, 1 to {MAX_SIDE_PX} pixels"
+        raise UserError(text, "size")
     return pair
+
+
+def _is_side(side: object) -> bool:
+    return type(side) is int and 0 < side <= MAX_SIDE_PX
 
 
 def check_treatment(crop: str, filter: str) -> None:

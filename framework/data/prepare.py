@@ -11,7 +11,7 @@ from framework.data.labels import LabelSource
 from framework.data.scan import OnBad, Progress
 from framework.data.sources import LABEL_FILE
 from framework.errors import UserError
-from framework.files import whole_file
+from framework.files import check_new_file, folder_above, whole_file
 from framework.media.images import png_bytes
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all entries: the same pictures give the same zip
@@ -57,8 +57,7 @@ def prepare(
     out = Path(out)
     if out.suffix.lower() != ".zip":
         raise UserError(f"{out}: give a name that ends in .zip", "out")
-    if out.exists():
-        raise UserError(f"{out}: exists already; give another name or remove it", "out")
+    check_new_file(out)
     dataset = open_dataset(
         source,
         size,
@@ -73,8 +72,7 @@ def prepare(
         progress=progress,
     )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(out) as temporary:
+        with folder_above(out), whole_file(out) as temporary:
             _write(dataset, temporary)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error})", "out") from None

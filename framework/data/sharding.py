@@ -18,8 +18,16 @@ from framework.data.shards import INDEX, PREFIX, Index, Shard, expanded, read_la
 from framework.data.sources import Problem
 from framework.data.tars import BrokenShard, HashedFile, Leftovers, engine, is_url, opened, samples
 from framework.errors import UserError
-from framework.files import new_folder, sha256_file, whole_file, write_text
+from framework.files import (
+    check_new_file,
+    check_new_folder,
+    new_folder,
+    sha256_file,
+    whole_file,
+    write_text,
+)
 from framework.media.images import MODES, ImageRefused, Refusal, decode, png_bytes, printable
+from framework.settings import whole
 
 _SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what a picture may be copied as
 
@@ -72,6 +80,8 @@ def shard(
     engine()
     if not shard_mb > 0:
         raise UserError(f"{shard_mb}: must be positive", "shard_mb")
+    whole(seed, "seed")
+    check_new_folder(out)
     dataset = open_dataset(
         source,
         size,
@@ -209,8 +219,7 @@ def _index_path(locations: list[str], out: str | None) -> Path:
     path = Path(out if out is not None else os.path.join(folders.pop(), INDEX))
     if path.suffix != ".json":
         raise UserError(f"{path}: give a name that ends in .json", "out")
-    if path.exists():
-        raise UserError(f"{path}: exists already; give another name or remove it", "out")
+    check_new_file(path)
     beside = all(is_url(where) or Path(where).parent == path.parent for where in locations)
     if not beside:
         raise UserError(f"{path}: must lie beside the shards, unless they are URLs", "out")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from framework.errors import UserError
-from framework.files import whole_file
+from framework.files import check_new_file, folder_above, whole_file
 from framework.formats.nvidia_writer import write_nvidia
 from framework.formats.opening import open_model
 from framework.formats.rosinality_writer import write_rosinality
@@ -62,10 +62,8 @@ def export_networks(
     out = Path(out)
     if to not in get_args(Target):
         raise UserError(f"{to}: give one of {', '.join(get_args(Target))}", "to")
-    if out.exists():
-        raise UserError(f"{out}: already there; give a new name", "out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(out) as temporary, open(temporary, "wb") as file:
+    check_new_file(out)
+    with folder_above(out), whole_file(out) as temporary, open(temporary, "wb") as file:
         if to == "nvidia":
             notes = write_nvidia(file, generator, discriminator, training_generator)
         else:

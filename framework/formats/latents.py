@@ -156,8 +156,8 @@ def write_latents(path: str | Path, ws: Tensor, kind: Kind) -> Path:
     try:
         with whole_file(path) as temporary, open(temporary, "wb") as file:
             _write(file, ws.clone(), kind)  # a clone: torch.save writes all of a view's storage
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{path}: cannot be written ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
     return path
 
 

@@ -91,7 +91,7 @@ def test_dedup_keeps_the_first_by_name(photos, tmp_path):
 
 def test_an_existing_file_is_never_overwritten(photos, tmp_path):
     (tmp_path / "a.zip").write_bytes(b"mine")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already there"):
         prepare(photos, tmp_path / "a.zip", 16)
     assert (tmp_path / "a.zip").read_bytes() == b"mine"
     with pytest.raises(UserError, match=r"ends in \.zip"):
@@ -103,7 +103,7 @@ def test_a_failure_leaves_nothing_behind(photos, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("framework.data.prepare.png_bytes", full)
-    with pytest.raises(UserError, match=r"a.zip: cannot be written \(No space left on device\)"):
+    with pytest.raises(UserError, match=r"a.zip: cannot be written \(No space left on device"):
         prepare(photos, tmp_path / "a.zip", 16)
     assert os.listdir(tmp_path) == ["photos"]
 
