@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeGuard
 
 from framework.errors import UserError
 
@@ -15,11 +15,12 @@ def plain(value: Any) -> Any:
     return value.tolist() if getattr(value, "shape", None) == () else value
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[int | float]:
     """Whether a plain value is a finite number; True and False are none."""
     # An int may be too large for a float, and then for every use of a number here.
-    fits = isinstance(value, float) or (type(value) is int and abs(value) <= MOST)
-    return fits and math.isfinite(value)
+    if type(value) is int:
+        return abs(value) <= MOST
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def whole(value: Any, name: str, least: int = 0) -> int:

@@ -1,14 +1,11 @@
 """`edit.py drag`: handle points to targets."""
 
-import math
 import sys
-import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from framework.cli.drag_settings import Preset, SettingsChoice
+from framework.cli.drag_settings import OnBad, Preset, SettingsChoice
 from framework.cli.framing import Framing
 from framework.cli.invert_settings import Crop, Paste, PointsIn, Seam
 from framework.dashboard import WandbMode
@@ -17,7 +14,6 @@ from framework.errors import UserError
 if TYPE_CHECKING:
     from framework.cli.drag_job import DragJob, Outputs
     from framework.cli.drag_picture import PhotoDrag
-    from framework.cli.drag_source import JobSource
     from framework.drag import DragStep
 
 
@@ -27,9 +23,11 @@ def drag(
     seed: int | None = None,
     points: str | None = None,
     image: str | None = None,
+    pick: str | None = None,
     edit: str | None = None,
     at: int | None = None,
     tasks: str | None = None,
+    on_bad: OnBad = "skip",
     mask: str | None = None,
     points_in: PointsIn = "model",
     paste: Paste = "changed",
@@ -77,10 +75,15 @@ def drag(
             right, y down.
         image: Photograph, NAME.inv.safetensors (or the folder that invert wrote), or another
             program's latents: .pt, .npz, .npy, .safetensors.
+        pick: Which picture of a file with several latents: its name or its number, counted from 0;
+            the last by default.
         edit: edit.safetensors to continue; with --points, from its last picture with other points.
         at: Continue the edit from this step, not from its last: what came after is left out.
         tasks: Many drags from a file, a JSON object a line: {"seed": 8, "points": "48,20:54,20"};
-            also name, mask, ws. Each gets its own folder in OUT; OUT/results.jsonl has them all.
+            in the place of seed also image (as --image), edit or ws (latents), with pick and box;
+            and name, mask. Each gets its own folder in OUT; OUT/results.jsonl has them all.
+        on_bad: Rows of tasks that cannot be done: skip names them all and does the others, error
+            names them all and does nothing. The exit code is 2 in both cases.
         mask: Picture of the model's size; what is painted white in it may change, what is black or
             transparent stays. Everything may by default.
         points_in: Whose pixels points and mask are in: the model's picture's, or the photograph's.
@@ -112,9 +115,10 @@ def drag(
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
-    _check_choice(seed=seed, image=image, edit=edit, tasks=tasks, points=points, model=model)
+    _check_choice(seed=seed, image=image, edit=edit, tasks=tasks, points=points, model=model,
+                  mask=mask)  # fmt: skip
     framing = Framing(crop, box, rotate, align, align_to)
-    _check_treatment(image, edit, stages=stages, **vars(framing), photo=photo)
+    _check_treatment(image, edit, tasks, stages=stages, **vars(framing), photo=photo, pick=pick)
     framing.check()
     if at is not None and edit is None:
         raise UserError(f"--at {at}: only with --edit")
@@ -129,11 +133,13 @@ def drag(
     if video:
         check_clip_path(Path(out) / "drag.mp4")
     choice = SettingsChoice(preset, config, steps, lr, space)
-    picture = ImageChoice(image, photo, points_in, stages, framing)
+    picture = ImageChoice(image, photo, points_in, stages, framing, pick)
     source = JobSource(model, psi, class_, device, choice, picture)
     outputs = Outputs(video=video, gif=gif, wandb=wandb, paste=paste, seam=seam)
     if tasks is not None:
-        _run_batch(source, tasks, out, outputs, json)
+        from framework.cli.drag_batch import run_batch
+
+        run_batch(source, tasks, out, outputs, on_bad, json)
         return
     if edit is not None:
         job = source.continued(edit, at, points, mask)
@@ -159,41 +165,34 @@ def _check_choice(**given: Any) -> None:
         raise UserError("--model: give a zoo name, a model folder or a file")
     if starts in (["seed"], ["image"]) and given["points"] is None:
         raise UserError('--points: give "x,y:x,y", what to take hold of and where to pull it')
-    if starts == ["tasks"] and given["points"] is not None:
-        raise UserError("--points: with --tasks the points stand in the file")
+    for name in ("points", "mask") if starts == ["tasks"] else ():
+        if given[name] is not None:
+            raise UserError(f"--{name} {given[name]}: stands in the rows of the tasks")
 
 
-def _check_treatment(image: str | None, edit: str | None, **given: Any) -> None:
-    """Say that a flag about a photograph needs one."""
+def _check_treatment(image: str | None, edit: str | None, tasks: str | None, **given: Any) -> None:
+    """Say that a flag about a picture needs one."""
     for name, value in given.items():
-        if value is not None and image is None and not (name == "photo" and edit is not None):
-            raise UserError(f"--{name.replace('_', '-')} {value}: only with --image")
+        of_rows = tasks is not None and name not in ("photo", "pick")
+        if value is None or image is not None or of_rows or (name == "photo" and edit is not None):
+            continue
+        text = "stands in the rows of the tasks" if tasks is not None else "only with --image"
+        raise UserError(f"--{name.replace('_', '-')} {value}: {text}")
 
 
 def _run_photo(drag: "PhotoDrag", out: str, outputs: "Outputs", json: bool) -> None:
     """Invert a photograph, say how good that is, and drag it."""
-    from framework.cli.invert import tell, tell_start
-    from framework.cli.invert_job import Places, carry_out
-    from framework.cli.inverted import open_inverted
-    from framework.files import new_folder
+    from framework.cli.drag_job import checked_stream
 
-    stream = drag.inverter.stream(drag.photo)
-    folder = new_folder(out)
-    tell_start(drag.inverter)
-    places = Places(folder, new_folder(folder / "inversion"), drag.photo.path.stem)
-    done = carry_out(drag.inverter, drag.photo, stream, places, "disabled")
-    tell(done, drag.photo)
-    if done.stop is not None:
-        raise done.stop
-    inverted = open_inverted(done.file, drag.inverter.networks.generator)
-    job = drag.job(inverted)
-    _carry_out(job, _checked_stream(job), folder, outputs, json, done.outcome)
+    job, inversion = drag.job(out)
+    _carry_out(job, checked_stream(job), Path(out), outputs, json, inversion)
 
 
 def _run_one(job: "DragJob", out: str, outputs: "Outputs", json: bool) -> None:
+    from framework.cli.drag_job import checked_stream
     from framework.files import new_folder
 
-    stream = _checked_stream(job)
+    stream = checked_stream(job)
     _carry_out(job, stream, new_folder(out), outputs, json)
 
 
@@ -206,7 +205,7 @@ def _carry_out(
     inversion: dict[str, Any] | None = None,
 ) -> None:
     from framework.cli.common import print_json
-    from framework.cli.drag_job import carry_out
+    from framework.cli.drag_job import carry_out, describe
 
     if job.inverted is not None and job.inverted.lacks_photo and outputs.paste != "none":
         print(
@@ -222,75 +221,3 @@ def _carry_out(
         print_json({**outcome, **({"inversion": inversion} if inversion else {})})
     if stop is not None:
         raise stop
-
-
-def _run_batch(source: "JobSource", tasks: str, out: str, outputs: "Outputs", json: bool) -> None:
-    from framework.cli.common import json_line, print_json
-    from framework.cli.drag_job import carry_out
-    from framework.files import new_folder
-
-    jobs = source.batch(tasks)
-    streams = {name: _checked_stream(job, f"{name}: ") for name, job in jobs.items()}
-    folder = new_folder(out)
-    outputs = replace(outputs, wandb_group=folder.resolve().name)
-    print(f"{len(jobs)} tasks, {next(iter(jobs.values())).facts['settings_from']}")
-    outcomes, failed, stop = [], [], None
-    with open(folder / "results.jsonl", "w", encoding="utf-8") as results:
-        for name, job in jobs.items():
-            place = new_folder(folder / name)
-            try:
-                outcome, stop = carry_out(job, streams.pop(name), place, outputs)
-            except UserError as error:  # found only while dragging; the other tasks go on
-                failed.append(name)
-                print(json_line({"name": name, "error": str(error)}), file=results, flush=True)
-                print(f"{name}: {error}", file=sys.stderr)
-                continue
-            outcomes.append(outcome)
-            print(json_line({"name": name, **outcome}), file=results, flush=True)
-            print(f"{name}: {describe(outcome)}", flush=True)
-            if stop is not None:
-                break
-    if json:
-        print_json({"tasks": len(jobs), "failed": failed, **_summary(outcomes, folder)})
-    if stop is not None:
-        raise stop
-    if failed:
-        raise UserError(f"{len(failed)} of {len(jobs)} tasks failed: {', '.join(failed)}")
-
-
-def describe(outcome: dict[str, Any]) -> str:
-    """Tell the outcome of a drag in a line."""
-    how = {
-        "arrived": "arrived",
-        "max_steps": "not arrived (give more --steps)",
-        "diverged": "the numbers ran away (give a smaller --lr); the last good step is kept",
-    }.get(outcome["status"], outcome["status"])
-    return (
-        f"{how} after {outcome['steps']} steps, {outcome['seconds']:.1f} s: distance"
-        f" {outcome['mean_distance_px']:.2f} px (max {outcome['max_distance_px']:.2f}),"
-        f" drift {outcome['drift']:.3f}"
-    )
-
-
-def _checked_stream(job: "DragJob", where: str = "") -> "Iterator[DragStep]":
-    """Check a job and return its steps; what is only odd about it becomes a note."""
-    with warnings.catch_warnings(record=True) as oddities:
-        warnings.simplefilter("always")
-        stream = job.stream()
-    for oddity in oddities:
-        print(f"note: {where}{oddity.message}", file=sys.stderr)
-    return stream
-
-
-def _summary(outcomes: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return the outcome of a batch: counts, sums and means, the farthest point of all."""
-    count = len(outcomes) or math.nan  # a mean of nothing is nothing
-    return {
-        "arrived": sum(outcome["arrived"] for outcome in outcomes),
-        "steps": sum(outcome["steps"] for outcome in outcomes),
-        "seconds": round(sum(outcome["seconds"] for outcome in outcomes), 3),
-        "mean_distance_px": sum(outcome["mean_distance_px"] for outcome in outcomes) / count,
-        "max_distance_px": max((o["max_distance_px"] for o in outcomes), default=math.nan),
-        "drift": sum(outcome["drift"] for outcome in outcomes) / count,
-        "files": [str(folder / "results.jsonl")],
-    }

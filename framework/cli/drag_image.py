@@ -1,5 +1,6 @@
 """What `--image` means, and points that are given in a photograph's pixels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from framework.media.images import printable
 from framework.tensor_files import opened_tensors
 
 LATENT_SUFFIXES = {".pt", ".pth", ".npz", ".npy", ".pkl"}
+Pairs = tuple[Sequence[Point], Sequence[Point]]
 Kind = Literal["photograph", "inverted image", "latents", "edit"]
 
 
@@ -29,6 +31,7 @@ class ImageChoice:
         points_in: Whose pixels points and mask are in.
         stages: Of a photograph's inversion.
         framing: What of a photograph the model sees.
+        pick: Which picture of a file with several latents.
     """
 
     image: str | None = None
@@ -36,6 +39,7 @@ class ImageChoice:
     points_in: PointsIn = "model"
     stages: str | None = None
     framing: Framing = field(default_factory=Framing)
+    pick: str | None = None
 
 
 def picture_file(word: str) -> Path:
@@ -45,7 +49,7 @@ def picture_file(word: str) -> Path:
         UserError: If there is none.
     """
     path = Path(word)
-    if not path.exists():
+    if not os.path.exists(path):  # where Path.exists raises, for names that are too long
         raise UserError(f"--image {printable(word)}: no such file")
     if not path.is_dir():
         return path
@@ -81,12 +85,15 @@ def model_of(file: Path) -> str:
 
 
 def placed_points(
-    points: str, points_in: PointsIn, img_size: tuple[int, int], geometry: Geometry | None
+    points: str | Pairs,
+    points_in: PointsIn,
+    img_size: tuple[int, int],
+    geometry: Geometry | None,
 ) -> tuple[list[Point], list[Point]]:
     """Read points into the model's pixels.
 
     Args:
-        points: As on the command line.
+        points: As on the command line, or handles and targets.
         points_in: Whose pixels they are in.
         img_size: The model's (height, width).
         geometry: Where the picture lies in its photograph.
@@ -96,13 +103,17 @@ def placed_points(
     """
     with blame("--points"):
         if points_in == "model":
-            return parse_points(points, img_size)
+            return _read(points, img_size)
         geometry = _photographed(geometry)
-        handles, targets = parse_points(points, geometry.photo_size)
+        handles, targets = _read(points, geometry.photo_size)
         return check_points(
             _on_canvas("handle", handles, geometry), _on_canvas("target", targets, geometry),
             img_size,
         )  # fmt: skip
+
+
+def _read(points: str | Pairs, size: tuple[int, int]) -> tuple[list[Point], list[Point]]:
+    return parse_points(points, size) if isinstance(points, str) else check_points(*points, size)
 
 
 def _photographed(geometry: Geometry | None) -> Geometry:

@@ -1,6 +1,8 @@
 """One drag carried out: from a job to pictures, a clip, an edit file and the numbers."""
 
+import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -205,3 +207,27 @@ def _write_clips(
         count = len(shown_steps(len(steps), at_most))
         write_video(folder / name, paced(frames, count, fps), fps)
     return names
+
+
+def describe(outcome: dict[str, Any]) -> str:
+    """Tell the outcome of a drag in a line."""
+    how = {
+        "arrived": "arrived",
+        "max_steps": "not arrived (give more --steps)",
+        "diverged": "the numbers ran away (give a smaller --lr); the last good step is kept",
+    }.get(outcome["status"], outcome["status"])
+    return (
+        f"{how} after {outcome['steps']} steps, {outcome['seconds']:.1f} s: distance"
+        f" {outcome['mean_distance_px']:.2f} px (max {outcome['max_distance_px']:.2f}),"
+        f" drift {outcome['drift']:.3f}"
+    )
+
+
+def checked_stream(job: "DragJob", where: str = "") -> "Iterator[DragStep]":
+    """Check a job and return its steps; what is only odd about it becomes a note."""
+    with warnings.catch_warnings(record=True) as oddities:
+        warnings.simplefilter("always")
+        stream = job.stream()
+    for oddity in oddities:
+        print(f"note: {where}{oddity.message}", file=sys.stderr)
+    return stream

@@ -7,6 +7,7 @@ from typing import Literal
 from framework.drag.settings import DragSettings
 from framework.errors import UserError, named
 
+OnBad = Literal["skip", "error"]
 Preset = Literal["auto", "draggan", "small"]
 SMALL_MODEL_PX = 128
 

@@ -51,7 +51,7 @@ METAVARS = {
     "device": "DEVICE", "class_": "N", "file": "FILE", "photos": "PHOTO", "photo": "PHOTO",
     "image": "FILE", "stages": "LIST", "box": "L,T,R,B", "perceptual_weights": "PATH",
     "refine_steps": "N", "tune_steps": "N", "max_seconds": "SEC", "model_out": "FOLDER",
-    "data": "FOLDER", "held_out": "SHARE", "count": "N",
+    "data": "FOLDER", "pick": "N|NAME", "held_out": "SHARE", "count": "N",
 }  # fmt: skip
 ADVANCED = {
     "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from framework.drag.points import Point, check_points, parse_points
-from framework.errors import InvalidEdit, UserError
+from framework.errors import InvalidEdit, UserError, blame
 
-KEYS = ("name", "seed", "ws", "handles", "targets", "points", "mask")
+STARTS = ("seed", "ws", "image", "edit")
+KEYS = ("name", *STARTS, "pick", "box", "handles", "targets", "points", "mask")
 MAX_SEED = 2**32 - 1
 MAX_BYTES = 64 * 2**20
+_ANY_SIZE = (2**31, 2**31)  # of a photograph that is not open yet
 
 
 @dataclass(frozen=True)
@@ -19,113 +21,141 @@ class DragTask:
     """One drag to do.
 
     Args:
-        name: Unique within the file; names the results. Made from the line's number if not given.
-        seed: Seed of the picture, or None if `ws` is given.
-        ws: File with the picture's latents, or None if `seed` is given.
-        handles: Points (x, y) in image pixels.
+        where: The task's place in its file, "line 3" or "item 3".
+        name: Unique within the file; names the results. Made from the place if not given.
+        handles: Points (x, y) in pixels.
         targets: Where they go, as many.
+        seed: Seed of the picture; this or one of the next three is given, the others are None.
+        ws: File with the picture's latents.
+        image: Photograph, inverted image or file with latents.
+        edit: Edit, from whose last picture the drag begins.
+        pick: Which picture of a file with several latents, by number or name, or None.
+        box: Part of a photograph to use, "left,top,right,bottom", or None.
         mask: Picture file whose white may change, or None.
     """
 
+    where: str
     name: str
-    seed: int | None
-    ws: Path | None
     handles: tuple[Point, ...]
     targets: tuple[Point, ...]
-    mask: Path | None
+    seed: int | None = None
+    ws: Path | None = None
+    image: Path | None = None
+    edit: Path | None = None
+    pick: str | None = None
+    box: str | None = None
+    mask: Path | None = None
 
 
-def read_tasks(path: str | Path, img_size: tuple[int, int]) -> list[DragTask]:
-    """Read tasks from a file.
+def read_tasks(
+    path: str | Path, img_size: tuple[int, int] | None
+) -> tuple[list[DragTask], dict[str, str]]:
+    """Read tasks from a file: the good ones, and what is wrong with the others.
 
     Each task is an object such as `{"seed": 7, "handles": [[20, 30]], "targets": [[26, 30]]}`, one
-    on a line, or all in one array. Keys: `seed` or `ws` (a file with latents), `handles` and
-    `targets` or `points` ("x,y:x,y;…"), and if wanted `mask` (a picture) and `name`. Files are
-    relative to the task file's folder. Empty lines are skipped.
+    on a line, or all in one array. Keys: one of `seed`, `ws` (a file with latents), `image` (a
+    photograph, an inverted image, a file with latents) and `edit`; `handles` and `targets` or
+    `points` ("x,y:x,y;…"); and if wanted `mask` (a picture), `name`, `pick` (which of several
+    latents) and `box` (of a photograph). Files are relative to the task file's folder. Empty lines
+    are skipped.
 
     Args:
         path: The task file, UTF-8.
-        img_size: The model's (height, width), to check the points.
+        img_size: (height, width) that the points lie in, or None where that is not known yet.
+
+    Returns:
+        Tasks in their order, and the reason in words by the place of each that is wrong.
 
     Raises:
-        UserError: If the file cannot be read, or a task is wrong: names line (or item) and key.
+        UserError: If the file cannot be read, is no JSON at all, or holds no tasks.
     """
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: over {MAX_BYTES // 2**20} MiB; split the tasks")
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
     tasks: dict[str, DragTask] = {}
+    wrong: dict[str, str] = {}
     for where, value in _items(path, text):
         try:
-            task = _task(value, path.parent, img_size, default_name=where.replace(" ", "_"))
-        except InvalidEdit as error:
-            raise InvalidEdit(f"{path}, {where}: {error}") from None
-        if task.name in tasks:
-            raise InvalidEdit(f"{path}, {where}: name {task.name!r} was used before")
-        tasks[task.name] = task
-    if not tasks:
+            task = _task(value, path.parent, img_size or _ANY_SIZE, where)
+            if task.name in tasks:
+                raise InvalidEdit(f"{task.name!r}: was used before", "name")
+            tasks[task.name] = task
+        except UserError as error:
+            wrong[where] = str(error)
+    if not tasks and not wrong:
         raise UserError(f"{path}: holds no tasks")
-    return list(tasks.values())
+    return list(tasks.values()), wrong
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Each task's place and decoded value."""
+    """Each task's place, and its value or the line that holds it."""
     if text.lstrip().startswith("["):
-        values = _decode(text, str(path))
+        with blame(str(path)):
+            values = _decode(text)
         yield from ((f"item {i}", value) for i, value in enumerate(values, 1))
         return
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            yield f"line {number}", _decode(line, f"{path}, line {number}")
+            yield f"line {number}", line
 
 
-def _decode(text: str, where: str) -> Any:
+def _decode(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_no_twice)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})") from None
-    except _KeyTwice as error:
-        raise UserError(f"{where}: key {error} is given twice") from None
-
-
-class _KeyTwice(Exception):
-    pass
+    except (ValueError, RecursionError) as error:  # also numbers of more digits than int takes
+        raise UserError(error if isinstance(error, UserError) else f"not JSON ({error})") from None
 
 
 def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _KeyTwice(repr(next(name for name in names if names.count(name) > 1)))
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"key {twice!r} is given twice")
     return values
 
 
-def _task(value: Any, folder: Path, img_size: tuple[int, int], default_name: str) -> DragTask:
+def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> DragTask:
+    if isinstance(value, str):
+        value = _decode(value)
     if not isinstance(value, dict):
         raise InvalidEdit('expected an object such as {"seed": 7, "points": "20,30:26,30"}')
     for key in value:
         if key not in KEYS:
             raise InvalidEdit(f"no key {key!r}; there are {', '.join(KEYS)}")
+    value = {key: item for key, item in value.items() if item is not None}
     handles, targets = _task_points(value, img_size)
-    seed = value.get("seed")
-    if (seed is None) == (value.get("ws") is None):
-        raise InvalidEdit("give either seed or ws")
+    if sum(key in value for key in STARTS) != 1:
+        raise InvalidEdit(f"give one of {', '.join(STARTS)}")
+    seed, pick = value.get("seed"), value.get("pick")
     if seed is not None and not (type(seed) is int and 0 <= seed <= MAX_SEED):
-        raise InvalidEdit(f"seed {seed!r}: expected a whole number from 0 to {MAX_SEED}")
-    name = value.get("name", default_name)
+        raise InvalidEdit(f"{seed!r}: expected a whole number from 0 to {MAX_SEED}", "seed")
+    name = value.get("name", where.replace(" ", "_"))
     if not isinstance(name, str) or not name or set(name) & set("/\\\0") or name in (".", ".."):
-        raise InvalidEdit(f"name {name!r}: expected a text that can name a file")
+        raise InvalidEdit(f"{name!r}: expected a text that can name a file", "name")
+    if pick is not None and not (isinstance(pick, str) or type(pick) is int):
+        raise InvalidEdit(f"{pick!r}: expected a number or a name", "pick")
     return DragTask(
+        where=where,
         name=name,
-        seed=seed,
-        ws=_file(value, "ws", folder),
         handles=tuple(handles),
         targets=tuple(targets),
-        mask=_file(value, "mask", folder),
+        seed=seed,
+        **{key: _file(value, key, folder) for key in ("ws", "image", "edit", "mask")},
+        pick=None if pick is None else str(pick),
+        box=_text(value, "box"),
     )
+
+
+def _text(value: dict, key: str) -> str | None:
+    text = value.get(key)
+    if text is not None and (not isinstance(text, str) or not text.strip() or "\0" in text):
+        raise InvalidEdit(f"{text!r}: expected a text", key)
+    return text
 
 
 def _task_points(value: dict, img_size: tuple[int, int]) -> tuple[list[Point], list[Point]]:
@@ -133,7 +163,7 @@ def _task_points(value: dict, img_size: tuple[int, int]) -> tuple[list[Point], l
         if "handles" in value or "targets" in value:
             raise InvalidEdit("give either points or handles and targets")
         if not isinstance(value["points"], str):
-            raise InvalidEdit(f"points {value['points']!r}: expected text such as 20,30:26,30")
+            raise InvalidEdit(f"{value['points']!r}: expected text such as 20,30:26,30", "points")
         return parse_points(value["points"], img_size)
     for key in ("handles", "targets"):
         if key not in value:
@@ -142,9 +172,5 @@ def _task_points(value: dict, img_size: tuple[int, int]) -> tuple[list[Point], l
 
 
 def _file(value: dict, key: str, folder: Path) -> Path | None:
-    name = value.get(key)
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name:
-        raise InvalidEdit(f"{key} {name!r}: expected a file's name")
-    return folder / name
+    name = _text(value, key)
+    return None if name is None else folder / name

@@ -242,14 +242,15 @@ def test_a_task_file_gives_a_folder_a_task_and_a_line_each(tiny_model, tmp_path,
     assert torch.equal(alone.ws, EditFile.load(out / "wheel" / "edit.safetensors").ws)
 
 
-def test_a_bad_task_is_named_before_any_is_done(tiny_model, tmp_path, capsys):
+def test_no_task_is_done_where_bad_ones_are_an_error(tiny_model, tmp_path, capsys):
     tasks = tmp_path / "tasks.jsonl"
     good, bad = {"seed": 3, "points": POINTS}, {"seed": 4, "points": POINTS, "mask": "no.png"}
     tasks.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}\n")
-    batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks)]
+    batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--on-bad", "error"]
     assert main([*batch, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert "line_2" in said and "no.png" in said
+    assert said.startswith(f"error: --tasks {tasks}: 1 of 2 tasks cannot be done: line 2: mask ")
+    assert "no.png" in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

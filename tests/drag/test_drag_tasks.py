@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -18,50 +20,55 @@ def write(tmp_path, text):
 def test_lines_and_arrays_give_the_same_tasks(tmp_path):
     other = {"ws": "a.safetensors", "points": "1,2:3,4", "mask": "m.png", "name": "roof"}
     lines = write(tmp_path, json.dumps(GOOD) + "\n\n" + json.dumps(other) + "\n")
-    first, second = read_tasks(lines, SIZE)
+    (first, second), wrong = read_tasks(lines, SIZE)
+    assert not wrong and first.where == "line 1"
     assert (first.name, first.seed, first.ws, first.mask) == ("line_1", 7, None, None)
     assert first.handles == ((20.0, 30.0),) and first.targets == ((26.0, 30.5),)
     assert (second.name, second.seed) == ("roof", None)
     assert second.ws == tmp_path / "a.safetensors" and second.mask == tmp_path / "m.png"
     array = write(tmp_path, json.dumps([GOOD, other], indent=1))
-    assert read_tasks(array, SIZE)[1] == second
+    assert replace(read_tasks(array, SIZE)[0][1], where="line 3") == second
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"sed": 1}, "no key 'sed'; there are"),
-        ({"seed": None}, "either seed or ws"),
-        ({"ws": "x"}, "either seed or ws"),
+        ({"seed": None}, "give one of seed, ws, image, edit"),
+        ({"ws": "x"}, "give one of seed, ws, image, edit"),
+        ({"image": ""}, "give one of"),
+        ({"seed": None, "image": " "}, "image ' ': expected a text"),
+        ({"seed": None, "ws": "a\0b"}, "ws .*: expected a text"),
+        ({"pick": 1.5}, "pick 1.5: expected"),
+        ({"box": [1, 2, 3, 4]}, "box .*: expected a text"),
         ({"seed": -1}, "seed -1: expected"),
         ({"seed": True}, "seed True: expected"),
         ({"seed": 2**32}, "seed 4294967296"),
         ({"targets": [[90, 3]]}, "target 0 .*outside"),
         ({"targets": []}, "1 handles but 0 targets"),
         ({"points": "1,2:3,4"}, "either points or handles"),
-        ({"mask": 3}, "mask 3: expected a file"),
+        ({"mask": 3}, "mask 3: expected a text"),
         ({"name": "a/b"}, "name 'a/b'"),
         ({"name": ".."}, "name '..'"),
     ],
 )
-def test_a_bad_task_names_its_line_and_key(tmp_path, change, message):
-    path = write(tmp_path, json.dumps(GOOD) + "\n" + json.dumps(GOOD | change))
-    with pytest.raises(UserError, match=rf"tasks.jsonl, line 2: .*{message}") as error:
-        read_tasks(path, SIZE)
-    assert "\n" not in str(error.value)
+# C4f
+def test_a_bad_task_is_named_by_line_and_key_and_stops_no_other(tmp_path, change, message):
+    rows = [GOOD, GOOD | change, GOOD, {"seed": 3}, GOOD]
+    tasks, wrong = read_tasks(write(tmp_path, "\n".join(map(json.dumps, rows))), SIZE)
+    assert [task.where for task in tasks] == ["line 1", "line 3", "line 5"]
+    assert list(wrong) == ["line 2", "line 4"] and "\n" not in wrong["line 2"]
+    assert re.search(message, wrong["line 2"]) and wrong["line 4"] == "key 'handles' is missing"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "line 1: not JSON"),
         ("[{]", "not JSON"),
-        ("7", "line 1: expected an object"),
-        ("[7]", "item 1: expected an object"),
-        ('{"seed": 1, "handles": [[1, 1]]}', "line 1: key 'targets' is missing"),
-        ('{"seed": 1, "seed": 2}', "line 1: key 'seed' is given twice"),
+        ('[{"seed": 1, "seed": 2}]', "key 'seed' is given twice"),
         ("", "holds no tasks"),
         ("[" * 100_000, "not JSON"),
+        ("[1" + "0" * 5000 + "]", "not JSON"),
     ],
 )
 def test_a_file_that_is_no_task_list_says_so(tmp_path, text, message):
@@ -76,5 +83,29 @@ def test_files_that_cannot_be_read_and_names_used_twice(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read_tasks(tmp_path / "binary", SIZE)
     twice = json.dumps(GOOD | {"name": "a"})
-    with pytest.raises(UserError, match="line 2: name 'a' was used before"):
-        read_tasks(write(tmp_path, f"{twice}\n{twice}"), SIZE)
+    tasks, wrong = read_tasks(write(tmp_path, f"{twice}\n{twice}"), SIZE)
+    assert len(tasks) == 1 and wrong == {"line 2": "name 'a': was used before"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "not JSON"),
+        ("7", "expected an object"),
+        ('"7"', "expected an object"),
+        ('{"seed": 1, "handles": [[1, 1]]}', "key 'targets' is missing"),
+        ('{"seed": 1, "seed": 2}', "key 'seed' is given twice"),
+        ('{"seed": 1' + "0" * 5000 + "}", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_line_that_is_no_task_is_named(tmp_path, line, reason):
+    _, wrong = read_tasks(write(tmp_path, f"{json.dumps(GOOD)}\n{line}"), SIZE)
+    assert list(wrong) == ["line 2"] and reason in wrong["line 2"]
+
+
+def test_points_of_a_photograph_that_is_not_open_yet_may_lie_anywhere(tmp_path):
+    task = {"image": "a.jpg", "points": "2000,3000:2010,3000", "box": "0,0,9,9", "pick": 2}
+    ((read,), wrong) = read_tasks(write(tmp_path, json.dumps(task)), None)
+    assert not wrong and read.handles == ((2000.0, 3000.0),)
+    assert (read.image, read.box, read.pick) == (tmp_path / "a.jpg", "0,0,9,9", "2")
