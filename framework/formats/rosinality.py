@@ -21,6 +21,7 @@ from framework.ops.upfirdn2d import setup_filter
 
 NETWORKS = {"g_ema": "generator", "g": "training_generator", "d": "discriminator"}
 MINIBATCH_GROUP = 4  # fixed in its discriminator
+UPSAMPLING_GAIN = 4  # of its kernels that upsample: the mean stays
 _GENERATOR_SIGN, _DISCRIMINATOR_SIGN = "conv1.conv.modulation.weight", "final_linear.1.weight"
 _KERNEL = re.compile(r"(.*)\.kernel")
 _MOST_LAYERS, _MOST_LEVELS = 100, 10
@@ -155,10 +156,14 @@ def generator_parts(
         tensors["mapping.w_avg"] = torch.zeros(w_dim)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     config = generator_config(shapes, {}, where)
-    for j in range(-1, levels):
-        block = f"synthesis.b{8 << j}" if j >= 0 else "synthesis.b4"
-        for layer in ("", ".conv1", *([".conv0"] if j >= 0 else [])):
-            tensors[f"{block}{layer}.resample_filter"] = setup_filter(RESAMPLE_TAPS)
+    places = ["synthesis.b4", "synthesis.b4.conv1"]
+    used: dict[str, str] = {}
+    for j in range(levels):
+        block = f"synthesis.b{8 << j}"
+        places += [block, f"{block}.conv0", f"{block}.conv1"]
+        used[block] = f"to_rgbs.{j}.upsample.kernel"
+        used[f"{block}.conv0"] = f"convs.{2 * j}.conv.blur.kernel"
+    tensors |= _filters(state, places, used, UPSAMPLING_GAIN, where)
     return NetworkParts(config, tensors)
 
 
@@ -171,12 +176,13 @@ def discriminator_parts(
     claims = {"const_size": const_size, "mbstd_group_size": MINIBATCH_GROUP}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     config = discriminator_config(shapes, claims, where)
+    places, used = ["b4.conv", f"b{4 << levels}.fromrgb"], {}
     for j in range(levels):
-        block = f"b{8 << j}"
-        layers = ["", ".conv0", ".conv1", ".skip", *([".fromrgb"] if j == levels - 1 else [])]
-        for layer in layers:
-            tensors[f"{block}{layer}.resample_filter"] = setup_filter(RESAMPLE_TAPS)
-    tensors["b4.conv.resample_filter"] = setup_filter(RESAMPLE_TAPS)
+        block = f"b{4 << (levels - j)}"
+        places += [block, *(f"{block}.{layer}" for layer in ("conv0", "conv1", "skip"))]
+        used[f"{block}.conv1"] = f"convs.{j + 1}.conv2.0.kernel"
+        used[f"{block}.skip"] = f"convs.{j + 1}.skip.0.kernel"
+    tensors |= _filters(state, places, used, 1, where)
     return NetworkParts(config, tensors)
 
 
@@ -204,18 +210,34 @@ def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[st
     for name in sorted(map(str, left_over)):
         if not _KERNEL.fullmatch(name):
             raise BrokenCheckpoint(f"{where}: {name[:60]} belongs to no StyleGAN2")
-        _check_kernel(state[name], name, where)
     return renamed
 
 
-def _check_kernel(kernel: Any, name: str, where: str) -> None:
-    """Refuse kernels other than the outer product of (1, 3, 3, 1) whatever their gain."""
+def _filters(
+    state: Mapping[str, Any], places: list[str], used: Mapping[str, str], gain: int, where: str
+) -> dict[str, Tensor]:
+    """The resampling filter of every place that keeps one; theirs where it is used and stored.
+
+    Args:
+        state: Their state dict, in which the kernels may be left out.
+        places: Ours.
+        used: Where filters are used, and what each is called there.
+        gain: Of their kernels.
+        where: The file, for complaints.
+    """
+    theirs = {ours: _filter(state[n], gain, n, where) for ours, n in used.items() if n in state}
+    usual = next(iter(theirs.values()), setup_filter(RESAMPLE_TAPS))  # one filter for all
+    return {f"{place}.resample_filter": theirs.get(place, usual).clone() for place in places}
+
+
+def _filter(kernel: Any, gain: int, name: str, where: str) -> Tensor:
+    """One of their kernels without its gain; the usual one whatever its gain."""
     usual = setup_filter(RESAMPLE_TAPS)
-    if isinstance(kernel, StoredTensor) and kernel.shape == tuple(usual.shape):
-        values = kernel.read().float()
-        if torch.allclose(values / values.sum(), usual, atol=1e-6):
-            return
-    raise UserError(f"{where}: {name[:60]} is not the blur of {RESAMPLE_TAPS}; it is not supported")
+    if not isinstance(kernel, StoredTensor) or kernel.shape != tuple(usual.shape):
+        shape = getattr(kernel, "shape", "none")
+        raise UserError(f"{where}: {name[:60]} has shape {shape}; only filters of 4x4 are known")
+    values = kernel.read().float()
+    return usual if torch.allclose(values / values.sum(), usual, atol=1e-6) else values / gain
 
 
 def _drawn_noise(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Tensor]:

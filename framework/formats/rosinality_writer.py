@@ -9,6 +9,7 @@ from torch import Tensor
 from framework.errors import UserError
 from framework.formats.rosinality import (
     MINIBATCH_GROUP,
+    UPSAMPLING_GAIN,
     Name,
     discriminator_names,
     generator_names,
@@ -87,10 +88,11 @@ def _other_discriminator(config: dict[str, Any]) -> str:
 def _generator_state(generator: Generator) -> dict[str, Tensor]:
     ours, levels = generator.state_dict(), len(generator.synthesis.resolutions) - 1
     state = _renamed(ours, generator_names(generator.config["mapping_layers"], levels))
-    for j in range(levels):  # the filters of upsampling keep the mean: their gain is 4
-        block, name = f"synthesis.b{8 << j}", "resample_filter"
-        state[f"convs.{2 * j}.conv.blur.kernel"] = _stored(ours[f"{block}.conv0.{name}"]) * 4
-        state[f"to_rgbs.{j}.upsample.kernel"] = _stored(ours[f"{block}.{name}"]) * 4
+    for j in range(levels):
+        blur = _stored(ours[f"synthesis.b{8 << j}.conv0.resample_filter"])
+        state[f"convs.{2 * j}.conv.blur.kernel"] = blur * UPSAMPLING_GAIN
+        larger = _stored(ours[f"synthesis.b{8 << j}.resample_filter"])
+        state[f"to_rgbs.{j}.upsample.kernel"] = larger * UPSAMPLING_GAIN
     return state
 
 

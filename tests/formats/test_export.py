@@ -25,6 +25,7 @@ from framework.formats import (
 from framework.formats.export import export_model, export_networks
 from framework.formats.pickle_writer import Call, Name, Pieces, write_pickle
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.ops.upfirdn2d import setup_filter
 from tests.formats import fixtures, independent_readers
 from tests.formats.independent_readers import Tensors, load_network_pkl, nvidia_packages
 
@@ -133,6 +134,34 @@ def test_networks_survive_rosinalitys_file_bit_for_bit(tmp_path, mapping_layers)
     export_networks(generator, discriminator, "rosinality", out)
     assert_same(load_generator(out), generator)
     assert_same(load_discriminator(out), discriminator)
+
+
+@pytest.mark.parametrize("to", ["nvidia", "rosinality"])
+@pytest.mark.parametrize("taps", [(1, 4, 4, 1), (1, 1, 1, 1), (0, 1, 1, 0), (1, 2, 3, 4)], ids=str)
+# G9f
+def test_filters_of_other_taps_go_out_and_come_back(tmp_path, to, taps):
+    generator, discriminator = made(Generator), made(Discriminator)
+    for network in (generator, discriminator):
+        for name, tensor in network.state_dict().items():
+            if name.endswith("resample_filter"):
+                tensor.copy_(setup_filter(taps))
+    out = tmp_path / "a.pt"
+    export_networks(generator, discriminator, to, out)
+    assert_same(load_generator(out), generator)
+    assert_same(load_discriminator(out), discriminator)
+    if to == "rosinality":
+        file, z = torch.load(out, weights_only=True), torch.randn(2, 10)
+        g_ema, d = Tensors(file["g_ema"]), Tensors(file["d"])
+        w = independent_readers.rosinality_w(g_ema, z, file["latent_avg"])
+        picture = independent_readers.rosinality_picture(g_ema, w)
+        torch.testing.assert_close(picture, generator(z), **TOLERANCE)
+        logits = independent_readers.rosinality_logits(d, picture)
+        torch.testing.assert_close(logits, discriminator(picture), **TOLERANCE)
+    else:
+        with nvidia_packages():
+            exported = load_network_pkl(out.read_bytes())["G_ema"]
+            picture = exported(z := torch.randn(2, 10), None, noise_mode="const")
+        torch.testing.assert_close(picture, generator(z), **TOLERANCE)
 
 
 @pytest.mark.parametrize("to", ["nvidia", "rosinality"])
