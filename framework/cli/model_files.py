@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from framework.errors import UserError
 
-Target = Literal["nvidia", "rosinality"]
+Target = Literal["nvidia", "rosinality", "onnx"]
 
 
 def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> None:
@@ -60,12 +60,15 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
     """Write a model as a file that another program opens.
 
     nvidia is a .pkl for stylegan2-ada-pytorch, stylegan3 and the official DragGAN; rosinality is a
-    .pt for stylegan2-pytorch and what was built on it.
+    .pt for stylegan2-pytorch and what was built on it; onnx is a graph for runtimes without torch,
+    which takes z, labels c and truncation_psi and gives image and ws, any number at once, with the
+    constant noise (it needs pip install 'dragline[onnx]').
 
     Examples::
 
       python edit.py export vehicles64 --to nvidia --out out/stylegan2-vehicles64.pkl
       python edit.py export models/cats --to rosinality --out out/cats.pt
+      python edit.py export models/cats --to onnx --out out/cats.onnx
 
     Args:
         model: Zoo name, model folder or file, all that other commands take as --model.
@@ -81,11 +84,13 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
     from framework.formats.export import export_model
 
     notes = export_model(model, to, path)
-    config = load_generator(path).config  # read back: what was written opens
+    # Read back: what was written opens; a graph was checked when it was written.
+    config = load_generator(model if to == "onnx" else path).config
     print(f"{path}: {_megabytes(path)}")
     for note in notes:
         print(f"note: {note}")
-    print(f"try, in that program's folder: {_their_command(to, path, config)}")
+    where = "" if to == "onnx" else ", in that program's folder"
+    print(f"try{where}: {_their_command(to, path, config)}")
     if json:
         print_json({"file": str(path), "to": to, "sha256": sha256_file(path), "notes": notes})
 
@@ -93,6 +98,12 @@ def export(model: str, /, to: Target, out: str, json: bool = False) -> None:
 def _their_command(to: Target, path: Path, config: dict[str, Any]) -> str:
     """A command line of the other program that draws pictures with the file."""
     file = quote(str(path.resolve()))
+    if to == "onnx":
+        numbers = {"z": f"n.random.randn(1, {config['z_dim']})" if config["z_dim"] else "",
+                   "c": f"n.eye({config['c_dim']})[:1]" if config["c_dim"] else ""}  # fmt: skip
+        feed = ", ".join(f"'{name}': {x}.astype('f')" for name, x in numbers.items() if x)
+        return ("python -c \"import sys, numpy as n, onnxruntime as o; print(o.InferenceSession("
+                f"sys.argv[1]).run(['image'], {{{feed}}})[0].shape)\" {file}")  # fmt: skip
     if to == "nvidia":
         label = " --class=0" if config["c_dim"] else ""
         return f"python generate.py --network={file} --seeds=1-16{label} --outdir=out"

@@ -6,11 +6,12 @@ from typing import Literal, get_args
 from framework.errors import UserError
 from framework.files import check_new_file, folder_above, whole_file
 from framework.formats.nvidia_writer import write_nvidia
+from framework.formats.onnx_writer import check_onnx, write_onnx
 from framework.formats.opening import open_model
 from framework.formats.rosinality_writer import write_rosinality
 from framework.models.stylegan2 import Discriminator, Generator
 
-Target = Literal["nvidia", "rosinality"]
+Target = Literal["nvidia", "rosinality", "onnx"]
 _DRAGGAN_WORD = "stylegan2"  # DragGAN looks for it in the file's name to choose the architecture
 
 
@@ -48,8 +49,8 @@ def export_networks(
     Args:
         generator: The averaged generator.
         discriminator: Its opponent, if there is one.
-        to: `nvidia`, a pickle for stylegan2-ada-pytorch, stylegan3 and DragGAN; or `rosinality`,
-            for stylegan2-pytorch and what was built on it.
+        to: `nvidia`, a pickle for stylegan2-ada-pytorch, stylegan3 and DragGAN; `rosinality`, for
+            stylegan2-pytorch and what was built on it; or `onnx`, the averaged generator alone.
         out: New file.
         training_generator: The generator as trained; only NVIDIA's files have a place for it.
 
@@ -62,10 +63,14 @@ def export_networks(
     out = Path(out)
     if to not in get_args(Target):
         raise UserError(f"{to}: give one of {', '.join(get_args(Target))}", "to")
+    if to == "onnx":
+        check_onnx()
     check_new_file(out)
     with folder_above(out), whole_file(out) as temporary, open(temporary, "wb") as file:
         if to == "nvidia":
             notes = write_nvidia(file, generator, discriminator, training_generator)
+        elif to == "onnx":
+            notes = write_onnx(file, generator)
         else:
             notes = write_rosinality(file, generator, discriminator)
     if to == "nvidia" and _DRAGGAN_WORD not in out.name:
