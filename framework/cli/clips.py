@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from framework.cli.inverted import InPhoto
     from framework.models.stylegan2 import Generator
 
 MAX_STEP_FRAMES = 120
@@ -28,6 +29,7 @@ def edit_frames(
     targets: Sequence[Sequence[float]],
     overlay: bool = True,
     at_most: int = MAX_STEP_FRAMES,
+    in_photo: "InPhoto | None" = None,
 ) -> "Iterator[np.ndarray]":
     """Draw the steps of a drag, one frame each.
 
@@ -38,6 +40,7 @@ def edit_frames(
         targets: Where they shall go.
         overlay: Draw targets, tracks and points on the frames.
         at_most: Frames, of a drag with more steps.
+        in_photo: Show the photograph with the edit in its place, not the model's picture alone.
 
     Yields:
         uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
@@ -46,10 +49,16 @@ def edit_frames(
 
     device = next(generator.parameters()).device
     for index in shown_steps(len(latents), at_most):
-        picture = rgb(render(generator, latents[index].to(device)))
+        picture = render(generator, latents[index].to(device))
+        if in_photo is None:
+            picture = rgb(picture)
+            way, ends, size = points[: index + 1], targets, 1.0
+        else:
+            picture, size = in_photo.picture(picture), in_photo.marks
+            way, ends = [in_photo.points(p) for p in points[: index + 1]], in_photo.points(targets)
         if overlay:
-            tracks = list(zip(*points[: index + 1], strict=True))
-            picture = draw_state(picture, points[index], targets, tracks, resample="nearest")
+            tracks = list(zip(*way, strict=True))
+            picture = draw_state(picture, way[-1], ends, tracks, resample="nearest", size=size)
         yield picture
 
 

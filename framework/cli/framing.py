@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from framework.cli.common import blame
 from framework.cli.invert_settings import Crop, parse_box
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
     from framework.media.aligned import Point
@@ -65,6 +64,7 @@ class Framing:
         """
         from dataclasses import replace
 
+        from framework.media.aligned import at_border
         from framework.media.geometry import fit_geometry
 
         self.check()
@@ -76,7 +76,10 @@ class Framing:
                 rotate_deg=self.rotate or 0,
             )  # fmt: skip
         # The borders of "pad" are white by intent, and so is what else is missing there.
-        geometry = replace(geometry, fill="colour" if self.crop == "pad" else "mirror")
+        if self.crop == "pad":
+            geometry = replace(geometry, fill="colour")
+        else:
+            geometry = at_border(replace(geometry, fill="mirror"))
         return geometry, self._checked_outside(geometry)
 
     def _aligned(self, photo_size: tuple[int, int], canvas_size: tuple[int, int]) -> "Geometry":
@@ -84,7 +87,7 @@ class Framing:
 
         points = _parse_pair("--align", self.align)
         assert points is not None
-        with blame(f"--align {self.align}"):
+        with blame("--align", self.align or ""):
             return align_geometry(
                 photo_size, canvas_size, points, _parse_pair("--align-to", self.align_to)
             )

@@ -80,8 +80,8 @@ def invert(
         max_seconds: Seconds a photograph at most, all stages together.
         seed: Of all that is drawn.
         config: YAML file with the settings of the stages, such as configs/invert/default.yaml.
-        json: End with one line of JSON: photo, perceptual, stages, usual_deviations, seconds,
-            files.
+        json: End with one line of JSON: photo, strangeness, familiar, perceptual, stages,
+            usual_deviations, seconds, files.
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
@@ -192,6 +192,7 @@ def tell_start(inverter: "Inverter") -> None:
 
 def tell(done: "Inversion", photo: "Photo") -> None:
     """Print how good a reconstruction is, stage by stage, and warn where edits may go wrong."""
+    from framework.inversion.familiarity import FAMILIAR
     from framework.media.geometry import photo_box
 
     outcome, geometry = done.outcome, photo.geometry
@@ -203,6 +204,14 @@ def tell(done: "Inversion", photo: "Photo") -> None:
     print(f"{outcome['photo']}: {w}x{h} px; the model sees {part}, as {width}x{height}")
     for note in photo.notes:
         print(f"note: {note}", file=sys.stderr)
+    if outcome["familiar"] is False:
+        print(
+            "warning: this does not look like what the model knows: it lies"
+            f" {outcome['strangeness']:.1f} times as far out as the model's own pictures do,"
+            f" photographs of its kind within {FAMILIAR:g} times; it will come out as something of"
+            " that kind, or break when it is dragged",
+            file=sys.stderr,
+        )
     print("\n".join(table(outcome)), flush=True)
     last = list(outcome["stages"].values())[-1]
     if last["deviations"] > outcome["usual_deviations"]:

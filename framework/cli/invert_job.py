@@ -11,6 +11,7 @@ import numpy as np
 
 from framework.cli.invert_log import InvertLog
 from framework.dashboard import WandbMode
+from framework.inversion.familiarity import FAMILIAR
 from framework.inversion.inverted_image import SUFFIX, InvertedImage
 from framework.media.draw import enlarge, enlargement, rgb, titled
 from framework.media.images import save_png, to_uint8
@@ -28,8 +29,9 @@ class Inversion:
     Args:
         image: The inverted image.
         file: Where it is.
-        outcome: photo, perceptual, stages (each with mse, psnr_db, the distance under its name,
-            deviations, steps, status, seconds), usual_deviations, seconds, files.
+        outcome: photo, strangeness, familiar (both None without a discriminator), perceptual,
+            stages (each with mse, psnr_db, the distance under its name, deviations, steps, status,
+            seconds), usual_deviations, seconds, files.
         stop: The interruption that ended it early, to be raised when the outcome is told.
     """
 
@@ -73,6 +75,7 @@ def carry_out(
         wandb: W&B mode.
         group: W&B group.
     """
+    strangeness = inverter.networks.strangeness(photo.without_borders())
     facts = {"model": inverter.networks.model, "photo": photo.path.name}
     config = {**facts, "settings": inverter.settings.to_dict()}
     with InvertLog(places.pictures, config, inverter.settings, wandb, group) as log:
@@ -98,6 +101,8 @@ def carry_out(
         pictures["pasted"] = pasted.shown()
         outcome = {
             "photo": str(photo.path),
+            "strangeness": strangeness,
+            "familiar": None if strangeness is None else strangeness <= FAMILIAR,
             "perceptual": inverter.distance.name,
             "stages": stages,
             "usual_deviations": inverter.usual,

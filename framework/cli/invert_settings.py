@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Crop = Literal["center", "pad", "stretch"]
 PointsIn = Literal["model", "photo"]
 Paste = Literal["changed", "box", "none"]
+Show = Literal["model", "photo"]
 Seam = Literal["feather", "gradient", "hard"]
 Perceptual = Literal[
     "auto", "dfeat", "lite0", "lpips", "lpips-vgg", "lpips-alex", "lpips-squeeze", "multiscale"

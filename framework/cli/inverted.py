@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,15 @@ from framework.drag.edit_file import EditFile, InversionLink
 from framework.errors import UserError, blame
 from framework.files import sha256_file
 from framework.inversion.inverted_image import InvertedImage
-from framework.media.geometry import check_photo
+from framework.media.geometry import Geometry, check_photo, photo_box
 from framework.media.images import printable
 from framework.media.photograph import Photograph
 
 if TYPE_CHECKING:
     from framework.models.stylegan2 import Generator
+
+_CLIP_PX = 1280  # longer side of a clip of a photograph
+_SMALLEST_MARKS = 0.3  # of those for the whole picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,48 @@ class Inverted:
         """The picture before any edit, uint8 (H, W, C)."""
         ws = self.image.ws if self.image.pivot is None else self.image.pivot
         return render(self.generator, ws.to(next(self.generator.parameters()).device))
+
+
+@dataclass(frozen=True, eq=False)
+class InPhoto:
+    """A photograph of a size for clips, in which edits are shown.
+
+    Args:
+        photo: The photograph.
+        geometry: Where the model's picture lies in it.
+        reconstruction: The picture before any edit, uint8 (H, W, C).
+        marks: Size of what is drawn on it: the model's picture may be a small part.
+    """
+
+    photo: Photograph
+    geometry: Geometry
+    reconstruction: np.ndarray
+    marks: float
+
+    @classmethod
+    def of(cls, inverted: Inverted) -> "InPhoto":
+        """Shrink the photograph of an inverted image, if it is larger than clips are.
+
+        Raises:
+            UserError: If there is none.
+        """
+        geometry = inverted.image.geometry
+        if geometry is None or inverted.photo is None:
+            raise UserError(f"--show photo: the photograph does not lie beside {inverted.file}")
+        photo, geometry = inverted.photo.shrunk(geometry, _CLIP_PX)
+        left, top, right, bottom = photo_box(geometry)
+        marks = max(_SMALLEST_MARKS, max(right - left, bottom - top) / max(photo.size))
+        return cls(photo, geometry, inverted.reconstruction, min(1.0, marks))
+
+    def picture(self, edited: np.ndarray) -> np.ndarray:
+        """The photograph with an edit in its place, uint8 (h, w, 3)."""
+        return self.photo.pasted(
+            edited, self.geometry, original=self.reconstruction, changed_only=True
+        ).shown()
+
+    def points(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Points of the model's picture in the photograph."""
+        return self.geometry.to_photo_points(points).tolist()
 
 
 def open_inverted(

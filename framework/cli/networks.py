@@ -1,5 +1,6 @@
 """A model opened once, and its networks as they are needed."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -7,10 +8,12 @@ from typing import TYPE_CHECKING
 from framework.cli.common import pick_device
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from framework.formats.opening import OpenedModel
     from framework.inversion import StyleEncoder
+    from framework.inversion.familiarity import Familiarity
     from framework.models.stylegan2 import Discriminator, Generator
 
 
@@ -61,3 +64,27 @@ class Networks:
         from framework.inversion.loading import build_encoder
 
         return build_encoder(self.opened.encoder(), self.generator)
+
+    @cached_property
+    def familiarity(self) -> "Familiarity | None":
+        """What tells whether a picture is of the model's kind; None without a discriminator."""
+        if self.discriminator is None:
+            return None
+        from framework.inversion.familiarity import familiarity
+        from framework.perceptual.distance import DiscriminatorDistance
+
+        distance = DiscriminatorDistance(self.discriminator).to(self.where)
+        return familiarity(self.generator, distance)
+
+    def strangeness(self, picture: "np.ndarray") -> float | None:
+        """How far a picture, uint8 (H, W, C), is from the model's own, in what those are usually.
+
+        None where nothing tells; beyond `framework.inversion.familiarity.FAMILIAR` it is probably
+        of something else.
+        """
+        from framework.media.images import to_float
+
+        if self.familiarity is None:
+            return None
+        found = self.familiarity.strangeness(to_float(picture[None]).to(self.where)).item()
+        return round(found, 3) if math.isfinite(found) else None

@@ -1,7 +1,7 @@
 """Photographs as a command reads them: the file, upright, and what of it a model sees."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,11 @@ class Photo:
     def original_name(self) -> str:
         """What a copy of the file is called beside an inverted image."""
         return f"{ORIGINAL}{self.path.suffix.lower()}"
+
+    def without_borders(self) -> np.ndarray:
+        """The model's picture with what lies outside the photograph mirrored, never white."""
+        geometry = replace(self.geometry, fill="mirror")
+        return self.whole.canvas(geometry, self.canvas.shape[2])
 
 
 def read_photo(path: Path, generator: "Generator", framing: Framing | None = None) -> Photo:

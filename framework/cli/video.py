@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from framework.cli.invert_settings import Show
 from framework.errors import UserError, blame
 
 WALK_NAME, EDIT_NAME = "walk.mp4", "drag.mp4"
@@ -19,6 +20,7 @@ def video(
     fps: float = 24.0,
     class_: int | None = None,
     overlay: bool = True,
+    show: Show = "model",
     json: bool = False,
     device: str = "auto",
 ) -> None:
@@ -29,6 +31,7 @@ def video(
     Examples::
 
       python edit.py video --edit out/drag/edit.safetensors --no-overlay --out out/drag.gif
+      python edit.py video --edit out/car/edit.safetensors --show photo --out out/car.mp4
       python edit.py video --model toycars64 --seeds 1,5,9 --out out/walk.mp4
 
     Args:
@@ -42,6 +45,8 @@ def video(
         fps: Frames per second.
         class_: Class of a model trained with labels, counted from 0.
         overlay: Draw targets, tracks and points on an edit's frames.
+        show: What an edit of a photograph shows: the model's picture, or the whole photograph with
+            the edit in its place (1280 px at most).
         json: End with one line of JSON for scripts.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
@@ -51,6 +56,8 @@ def video(
 
     if (edit is None) == (seeds is None):
         raise UserError("give --edit FILE or --seeds 1,5,9 (with --model), one of them")
+    if show == "photo" and edit is None:
+        raise UserError("--show photo: only with --edit")
     if not 1 <= fps <= 120:
         raise UserError(f"--fps {fps:g}: give 1 to 120")
     if not 1 <= frames <= 10_000:
@@ -65,7 +72,7 @@ def video(
         if edit is None:
             count = _walk(clip, model, seeds or "", psi, frames, fps, class_, device)
         else:
-            count = _replay(clip, edit, model, overlay, fps, device)
+            count = _replay(clip, edit, model, overlay, show, fps, device)
     print(f"{clip}: {count} frames, {count / fps:.1f} s")
     if json:
         print_json({"files": [str(clip)], "frames": count, "fps": fps})
@@ -100,11 +107,11 @@ def _walk(
 
 
 def _replay(
-    clip: Path, edit: str, model: str | None, overlay: bool, fps: float, device: str
+    clip: Path, edit: str, model: str | None, overlay: bool, show: Show, fps: float, device: str
 ) -> int:
     from framework.cli.clips import edit_frames, shown_steps
     from framework.cli.common import open_generator
-    from framework.cli.inverted import open_linked
+    from framework.cli.inverted import InPhoto, open_linked
     from framework.drag import EditFile
     from framework.media.video import paced, write_video
 
@@ -114,11 +121,17 @@ def _replay(
     generator = generator if inverted is None else inverted.generator
     with blame("--edit", edit):
         record.check_model(generator)
+    in_photo = None
+    if show == "photo":
+        if inverted is None:
+            raise UserError(f"--show photo: {edit} began at no photograph")
+        in_photo = InPhoto.of(inverted)
     frames = edit_frames(
         generator,
         list(record.ws[:, None]),
         record.points.tolist(),
         record.targets[-1].tolist(),
         overlay,
+        in_photo=in_photo,
     )
     return write_video(clip, paced(frames, len(shown_steps(len(record.ws))), fps), fps)

@@ -1,6 +1,7 @@
 """Photographs laid on a canvas by two points."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from framework.errors import UserError
 from framework.media.covered import largest_covered
@@ -52,6 +53,30 @@ def align_geometry(
     if valid is None:
         raise UserError("these points lay nothing of the photograph on the model's picture")
     return Geometry(photo_size, canvas_size, affine, valid)
+
+
+def at_border(geometry: Geometry) -> Geometry:
+    """Move a photograph that ends on the canvas until it ends between two canvas pixels.
+
+    It moves by half a pixel of the canvas at most. Else a strip of it, less than such a pixel wide,
+    would belong to no whole pixel and keep what an edit changes beside it. What is turned, or ends
+    on no side or on two opposite ones, stays where that cannot be mended.
+    """
+    rows = []
+    for axis, (row, side) in enumerate(
+        zip(geometry.affine, geometry.photo_size[::-1], strict=True)
+    ):
+        scale, other, length = row[axis], row[1 - axis], geometry.canvas_size[1 - axis]
+        ends = (row[2] + 0.5 - scale / 2, row[2] + 0.5 + scale * (side - 0.5))
+        inside = [end for end in ends if 0 < end < length]
+        move = round(inside[0]) - inside[0] if inside and not other else 0.0
+        rows.append((*row[:2], row[2] + move))
+    affine = (rows[0], rows[1])
+    if affine == geometry.affine:
+        return geometry
+    whole = (0, 0, geometry.canvas_size[1], geometry.canvas_size[0])
+    valid = largest_covered(affine, geometry.photo_size, whole)
+    return replace(geometry, affine=affine, valid_box=valid or geometry.valid_box)
 
 
 def _check(points: Sequence[Point], size: tuple[int, int], what: str) -> None:

@@ -61,15 +61,21 @@ class Overlay:
         factor: Whole enlargement.
         around: Points that everything drawn stays near; the sheet then covers only their
             surroundings, which is much faster. None for the whole picture.
+        size: Of what is drawn, against what suits a picture as large as this one.
     """
 
     def __init__(
-        self, height: int, width: int, factor: int, around: Iterable[Point] | None = None
+        self,
+        height: int,
+        width: int,
+        factor: int,
+        around: Iterable[Point] | None = None,
+        size: float = 1,
     ) -> None:
         shown_px = max(height, width) * factor
         # Beyond 768 px the picture itself is fine-grained enough; four times 1024 is 64 MB a sheet.
         fine = _SUPERSAMPLE if shown_px <= 768 else 2
-        self._unit = fine * shown_px / 256
+        self._unit = size * fine * shown_px / 256
         self._scale, self.factor = factor * fine, factor
         self._box = (0, 0, width * factor, height * factor)
         if around is not None:
@@ -201,6 +207,7 @@ def draw_state(
     tracks: Sequence[Sequence[Point]] = (),
     factor: int | None = None,
     resample: Resample = "bicubic",
+    size: float = 1,
 ) -> np.ndarray:
     """Show how far it is: the targets, the way each point has come, and where it is now.
 
@@ -211,11 +218,13 @@ def draw_state(
         tracks: Per point its places so far, first to last.
         factor: Whole enlargement; by default what brings the longer side to 384 px.
         resample: How the picture is enlarged.
+        size: Of what is drawn, see `Overlay`.
 
     Returns:
         uint8 picture (H * factor, W * factor, 3).
     """
-    sheet = _sheet_for(image, factor, [*points, *targets, *(p for track in tracks for p in track)])
+    around = [*points, *targets, *(p for track in tracks for p in track)]
+    sheet = _sheet_for(image, factor, around, size)
     for target in targets:
         sheet.ring(target)
     for track in tracks:
@@ -271,9 +280,11 @@ def titled(panels: Sequence[np.ndarray], titles: Sequence[str]) -> np.ndarray:
     return np.asarray(sheet)
 
 
-def _sheet_for(image: np.ndarray, factor: int | None, around: Iterable[Point] | None) -> Overlay:
+def _sheet_for(
+    image: np.ndarray, factor: int | None, around: Iterable[Point] | None, size: float = 1
+) -> Overlay:
     height, width = image.shape[:2]
-    return Overlay(height, width, factor or enlargement(height, width), around)
+    return Overlay(height, width, factor or enlargement(height, width), around, size)
 
 
 def _surroundings(

@@ -20,6 +20,7 @@ from framework.media.geometry import Geometry, to_canvas
 from framework.media.images import MAX_PIXELS, open_plain, read_bytes
 from framework.media.modes import WHITE, eight_bit
 from framework.media.paste import Seam, paste_back
+from framework.media.resample import composed
 
 _GREY_LEVELS = 3  # of 255: what channels differ less, nobody sees as a tint
 _SPACES = {"GRAY": "L", "RGB ": "RGB"}  # a profile's word for its colours -> Pillow's
@@ -149,14 +150,32 @@ class Photograph:
         colours, alpha = paste(whole, self._in_own_colours), self.alpha
         if alpha is None:
             return replace(self, levels=colours)
-        cut = paste(alpha, lambda canvas: canvas[..., 3:]) if edited.shape[2] == 4 else alpha
-        changed = ((colours != whole) | (cut != alpha)) & (cut > 0)
-        # What is seen on white is cut * colour + (1 - cut) * white.
-        opaque = np.maximum(cut, 1) / np.float32(WHITE)
-        uncovered = (colours - (1 - opaque) * WHITE) / opaque
-        kept = self.levels[..., :-1]
-        made = np.where(changed, np.rint(uncovered).clip(0, WHITE), kept).astype(np.uint8)
-        return replace(self, levels=np.concatenate([made, cut], axis=2))
+        kept, opaque = self.levels[..., :-1], alpha / np.float32(WHITE)
+        if edited.shape[2] < 4:
+            # At a soft edge the model blurs the subject into white: the less it shows, the less of
+            # the edit is taken, or a dark rim would remain.
+            made = kept + opaque * (colours.astype(np.float32) - whole)
+        else:
+            alpha = paste(alpha, lambda canvas: canvas[..., 3:])
+            opaque = np.maximum(alpha, 1) / np.float32(WHITE)
+            shows = ((colours != whole) | (alpha != self.levels[..., -1:])) & (alpha > 0)
+            # What is seen on white is opaque * colour + (1 - opaque) * white.
+            made = np.where(shows, (colours - (1 - opaque) * WHITE) / opaque, kept)
+        made = np.rint(made).clip(0, WHITE).astype(np.uint8)
+        return replace(self, levels=np.concatenate([made, alpha], axis=2))
+
+    def shrunk(self, geometry: Geometry, longest_px: int) -> "tuple[Photograph, Geometry]":
+        """The photograph in 8-bit sRGB, its longer side at most so long; where the canvas lies."""
+        colours = self.shown() if self.alpha is None else self.levels
+        image = Image.fromarray(colours).convert("RGB" if self.alpha is None else "RGBA")
+        factor = min(1.0, longest_px / max(image.size))
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        small = np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+        small[..., :3] = self._to_srgb(np.ascontiguousarray(small[..., :3]))
+        x, y = self.size[1] / width, self.size[0] / height
+        back = ((x, 0.0, (x - 1) / 2), (0.0, y, (y - 1) / 2))
+        affine = composed(geometry.affine, back)
+        return Photograph(small), replace(geometry, photo_size=(height, width), affine=affine)
 
     def save(self, path: str | Path) -> None:
         """Write a PNG, JPEG or WebP, by the name's ending, with profile, EXIF and dots an inch.

@@ -1,6 +1,8 @@
 """Photographs of every kind through the commands: what a model sees, and what comes back."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,12 +10,15 @@ from PIL import Image
 
 from framework.cli.edit import main
 from framework.cli.framing import Framing
+from framework.cli.networks import Networks
 from framework.cli.photos import read_photo
 from framework.drag import EditFile
 from framework.errors import UserError
 from framework.formats import load_generator
 from framework.inversion.inverted_image import InvertedImage
 from framework.media.geometry import valid_mask
+from framework.media.images import to_float
+from framework.media.photograph import Photograph
 from tests.cli.conftest import save_small_model
 
 FEW = ("--stages", "refine", "--refine-steps", "1")
@@ -171,3 +176,113 @@ def test_pictures_have_the_models_channels(tmp_path, capsys, channels, wanted):
 def test_the_valid_box_counts_and_nothing_else(small, photograph):
     photo = read_photo(photograph(), small, Framing(box="28,4,44,20"))
     assert valid_mask(photo.geometry).sum() == 12 * 16
+
+
+@pytest.fixture(scope="module")
+def dragged(small_model, tmp_path_factory):
+    """A drag in a part of a cut-out of 300x200 px: its folder, which is not to be written to."""
+    folder = tmp_path_factory.mktemp("dragged")
+    y, x = np.mgrid[:200, :300]
+    colours = np.stack([x * 0.8, y, 255 - x * 0.8], axis=2)
+    alpha = np.where((x - 150) ** 2 + (y - 100) ** 2 < 4000, 255, 0)
+    Image.fromarray(np.dstack([colours, alpha]).astype(np.uint8)).save(folder / "cut.png")
+    words = ["drag", "--image", str(folder / "cut.png"), "--model", str(small_model), "--no-video"]
+    words += ["--box", "100,50,200,150", "--points", "5,8:9,8", "--stages", "embed", "--lr", "0.5"]
+    words += ["--steps", "4", "--preset", "draggan", "--out", str(folder / "out")]
+    assert main(words) == 0
+    return folder / "out"
+
+
+# D2f
+@pytest.mark.parametrize("overlay", [True, False])
+def test_the_clip_of_a_photograph_shows_all_of_it(dragged, tmp_path, monkeypatch, overlay):
+    import framework.media.video as video
+
+    frames = []
+    monkeypatch.setattr(
+        video, "write_video", lambda path, pictures, fps: frames.extend(pictures) or len(frames)
+    )
+    words = ["video", "--edit", str(dragged / "edit.safetensors"), "--show", "photo"]
+    words += [] if overlay else ["--no-overlay"]
+    assert main([*words, "--out", str(tmp_path / "clip.mp4")]) == 0
+    pasted = Photograph.read(dragged / "pasted.png").shown()
+    if overlay:  # enlarged to where marks can be seen, and marked near the points alone
+        marked = np.abs(frames[-1][::2, ::2].astype(int) - pasted).max(axis=2) > 30
+        assert frames[-1].shape == (400, 600, 3) and 20 < marked.sum() < 4000
+        assert not marked[:, :90].any() and not marked[:, 210:].any()
+    else:
+        assert np.array_equal(frames[-1], pasted)
+        unedited = Photograph.read(dragged / "original.png").shown()
+        assert np.array_equal(frames[0], unedited) and not np.array_equal(frames[-1], unedited)
+
+
+def test_a_large_photograph_is_shrunk_for_its_clip(dragged, monkeypatch):
+    import framework.cli.inverted as module
+
+    image = dragged / "cut.inv.safetensors"
+    base = load_generator(InvertedImage.load(image).model_name)
+    inverted_image = module.open_inverted(image, base)
+    monkeypatch.setattr(module, "_CLIP_PX", 150)
+    small = module.InPhoto.of(inverted_image)
+    assert small.photo.size == (100, 150)
+    assert small.points([[0, 0]])[0] == pytest.approx([51.0625, 26.0625])  # of (102.625, 52.625)
+    same = small.picture(inverted_image.reconstruction)
+    assert np.array_equal(same, small.photo.shown())
+
+
+# D2f
+@pytest.mark.parametrize("case", ["seeds", "no photograph", "photograph gone"])
+def test_a_photograph_that_is_not_there_cannot_be_shown(
+    small_model, dragged, tmp_path, capsys, case
+):
+    if case == "seeds":
+        words = ["--model", str(small_model), "--seeds", "1,2"]
+    elif case == "no photograph":
+        drag = ["drag", "--model", str(small_model), "--seed", "1", "--points", "5,8:9,8"]
+        drag += [
+            "--steps",
+            "1",
+            "--preset",
+            "draggan",
+            "--no-video",
+            "--out",
+            str(tmp_path / "seed"),
+        ]
+        assert main(drag) == 0
+        words = ["--edit", str(tmp_path / "seed" / "edit.safetensors")]
+    else:
+        shutil.copytree(dragged, tmp_path / "alone")
+        (tmp_path / "alone" / "original.png").unlink()
+        words = ["--edit", str(tmp_path / "alone" / "edit.safetensors")]
+    capsys.readouterr()
+    assert main(["video", *words, "--show", "photo", "--out", str(tmp_path / "clip.gif")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: --show photo: ") and said.count("\n") == 1
+    assert not (tmp_path / "clip.gif").exists()
+
+
+# A10f
+@pytest.mark.parametrize(("strangeness", "warns"), [(9.5, True), (1.2, False), (None, False)])
+def test_a_photograph_of_something_else_is_warned_of_once(
+    small_model, photograph, tmp_path, capsys, monkeypatch, strangeness, warns
+):
+    monkeypatch.setattr("framework.cli.networks.Networks.strangeness", lambda *_: strangeness)
+    assert inverted(small_model, photograph(), tmp_path / "out") == 0
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if "does not look like" in line]
+    assert len(lines) == warns and all(line.startswith("warning: ") for line in lines)
+    outcome = json.loads(said.out.splitlines()[-1])
+    assert outcome["strangeness"] == strangeness
+    assert outcome["familiar"] is (None if strangeness is None else not warns)
+
+
+def test_white_borders_do_not_make_a_photograph_strange(small_model, photograph):
+    networks = Networks(str(small_model), "cpu")
+    path = photograph(size=(40, 20))
+    padded, whole = (read_photo(path, networks.generator, Framing(c)) for c in ("pad", None))
+    assert (padded.canvas[0] == 255).all() and not (whole.canvas[0] == 255).all()
+    seen = padded.whole.canvas(replace(padded.geometry, fill="mirror"), 3)
+    assert np.array_equal(padded.without_borders(), seen)
+    assert networks.familiarity is not None
+    wanted = networks.familiarity.strangeness(to_float(seen[None])).item()
+    assert networks.strangeness(seen) == pytest.approx(wanted, abs=1e-3)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from framework.errors import UserError
-from framework.media.aligned import align_geometry, default_places
-from framework.media.geometry import Geometry, photo_box
+from framework.media.aligned import align_geometry, at_border, default_places
+from framework.media.geometry import Geometry, fit_geometry, photo_box
+from framework.media.paste import seam_sides
 
 POINTS, PLACES = [(60.0, 70.0), (110.0, 95.0)], [(20.0, 30.0), (44.0, 28.0)]
 
@@ -31,6 +32,23 @@ def test_what_leaves_the_photograph_is_not_in_the_valid_box():
     assert (left, top, right, bottom) != (0, 0, 64, 64)
     x, y, end_x, end_y = photo_box(geometry)
     assert 0 <= x < end_x <= 200 and 0 <= y < end_y <= 160
+
+
+@pytest.mark.parametrize("box", [(-100, 0, 200, 300), (111, 77, 411, 377), (60, -31, 360, 269)])
+def test_a_photograph_that_ends_on_the_canvas_ends_between_its_pixels(box):
+    rough = fit_geometry((350, 350), (64, 64), box=box)
+    fine = at_border(rough)
+    assert fine.valid_box != (0, 0, 64, 64)
+    assert np.abs(np.subtract(fine.affine, rough.affine)).max() <= 0.5
+    ends = [value not in (0, 64) for value in fine.valid_box]
+    # No strip is left between the edit and the photograph's border: there is no seam there.
+    assert any(ends) and not any(np.logical_and(seam_sides(fine), ends))
+
+
+def test_what_covers_the_canvas_or_is_turned_is_not_moved():
+    for options in ({}, {"box": (20, 30, 300, 310)}, {"box": (-90, 0, 200, 290), "rotate_deg": 9}):
+        geometry = fit_geometry((350, 350), (64, 64), **options)
+        assert at_border(geometry) == geometry
 
 
 @pytest.mark.parametrize(
