@@ -5,6 +5,7 @@ split, with an index that says which file holds which tensor.
 """
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _INDICES = ("model.safetensors.index.json", "diffusion_pytorch_model.safetensors
             "pytorch_model.bin.index.json", "diffusion_pytorch_model.bin.index.json")  # fmt: skip
 _MODEL_ENDINGS = (".pkl", ".pt", ".pth", ".ckpt", ".safetensors", ".bin")
 _OURS = '"dragline-model"'
-_LARGEST_TEXT, _MOST_SHARDS = 8 << 20, 1000
+_LARGEST_TEXT, _MOST_VALUES, _MOST_SHARDS = 8 << 20, 100_000, 1000
 
 
 def recognises(folder: Path) -> bool:
@@ -115,7 +116,10 @@ def _table(path: Path, strict: bool = True) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_TEXT:
             raise ValueError("too long")
-        table = json.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if sum(map(text.count, "{[,")) > _MOST_VALUES:
+            raise ValueError("too many values")
+        table = json.loads(text)
         if not isinstance(table, dict):
             raise ValueError("no table")
     except (OSError, ValueError, RecursionError):
@@ -127,7 +131,7 @@ def _table(path: Path, strict: bool = True) -> dict[str, Any]:
 
 def _what_it_is(folder: Path) -> str:
     """What a folder without weights is, and what to give instead."""
-    here = {path.name for path in folder.iterdir()}
+    here = {path.name for path in islice(folder.iterdir(), _MOST_VALUES)}
     if "saved_model.pb" in here or ("checkpoint" in here and any("ckpt" in name for name in here)):
         return "a folder of TensorFlow's; only NVIDIA's pickles of TensorFlow are read"
     if "data.pkl" in here and "data" in here:

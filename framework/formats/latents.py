@@ -14,8 +14,9 @@ each picture (PTI's embeddings).
 
 import io
 import math
+import os
 import zipfile
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -82,8 +83,7 @@ def read_named_latents(path: str | Path, num_ws: int | None = None) -> Named:
 
 def _read_folder(folder: Path, num_ws: int | None) -> Named:
     """One picture's latents from each file of a folder and those in it, by their paths."""
-    files = [file for ending in _IN_FOLDERS for file in folder.rglob(f"*{ending}")]
-    files = sorted(islice(files, _MOST_FILES))
+    files = sorted(_files_below(folder))
     if not files:
         raise UserError(f"{folder}: no latents in it ({', '.join(_IN_FOLDERS)})")
     read = [_read_file(file, num_ws).ws for file in files]
@@ -91,6 +91,16 @@ def _read_folder(folder: Path, num_ws: int | None) -> Named:
         raise UserError(f"{folder}: holds latents of several shapes; give those of one model")
     names = [str(file.relative_to(folder).with_suffix("")).removesuffix("/0") for file in files]
     return Named(torch.cat(read), [n for n, ws in zip(names, read, strict=True) for _ in ws])
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files of latents in a folder and those in it; links to folders are not followed."""
+    looked_at = 0
+    for here, folders, names in os.walk(folder):
+        looked_at += len(folders) + len(names)
+        if looked_at > _MOST_FILES:
+            raise UserError(f"{folder}: more than {_MOST_FILES:,} files; give a folder of latents")
+        yield from (Path(here, name) for name in names if name.endswith(_IN_FOLDERS))
 
 
 def _read_file(path: Path, num_ws: int | None) -> Named:

@@ -222,7 +222,7 @@ def test_a_folder_with_a_file_for_each_picture_is_read(tmp_path):
     refused(tmp_path / "nothing")
 
 
-# D6f
+# D6f, G10f
 def test_few_bytes_that_mean_very_many_latents_are_refused(tmp_path):
     path, picture = tmp_path / "latents.pkl", some_ws(1, 18, 512)[0].numpy()
     path.write_bytes(pickle.dumps({str(i): picture for i in range(90_000)}))
