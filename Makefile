@@ -46,6 +46,8 @@ $(PY):
 
 # $(1): what to install. Errors of pip are shown whole; of the rest only what is being fetched.
 # Then the two libraries that may not fit each other are tried; one line says so if they do not.
+# That start is the long one, which compiles what every other will read: also where Python is told
+# to write no bytecode.
 define install
 	@echo "Installing into $(VENV) (several GB the first time) ..."
 	@$(PY) -m pip install --disable-pip-version-check --no-compile --progress-bar off \
@@ -56,8 +58,8 @@ define install
 	      Installing\ collected) echo "  unpacking everything (a minute or two)" ;; \
 	    esac; \
 	  done
-	@$(PY) -c 'import sys; from framework.cli.run import run; \
-	  sys.exit(run(lambda: __import__("torchvision")))'
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -c 'import sys; from framework.cli.run import run; \
+	  sys.exit(run(lambda: [__import__("torchvision"), __import__("framework.cli.train")]))'
 endef
 
 $(INSTALLED): pyproject.toml $(PY)

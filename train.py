@@ -3,7 +3,7 @@
 
 import sys
 
-from framework.cli.train import main
+from framework.cli.start import train
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train())

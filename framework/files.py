@@ -122,6 +122,12 @@ def sha256_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder(name: str) -> Path:
+    """Where `name` is kept between runs: a folder of the user's cache, which may not exist yet."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "dragline" / name
+
+
 def check_place(path: str | Path, field: str = "out") -> Path:
     """Refuse a path at which nothing can be made, before long work, without creating anything.
 

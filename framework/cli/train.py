@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException as Misconfiguration
 from lightning.fabric.utilities.rank_zero import rank_zero_only
@@ -23,6 +22,7 @@ from framework.errors import UserError
 from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
+from framework.models.sketch import sketching
 from framework.ops.memory import tune_malloc
 from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
@@ -82,12 +82,17 @@ class TrainCLI(LightningCLI):
     """The same command in the same folder goes on where it stopped."""
 
     trained_class = MODEL
+    asked: str | None = None
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Commands, each with the arguments that are not the user's to give."""
+    @classmethod
+    def subcommands(cls) -> dict[str, set[str]]:  # type: ignore[override]
+        """Commands, each with the arguments that are not the user's to give.
+
+        Only the one that is asked for, if one is: the parser of each takes its time to build.
+        """
         given = {*_LOADERS, "ckpt_path", "weights_only"}
-        return {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
+        commands = {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
+        return {cls.asked: commands[cls.asked]} if cls.asked in commands else commands
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add `--run.*` and `--metrics.*`, in the place of a global seed: all draws are keyed."""
@@ -180,7 +185,7 @@ class TrainCLI(LightningCLI):
         if data.size is None:
             return
         try:
-            with torch.device("meta"):
+            with sketching():
                 device = self.trainer.strategy.root_device
                 self.model.sketch(size_pair(data.size), data.channels, 0, device)
         except UserError as error:
@@ -242,7 +247,7 @@ class TrainCLI(LightningCLI):
     def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""
         data = self.datamodule.dataset
-        with torch.device("meta"):
+        with sketching():
             networks = self.model.sketch(
                 data.size, data.channels, data.label_dim, self.trainer.strategy.root_device
             )
@@ -264,8 +269,9 @@ def _train(args: ArgsType) -> None:
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
     guard()
-    words = sys.argv[1:] if args is None else args
-    TrainCLI.trained_class = class_asked_for(list(map(str, words)))
+    words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+    TrainCLI.trained_class = class_asked_for(words)
+    TrainCLI.asked = words[0] if words else None
     try:
         TrainCLI(
             datamodule_class=TrainingImages,
@@ -283,5 +289,5 @@ def _train(args: ArgsType) -> None:
 def _parser_settings() -> dict[str, Any]:
     """Arguments of the parsers: the main one's, and those of each command under its name."""
     common = {"exit_on_error": False, "formatter_class": HelpFormatter}
-    commands = {name: {**common, "description": text} for name, text in HELP.items()}
+    commands = {name: {**common, "description": HELP[name]} for name in TrainCLI.subcommands()}
     return {**common, "description": DESCRIPTION, **commands}

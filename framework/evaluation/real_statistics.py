@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from framework import files
 from framework.data import ImageDataset
 from framework.data.scan import in_threads
 from framework.evaluation.features import FeatureNetwork
@@ -26,8 +26,7 @@ _FEATURES, _PROTOCOL, _DIGEST = "features", "protocol", "sha256"
 
 def cache_folder() -> Path:
     """Where features are kept unless told otherwise: `dragline/features` in the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "dragline" / "features"
+    return files.cache_folder("features")
 
 
 def chosen_reals(dataset: ImageDataset, count: int, seed: int) -> list[int]:

@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
 from framework.models.encoder_weights import EncoderWeights
+from framework.models.sketch import Undrawn
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
 from framework.tensor_files import DIGEST, contents_digest, opened_tensors, read_tensors
@@ -200,18 +200,6 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
     return file
 
 
-class _Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial weights, which are about to be replaced.
-
-    Their memory is never touched. The meta device would not even reserve it, but its first use
-    imports a compiler: 1.6 s of a start that takes 0.02 s.
-    """
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        function = torch.empty if function is torch.randn else function
-        return function(*args, **(kwargs or {}))
-
-
 def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
     """Make a network from its configuration and tensors, all checked before memory is taken.
 
@@ -220,7 +208,7 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     """
     _check_bounds(kind, config, sum(tensor.numel() for tensor in tensors.values()), where)
     try:
-        with _Undrawn():
+        with Undrawn():
             network = _NETWORKS[kind](**config)
     except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = str(error).partition("\n")[0][:200]

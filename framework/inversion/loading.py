@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.inversion.encoder import COUNTS, HEAD_SIDE, Encoder
@@ -17,6 +16,7 @@ from framework.inversion.irse50 import (
 )
 from framework.inversion.style_encoder import NORMS, StyleEncoder
 from framework.models.encoder_weights import EncoderWeights
+from framework.models.sketch import Undrawn
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.layers import channels_at, pyramid
 
@@ -83,19 +83,6 @@ def encoder_weights(encoder: StyleEncoder) -> EncoderWeights:
         latent_avg,
         dict(encoder.config),
     )
-
-
-class Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial weights, which are about to be replaced: seconds."""
-
-    _DRAWING = frozenset({"kaiming_uniform_", "kaiming_normal_", "uniform_", "normal_"})
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.randn:
-            function = torch.empty
-        elif getattr(function, "__name__", "") in self._DRAWING:
-            return args[0] if args else (kwargs or {}).get("tensor")
-        return function(*args, **(kwargs or {}))
 
 
 def _filled(

@@ -21,6 +21,7 @@ from framework.inversion.training_networks import (
     new_objective,
     with_judges,
 )
+from framework.models.sketch import sketching
 from framework.phases import lazy_share
 from framework.training.callbacks import KimgCallback
 from framework.training.data import TrainingImages
@@ -190,7 +191,7 @@ class EncoderTraining(PhasedTraining):
         check_trainer(trainer)
         micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
         dataset, device = data.dataset, trainer.strategy.root_device
-        with torch.device("meta"):
+        with sketching():
             sketch = self.sketch(dataset.size, dataset.channels, dataset.label_dim, device)
         check_labels(self.settings, self.opened.generator, dataset.label_dim)
         encoder: Any = sketch["encoder"]

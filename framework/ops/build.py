@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from framework import files
 from framework.files import sha256_file, whole_file
 
 NATIVE = Path(__file__).with_name("native")
@@ -112,8 +113,7 @@ def _version(compiler: str) -> str:
 
 def cache_folder() -> Path:
     """Where libraries are kept: `dragline/ops` in the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "dragline" / "ops"
+    return files.cache_folder("ops")
 
 
 def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:

@@ -16,7 +16,7 @@ from framework.inversion import (
     set_statistics,
 )
 from framework.inversion.irse50 import seen_size
-from framework.inversion.loading import Undrawn
+from framework.models.sketch import Undrawn
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
 FAMILIES = [Encoder4Editing, GradualStyleEncoder]

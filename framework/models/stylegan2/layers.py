@@ -81,7 +81,9 @@ class FullyConnectedLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.act = act
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        weight = torch.randn(out_features, in_features)
+        # A sketch has no values to divide (framework.models.sketch).
+        self.weight = nn.Parameter(weight if weight.is_meta else weight / lr_multiplier)
         self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier

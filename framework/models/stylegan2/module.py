@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.errors import UserError
+from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.build import (
     adam_speed,
@@ -156,7 +157,7 @@ class StyleGAN2Training(PhasedTraining):
         dataset, device = data.dataset, trainer.strategy.root_device
         check_labels(self.settings, dataset.label_dim)
         try:
-            with torch.device("meta"):
+            with sketching():
                 generator, discriminator = self.build_networks(
                     dataset.size, dataset.channels, dataset.label_dim, device
                 )

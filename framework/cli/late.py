@@ -1,0 +1,123 @@
+"""Imports that wait until somebody needs them: most of what `import lightning` takes.
+
+Lightning imports all of torchmetrics for two classes (with it torchvision and SciPy, where they are
+installed) and torch's compiler for one. Both packages are put in place unloaded; whatever is not
+among the few names that Lightning takes at once loads the real package, then and there.
+"""
+
+import functools
+import importlib.util
+import inspect
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+_LOADING = threading.RLock()
+
+
+class LateModule(ModuleType):
+    """A package whose own code runs when a name that it does not hold yet is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        """One of the names known without loading, or the real package's."""
+        known: Mapping[str, Callable[[], Any]] = self.__dict__["_known"]
+        if name in known:
+            return known[name]()
+        # The import of a part begins with __path__; the others are asked by inspect and warnings.
+        if name.startswith("__") and name != "__path__":
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(load(self), name)
+
+
+@contextmanager
+def put_off(packages: Mapping[str, Mapping[str, Callable[[], Any]]]) -> Iterator[None]:
+    """Put packages in place unloaded, for imports within the context that want little of them.
+
+    Afterwards the import of a part of a package loads all of it first, as it would have been.
+
+    Args:
+        packages: Dotted names, each with what is answered without loading: names, each with what
+            gives its value. One that is not installed, or is loaded already, is left alone.
+    """
+    late = [_put_in_place(name, known) for name, known in packages.items()]
+    try:
+        yield
+    finally:
+        for module in late:
+            if isinstance(module, LateModule):
+                del module.__path__
+
+
+def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleType | None:
+    if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    module.__class__ = LateModule
+    module.__dict__["_known"] = known
+    sys.modules[name] = module
+    parent, _, last = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], last, module)
+    return module
+
+
+def load(module: ModuleType) -> ModuleType:
+    """Run a late package's own code, once; afterwards it is a module like any other."""
+    with _LOADING:
+        if isinstance(module, LateModule):
+            spec: Any = module.__spec__
+            module.__class__ = ModuleType
+            module.__path__ = spec.submodule_search_locations
+            spec.loader.exec_module(module)
+    return module
+
+
+def put_off_for_lightning() -> Any:
+    """A context for importing Lightning without what only measuring and compiling need."""
+    import torch  # noqa: F401  (the parent of one of them)
+
+    return put_off({
+        "torchmetrics": {
+            "Metric": lambda: _metric("Metric"),
+            "MetricCollection": lambda: _metric("MetricCollection"),
+            "_logger": lambda: logging.getLogger("torchmetrics"),
+        },
+        "torch._dynamo": {"OptimizedModule": lambda: CompiledModule, "disable": lambda: disable},
+    })  # fmt: skip
+
+
+def _metric(name: str) -> Any:
+    importlib.import_module("torchmetrics.utilities")  # first: `metric` and it want each other
+    return getattr(importlib.import_module("torchmetrics.collections"), name)
+
+
+class _SameInstances(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        real = vars(sys.modules["torch._dynamo"]).get("OptimizedModule")
+        return real is not None and isinstance(instance, real)
+
+
+class CompiledModule(metaclass=_SameInstances):
+    """Stands for torch's `OptimizedModule`: nothing is one before the compiler is loaded."""
+
+
+def disable(fn: Any = None, *args: Any, **options: Any) -> Any:
+    """Do what `torch._dynamo.disable` does: nothing, until the compiler has been loaded."""
+    if not inspect.isfunction(fn):
+        return load(sys.modules["torch._dynamo"]).disable(fn, *args, **options)
+    disabled: list[Callable[..., Any]] = []
+
+    @functools.wraps(fn)
+    def disabled_once_loaded(*inputs: Any, **named: Any) -> Any:
+        dynamo = sys.modules["torch._dynamo"]
+        if isinstance(dynamo, LateModule):
+            return fn(*inputs, **named)
+        if not disabled:
+            disabled.append(dynamo.disable(fn, *args, **options))
+        return disabled[0](*inputs, **named)
+
+    return disabled_once_loaded
