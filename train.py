@@ -3,7 +3,7 @@
 
 import sys
 
-from framework.cli.start import train
+from framework.cli.start import train as main
 
 if __name__ == "__main__":
-    sys.exit(train())
+    sys.exit(main())

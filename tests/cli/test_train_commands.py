@@ -216,7 +216,7 @@ def test_every_shipped_settings_file_is_understood_and_says_how_to_use_it(file, 
 
 def test_the_shim_is_the_command():
     import train
-    from framework.cli.train import main
+    from framework.cli.start import train as main
 
     out = io.StringIO()
     assert train.main is main
