@@ -1,5 +1,6 @@
 """What every command line of this project shares: its options, its complaints, how it ends."""
 
+import errno
 import inspect
 import io
 import os
@@ -80,20 +81,40 @@ def explain(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, UserError | ArgumentError):
         return text
-    if isinstance(error, OSError) and error.errno and (error.filename or error.errno in NO_ROOM):
-        return str(UserError(f"{_file_of(error)}: {error.strerror}"))
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         return (
             "out of GPU memory: use the CPU (--device cpu; train.py: --trainer.accelerator cpu), "
             "a smaller model, or free the GPU"
         )
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
-        return "out of memory: end other programs, or ask for fewer or smaller pictures at once"
+    if _lacks_memory(error, text):
+        asked = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ .iB)", text)
+        return f"out of memory{f' (for {asked[1] or asked[2]} more)' if asked else ''}: {_LESS}"
+    if isinstance(error, OSError) and error.errno and (error.filename or error.errno in NO_ROOM):
+        return str(UserError(f"{_file_of(error)}: {error.strerror}"))
     if isinstance(error, RuntimeError) and "operator torchvision::" in text:
         return TORCHVISION_MISMATCH
     if isinstance(error, ImportError) and error.name in {"torch", "torchvision", "wandb"}:
         return f"{error.name} is not installed: run `make demo` or `pip install -e .`"
     return None
+
+
+_NO_MEMORY = (  # what torch, oneDNN, the C++ library and the loader say
+    "DefaultCPUAllocator", "could not create a primitive", "could not create a memory object",
+    "could not execute a primitive", "std::bad_alloc", "failed to map segment",
+    "can't start new thread",
+)  # fmt: skip
+_LESS = (
+    "end other programs, raise the limit (ulimit -v), or ask for less: fewer or smaller pictures at"
+    " once, a smaller model"
+)
+
+
+def _lacks_memory(error: Exception, text: str) -> bool:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    return isinstance(error, RuntimeError | ImportError | OSError) and any(
+        words in text for words in _NO_MEMORY
+    )
 
 
 def _file_of(error: OSError) -> str:
@@ -159,7 +180,8 @@ def plain_complaint(message: str, typed: Mapping[str, str]) -> str:
         return f"needed and not given: {', '.join(typed.get(n, f'--{n}') for n in names)}"
     wrong = re.search(r'Parser key "(?:\w+\.)*(\w+)":.*(?:Given value|Got value): ?(.*)', text)
     if wrong is None:
-        return text
+        key = re.match(r'Parser key "(?:\w+\.)*(\w+)": ', text)
+        return f"{typed.get(key[1], f'--{key[1]}')}: {text[key.end() :]}" if key else text
     kinds = re.findall(r"Literal\[([^\]]*)\]|<class '(int|float|bool)'>", text)
     wanted = {
         choices.replace("'", "").replace(", ", " or ") or _KINDS[kind] for choices, kind in kinds

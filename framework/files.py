@@ -74,9 +74,8 @@ def _refusal(error: BaseException, temporary: Path, path: Path) -> OSError | Non
 def _probed(temporary: Path) -> OSError | None:
     """What the system says to a few bytes more in a file that a writer did not finish."""
     try:
-        if temporary.exists():
-            with open(temporary, "ab") as file:
-                file.write(bytes(_PROBE_BYTES))
+        with open(temporary, "ab") as file:
+            file.write(bytes(_PROBE_BYTES))
     except OSError as error:
         return error
     return None

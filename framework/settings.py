@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, TypeGuard
 
 from framework.errors import UserError
 
+MOST_STEPS = 1_000_000  # more would not end
 MOST = 2**63 - 1  # what counts and sizes are kept in everywhere below
 
 
@@ -23,15 +24,16 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def whole(value: Any, name: str, least: int = 0) -> int:
+def whole(value: Any, name: str, least: int = 0, most: int = MOST) -> int:
     """A whole number as Python's.
 
     Raises:
-        UserError: Naming `name`, if it is none of at least `least`.
+        UserError: Naming `name`, if it is none from `least` to `most`.
     """
     number = plain(value)
-    if not isinstance(number, int) or not is_number(number) or number < least:
-        raise UserError(f"{value!r}: expected a whole number of at least {least}", name)
+    if not isinstance(number, int) or not is_number(number) or not least <= number <= most:
+        upto = "" if most == MOST else f" and at most {most}"
+        raise UserError(f"{value!r}: expected a whole number of at least {least}{upto}", name)
     return number
 
 
@@ -82,11 +84,11 @@ class Settings:
             hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
             raise UserError(f"{value!r}: expected {wanted}{hint}", name)
 
-    def _whole(self, *names: str, least: int = 0) -> None:
+    def _whole(self, *names: str, least: int = 0, most: int = MOST) -> None:
         for name in names:
             value = self._plain(name)
             if value is not None or type(self).__dict__.get(name, 0) is not None:
-                whole(value, name, least)
+                whole(value, name, least, most)
 
     def _choice(self, name: str, choices: Sequence[str]) -> None:
         value = self._plain(name)

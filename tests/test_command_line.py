@@ -42,6 +42,46 @@ def test_every_end_has_its_code(error, code, capsys):
         assert said.startswith("error: ") and said.count("\n") == 1
 
 
+# B6f
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 5.2 GiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: you tried to allocate 400 bytes. Error"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("could not create a memory object"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError(12, "Cannot allocate memory"),
+        OSError(12, "Cannot allocate memory", "/a/file"),
+    ],
+)
+def test_lack_of_memory_says_so_and_what_to_reduce(error, capsys):
+    assert run(raising(error)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: out of memory") and said.count("\n") == 1
+    assert "smaller model" in said
+
+
+# B6f
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(27, "File too large"), (28, "No space left on device"), (122, "quota"), (30, "Read-only"),
+     (13, "Permission denied"), (40, "Too many levels of symbolic links"), (36, "File name too"),
+     (17, "File exists"), (5, "Input/output error")],
+)  # fmt: skip
+def test_a_disk_that_refuses_is_a_line_with_the_path(code, words, capsys):
+    assert run(raising(OSError(code, os.strerror(code), "/out/\nx.png"))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: /out/ x.png: ") and words in said and said.count("\n") == 1
+
+
+def test_names_that_are_no_text_are_printed(capsys):
+    assert run(lambda: print("\udcff")) == 0
+    assert capsys.readouterr().out == "\\udcff\n"
+
+
 def test_success_is_zero_and_says_nothing(capsys):
     assert run(lambda: None) == 0
     assert capsys.readouterr() == ("", "")

@@ -55,18 +55,13 @@ def pick_device(device: str = "auto") -> "torch.device":
     """
     import torch
 
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    from framework.formats.devices import usable_device
+
     if device == "auto":
-        device = "cuda" if here["cuda"] else "mps" if here["mps"] else "cpu"
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise UserError(f"--device {device}: give auto, cpu, cuda, cuda:1 or mps") from None
-    if not here.get(chosen.type, False):
-        raise UserError(f"--device {device}: there is none on this machine; see edit.py doctor")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()}")
-    return chosen
+        device = "cpu"
+        if torch.cuda.is_available() or torch.mps.is_available():
+            device = "cuda" if torch.cuda.is_available() else "mps"
+    return usable_device(device)
 
 
 def open_generator(model: str, device: str = "auto") -> "Generator":

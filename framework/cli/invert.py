@@ -166,22 +166,27 @@ def _run_batch(
             print(f"{error}", file=sys.stderr)
             continue
         lines.append(json_line({"name": name, **done.outcome}))
-        with open(out / "results.jsonl", "a", encoding="utf-8") as results:
-            print("\n".join(lines), file=results)
+        _append(out / "results.jsonl", lines)
         lines = []
         tell(done, photo)
         stop = done.stop
         if stop is not None:
             break
     if lines and out.exists():
-        with open(out / "results.jsonl", "a", encoding="utf-8") as results:
-            print("\n".join(lines), file=results)
+        _append(out / "results.jsonl", lines)
     if json:
         print_json({"photos": len(found), "failed": failed, "files": [str(out / "results.jsonl")]})
     if stop is not None:
         raise stop
     if failed:
         raise UserError(f"{len(failed)} of {len(found)} photographs failed: {', '.join(failed)}")
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    from framework.files import naming
+
+    with naming(path), open(path, "a", encoding="utf-8") as results:
+        print("\n".join(lines), file=results)
 
 
 def tell_start(inverter: "Inverter") -> None:

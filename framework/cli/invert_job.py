@@ -1,6 +1,5 @@
 """One photograph inverted: from its steps to pictures, the inverted image and the numbers."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from framework.cli.invert_log import InvertLog
 from framework.dashboard import WandbMode
+from framework.files import copy_file
 from framework.inversion.familiarity import FAMILIAR
 from framework.inversion.inverted_image import SUFFIX, InvertedImage
 from framework.media.draw import enlarge, enlargement, rgb, titled
@@ -91,7 +91,7 @@ def carry_out(
         }
         image = inverter.described(images[list(images)[-1]], stages)
         file = image.save(places.image / f"{places.name}{SUFFIX}")
-        shutil.copyfile(photo.path, places.image / photo.original_name)
+        copy_file(photo.path, places.image / photo.original_name)
         drawn = {name: to_uint8(picture)[0] for name, picture in made.items()}
         pictures = _pictures(photo, drawn, stages)
         for name, picture in pictures.items():

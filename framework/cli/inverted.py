@@ -1,6 +1,5 @@
 """An inverted image as drags and films need it: its own generator, its photograph, its file."""
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from framework.cli.invert_settings import Paste, Seam
 from framework.cli.photos import ORIGINAL
 from framework.drag.edit_file import EditFile, InversionLink
 from framework.errors import UserError, blame
-from framework.files import sha256_file
+from framework.files import copy_file, sha256_file
 from framework.inversion.inverted_image import InvertedImage
 from framework.media.geometry import Geometry, check_photo, photo_box
 from framework.media.images import printable
@@ -66,7 +65,7 @@ class Inverted:
                 continue
             name = path.name if path == self.file else f"{ORIGINAL}{path.suffix.lower()}"
             if not (folder / name).exists():
-                shutil.copyfile(path, folder / name)
+                copy_file(path, folder / name)
             names.append(name)
         return names
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from framework.cli.common import ProgressLine, json_line
 from framework.dashboard import WandbMode, open_run
+from framework.files import naming
 
 
 class StepLog:
@@ -23,7 +24,8 @@ class StepLog:
         self, folder: Path, kind: str, config: dict[str, Any], wandb: WandbMode, group: str | None
     ) -> None:
         self._run = open_run(folder, wandb, job_type=kind, config=config, group=group)
-        self._stats = open(folder / "stats.jsonl", "w", encoding="utf-8")
+        self._path = folder / "stats.jsonl"
+        self._stats = open(self._path, "w", encoding="utf-8")
         self._line = ProgressLine()
         self._start_sec = time.monotonic()
 
@@ -35,9 +37,12 @@ class StepLog:
     def __exit__(self, *_: object) -> None:
         """Close the line, the file and the run, also after an interruption."""
         self._line.close()
-        self._stats.close()
-        if self._run is not None:
-            self._run.finish()
+        try:
+            with naming(self._path):
+                self._stats.close()
+        finally:
+            if self._run is not None:
+                self._run.finish()
 
     @property
     def elapsed_sec(self) -> float:
@@ -46,7 +51,8 @@ class StepLog:
 
     def record(self, facts: dict[str, Any], metrics: dict[str, float], step: int) -> None:
         """Write a line of stats.jsonl, flushed: what is killed leaves what it knew; log to W&B."""
-        print(json_line(facts), file=self._stats, flush=True)
+        with naming(self._path):
+            print(json_line(facts), file=self._stats, flush=True)
         if self._run is not None:
             self._run.log(metrics, step=step)
 

@@ -101,7 +101,8 @@ def shard(
         index = Index(shards, dataset.size, dataset.label_dim, dataset.classes)
         write_text(folder / INDEX, index.text())
     except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})", "out") from None
+        where = error.filename or out
+        raise UserError(f"{where}: cannot be written ({error.strerror or error})", "out") from None
     return {**dataset.facts(), **_facts(index)}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from framework.errors import UserError
-from framework.settings import Settings
+from framework.settings import MOST_STEPS, Settings
 
 PAPER_SIZE_PX = 512  # the height at which the paper states its radii
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
@@ -72,7 +72,8 @@ class DragSettings(Settings):
     def __post_init__(self) -> None:
         self._number("motion_radius", "tracking_radius", "learning_rate", above_zero=True)
         self._number("mask_weight", "stop_distance_px", "max_seconds")
-        self._whole("motion_radius_px", "tracking_radius_px", "layers", "max_steps", least=1)
+        self._whole("motion_radius_px", "tracking_radius_px", "layers", least=1)
+        self._whole("max_steps", least=1, most=MOST_STEPS)
         self._whole("template_radius_px")
         self._whole("feature_resolution", least=4)
         self._choice("latent_space", get_args(LatentSpace))

@@ -13,6 +13,7 @@ from framework.checkpoint import check_description, check_whole, manifest_path
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import hub_folder
 from framework.formats.contents import Contents, NetworkParts, plain
+from framework.formats.devices import usable_device
 from framework.formats.foreign import (
     build_foreign,
     encoder_weights,
@@ -85,16 +86,18 @@ def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Gen
         The generator in float32, with `digest` (SHA-256 of its weights) and `provenance`.
 
     Raises:
-        UserError: If there is no such model or its kind is not known.
+        UserError: If there is no such model or device, or its kind is not known.
         BrokenCheckpoint: If the file is damaged.
         UnsafeCheckpoint: If the file asks for code to be run.
     """
-    return open_model(model).network("generator").to(device)
+    where = usable_device(device)  # first, for it is known at once
+    return open_model(model).network("generator").to(where)
 
 
 def load_discriminator(model: str | Path, device: str | torch.device = "cpu") -> Discriminator:
     """Open the discriminator of a model; arguments and errors as in `load_generator`."""
-    return open_model(model).network("discriminator").to(device)
+    where = usable_device(device)
+    return open_model(model).network("discriminator").to(where)
 
 
 def load_training_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
@@ -102,9 +105,9 @@ def load_training_generator(model: str | Path, device: str | torch.device = "cpu
 
     Files that hold only the averaged one give that; arguments and errors as in `load_generator`.
     """
-    opened = open_model(model)
+    where, opened = usable_device(device), open_model(model)
     trained = "training_generator" in opened.held
-    return opened.network("training_generator" if trained else "generator").to(device)
+    return opened.network("training_generator" if trained else "generator").to(where)
 
 
 def load_encoder_parts(model: str | Path) -> EncoderWeights:

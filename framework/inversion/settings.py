@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from framework.errors import UserError
-from framework.settings import Settings
+from framework.settings import MOST_STEPS, Settings
 
 LatentSpace = Literal["w+", "w"]
 NoiseChoice = Literal["const", "optimise"]
@@ -30,7 +30,7 @@ class EmbedSettings(Settings):
     iterations: int = 1
 
     def __post_init__(self) -> None:
-        self._whole("iterations", least=1)
+        self._whole("iterations", least=1, most=MOST_STEPS)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class RefineSettings(Settings):
         self._number("lr", above_zero=True)
         self._number("pixel", "perceptual", "encoder", "prior", "latent_noise", "noise_weight")
         self._number("stop", "max_seconds")
-        self._whole("steps", "seed")
+        self._whole("steps", most=MOST_STEPS)
+        self._whole("seed")
         self._choice("space", get_args(LatentSpace))
         self._choice("noise", get_args(NoiseChoice))
 
@@ -154,7 +155,8 @@ class TuneSettings(Settings):
     def __post_init__(self) -> None:
         self._number("lr", above_zero=True)
         self._number("pixel", "perceptual", "stop", "max_seconds")
-        self._whole("steps", "seed")
+        self._whole("steps", most=MOST_STEPS)
+        self._whole("seed")
         self._whole("rank", least=1)
         self._choice("parameters", get_args(Parameters))
         if isinstance(self.locality, Mapping):

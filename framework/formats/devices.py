@@ -1,0 +1,25 @@
+"""Devices by name, refused in a line where they are not here."""
+
+import torch
+
+from framework.errors import UserError
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Return the device of that name.
+
+    Raises:
+        UserError: If the word names no device, or one that this machine does not have.
+    """
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UserError(f"{device}: give auto, cpu, cuda, cuda:1 or mps", "device") from None
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    if not here.get(chosen.type, False):
+        raise UserError(
+            f"{device}: there is none on this machine; see python edit.py doctor", "device"
+        )
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"{device}: this machine has {torch.cuda.device_count()}", "device")
+    return chosen

@@ -1,0 +1,228 @@
+"""Every flag of every command with values that nobody means: one line and 2, or it works.
+
+The flags are those of the parsers, so that a new one cannot be forgotten; what stands here is one
+command line for each command that works, and one list of values for each kind of flag.
+"""
+
+import inspect
+import io
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import pytest
+from conftest import save_small_model
+
+import framework.cli.edit as edit
+import framework.data.__main__ as data
+from framework.cli.common import MAX_SEED
+from framework.command_line import flag_of
+from framework.files import new_folder
+
+TEXTS = [
+    "", " ", "a\0b", "a\nb", "\udcff\udc00", "\udcff", "x" * 5000, "x" * 300, "{dir}", "{file}",
+    "{file}/x", "/dev/null", "/dev/null/x", "{loop}", "{loop}/x", "{dangling}", "{binary}",
+    "{empty}", "{pipe}", ".foo.Bar", "nan", "-1", "--", "[", "{{}}", "~", "1" + "0" * 30, "1e400",
+    "٣", "%s%n", "null",
+]  # fmt: skip
+NUMBERS = [
+    "", "nan", "inf", "-inf", "1e40", "-1e40", "1e400", "-1", "0", "-0.0", "1e-320", "0x10", "1_0",
+    "1" + "0" * 30, "1" + "0" * 5000, "9" * 19, str(MAX_SEED + 1), "٣", "true", "null", "[1]",
+    "2147483648", "a\nb",
+]  # fmt: skip
+QUICK = 2  # values of each flag where not all are asked for
+WORDS = ["", "bogus", "null", "a\nb", "x" * 5000, "[]", "0"]
+SWITCH = ["=", "=bogus", "=1e40"]
+
+
+@cache
+def commands() -> dict[str, tuple[Callable[..., int], dict[str, inspect.Parameter], Any]]:
+    """Every command: its main, its parameters, its metavars."""
+    table: dict[str, Any] = {
+        f"edit {name}": (edit.main, dict(inspect.signature(command).parameters), edit.METAVARS)
+        for name, command in edit.COMMANDS.items()
+    }
+    return table | {
+        f"data {name}": (data.main, data._parameters(function), data._METAVARS)
+        for name, (function, *_) in data._COMMANDS.items()
+    }
+
+
+def values(parameter: inspect.Parameter) -> list[str]:
+    kind = str(parameter.annotation)
+    if parameter.annotation is bool:
+        return SWITCH
+    if "Literal" in kind:
+        return WORDS
+    if "int" in kind or "float" in kind:
+        return NUMBERS
+    return TEXTS
+
+
+def flags() -> list[tuple[str, str]]:
+    return [(command, name) for command, (_, parameters, _) in commands().items()
+            for name in parameters]  # fmt: skip
+
+
+# What works, by command; flags that exclude each other get a line each.
+GOOD = {
+    "edit drag": [
+        "--model {model} --seed 3 --points 5,8:7,8 {few} --out {out}",
+        "--image {inv} --points 5,8:7,8 {few} --out {out}",
+        "--edit {edit} {few} --out {out}",
+        "--model {model} --tasks {tasks} {few} --out {out}",
+    ],
+    "edit invert": ["{photo} --model {model} --stages refine --refine-steps 1 --out {out}"],
+    "edit invert-report": [
+        "--data {photos} --model {model} --held-out 0 --count 1 --stages refine --refine-steps 1"
+        " --no-editability --out {out}"
+    ],
+    "edit latents": ["{inv} --to npy --out {out}.npy"],
+    "edit generate": ["--model {model} --seeds 1 --out {out}"],
+    "edit video": [
+        "--model {model} --seeds 1,2 --frames 1 --out {out}.gif",
+        "--edit {edit} --out {out}.gif",
+    ],
+    "edit import": ["{lone} --out {out}"],
+    "edit export": ["{model} --to rosinality --out {out}.pt"],
+    "edit demo": ["--out {out}"],
+    "edit doctor": ["--model {model}"],
+    "data inspect": ["{photos}"],
+    "data prepare": ["{photos} --out {out}.zip --size 16"],
+    "data shard": ["{photos} --out {out} --size 16"],
+    "data index": ["{shards} --out {shards}/new.json"],
+}
+
+
+FEW = "--steps 1 --no-video --preset draggan"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, Path]:
+    """A model, files made with it, and what is no file that anybody wants."""
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("hostile")
+    here = {name: root / name for name in ("dir", "file", "loop", "dangling", "binary", "empty")}
+    here["dir"].mkdir()
+    (here["dir"] / "x.txt").write_text("x")
+    here["file"].write_text("text")
+    here["binary"].write_bytes(bytes(range(256)) * 8)
+    here["empty"].write_bytes(b"")
+    here["loop"].symlink_to(here["loop"])
+    here["dangling"].symlink_to(root / "nowhere")
+    os.mkfifo(root / "pipe")
+    (root / "photos").mkdir()
+    for i in range(6):
+        noise = np.random.default_rng(i).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(noise).save(root / "photos" / f"{i}.png")
+    model = save_small_model(root / "small", encoder=True)
+    photo = root / "photos" / "0.png"
+    (root / "tasks.jsonl").write_text('{"seed": 3, "points": "5,8:7,8"}\n')
+    refine = ["--stages", "refine", "--refine-steps", "1", "--out", str(root / "i")]
+    seed = ["--seed", "3", "--points", "5,8:7,8", *FEW.split(), "--out", str(root / "d")]
+    assert edit.main(["invert", str(photo), "--model", str(model), *refine]) == 0
+    assert edit.main(["drag", "--model", str(model), *seed]) == 0
+    shards = ["shard", str(root / "photos"), "--size", "16", "--out", str(root / "shards")]
+    assert data.main(shards) == 0
+    return {
+        **here, "pipe": root / "pipe", "photos": root / "photos", "model": model, "photo": photo,
+        "inv": root / "i" / "0.inv.safetensors", "edit": root / "d" / "edit.safetensors",
+        "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
+        "shards": root / "shards",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def quick_commands(monkeypatch, places):
+    """Parsers that are built once, and a demo that shows nothing."""
+    for front in (edit, data):
+        monkeypatch.setattr(front, "build_parser", cache(front.build_parser))
+    monkeypatch.setattr("framework.formats.zoo_models", lambda: ["toycars64"])
+    monkeypatch.setattr("framework.cli.drag.drag", lambda out, **_: new_folder(out))
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """A report of which only the flags are read."""
+    monkeypatch.setattr("framework.cli.invert_report._run", lambda *_: None)
+    monkeypatch.setattr("framework.cli.inverter.Inverter.prepare", lambda _: None)
+
+
+def command_line(line: str, places: dict[str, Path], out: Path) -> list[str]:
+    names = {name: str(path) for name, path in places.items()}
+    return [word for part in line.split() for word in part.format(
+        **names, out=out, few=FEW.replace(" ", "\0")).split("\0")]  # fmt: skip
+
+
+def with_value(words: list[str], parameter: inspect.Parameter, flag: str, value: str) -> list[str]:
+    """A command line that works, with another value of one flag."""
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        return [value, *words[1:]]
+    if parameter.annotation is bool:
+        return [*words, flag + value]
+    if flag in words:
+        place = words.index(flag)
+        words = [*words[:place], *words[place + 2 :]]
+    return [*words, f"{flag}={value}"]
+
+
+def ends_well(run: Callable[[], int], monkeypatch) -> str:
+    """Run a command; returns what is wrong about its end, "" if nothing is."""
+    stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    monkeypatch.setattr(sys, "stderr", stream)
+    try:
+        code = run()
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    stream.flush()
+    told = stream.buffer.getvalue().decode().splitlines()
+    told = [line for line in told if not line.startswith("note: ")]
+    if code == 0 or (code == 2 and len(told) == 1 and told[0].startswith("error: ")):
+        return ""
+    return f"code {code}, told {told}"
+
+
+def check(command: str, name: str, chosen, places, tmp_path: Path, monkeypatch) -> None:
+    main, parameters, metavars = commands()[command]
+    flag = flag_of(parameters[name], metavars)
+    lines = GOOD[command]
+    monkeypatch.chdir(tmp_path)
+    for number, value in chosen:
+        line = command_line(lines[number % len(lines)], places, tmp_path / "out")
+        value = value.format(**places) if "{" in value else value
+        words = [command.split()[1], *with_value(line, parameters[name], flag, value)]
+        assert not (wrong := ends_well(lambda: main(words), monkeypatch)), (words, wrong)  # noqa: B023
+        for left in tmp_path.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        (places["shards"] / "new.json").unlink(missing_ok=True)
+
+
+def test_every_command_has_a_line_that_works():
+    assert set(GOOD) == set(commands())
+
+
+# B7f
+@pytest.mark.parametrize(("command", "name"), flags())
+def test_any_value_of_any_flag_is_done_or_refused_in_a_line(
+    command, name, places, tmp_path, monkeypatch, quick_commands, no_report
+):
+    all_of_them = list(enumerate(values(commands()[command][1][name])))
+    first = crc32(f"{command} {name}".encode())
+    chosen = [all_of_them[(first + 7 * i) % len(all_of_them)] for i in range(QUICK)]
+    check(command, name, chosen, places, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "name"), flags())
+def test_every_value_of_every_flag_is_done_or_refused_in_a_line(
+    command, name, places, tmp_path, monkeypatch, quick_commands
+):
+    all_of_them = list(enumerate(values(commands()[command][1][name])))
+    check(command, name, all_of_them, places, tmp_path, monkeypatch)
