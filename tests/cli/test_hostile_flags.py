@@ -219,6 +219,7 @@ def test_any_value_of_any_flag_is_done_or_refused_in_a_line(
     check(command, name, chosen, places, tmp_path, monkeypatch)
 
 
+# B7f
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "name"), flags())
 def test_every_value_of_every_flag_is_done_or_refused_in_a_line(
