@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from framework.inversion import invert as invert
     from framework.media.images import to_float as to_float
     from framework.media.images import to_uint8 as to_uint8
+    from framework.media.masks import read_mask as read_mask
+    from framework.media.photograph import Photograph as Photograph
     from framework.perceptual.distance import choose_distance as choose_distance
 
 __version__ = "0.1.0"
@@ -39,6 +41,7 @@ _HOMES = {
     "EditFile": "framework.drag",
     "InversionSettings": "framework.inversion",
     "InvertedImage": "framework.inversion",
+    "Photograph": "framework.media.photograph",
     "RefineSettings": "framework.inversion",
     "TuneSettings": "framework.inversion",
     "UserError": "framework.errors",
@@ -49,6 +52,7 @@ _HOMES = {
     "load_discriminator": "framework.formats",
     "load_encoder_parts": "framework.formats",
     "load_generator": "framework.formats",
+    "read_mask": "framework.media.masks",
     "save_model_folder": "framework.formats",
     "to_float": "framework.media.images",
     "to_uint8": "framework.media.images",

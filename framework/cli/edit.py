@@ -4,6 +4,7 @@ Nothing imported here loads torch, so that help and mistakes answer at once.
 """
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 PROGRAM = "edit.py"
+_BELOW_ZERO = re.compile(r"-[\d.][\d.,:;e+\s-]*", re.IGNORECASE)
 DESCRIPTION = """Take hold of a point in a generated picture and pull.
 
 First steps:
@@ -51,6 +53,7 @@ METAVARS = {
     "device": "DEVICE", "class_": "N", "file": "FILE", "photos": "PHOTO", "photo": "PHOTO",
     "image": "FILE", "stages": "LIST", "box": "L,T,R,B", "perceptual_weights": "PATH",
     "refine_steps": "N", "tune_steps": "N", "max_seconds": "SEC", "model_out": "FOLDER",
+    "rotate": "DEGREES", "align": "X,Y:X,Y", "align_to": "X,Y:X,Y",
     "data": "FOLDER", "pick": "N|NAME", "held_out": "SHARE", "count": "N",
 }  # fmt: skip
 ADVANCED = {
@@ -87,7 +90,7 @@ def build_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `framework.command_line.run`."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = _joined(sys.argv[1:] if arguments is None else arguments)
     return run(lambda: _dispatch(arguments))
 
 
@@ -105,6 +108,17 @@ def _dispatch(arguments: list[str]) -> None:
     words = [given.pop(name) for name in in_place(command)]
     with named(flags):
         command(*words, **given)
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join numbers that begin with a minus to their flag: argparse takes "-9,0,5,5" for a flag."""
+    joined: list[str] = []
+    for word in arguments:
+        if joined and _BELOW_ZERO.fullmatch(word) and re.fullmatch(r"--[\w-]+", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _flags(command: Callable[..., None]) -> dict[str, str]:

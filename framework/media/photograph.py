@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from framework.files import whole_file
-from framework.media.geometry import Geometry, to_canvas
+from framework.media.geometry import Geometry, photo_box, to_canvas
 from framework.media.images import MAX_PIXELS, open_plain, read_bytes
 from framework.media.modes import WHITE, eight_bit
 from framework.media.paste import Seam, paste_back
@@ -150,19 +150,24 @@ class Photograph:
         colours, alpha = paste(whole, self._in_own_colours), self.alpha
         if alpha is None:
             return replace(self, levels=colours)
-        kept, opaque = self.levels[..., :-1], alpha / np.float32(WHITE)
+        left, top, right, bottom = photo_box(geometry)
+        box = np.s_[top:bottom, left:right]  # the rest stays, and large photographs fit in memory
+        levels = self.levels.copy()
         if edited.shape[2] < 4:
             # At a soft edge the model blurs the subject into white: the less it shows, the less of
             # the edit is taken, or a dark rim would remain.
-            made = kept + opaque * (colours.astype(np.float32) - whole)
+            change = colours[box].astype(np.float32) - whole[box]
+            made = levels[box][..., :-1] + change * (alpha[box] / np.float32(WHITE))
         else:
-            alpha = paste(alpha, lambda canvas: canvas[..., 3:])
-            opaque = np.maximum(alpha, 1) / np.float32(WHITE)
-            shows = ((colours != whole) | (alpha != self.levels[..., -1:])) & (alpha > 0)
+            cut = paste(alpha, lambda canvas: canvas[..., 3:])[box]
+            shows = ((colours[box] != whole[box]) | (cut != alpha[box])) & (cut > 0)
+            opaque = np.maximum(cut, 1) / np.float32(WHITE)
             # What is seen on white is opaque * colour + (1 - opaque) * white.
-            made = np.where(shows, (colours - (1 - opaque) * WHITE) / opaque, kept)
-        made = np.rint(made).clip(0, WHITE).astype(np.uint8)
-        return replace(self, levels=np.concatenate([made, alpha], axis=2))
+            uncovered = (colours[box] - (1 - opaque) * WHITE) / opaque
+            made = np.where(shows, uncovered, levels[box][..., :-1])
+            levels[box][..., -1:] = cut
+        levels[box][..., :-1] = np.rint(made).clip(0, WHITE)
+        return replace(self, levels=levels)
 
     def shrunk(self, geometry: Geometry, longest_px: int) -> "tuple[Photograph, Geometry]":
         """The photograph in 8-bit sRGB, its longer side at most so long; where the canvas lies."""
@@ -263,8 +268,7 @@ def _grey(picture: np.ndarray) -> np.ndarray:
 
 
 def _channels_agree(levels: np.ndarray) -> bool:
-    colours = levels.astype(np.int16)
-    return int((colours.max(axis=2) - colours.min(axis=2)).max()) <= _GREY_LEVELS
+    return int((levels.max(axis=2) - levels.min(axis=2)).max()) <= _GREY_LEVELS
 
 
 def _dots(dpi: Any) -> tuple[float, float] | None:

@@ -72,6 +72,19 @@ def test_a_part_that_lies_mostly_outside_is_refused(small, photograph, flags):
         read_photo(photograph(), small, Framing(**flags))
 
 
+# A10f
+@pytest.mark.parametrize(
+    ("flag", "numbers", "said"),
+    [("--box", "-11,-11,5,5", "more than half"), ("--align", "-9,2:3,4", "(-9, 2) lies outside"),
+     ("--rotate", "-400", "--rotate -400: give degrees")],
+)  # fmt: skip
+def test_numbers_below_zero_are_no_flags(
+    small_model, photograph, tmp_path, capsys, flag, numbers, said
+):
+    assert inverted(small_model, photograph(), tmp_path / "out", flag, numbers) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from framework.data import decoded, open_dataset
 from framework.data.fit import fit
@@ -241,6 +241,20 @@ def test_pictures_in_unread_formats_are_not_silently_left_out(tmp_path, put):
     (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     with pytest.raises(UserError, match=r"phone.HEIC \(HEIC, AVIF or video"):
         open_dataset(tmp_path)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+# D5f
+def test_pictures_of_phones_and_browsers_are_data(tmp_path, put):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    put(tmp_path / "a.png")
+    picture = Image.open(tmp_path / "a.png").convert("RGB").resize((16, 16))
+    picture.save(tmp_path / "b.avif")
+    pillow_heif.from_pillow(picture).save(tmp_path / "c.HEIC")
+    dataset = open_dataset(tmp_path, 16)
+    assert names(dataset) == ["a.png", "b.avif", "c.HEIC"]
+    assert dataset.facts()["formats"] == {"PNG": 1, "AVIF": 1, "HEIF": 1}
+    assert not [note for note in dataset.facts()["notes"] if "suffix" in note]
 
 
 # ----------------------------------------------------------------------------- order, fingerprint
