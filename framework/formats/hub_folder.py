@@ -36,11 +36,11 @@ def recognises(folder: Path) -> bool:
     return _OURS not in text and bool(_present(folder, _WEIGHTS + _INDICES) or _class(folder))
 
 
-def read(folder: Path) -> tuple[Contents, int]:
+def read(folder: Path) -> tuple[Contents, int, tuple[Path, ...]]:
     """Read the weights in a folder of another program's.
 
     Returns:
-        What is in them, and their length in bytes.
+        What is in them, their length in bytes, and the files.
 
     Raises:
         UserError: If they are no StyleGAN2's, or the folder has none.
@@ -61,7 +61,8 @@ def read(folder: Path) -> tuple[Contents, int]:
         said = f" (its {_DESCRIPTIONS[0]} says {kind})" if (kind := _class(folder)) else ""
         raise UserError(f"{error}{said}") from None
     contents.notes.append("Of the folder only the weights are read; its config.json is not.")
-    return contents, sum(len(source.data) for source in sources)
+    file_bytes = sum(len(source.data) for source in sources)
+    return contents, file_bytes, tuple(folder / name for name in names)
 
 
 def _weights(folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Another program's file made into a model folder, with a card that says what became of it."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from framework.errors import UserError
 from framework.files import check_new_folder, new_folder, sha256_file
 from framework.formats.model_folder import parameter_count, save_model_folder
-from framework.formats.opening import OpenedModel, open_model
+from framework.formats.opening import MODEL_FOLDER, OpenedModel, open_model
 from framework.models.encoder_weights import EncoderWeights
 
 LICENCE = "not known: the file does not say; ask its author before passing it on"
@@ -48,7 +49,7 @@ def import_model(file: str | Path, folder: str | Path, half: bool = False) -> Im
     """Write the model folder of a file that another program, or a training run, wrote.
 
     Args:
-        file: Any file that `load_generator` opens.
+        file: Any file that `load_generator` opens, or a hub's folder.
         folder: New or empty folder. `config.json`, without which it is no model folder, is written
             last; if the work fails or is interrupted, what was written is removed.
         half: Store weights in half precision.
@@ -59,10 +60,10 @@ def import_model(file: str | Path, folder: str | Path, half: bool = False) -> Im
     file, folder = Path(file), Path(folder)
     if not file.exists():
         raise UserError(f"{file}: no such file")
-    if file.is_dir():
-        raise UserError(f"{file}: a folder; a model folder is used as it is, with --model")
     check_new_folder(folder)
     opened = open_model(file)
+    if opened.dialect == MODEL_FOLDER:
+        raise UserError(f"{file}: a folder; a model folder is used as it is, with --model")
     generator = opened.network("generator")
     discriminator = opened.network("discriminator") if "discriminator" in opened.held else None
     encoder = opened.encoder() if "encoder" in opened.held else None
@@ -91,11 +92,19 @@ def _provenance(opened: OpenedModel, encoder: EncoderWeights | None, half: bool)
     facts = {k: v for k, v in opened.facts.items() if encoder is None or k != "opts"}
     return {
         "dialect": opened.dialect,
-        "source": opened.path.name,
-        "sha256": sha256_file(opened.path),
+        "source": opened.path.resolve().name if opened.path.is_dir() else opened.path.name,
+        "sha256": _digest(opened.files),
         "notes": list(dict.fromkeys(printable(note) for note in notes)),
         **facts,
     }
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """SHA-256 of a file's bytes; of several files that of their digests and names."""
+    if len(files) == 1:
+        return sha256_file(files[0])
+    lines = "".join(f"{sha256_file(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _sizes(network: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from framework.models.encoder_weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"
+MODEL_FOLDER = "model folder"  # the dialect of our own
 _IN_RUN = {
     "generator": "generator_ema.",
     "training_generator": "generator.",
@@ -56,6 +57,7 @@ class OpenedModel:
         encoder: Copies the encoder's weights out.
         notes: What was left out, computed or assumed in reading it, a sentence each.
         facts: What it says of its making; JSON values.
+        parts: The files that hold it, where `path` is another program's folder.
     """
 
     path: Path
@@ -65,6 +67,12 @@ class OpenedModel:
     encoder: Callable[[], EncoderWeights]
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold it, for another program's."""
+        return self.parts or (self.path,)
 
 
 def zoo_models() -> list[str]:
@@ -146,10 +154,10 @@ def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
 
 def _open_folder(path: Path) -> OpenedModel:
     if hub_folder.recognises(path):
-        contents, file_bytes = hub_folder.read(path)
-        return _foreign_model(path, contents, file_bytes)
+        contents, file_bytes, parts = hub_folder.read(path)
+        return replace(_foreign_model(path, contents, file_bytes), parts=parts)
     load, load_encoder = partial(load_network, path), partial(load_encoder_weights, path)
-    return OpenedModel(path, "model folder", tuple(held_networks(path)), load, load_encoder)
+    return OpenedModel(path, MODEL_FOLDER, tuple(held_networks(path)), load, load_encoder)
 
 
 def _open_lone(path: Path) -> OpenedModel:

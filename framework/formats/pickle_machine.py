@@ -123,7 +123,8 @@ def read_pickle(
     except Refused as error:
         kind, reason = UnsafeCheckpoint, str(error)
     reached = source.data[machine.op_at : max(machine.at, machine.op_at) + _HOLE_BYTES]
-    if bytes(_HOLE_BYTES) in bytes(reached[:_HOLE_LOOKED_AT]):
+    reached = bytes(reached[:_HOLE_LOOKED_AT])
+    if bytes(_HOLE_BYTES) in reached or (reached and not any(reached)):
         kind, reason = BrokenCheckpoint, "a hole of zeros: the download is not finished"
     source.refuse(machine.op_at, reason, kind)
 

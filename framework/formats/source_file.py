@@ -101,7 +101,8 @@ def refuse_unfinished(source: Source, least: int = ZEROS_OF_NONE) -> None:
             also with less than a thousandth of the file.
     """
     numbers = np.frombuffer(source.data, np.uint8)
-    least = max(least, len(numbers) // 1000)
+    if least == ZEROS_OF_NUMBERS:
+        least = max(least, len(numbers) // 1000)
     if len(numbers) <= least or numbers[-least:].any():
         return
     last = len(numbers)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats import load_generator
+from framework.formats import import_model, load_generator
 from framework.formats.latents import read_latents
 from framework.models.stylegan2 import Generator
 from tests.formats.nvidia_layout import made
@@ -174,6 +174,10 @@ def test_a_download_that_was_allocated_in_full_is_called_unfinished(tmp_path, sh
 def test_a_hole_in_a_download_is_called_unfinished_and_code_is_not(tmp_path):
     path = tmp_path / "model.pkl"
     data = pickled({f"name {i}": i for i in range(3000)})
+    for tail in (1, 5, 40):  # fewer zeros than a look at the end would notice
+        path.write_bytes(data[:-tail] + bytes(tail))
+        with pytest.raises(BrokenCheckpoint, match=r"not finished|in the middle"):
+            load_generator(path)
     for first in range(100, 4000, 97):
         path.write_bytes(data[:first] + bytes(2048) + data[first + 2048 :])
         with pytest.raises(BrokenCheckpoint, match="not finished"):
@@ -230,6 +234,11 @@ def test_a_hubs_folder_in_parts_opens_and_a_missing_part_is_named(tmp_path):
     index_file = folder / "model.safetensors.index.json"
     index_file.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": index}))
     assert load_generator(folder).digest == generator.digest
+    report = import_model(folder, tmp_path / "imported")
+    assert load_generator(tmp_path / "imported").digest == generator.digest
+    assert report.provenance["source"] == "hub" and len(report.provenance["sha256"]) == 64
+    with pytest.raises(UserError, match="a model folder is used as it is"):
+        import_model(tmp_path / "imported", tmp_path / "again")
     for name in ("../model-1.safetensors", "/etc/passwd", ".."):
         index_file.write_text(json.dumps({"weight_map": {"a": name}}))
         with pytest.raises(BrokenCheckpoint, match="is no name of a file"):
