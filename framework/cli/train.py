@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException as Misconfiguration
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
@@ -17,7 +18,7 @@ from framework.checkpoint import read_checkpoint
 from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
 from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.command_line import run
-from framework.data.fit import size_pair
+from framework.dashboard import resolve_mode
 from framework.errors import UserError
 from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
@@ -28,6 +29,7 @@ from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.failures import told_in_words
+from framework.training.outlook import check_place, check_room
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
@@ -161,35 +163,44 @@ class TrainCLI(LightningCLI):
 
     def before_fit(self) -> None:
         """Look at everything that can be looked at before something is written."""
+        folder, run = Path(self.run_settings.dir), self.run_settings
         self.datamodule.seed = self.model.seed
         # Lightning validates whenever a training is stopped, which a signal has no time for.
         self.trainer.limit_val_batches = 0
-        self._check_size()
-        self.plan = self.model.plan(self.trainer, self.datamodule)
-        if self.run_settings.metrics_kimg > 0 and not self.model.generates:
+        resolve_mode(run.wandb)
+        if rank_zero_only.rank == 0:
+            check_place(folder)
+            check_folder(folder, run.resume)
+        if run.metrics_kimg > 0 and not self.model.generates:
             raise UserError(
-                f"--run.metrics_kimg {self.run_settings.metrics_kimg:g}: measures generators; an "
-                "encoder reports pictures of --data.held_out with every status line, leave it at 0"
+                f"--run.metrics_kimg {run.metrics_kimg:g}: measures generators; an encoder reports "
+                "pictures of --data.held_out with every status line, leave it at 0"
             )
-        if self.run_settings.metrics_kimg > 0:
+        self.checkpoint = last_checkpoint(folder)
+        self.known = read_checkpoint(self.checkpoint)["dragline"] if self.checkpoint else None
+        self.model.foresee(self.trainer, self.datamodule, self.known)
+        self.plan = self.model.plan(self.trainer, self.datamodule)
+        if self.known is not None:
+            check_same_run(self.known, self.plan)
+        self.sketch = self._sketch()
+        if run.metrics_kimg > 0:
             self.metrics.prepare(self.datamodule.dataset)
         command = str(self.subcommand)
-        self.resolved = self._parser(command).dump(self.config[command])
-        if self.run_settings.dry_run:
+        settings = self.config[command]
+        settings.data.size = self.datamodule.size
+        settings.model.init_args.update(Namespace(**self.model.settled()))
+        self.resolved = self._parser(command).dump(settings)
+        if run.dry_run:
             self._describe()
             sys.exit(0)
 
-    def _check_size(self) -> None:
-        """Refuse an impossible size before a picture is looked at, which can take minutes."""
-        data = self.datamodule
-        if data.size is None:
-            return
-        try:
-            with sketching():
-                device = self.trainer.strategy.root_device
-                self.model.sketch(size_pair(data.size), data.channels, 0, device)
-        except UserError as error:
-            raise UserError(f"--data.size: {error}") from None
+    def _sketch(self) -> dict[str, Any]:
+        """The networks without their memory; refuses those that this machine cannot hold."""
+        data, device = self.datamodule.dataset, self.trainer.strategy.root_device
+        with sketching():
+            networks = self.model.sketch(data.size, data.channels, data.label_dim, device)
+        check_room(Path(self.run_settings.dir), networks.values(), device)
+        return networks
 
     def fit(self, **kwargs: Any) -> None:
         """Train, from the run's last whole checkpoint if there is one."""
@@ -212,7 +223,8 @@ class TrainCLI(LightningCLI):
         """Prepare the run folder and the logger; say what will be done."""
         start_kimg = 0.0
         if checkpoint is not None:
-            held = read_checkpoint(checkpoint)["dragline"]
+            same = self.known if checkpoint == self.checkpoint else None
+            held = same or read_checkpoint(checkpoint)["dragline"]
             check_same_run(held, self.plan)
             start_kimg = held["seen_images"] / 1000
         clean_up(folder, start_kimg)
@@ -246,13 +258,8 @@ class TrainCLI(LightningCLI):
 
     def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""
-        data = self.datamodule.dataset
-        with sketching():
-            networks = self.model.sketch(
-                data.size, data.channels, data.label_dim, self.trainer.strategy.root_device
-            )
         print(self.resolved)
-        for name, network in networks.items():
+        for name, network in self.sketch.items():
             print(f"{name}: {parameter_count(network) / 1e6:.3f} M parameters")
         print("data: " + json.dumps(self.datamodule.facts()))
 

@@ -21,7 +21,7 @@ from framework.errors import UserError
 from framework.media.images import MODES, ImageRefused, decode, printable
 
 log = logging.getLogger(__name__)
-TOY_COUNT, TOY_SIZE = 50_000, 64
+TOY_COUNT, TOY_SIZE, MAX_TOYS = 50_000, 64, 10_000_000
 
 
 class ImageDataset(ABC):
@@ -296,6 +296,8 @@ class ToyDataset(ImageDataset):
             count, seed = [*numbers, *(TOY_COUNT, 0)[len(numbers) :]]
         except ValueError:
             raise UserError(f"{spec}: give toycars, toycars:COUNT or toycars:COUNT:SEED") from None
+        if not 1 <= count <= MAX_TOYS or not 0 <= seed < 2**63:
+            raise UserError(f"{spec}: from 1 to {MAX_TOYS:,} toy cars, of a seed of 0 to 2^63 - 1")
         self._cars = ToyCars(size, count, seed)
         self.size, self.channels = size, channels
         parameters = json.dumps(["toycars", LOOK, count, seed, size, channels])

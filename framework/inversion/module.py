@@ -7,6 +7,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from framework.data.fit import size_pair
 from framework.formats import open_model
 from framework.inversion.exhibit import Pairs
 from framework.inversion.loading import encoder_weights
@@ -185,6 +186,17 @@ class EncoderTraining(PhasedTraining):
         discriminator = model.network("discriminator") if has_opponent else None
         frozen, self.note = with_judges(self.settings, generator, discriminator)
         return frozen
+
+    def foresee(
+        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+    ) -> None:
+        """Look at all but the pictures; see `PhasedTraining`."""
+        check_trainer(trainer)
+        micro_batch(self.settings["micro_batch"], data.even_share(trainer.world_size))
+        if data.size is None:
+            data.size = self.opened.generator.img_size
+        with sketching():
+            self.sketch(size_pair(data.size), data.channels, 0, trainer.strategy.root_device)
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether this can be trained; see `PhasedTraining`."""

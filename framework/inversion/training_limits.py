@@ -10,13 +10,13 @@ _RANGES: tuple[Range, ...] = (
     (
         "channel_base channel_max blocks map_channels head_features width iterations micro_batch "
         "r1_interval latent_r1_interval lr lr_final lr_kimg d_lr latent_lr ema_kimg loss_px",
-        lambda value: 0 < value < math.inf,
+        lambda value: value > 0,
         "positive",
     ),
     (
         "pixel perceptual similarity adv_image adv_image_kimg r1_gamma adv_latent latent_r1_gamma "
         "delta w_norm nscd latent synthetic_kimg progressive_kimg ema_rampup seed",
-        lambda value: 0 <= value < math.inf,
+        lambda value: value >= 0,
         "0 or more",
     ),
     ("synthetic_share", lambda value: 0 <= value <= 1, "from 0 to 1"),

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from framework.data import ImageDataset, decoded, mapped
+from framework.data.fit import size_pair
 from framework.data.holdout import LARGEST_SHARE, split
 from framework.data.opening import open_pictures
 from framework.data.shards import PREFIX, ShardDataset
-from framework.errors import UserError
+from framework.errors import UserError, named
 from framework.media.images import MODES
 from framework.training.batch import Batch
 from framework.training.gradients import rank, world_size
@@ -76,7 +77,8 @@ class TrainingImages(lightning.LightningDataModule):
     Args:
         source: Folder, NVIDIA-layout zip, `toycars` (`toycars:20000` for another count), or
             `shards:` and a folder, a pattern or URLs with `{000..099}` (docs/data.md).
-        size: Side in pixels, or [H, W]; the pictures' own common size if None.
+        size: Side in pixels, or [H, W]; None takes the size that the model has (`start_from`, an
+            encoder's `generator`), or without one the pictures' own common size.
         channels: 1 grey, 3 RGB, 4 RGBA.
         batch_size: Images a step, over all processes.
         labels: `none`, or `folders` for one class a sub-folder, the zip's `dataset.json`, or the
@@ -107,13 +109,22 @@ class TrainingImages(lightning.LightningDataModule):
         held_out: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("workers", workers or 0, 0),
-            ("shuffle_buffer", shuffle_buffer, 1),
+        for name, value, least, most in (
+            ("batch_size", batch_size, 1, 65_536),
+            ("workers", workers or 0, 0, 256),
+            ("shuffle_buffer", shuffle_buffer, 1, 10_000_000),
         ):
-            if value < least:
-                raise UserError(f"--data.{name} {value}: must be at least {least}")
+            if not least <= value <= most:
+                text = f"at least {least}" if value < least else f"at most {most:,}"
+                raise UserError(f"--data.{name} {value}: must be {text}")
+        if not source.strip():
+            raise UserError(
+                "--data.source: is empty; give a folder or zip of pictures, shards:FOLDER or "
+                "toycars"
+            )
+        if size is not None:
+            with named({"size": "--data.size"}):
+                size_pair(size)
         if channels not in MODES:
             raise UserError(f"--data.channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
         if source.startswith(PREFIX) and cache is not None:
@@ -144,16 +155,21 @@ class TrainingImages(lightning.LightningDataModule):
         Raises:
             UserError: If they cannot be shared out evenly.
         """
-        if self.batch_size % processes:
-            raise UserError(
-                f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
-                "processes"
-            )
+        share = self.even_share(processes)
         shards = self.shards
         if shards is not None and len(shards.counts) < processes:
             raise UserError(
                 f"--data.source {self.source}: {len(shards.counts)} shards are too few for "
                 f"{processes} processes; make smaller ones (`shard --shard_mb`)"
+            )
+        return share
+
+    def even_share(self, processes: int) -> int:
+        """The same, before a picture is looked at."""
+        if self.batch_size % processes:
+            raise UserError(
+                f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
+                "processes"
             )
         return self.batch_size // processes
 

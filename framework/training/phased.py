@@ -104,6 +104,25 @@ class PhasedTraining(lightning.LightningModule):
 
     # What a subclass says
 
+    def foresee(
+        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+    ) -> None:
+        """Look at all that can be looked at before a picture is, and settle what was left open.
+
+        Args:
+            trainer: Who will train.
+            data: The pictures, not opened; takes a size that was left open.
+            known: What a checkpoint says of the run, where it goes on.
+
+        Raises:
+            UserError: If something is impossible.
+        """
+        raise NotImplementedError
+
+    def settled(self) -> dict[str, Any]:
+        """Settings that were open until `foresee`, by name."""
+        return {}
+
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether all this can be trained, before anything is written or takes memory.
 

@@ -6,6 +6,8 @@ from typing import Literal
 from framework.dashboard import WandbMode
 from framework.errors import UserError
 
+_MOST = 1_000_000_000  # thousands of images: a thousand GPUs for longer than there are any
+
 
 @dataclass
 class RunSettings:
@@ -44,9 +46,12 @@ class RunSettings:
             UserError: Naming the flag.
         """
         for name in ("kimg", "tick_kimg", "checkpoint_kimg", "snapshot_kimg", "keep_checkpoints"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise UserError(f"--run.{name} {getattr(self, name)}: must be positive")
-        if not 0 <= self.metrics_kimg < float("inf"):
+            if not 0 < getattr(self, name) <= _MOST:
+                must = f"positive and at most {_MOST:,}"
+                raise UserError(f"--run.{name} {getattr(self, name)}: must be {must}")
+        if not 0 <= self.metrics_kimg <= _MOST:
             raise UserError(f"--run.metrics_kimg {self.metrics_kimg}: 0 for none")
-        if self.keep_snapshots < 0:
+        if not 0 <= self.keep_snapshots <= _MOST:
             raise UserError(f"--run.keep_snapshots {self.keep_snapshots}: 0 keeps all")
+        if not self.dir.strip():
+            raise UserError("--run.dir: give the folder of the run")

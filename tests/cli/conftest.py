@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+_CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
 SMALL = {
     "z_dim": 6,
     "w_dim": 8,
@@ -66,3 +67,20 @@ def photograph(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs `train.py fit` in this process; gives the one line that it must end with."""
+
+    def run(*args: str, config: Path = _CONFIG, verb: str = "fit") -> str:
+        from framework.cli.train import main
+
+        folder = tmp_path / "run"
+        assert main([verb, "--config", str(config), "--run.dir", str(folder), *args]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: ") and line.count("\n") == 1 and len(line) < 500
+        assert not folder.exists()
+        return line
+
+    return run

@@ -18,23 +18,6 @@ from framework.training.trainer import (
     TRAINER_DEFAULTS,
     check_trainer_settings,
 )
-from tests.training.processes import CONFIG
-
-
-@pytest.fixture
-def refused(tmp_path, capsys):
-    """Runs `train.py fit` in this process; gives the one line that it must end with."""
-
-    def run(*args: str, config: Path = CONFIG, verb: str = "fit") -> str:
-        folder = tmp_path / "run"
-        assert main([verb, "--config", str(config), "--run.dir", str(folder), *args]) == 2
-        line = capsys.readouterr().err
-        assert line.startswith("error: ") and line.count("\n") == 1 and len(line) < 500
-        assert not folder.exists()
-        return line
-
-    return run
-
 
 # ------------------------------------------------------------------------------ classes by name
 

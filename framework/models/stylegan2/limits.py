@@ -1,6 +1,5 @@
 """Which numbers a training can have, and what its `auto` means."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,17 +11,39 @@ from framework.models.stylegan2.objectives import Penalty
 Range = tuple[str, Callable[[float], bool], str]
 """Names of settings, what a value of theirs must fulfil, and that in words."""
 
+SIZES: dict[str, Any] = {
+    "z_dim": 512,
+    "w_dim": 512,
+    "mapping_layers": 8,
+    "channel_base": 32768,
+    "channel_max": 512,
+    "discriminator_channel_base": None,
+    "discriminator_architecture": "resnet",
+}
+"""Settings that a model to begin with decides, and what they are without one (the paper's)."""
+
+MOST: dict[str, int] = {
+    **dict.fromkeys(("z_dim", "w_dim", "channel_max", "map_channels"), 8192),
+    **dict.fromkeys(("channel_base", "discriminator_channel_base"), 2**20),
+    **dict.fromkeys(("mapping_layers", "blocks", "low_precision_blocks"), 64),
+    **dict.fromkeys(("head_features", "micro_batch", "mbstd_group_size"), 65_536),
+    **dict.fromkeys(("width", "iterations", "freeze_d_layers"), 1024),
+    "loss_px": 4096,
+    "seed": 2**63 - 1,  # of torch's generators
+}
+"""The largest value of a setting, as far as there can be networks and numbers of such; else 1e9."""
+
 _RANGES: tuple[Range, ...] = (
     (
         "z_dim w_dim mapping_layers channel_base channel_max discriminator_channel_base "
         "micro_batch r1_interval pl_interval pl_batch_shrink lr ema_kimg ada_kimg",
-        lambda value: 0 < value < math.inf,
+        lambda value: value > 0,
         "positive",
     ),
     (
         "mbstd_group_size low_precision_blocks r1_gamma gp_weight lecam_weight pl_weight "
         "ema_rampup freeze_d_layers transition_kimg seed",
-        lambda value: 0 <= value < math.inf,
+        lambda value: value >= 0,
         "0 or more",
     ),
     ("style_mixing_prob pl_decay ada_p", lambda value: 0 <= value <= 1, "from 0 to 1"),
@@ -30,6 +51,7 @@ _RANGES: tuple[Range, ...] = (
     ("ada_target", lambda value: -1 < value < 1, "between -1 and 1"),
     ("betas", lambda value: 0 <= value < 1, "at least 0 and below 1"),
 )
+_MOST_AVERAGES = 8
 
 
 def r1_gamma(given: float | None, size: tuple[int, int], batch_size: int) -> float:
@@ -65,6 +87,8 @@ def check_settings(settings: dict[str, Any]) -> None:
     kimg = settings["ema_kimg"]
     if isinstance(kimg, list | tuple) and (not kimg or len(set(kimg)) < len(kimg)):
         raise UserError(f"--model.ema_kimg {kimg}: a half-life, or a list of different ones")
+    if isinstance(kimg, list | tuple) and len(kimg) > _MOST_AVERAGES:
+        raise UserError(f"--model.ema_kimg: {len(kimg)} averages; at most {_MOST_AVERAGES}")
     if (fade := settings["transition_kimg"]) and not fade[0] < fade[1]:
         raise UserError(f"--model.transition_kimg {list(fade)}: must begin before it ends")
     try:
@@ -116,3 +140,5 @@ def check_ranges(settings: dict[str, Any], ranges: Sequence[Range]) -> None:
             for value in given if isinstance(given, tuple | list) else (given,):
                 if value is not None and not fits(value):
                     raise UserError(f"--model.{name} {value}: must be {must}")
+                if value is not None and value > (most := MOST.get(name, 10**9)):
+                    raise UserError(f"--model.{name} {value}: must be at most {most:,}")

@@ -7,7 +7,8 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from framework.errors import UserError
+from framework.data.fit import size_pair
+from framework.errors import blame
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.build import (
@@ -16,7 +17,7 @@ from framework.models.stylegan2.build import (
     build_networks,
     frozen_layers,
 )
-from framework.models.stylegan2.limits import check_labels, check_settings, half_lives
+from framework.models.stylegan2.limits import SIZES, check_labels, check_settings, half_lives
 from framework.models.stylegan2.objectives import LossName
 from framework.models.stylegan2.state import ema_names, fitted
 from framework.ops.compiled import Mode, use_ops
@@ -26,7 +27,14 @@ from framework.training.phased import Average, Headline, PhasedTraining, micro_b
 from framework.training.precision import pick_low_precision
 from framework.training.samples import FixedLatents, generator_card
 from framework.training.trainer import check_trainer
-from framework.training.transfer import start_from
+from framework.training.transfer import (
+    GENERATOR_SIZES,
+    Start,
+    check_start,
+    open_start,
+    sizes_of,
+    start_from,
+)
 
 
 class StyleGAN2Training(PhasedTraining):
@@ -35,16 +43,19 @@ class StyleGAN2Training(PhasedTraining):
     Picture size, channels and labels come from the data.
 
     Args:
-        z_dim: Length of the latent z.
-        w_dim: Length of the style w.
-        mapping_layers: Depth of the mapping network.
-        channel_base: Feature maps times resolution, generator.
-        channel_max: Largest number of feature maps, both networks.
-        discriminator_channel_base: As `channel_base`, discriminator; the same if None.
-        discriminator_architecture: `resnet`, or `orig` without shortcuts (NVIDIA's for CIFAR-10).
+        z_dim: Length of the latent z. Of this and the next six, None takes what the model of
+            `start_from` has, or without one 512.
+        w_dim: Length of the style w; 512.
+        mapping_layers: Depth of the mapping network; 8.
+        channel_base: Feature maps times resolution, generator; 32768.
+        channel_max: Largest number of feature maps, both networks; 512.
+        discriminator_channel_base: As `channel_base`, discriminator; the same.
+        discriminator_architecture: `resnet`, or `orig` without shortcuts (NVIDIA's for CIFAR-10);
+            the first.
         mbstd_group_size: Samples a group of the minibatch standard deviation.
         start_from: Any model that opens here, to begin with what fits of it instead of at random:
-            another picture size or other labels may leave parts new; a table tells which.
+            another picture size, other labels or channels may leave parts new; a table tells which.
+        start_partial: Begin with what fits also of a model of other widths, a patchwork.
         lr: Learning rate of both networks, before the lazy-regularisation correction.
         betas: Adam's decay rates.
         loss: `nonsaturating` and `hinge` with R1, `wgan-gp` with its own penalty, `relativistic`
@@ -98,15 +109,16 @@ class StyleGAN2Training(PhasedTraining):
 
     def __init__(
         self,
-        z_dim: int = 512,
-        w_dim: int = 512,
-        mapping_layers: int = 8,
-        channel_base: int = 32768,
-        channel_max: int = 512,
+        z_dim: int | None = None,
+        w_dim: int | None = None,
+        mapping_layers: int | None = None,
+        channel_base: int | None = None,
+        channel_max: int | None = None,
         discriminator_channel_base: int | None = None,
-        discriminator_architecture: Literal["resnet", "orig"] = "resnet",
+        discriminator_architecture: Literal["resnet", "orig"] | None = None,
         mbstd_group_size: int = 4,
         start_from: str | None = None,
+        start_partial: bool = False,
         lr: float = 0.0025,
         betas: tuple[float, float] = (0.0, 0.99),
         loss: LossName = "nonsaturating",
@@ -140,8 +152,58 @@ class StyleGAN2Training(PhasedTraining):
         settings = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         check_settings(settings)
         super().__init__(settings)
+        self._start: list[Start] = []
 
     # Construction
+
+    def foresee(
+        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+    ) -> None:
+        """Look at all but the pictures; see `PhasedTraining`."""
+        check_trainer(trainer)
+        micro_batch(self.settings["micro_batch"], data.even_share(trainer.world_size))
+        self._settle(known, data)
+        if data.size is not None:
+            with sketching(), blame("--data.size", str(data.size)):
+                pair, device = size_pair(data.size), trainer.strategy.root_device
+                generator, discriminator = self.build_networks(pair, data.channels, 0, device)
+            frozen_layers(discriminator, self.settings["freeze_d_layers"])
+            if self.settings["start_from"] is not None and known is None:
+                start, partial = self._opened_start(), self.settings["start_partial"]
+                check_start(start, generator, discriminator, partial)
+
+    def _settle(
+        self, known: dict[str, Any] | None = None, data: TrainingImages | None = None
+    ) -> None:
+        """Let sizes that were left open be those of the run, else of the model that it begins with.
+
+        Args:
+            known: What a checkpoint says of the run, where it goes on.
+            data: Takes the size of the pictures.
+        """
+        s = self.settings
+        is_open = any(s[name] is None for name in GENERATOR_SIZES)
+        is_open |= data is not None and data.size is None
+        if known is None and s["start_from"] is not None and is_open:
+            start = self._opened_start()
+            networks = start.average.config, getattr(start.discriminator, "config", {})
+        else:
+            networks = (known or {}).get("generator"), (known or {}).get("discriminator") or {}
+        sizes = SIZES if networks[0] is None else {**SIZES, **sizes_of(networks[0], networks[1])}
+        s.update({name: value for name, value in sizes.items() if s[name] is None})
+        if networks[0] is not None and data is not None and data.size is None:
+            data.size = tuple(networks[0]["img_size"])
+
+    def settled(self) -> dict[str, Any]:
+        """Sizes, also those that were left open."""
+        return {name: self.settings[name] for name in SIZES}
+
+    def _opened_start(self) -> Start:
+        """The model to begin with, opened once and kept until the run has begun."""
+        if not self._start:
+            with torch.device("cpu"):  # also where a caller only sketches
+                self._start.append(open_start(self.settings["start_from"]))
+        return self._start[0]
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether all this can be trained, before anything is written or takes memory.
@@ -154,15 +216,13 @@ class StyleGAN2Training(PhasedTraining):
         """
         check_trainer(trainer)
         micro_batch(self.settings["micro_batch"], data.share(trainer.world_size))
+        self._settle(data=data)
         dataset, device = data.dataset, trainer.strategy.root_device
         check_labels(self.settings, dataset.label_dim)
-        try:
-            with sketching():
-                generator, discriminator = self.build_networks(
-                    dataset.size, dataset.channels, dataset.label_dim, device
-                )
-        except UserError as error:
-            raise UserError(f"--data.size: {error}") from None
+        with sketching(), blame("--data.size", str(data.size)):
+            generator, discriminator = self.build_networks(
+                dataset.size, dataset.channels, dataset.label_dim, device
+            )
         frozen_layers(discriminator, self.settings["freeze_d_layers"])
         return {
             "generator": generator.config,
@@ -199,6 +259,7 @@ class StyleGAN2Training(PhasedTraining):
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> tuple[Generator, Discriminator]:
         """Freshly initialised networks for pictures of `size` with `channels`."""
+        self._settle()
         low_precision = pick_low_precision(self.settings["low_precision"], device)
         return build_networks(self.settings, size, channels, c_dim, low_precision)
 
@@ -229,9 +290,16 @@ class StyleGAN2Training(PhasedTraining):
         model = self.settings["start_from"]
         if model is not None and self.seen_images == 0:
             averages = [average.network for average in self.averages()]
-            report = start_from(model, self.generator, averages, self.discriminator)
+            report = start_from(
+                self._opened_start(),
+                self.generator,
+                averages,
+                self.discriminator,
+                self.settings["start_partial"],
+            )
             if self.trainer.is_global_zero:
                 print("\n".join(line for network in report for line in network.lines()), flush=True)
+        self._start.clear()
 
     # Training
 

@@ -1,0 +1,75 @@
+"""Whether a machine has what a run will need: a place that can be written to, room, memory."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from framework.errors import UserError
+
+_ADAM = 2  # moments of every weight
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a run folder that can neither be made nor written to; nothing is created.
+
+    Raises:
+        UserError: Naming the flag.
+    """
+    if "\0" in str(folder):
+        raise UserError("--run.dir: a name of a folder holds no NUL")
+    try:
+        place = _nearest(folder)
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"--run.dir {folder}: {error.strerror}; give another folder") from None
+    if not place.is_dir():
+        raise UserError(f"--run.dir {folder}: {place} is a file; give another folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"--run.dir {folder}: {place} cannot be written to; give another folder")
+
+
+def check_room(folder: Path, networks: Iterable[nn.Module], device: torch.device) -> None:
+    """Refuse networks that the device cannot hold in training, or the disk in a checkpoint.
+
+    Both hold each weight, its average, and what Adam remembers of it.
+
+    Args:
+        folder: Where the run will be.
+        networks: On any device, such as `meta`.
+        device: Where they will be trained.
+
+    Raises:
+        UserError: With what is needed and what there is.
+    """
+    weights = sum(t.numel() for network in networks for t in network.state_dict().values())
+    needed = 4 * weights * (2 + _ADAM)
+    if needed > (memory := _memory(device)):
+        raise UserError(
+            f"--model.channel_base, --model.channel_max: {weights / 1e6:,.0f} million weights take "
+            f"{needed / 1e9:,.1f} GB in training, {device} has {memory / 1e9:,.1f} GB; "
+            "give smaller ones, or a smaller --data.size"
+        )
+    if needed > (free := shutil.disk_usage(_nearest(folder)).free):
+        raise UserError(
+            f"--run.dir {folder}: a checkpoint takes about {needed / 1e6:,.1f} MB, "
+            f"{free / 1e6:,.1f} MB are free; make room or give a folder on another disk"
+        )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes that a device has in all."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return 2**63
