@@ -241,10 +241,11 @@ class TrainCLI(LightningCLI):
             f"pictures of {facts['source']} in {folder}",
             flush=True,
         )
-        if facts["count"] < self.datamodule.batch_size:
-            noun = "picture" if facts["count"] == 1 else "pictures"
-            batch = self.datamodule.batch_size
-            print(f"note: {facts['count']} {noun} for batches of {batch}: batches repeat them")
+        self._note()
+
+    def _note(self) -> None:
+        for remark in self.datamodule.remarks():
+            print(f"note: {remark}", flush=True)
 
     def validate(self, **_: Any) -> None:
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
@@ -262,6 +263,7 @@ class TrainCLI(LightningCLI):
         for name, network in self.sketch.items():
             print(f"{name}: {parameter_count(network) / 1e6:.3f} M parameters")
         print("data: " + json.dumps(self.datamodule.facts()))
+        self._note()
 
 
 def main(args: ArgsType = None) -> int:

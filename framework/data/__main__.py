@@ -20,7 +20,8 @@ examples:
   python -m framework.data inspect photos/
   python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip"""
 INSPECT = """Look at every picture in a folder or zip: how many, which sizes and kinds, which files
-cannot be used and why, which pictures occur twice. Nothing is changed.
+cannot be used and why, which pictures occur twice, how many there are of each class, and what to
+run next. Nothing is changed.
 
 examples:
   python -m framework.data inspect photos/
@@ -123,6 +124,8 @@ def _report(out: str | None, facts: dict[str, Any]) -> None:
             print(f"  {key}: {facts[key]}")
     if unusable := facts.get("unusable"):
         print(f"  left out: {len(unusable)} unusable")
+    for remark in facts.get("remarks", ()):
+        print(f"note: {remark}")
     for suffix, count in facts.get("never_read", {}).items():
         print(f"  never read: {count} .{suffix}")
 

@@ -86,6 +86,10 @@ class Part(ImageDataset):
         """Its label as `dataset.json` holds it."""
         return self.whole.raw_label(self.numbers[index])
 
+    def remarks(self) -> list[str]:
+        """The whole's."""
+        return self.whole.remarks()
+
     def facts(self) -> dict[str, Any]:
         """The whole's, with the count of this part."""
         return {**self.whole.facts(), **super().facts(), "of": len(self.whole)}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from framework.data.advice import class_remarks, enlargement, size_remarks
 from framework.data.fit import Crop, Filter, check_treatment, fit, size_pair
 from framework.data.labels import Labels, LabelSource, read_labels
 from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
@@ -60,6 +61,10 @@ class ImageDataset(ABC):
     def raw_label(self, index: int) -> int | list[float] | None:
         """Label of picture `index` as `dataset.json` holds it: class number, vector or None."""
         return None
+
+    def remarks(self) -> list[str]:
+        """What a user should know before using the data, in a line each."""
+        return class_remarks(self.classes, self.label_dim)
 
     def facts(self) -> dict[str, Any]:
         """What a report or a run log should say about the data; JSON types only."""
@@ -255,13 +260,14 @@ class FileDataset(ImageDataset):
             "source": printable(str(self.source.path)),
             "crop": self.crop,
             "filter": self.filter,
-            "upscaled": sum(self._is_upscaled(record.size) for record in records),
+            "upscaled": sum(enlargement(r.size, self.size, self.crop) > 1 for r in records),
             **describe(self.scan, self.source),
         }
 
-    def _is_upscaled(self, size: tuple[int, int]) -> bool:
-        ratios = [wanted / found for wanted, found in zip(self.size, size, strict=True)]
-        return (min(ratios) if self.crop == "pad" else max(ratios)) > 1
+    def remarks(self) -> list[str]:
+        """Labels that tell nothing, and sizes far from the pictures' own."""
+        sizes = [record.size for record in self.scan.records]
+        return [*super().remarks(), *size_remarks(sizes, self.size, self.crop)]
 
 
 def describe(found: Scan, source: Source) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from framework.data.sources import LABEL_FILE, Source
+from framework.data.sources import LABEL_FILE, LabelFile, Source, common_folder
 from framework.errors import UserError
 from framework.media.images import printable
 
@@ -35,18 +35,17 @@ def read_labels(source: Source, names: list[str], kind: LabelSource) -> Labels |
         source: Where the pictures lie.
         names: Those that are used.
         kind: "file" reads `dataset.json` ({"labels": [[name, class number or vector], ...]}),
-            "folders" numbers the top-level sub-folders by name, "auto" takes the file if it holds
-            labels and else the folders, "none" gives None.
+            "folders" numbers the folders by name, those within any that wraps all pictures; "auto"
+            takes the file if it holds labels and else the folders; "none" gives None.
 
     Raises:
         UserError: If a picture has no label, or labels are of mixed kinds.
     """
     if kind == "none":
         return None
-    content = source.label_file() if kind in ("auto", "file") else None
-    listed = content.get("labels") if content else None
-    if listed is not None:
-        return _from_file(source, names, listed)
+    file = source.label_file() if kind in ("auto", "file") else None
+    if file is not None and file.content.get("labels") is not None:
+        return _from_file(file, names)
     if kind == "file":
         raise UserError(f"{source.path}: no labels in {LABEL_FILE}; add them or train without")
     if kind not in ("auto", "folders"):
@@ -54,10 +53,10 @@ def read_labels(source: Source, names: list[str], kind: LabelSource) -> Labels |
     return _from_folders(source, names)
 
 
-def _from_file(source: Source, names: list[str], listed: Any) -> Labels:
-    where = f"{source.path}/{LABEL_FILE}"
+def _from_file(file: LabelFile, names: list[str]) -> Labels:
+    where, listed = printable(file.where), file.content["labels"]
     try:
-        by_name = {str(name).replace("\\", "/"): label for name, label in listed}
+        by_name = {file.folder + str(name).replace("\\", "/"): label for name, label in listed}
     except (TypeError, ValueError):
         raise UserError(f'{where}: "labels" must be a list of [name, label] pairs') from None
     missing = [name for name in names if name not in by_name]
@@ -70,7 +69,14 @@ def _from_file(source: Source, names: list[str], listed: Any) -> Labels:
         if label_kind(label) is None or label_kind(label) != label_kind(raw[0]):
             text = f"{printable(name)}: a label is a class number >= 0 or a vector like the others"
             raise UserError(f"{where}: {text}")
-    return Labels(raw)
+    return Labels(raw, _class_names(file.content.get("classes"), raw))
+
+
+def _class_names(listed: Any, raw: list[Any]) -> tuple[str, ...]:
+    """What the classes are called, where a file says that of all of them."""
+    if not isinstance(listed, list) or not isinstance(raw[0], int) or len(listed) <= max(raw):
+        return ()
+    return tuple(printable(str(name)) for name in listed)
 
 
 def label_kind(label: Any) -> int | None:
@@ -83,10 +89,15 @@ def label_kind(label: Any) -> int | None:
 
 
 def _from_folders(source: Source, names: list[str]) -> Labels:
-    loose = [name for name in names if "/" not in name]
+    wrapping = common_folder(names)
+    inner = [name.removeprefix(wrapping) for name in names]
+    if wrapping and not any("/" in name for name in inner):  # one class
+        return Labels([0] * len(names), (printable(wrapping.split("/")[-2]),))
+    loose = [name for name, rest in zip(names, inner, strict=True) if "/" not in rest]
     if loose:
         text = f"{printable(loose[0])} lies in no class folder"
         raise UserError(f"{source.path}: no labels: {text}; sort the pictures into sub-folders")
-    folders = [name.split("/", 1)[0] for name in names]
+    folders = [rest.split("/", 1)[0] for rest in inner]
     classes = sorted(set(folders))
-    return Labels([classes.index(folder) for folder in folders], tuple(map(printable, classes)))
+    numbers = {folder: number for number, folder in enumerate(classes)}
+    return Labels([numbers[folder] for folder in folders], tuple(map(printable, classes)))

@@ -49,7 +49,7 @@ def prepare(
         progress: Called as `progress(done, total)` during the scan.
 
     Returns:
-        The data set's facts, as `ImageDataset.facts`.
+        The data set's facts, as `ImageDataset.facts`, and its `remarks`.
 
     Raises:
         UserError: If `out` exists, is no `.zip` or cannot be written, or if `open_dataset` refuses.
@@ -76,7 +76,7 @@ def prepare(
             _write(dataset, temporary)
     except OSError as error:
         raise UserError(f"{out}: cannot be written ({error.strerror or error})", "out") from None
-    return dataset.facts()
+    return {**dataset.facts(), "remarks": dataset.remarks()}
 
 
 def _write(dataset: ImageDataset, path: Path) -> None:

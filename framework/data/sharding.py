@@ -103,7 +103,7 @@ def shard(
     except OSError as error:
         where = error.filename or out
         raise UserError(f"{where}: cannot be written ({error.strerror or error})", "out") from None
-    return {**dataset.facts(), **_facts(index)}
+    return {**dataset.facts(), "remarks": dataset.remarks(), **_facts(index)}
 
 
 def _facts(index: Index) -> dict[str, Any]:

@@ -4,12 +4,15 @@ Nothing is decoded here. Both kinds of source are read-only, list names in the o
 (the same on every file system), and never follow a name out of themselves.
 """
 
+import itertools
 import json
 import os
 import stat
+import tarfile
 import threading
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,9 +61,18 @@ class Source(Protocol):
         """Bytes of one file; `ImageRefused` if it cannot be read."""
         ...
 
-    def label_file(self) -> dict[str, Any] | None:
-        """Parsed `dataset.json`, or None where there is none."""
+    def label_file(self) -> "LabelFile | None":
+        """The `dataset.json` of the pictures, or None where there is none."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A `dataset.json`."""
+
+    where: str
+    folder: str  # that its names begin in: "" or "a/b/"
+    content: dict[str, Any]
 
 
 def open_source(path: str | Path, follow_links: bool = False) -> Source:
@@ -74,6 +86,10 @@ def open_source(path: str | Path, follow_links: bool = False) -> Source:
         return FolderSource(path, follow_links)
     if not path.exists():
         raise UserError(f"{printable(str(path))}: no such folder or zip file")
+    if path.is_file() and tarfile.is_tarfile(path):
+        text = "is a tar file: unpack it and give the folder, or read it as it is with"
+        way = f"`python -m framework.data index {path}` and --data.source shards:{path}"
+        raise UserError(f"{printable(str(path))}: {text} {way}")
     if not path.is_file() or not zipfile.is_zipfile(path):
         raise UserError(f"{printable(str(path))}: neither a folder nor a (complete) zip file")
     return ZipSource(path)
@@ -81,9 +97,27 @@ def open_source(path: str | Path, follow_links: bool = False) -> Source:
 
 def is_picture(name: str) -> bool:
     """Whether a file of this name is meant to be a picture; hidden files are not."""
-    base = name.rsplit("/", 1)[-1]
-    suffix = os.path.splitext(base)[1].lower()
-    return suffix in READ | NOT_READ and not base.startswith(".") and "__MACOSX/" not in name
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in READ | NOT_READ and not is_hidden(name)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it lies in, is hidden or what a Mac puts into archives."""
+    parts = name.split("/")
+    return any((p.startswith(".") and p not in (".", "..")) or p == "__MACOSX" for p in parts)
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """The innermost folder that all files lie in, "a/b/"; empty for the source itself."""
+    folders = [name.split("/")[:-1] for name in (min(names), max(names))] if names else [[], []]
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*folders, strict=False))
+    return "".join(f"{folder}/" for folder, _ in shared)
+
+
+def label_places(names: Sequence[str]) -> list[str]:
+    """Where a `dataset.json` may lie: at the top, or within what wraps all pictures."""
+    parts = common_folder(names).split("/")[:-1]
+    return ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def _parsed_labels(data: bytes, where: str) -> dict[str, Any]:
@@ -141,7 +175,7 @@ class FolderSource:
     def _take(self, folder: str, entry: os.DirEntry) -> str | None:
         """Sort one entry in; return its name if it is a folder to enter."""
         name = f"{folder}/{entry.name}" if folder else entry.name
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+        if is_hidden(entry.name):
             return None
         try:
             mode = entry.stat().st_mode
@@ -177,10 +211,13 @@ class FolderSource:
         except ImageRefused as error:
             raise ImageRefused(name, error.kind, error.reason) from None
 
-    def label_file(self) -> dict[str, Any] | None:
-        """Parsed `dataset.json` at the top of the folder."""
-        path = self.path / LABEL_FILE
-        return _parsed_labels(path.read_bytes(), str(path)) if path.is_file() else None
+    def label_file(self) -> LabelFile | None:
+        """The `dataset.json` at the top of the folder, or of one that wraps all pictures."""
+        for folder in label_places(self.names):
+            path = self.path / folder / LABEL_FILE
+            if path.is_file():
+                return LabelFile(str(path), folder, _parsed_labels(path.read_bytes(), str(path)))
+        return None
 
 
 # -------------------------------------------------------------------------------------------- zip
@@ -210,8 +247,9 @@ class ZipSource:
                 raise UserError(f"{where} {reason}; make the zip again")
             seen.add(entry.filename)
         self.names = sorted(filter(is_picture, seen), key=os.fsencode)
-        self.others = sorted(seen - set(self.names) - {LABEL_FILE}, key=os.fsencode)
-        self._has_labels = LABEL_FILE in seen
+        self._labels = {name for name in seen if name.split("/")[-1] == LABEL_FILE}
+        others = {name for name in seen - self._labels if not is_hidden(name)}
+        self.others = sorted(others - set(self.names), key=os.fsencode)
 
     def _zip(self) -> zipfile.ZipFile:
         # A file handle shared with a forked process would share its position, too.
@@ -229,11 +267,14 @@ class ZipSource:
         except (OSError, KeyError) as error:
             raise ImageRefused(name, Refusal.UNREADABLE, f"cannot be read ({error})") from None
 
-    def label_file(self) -> dict[str, Any] | None:
-        """Parsed `dataset.json` at the top of the zip."""
-        if not self._has_labels:
-            return None
-        return _parsed_labels(self.read(LABEL_FILE), f"{self.path}/{LABEL_FILE}")
+    def label_file(self) -> LabelFile | None:
+        """The `dataset.json` at the top of the zip, or of a folder that wraps all pictures."""
+        for folder in label_places(self.names):
+            name = folder + LABEL_FILE
+            if name in self._labels:
+                where = f"{self.path}/{name}"
+                return LabelFile(where, folder, _parsed_labels(self.read(name), where))
+        return None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None, "_lock": None}

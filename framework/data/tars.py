@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 
-from framework.data.sources import READ, Problem
+from framework.data.sources import READ, Problem, is_hidden
 from framework.errors import UserError
 from framework.media.images import MAX_FILE_BYTES, Refusal, printable
 
@@ -250,7 +250,7 @@ def _members(
         name, suffix = member.name, _suffix(member.name)
         if member.size < 0:
             raise ValueError(f"a header says {member.size:,} bytes")
-        if member.isdir() or name.rsplit("/", 1)[-1].startswith("."):
+        if member.isdir() or is_hidden(name):
             continue
         if suffix not in PICTURES and suffix not in LABELS:
             left.others[suffix] += 1

@@ -199,6 +199,12 @@ class TrainingImages(lightning.LightningDataModule):
         """What the data are, for logs, dry runs and the model card."""
         return {"source": self.source, **self.dataset.facts()}
 
+    def remarks(self) -> list[str]:
+        """What a user should know of the data before training, in a line each."""
+        count, noun = len(self.dataset), "picture" if len(self.dataset) == 1 else "pictures"
+        few = f"{count} {noun} for batches of {self.batch_size}: batches repeat them"
+        return [*self.dataset.remarks(), *([few] if count < self.batch_size else [])]
+
     def prepare_data(self) -> None:
         """Write the file of decoded pictures where it is missing; one process of each machine."""
         if self.cache is not None:

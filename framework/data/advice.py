@@ -1,0 +1,101 @@
+"""What a user should know of pictures before hours are spent on them, in a line each."""
+
+import shlex
+from collections.abc import Sequence
+from statistics import median
+
+from framework.data.fit import Crop
+
+_FAR, _SHARE = 1.25, 0.1  # enlarged by so much, so many of the pictures: worth a line
+_SMALLER = 1 / 4  # of the pictures' own size
+_FEW, _MANY, _NO_AUGMENT = 200, 20_000, 100_000
+_SHIPPED_SIDE = 64
+_LARGEST_SIDE = 512  # what a first training on one GPU should try
+
+
+def enlargement(size: tuple[int, int], wanted: tuple[int, int], crop: Crop) -> float:
+    """By how much a picture of `size` is enlarged (above 1) or made smaller, both (H, W)."""
+    ratios = [new / old for new, old in zip(wanted, size, strict=True)]
+    return min(ratios) if crop == "pad" else max(ratios)
+
+
+def size_remarks(
+    sizes: Sequence[tuple[int, int]], wanted: tuple[int, int], crop: Crop = "center"
+) -> list[str]:
+    """A line where pictures are enlarged by far, or lose most of what they show; else nothing.
+
+    Args:
+        sizes: (H, W) of the pictures.
+        wanted: What they are brought to.
+        crop: How.
+    """
+    factors = [enlargement(size, wanted, crop) for size in sizes]
+    if not factors:
+        return []
+    middle, shown = median(factors), f"{wanted[1]}x{wanted[0]} px"
+    smaller = sum(factor > 1 for factor in factors)
+    side = fitting_side([min(wanted) / factor for factor in factors])
+    if sum(factor > _FAR for factor in factors) > _SHARE * len(factors):
+        return [
+            f"{smaller} of {len(factors)} pictures are smaller than {shown} and are enlarged, in "
+            f"the median {middle:.3g} times; a size of {side} shows what is in them"
+        ]
+    if middle < _SMALLER:
+        return [
+            f"in the median the pictures are {1 / middle:.3g} times as large as {shown}; a size of "
+            f"up to {side} keeps more of them"
+        ]
+    return []
+
+
+def class_remarks(classes: Sequence[str], count: int) -> list[str]:
+    """A line where labels tell nothing."""
+    if count != 1:
+        return []
+    name = f" ({classes[0]})" if classes else ""
+    return [f"one class only{name}: such labels tell nothing, leave them out"]
+
+
+def fitting_side(sides: Sequence[float]) -> int:
+    """The largest power of two, 16 to 1024, that the median of some sides has."""
+    return min(1024, 2 ** max(4, int(median(sides)).bit_length() - 1))
+
+
+def next_commands(
+    source: str, sizes: Sequence[tuple[int, int]], classes: int, unusable: int
+) -> list[str]:
+    """What to run next, by count and size of the pictures: comments and commands, best first.
+
+    Args:
+        source: As given on the command line.
+        sizes: (H, W) of the usable pictures.
+        classes: How many there are; 0 without labels.
+        unusable: How many pictures cannot be used.
+    """
+    if not sizes:
+        return []
+    count, side = len(sizes), fitting_side([min(size) for size in sizes])
+    common = f"--data.source {shlex.quote(source)}"
+    common += " --data.labels folders" if classes > 1 else ""
+    common += " --data.on_bad skip" if 0 < unusable <= count else ""
+    fade = ' --model.transition_kimg "[200,400]"' if classes > 1 and count < _MANY else ""
+    small = f" --data.size {side}" if side < _SHIPPED_SIDE else ""
+    frozen = f" --model.freeze_d_layers {4 if side == 32 else 0}" if small else ""
+    tune = (
+        "python train.py fit --config configs/stylegan2/finetune.yaml "
+        f"{common} --model.start_from vehicles64{small}{frozen}{fade}"
+    )
+    lines = [f"# from a shipped model, at {min(side, _SHIPPED_SIDE)} px, with ADA:", tune]
+    if count < _FEW:
+        lines[0] = f"# {count} pictures are few; {lines[0].removeprefix('# ')}"
+    if side <= _SHIPPED_SIDE:
+        return lines
+    large = min(side, _LARGEST_SIDE)
+    widths = " --model.channel_base 32768" if large == 512 else ""
+    augment = " --model.augment none" if count >= _NO_AUGMENT else ""
+    scratch = (
+        "python train.py fit --config configs/stylegan2/auto.yaml "
+        f"{common} --data.size {large}{widths}{augment}{fade}"
+    )
+    also = [f"# from scratch, at {large} px, on a GPU:", scratch]
+    return [*also, *lines] if count >= _MANY else [*lines, *also]
