@@ -147,6 +147,7 @@ def _other_sizes(start: Start, what: str, way: str) -> UserError:
 def sizes_of(generator: dict[str, Any], discriminator: dict[str, Any]) -> dict[str, Any]:
     """Settings of a training whose networks are like those of two configurations."""
     sizes = {name: generator[name] for name in GENERATOR_SIZES}
+    sizes["architecture"] = generator.get("architecture", "skip")
     for name in ("channel_base", "architecture"):
         if name in discriminator:
             sizes[f"discriminator_{name}"] = discriminator[name]
@@ -179,6 +180,7 @@ def _explained(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     if ours["img_size"] != theirs["img_size"]:
         # The block of the largest pictures has what others have not; the base may be no square.
         parts += ["fromrgb", "const", "noise_const", "b4.fc"]
+        parts += ["torgb"] if ours.get("architecture", "skip") != "skip" else []
     return parts
 
 

@@ -25,7 +25,7 @@ STYLES = {"z_dim": 6, "w_dim": 10}
 
 def networks(**options) -> tuple[Generator, Discriminator]:
     sizes = {"img_size": 16, **SMALL, **options}
-    generator = Generator(**STYLES, **sizes)
+    generator = Generator(**STYLES, **sizes, architecture="resnet")
     return generator, Discriminator(**{**sizes, "architecture": "orig"})
 
 
@@ -52,6 +52,7 @@ def test_sizes_that_are_left_open_are_those_of_the_model(model, tmp_path, capsys
     given = settings["model"]["init_args"]
     wanted = {**SMALL, **STYLES, "discriminator_channel_base": 64}
     assert given.items() >= {**wanted, "discriminator_architecture": "orig"}.items()
+    assert given["architecture"] == "resnet"
     assert settings["data"]["size"] == [16, 16]
     assert not (tmp_path / "run").exists()
 

@@ -52,6 +52,7 @@ def build_networks(
             z_dim=settings["z_dim"],
             w_dim=settings["w_dim"],
             channel_base=settings["channel_base"],
+            architecture=settings["architecture"],
             **common,
         )
         discriminator = Discriminator(

@@ -17,6 +17,7 @@ SIZES: dict[str, Any] = {
     "mapping_layers": 8,
     "channel_base": 32768,
     "channel_max": 512,
+    "architecture": "skip",
     "discriminator_channel_base": None,
     "discriminator_architecture": "resnet",
 }

@@ -43,12 +43,14 @@ class StyleGAN2Training(PhasedTraining):
     Picture size, channels and labels come from the data.
 
     Args:
-        z_dim: Length of the latent z. Of this and the next six, None takes what the model of
+        z_dim: Length of the latent z. Of this and the next seven, None takes what the model of
             `start_from` has, or without one 512.
         w_dim: Length of the style w; 512.
         mapping_layers: Depth of the mapping network; 8.
         channel_base: Feature maps times resolution, generator; 32768.
         channel_max: Largest number of feature maps, both networks; 512.
+        architecture: How blocks of the generator make a picture: `skip`, `resnet` or `orig`; the
+            first.
         discriminator_channel_base: As `channel_base`, discriminator; the same.
         discriminator_architecture: `resnet`, or `orig` without shortcuts (NVIDIA's for CIFAR-10);
             the first.
@@ -114,6 +116,7 @@ class StyleGAN2Training(PhasedTraining):
         mapping_layers: int | None = None,
         channel_base: int | None = None,
         channel_max: int | None = None,
+        architecture: Literal["skip", "resnet", "orig"] | None = None,
         discriminator_channel_base: int | None = None,
         discriminator_architecture: Literal["resnet", "orig"] | None = None,
         mbstd_group_size: int = 4,
