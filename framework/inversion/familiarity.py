@@ -15,9 +15,11 @@ from framework.models.stylegan2 import Generator
 from framework.perceptual.distance import Distance
 
 SAMPLES = 256  # of the model's pictures, each of which costs one forward pass
+_FEWER = 128  # of a model of large pictures: the same limit, a few more false alarms
+_LARGE_PIXELS = 128 * 128
 _FOLDS = 4  # what is usual is measured on a fourth that the fit has not seen, in turn
 _SHRINKAGE = 0.03  # towards a sphere, since there may be more features than pictures
-_BATCH = 32
+_BATCH_PIXELS = 32 * 64 * 64
 _SEED = 1
 FAMILIAR = 2.0  # times the usual distance; beyond it lay 0.5 and 1.7 % of the kind
 
@@ -48,7 +50,7 @@ class Familiarity:
 
 
 def familiarity(generator: Generator, distance: Distance) -> Familiarity:
-    """Look at `SAMPLES` of a model's own pictures, untruncated.
+    """Look at `SAMPLES` of a model's own pictures, untruncated; at half of them where they are large.
 
     Args:
         generator: A frozen generator.
@@ -56,15 +58,17 @@ def familiarity(generator: Generator, distance: Distance) -> Familiarity:
     """
     rng = torch.Generator().manual_seed(_SEED)
     device, classes = next(generator.parameters()).device, generator.c_dim
+    pixels = generator.img_size[0] * generator.img_size[1]
+    count = SAMPLES if pixels <= _LARGE_PIXELS else _FEWER
     found = []
     with gradients(False):
-        for numbers in torch.arange(SAMPLES).split(_BATCH):
+        for numbers in torch.arange(count).split(max(1, _BATCH_PIXELS // pixels)):
             z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
             labels = torch.eye(classes, device=device)[numbers % classes] if classes else None
             ws = generator.mapping(z, labels)
             found.append(_features(distance, generator.synthesis(ws, noise_mode=NOISE_MODE)))
     features = torch.cat(found)
-    fold = torch.arange(SAMPLES) % _FOLDS
+    fold = torch.arange(count) % _FOLDS
     unseen = [_mahalanobis(features[fold == k], *_fit(features[fold != k])) for k in range(_FOLDS)]
     usual = torch.cat(unseen).median().clamp(min=1e-12).item()
     return Familiarity(distance, *_fit(features), usual)

@@ -82,8 +82,8 @@ class Overlay:
             self._box = _surroundings(around, factor, round(_REACH * shown_px / 256), self._box)
         left, top, right, bottom = self._box
         self._corner = (left * fine, top * fine)
-        size = (max(1, right - left) * fine, max(1, bottom - top) * fine)
-        self._sheet = Image.new("RGBA", size, (0, 0, 0, 0))
+        sheet_size = (max(1, right - left) * fine, max(1, bottom - top) * fine)
+        self._sheet = Image.new("RGBA", sheet_size, (0, 0, 0, 0))
         self._draw = ImageDraw.Draw(self._sheet)
 
     def polyline(self, points: Sequence[Point], colour: Colour = TRACK, width: float = 1.4) -> None:

@@ -227,7 +227,7 @@ class Photograph:
             return None
         try:
             opened = ImageCms.ImageCmsProfile(io.BytesIO(self.profile))
-            mode = _SPACES.get(opened.profile.xcolor_space)
+            mode = _SPACES.get(getattr(opened.profile, "xcolor_space", ""))
             if mode is None or (mode == "L" and self.levels.shape[2] > 2):
                 return None
             ImageCms.buildTransform(opened, _SRGB, mode, "RGB")
