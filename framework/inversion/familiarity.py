@@ -50,7 +50,7 @@ class Familiarity:
 
 
 def familiarity(generator: Generator, distance: Distance) -> Familiarity:
-    """Look at `SAMPLES` of a model's own pictures, untruncated; at half of them where they are large.
+    """Look at `SAMPLES` of a model's own pictures, untruncated; half as many where they are large.
 
     Args:
         generator: A frozen generator.
