@@ -3,18 +3,20 @@
 import errno
 import inspect
 import io
+import json
 import os
 import re
 import signal
 import sys
 from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from types import FrameType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, auto_cli
 
-from framework.errors import UserError
+from framework.errors import UserError, named
 from framework.files import NO_ROOM
 
 USER_ERROR, BROKEN_PIPE = 2, 128 + signal.SIGPIPE
@@ -164,6 +166,30 @@ class Parser(ArgumentParser):
             parser = _commands(self).get(missing[1], self)
         program = parser.prog.replace(" [options]", "")
         raise UserError(f"{plain_complaint(message, _typed(parser))}; see {program} --help") from ex
+
+
+def run_function(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
+    """Be the command line of one function, whose arguments are its flags; see `run`.
+
+    A table that it returns is printed as JSON.
+    """
+    parameters = inspect.signature(function).parameters
+    flags = {name: f"--{name}" for name in parameters}
+
+    @wraps(function)
+    def checked(*given: Any, **options: Any) -> Any:
+        new = {name: value for name, value in options.items() if value != parameters[name].default}
+        refuse_empty(new, flags)
+        return function(*given, **options)
+
+    def command() -> None:
+        with named(flags):
+            parsers: dict[str, Any] = {"parser_class": Parser, "formatter_class": Formatter}
+            result = auto_cli(checked, args=arguments, as_positional=False, **parsers)
+        if isinstance(result, dict):
+            print(json.dumps(result))
+
+    return run(command)
 
 
 def plain_complaint(message: str, typed: Mapping[str, str]) -> str:

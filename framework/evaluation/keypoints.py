@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.command_line import run, run_function
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import new_folder, sha256_file, whole_file, write_text
+from framework.settings import MOST_STEPS, whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -183,7 +185,12 @@ def train(
     from framework.ops.memory import tune_malloc
 
     if seed == HELD_OUT_SEED:
-        raise UserError(f"--seed {seed}: these cars are kept for the test; give another")
+        raise UserError(f"{seed}: these cars are kept for the test; give another", "seed")
+    for name, number, least in (
+        ("drawings", drawings, 1), ("steps", steps, 1), ("batch_size", batch_size, 1),
+        ("seed", seed, 0), ("threads", threads, 1),
+    ):  # fmt: skip
+        whole(number, name, least, MOST_STEPS)
     folder = new_folder(out)
     tune_malloc()
     torch.set_num_threads(threads)
@@ -224,21 +231,17 @@ def train(
     return judge
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; options of `train` are its arguments."""
-    from jsonargparse import ArgumentParser
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of this module; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:  # the only command, and still to be named
+        return run_function(train, words[1:])
+    return run(_refuse)
 
-    parser = ArgumentParser(prog="python -m framework.evaluation.keypoints", description=__doc__)
-    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
-    trainer = ArgumentParser(description="Train a judge on procedural toy cars.")
-    trainer.add_function_arguments(train, as_group=False)
-    commands.add_subcommand("train", trainer, help="train a judge on procedural toy cars")
-    train(**parser.parse_args(arguments)["train"].as_dict())
+
+def _refuse() -> None:
+    raise UserError("python -m framework.evaluation.keypoints train --out FOLDER; see train --help")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(main())

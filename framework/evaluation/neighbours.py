@@ -4,7 +4,7 @@ python -m framework.evaluation.neighbours --model vehicles64 --data my_pictures 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from framework.command_line import run_function
 from framework.data import ImageDataset
 from framework.data.opening import open_pictures
 from framework.errors import UserError
@@ -180,19 +181,9 @@ def _padded(tile: np.ndarray, right_px: int) -> np.ndarray:
     return np.pad(tile, ((0, _GAP_PX), (0, right_px), (0, 0)), constant_values=WHITE)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns the exit code."""
-    import json
-
-    import jsonargparse
-
-    try:
-        report = jsonargparse.auto_cli(neighbours, as_positional=False)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(report))
-    return 0
+    return run_function(neighbours, arguments)
 
 
 if __name__ == "__main__":

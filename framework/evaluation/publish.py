@@ -6,7 +6,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from framework.checkpoint import latest_whole
+from framework.command_line import run_function
 from framework.data import ImageDataset
 from framework.data.opening import open_pictures
 from framework.errors import UserError
@@ -225,16 +226,9 @@ def _show(folder: Path, generator: Generator, dataset: ImageDataset) -> dict[str
     }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns the exit code."""
-    from jsonargparse import auto_cli
-
-    try:
-        auto_cli(publish, as_positional=False)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_function(publish, arguments)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from framework.command_line import run_function
 from framework.errors import UserError
 from framework.evaluation.inversion_pages import NUMBERS, PAGE, PER_IMAGE
 from framework.files import write_text
@@ -126,16 +128,9 @@ def _copy_report(report: Path, folder: Path) -> None:
     write_text(folder / PAGE, f"{page.replace('.png', '.jpg').rstrip()}\n")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module; returns the exit code."""
-    from jsonargparse import auto_cli
-
-    try:
-        auto_cli(publish_encoder, as_positional=False)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_function(publish_encoder, arguments)
 
 
 if __name__ == "__main__":
