@@ -77,9 +77,11 @@ GOOD = {
         "--edit {edit} {few} --out {out}",
         "--model {model} --tasks {tasks} {few} --out {out}",
     ],
-    "edit invert": ["{photo} --model {model} --stages refine --refine-steps 1 --out {out}"],
+    "edit invert": [
+        "{photo} --model {model} --stages refine --refine-steps 1 --tune-steps 1 --out {out}"
+    ],
     "edit invert-report": [
-        "--data {photos} --model {model} --held-out 0 --count 1 --stages refine --refine-steps 1"
+        "--data {photos} --model {model} --held-out 0 --count 1 --stages refine --refine-steps 1 --tune-steps 1"
         " --no-editability --out {out}"
     ],
     "edit latents": ["{inv} --to npy --out {out}.npy"],
