@@ -77,11 +77,9 @@ GOOD = {
         "--edit {edit} {few} --out {out}",
         "--model {model} --tasks {tasks} {few} --out {out}",
     ],
-    "edit invert": [
-        "{photo} --model {model} --stages refine --refine-steps 1 --tune-steps 1 --out {out}"
-    ],
+    "edit invert": ["{photo} --model {model} --stages refine {once} --out {out}"],
     "edit invert-report": [
-        "--data {photos} --model {model} --held-out 0 --count 1 --stages refine --refine-steps 1 --tune-steps 1"
+        "--data {photos} --model {model} --held-out 0 --count 1 --stages refine {once}"
         " --no-editability --out {out}"
     ],
     "edit latents": ["{inv} --to npy --out {out}.npy"],
@@ -101,6 +99,7 @@ GOOD = {
 }
 
 
+ONCE = "--refine-steps 1 --tune-steps 1"
 FEW = "--steps 1 --no-video --preset draggan"
 
 
@@ -158,9 +157,9 @@ def no_report(monkeypatch):
 
 
 def command_line(line: str, places: dict[str, Path], out: Path) -> list[str]:
-    names = {name: str(path) for name, path in places.items()}
-    return [word for part in line.split() for word in part.format(
-        **names, out=out, few=FEW.replace(" ", "\0")).split("\0")]  # fmt: skip
+    """Words of a line; a place keeps its blanks."""
+    words = line.replace("{few}", FEW).replace("{once}", ONCE).split()
+    return [word.format(**places, out=out) for word in words]
 
 
 def with_value(words: list[str], parameter: inspect.Parameter, flag: str, value: str) -> list[str]:
