@@ -1,0 +1,13 @@
+"""How much there is to calculate."""
+
+from framework.models.stylegan2 import Generator
+
+
+def synthesis_gflop(generator: Generator, pictures: int = 1) -> float:
+    """10^9 operations of the convolutions that draw so many pictures; a sketch will do."""
+    total = 0
+    for block in generator.synthesis.blocks:
+        height, width = block.size
+        weights = sum(p.numel() for p in block.parameters() if p.dim() == 4)
+        total += 2 * weights * height * width
+    return pictures * total / 1e9
