@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from framework.media.images import to_uint8 as to_uint8
     from framework.media.masks import read_mask as read_mask
     from framework.media.photograph import Photograph as Photograph
+    from framework.models.work import synthesis_gflop as synthesis_gflop
     from framework.perceptual.distance import choose_distance as choose_distance
+    from framework.threads import shorten_spin as shorten_spin
+    from framework.threads import use_threads as use_threads
 
 __version__ = "0.1.0"
 
@@ -54,8 +57,11 @@ _HOMES = {
     "load_generator": "framework.formats",
     "read_mask": "framework.media.masks",
     "save_model_folder": "framework.formats",
+    "shorten_spin": "framework.threads",
+    "synthesis_gflop": "framework.models.work",
     "to_float": "framework.media.images",
     "to_uint8": "framework.media.images",
+    "use_threads": "framework.threads",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -98,3 +104,7 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+# `python -m framework.…` imports its room, and with it torch, before a line of its own runs.
+if sys.argv[:1] == ["-m"] and any(word.startswith("framework.") for word in sys.orig_argv):
+    import_module("framework.threads").shorten_spin()

@@ -40,12 +40,14 @@ def shorten_spin() -> None:
         os.environ["GOMP_SPINCOUNT"] = SPIN
 
 
-def use_threads(gflop: float, processes: int = 1) -> Threads:
+def use_threads(gflop: float, processes: int = 1, others: float | None = None) -> Threads:
     """Let torch calculate with as many threads as the work is worth here and now.
 
     Args:
         gflop: 10^9 operations of one step, such as `framework.models.work.synthesis_gflop`.
         processes: How many on this machine share its cores, this one included.
+        others: Cores that other programs keep busy; looked up if None. A training gives 0: the
+            number of threads is in the last bits of its sums, and it must go on as it began.
 
     Returns:
         What was chosen; left as it is where the user has set it.
@@ -55,7 +57,8 @@ def use_threads(gflop: float, processes: int = 1) -> Threads:
     if name := set_by_user(COUNTS, os.environ):
         why = f"{name}={os.environ[name]} is set"
         return Threads(torch.get_num_threads(), spin(os.environ), why)
-    count, why = worth(gflop, usable_cores() // max(1, processes), other_cores())
+    others = other_cores() if others is None else others
+    count, why = worth(gflop, usable_cores() // max(1, processes), others)
     torch.set_num_threads(count)
     return Threads(count, spin(os.environ), why)
 

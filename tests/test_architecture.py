@@ -21,6 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "machine": set(),
+    "threads": set(),
     "settings": set(),
     "tensor_files": set(),
     "dashboard": set(),
@@ -40,11 +41,13 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
         "checkpoint", "perceptual", "phases", "machine", "command_line",
+        "threads",
     },
     "studio": {"drag", "inversion", "media", "formats", "dashboard"},
     "cli": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
         "studio", "zoo", "dashboard", "checkpoint", "perceptual", "phases", "command_line",
+        "threads",
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files"}

@@ -74,7 +74,17 @@ def open_generator(model: str, device: str = "auto") -> "Generator":
     from framework.ops.memory import tune_malloc
 
     tune_malloc()
-    return load_generator(model, device=str(pick_device(device)))
+    return with_its_threads(load_generator(model, device=str(pick_device(device))))
+
+
+def with_its_threads(generator: "Generator") -> "Generator":
+    """The generator, with as many threads to calculate with as a step of it is worth on a CPU."""
+    from framework.models.work import synthesis_gflop
+    from framework.threads import use_threads
+
+    if next(generator.parameters()).device.type == "cpu":
+        use_threads(synthesis_gflop(generator))
+    return generator
 
 
 def seed_latents(

@@ -122,11 +122,14 @@ def _timed_forward(model: str | None, device: str, problems: list[str]) -> dict[
     """Time one picture of a zoo model, or of a small untrained one where there is none."""
     from framework.cli.common import open_generator, pick_device, render, seed_latents
     from framework.errors import UserError
+    from framework.models.work import synthesis_gflop
+    from framework.threads import use_threads
 
     try:
         chosen = pick_device(device)
         generator = open_generator(model, device) if model else _untrained().to(chosen)
         ws = seed_latents(generator, 0, class_index=0 if generator.c_dim else None)
+        threads = use_threads(synthesis_gflop(generator))
         render(generator, ws)  # the first one also pays for loading kernels
         start_sec = time.perf_counter()
         render(generator, ws)
@@ -137,6 +140,9 @@ def _timed_forward(model: str | None, device: str, problems: list[str]) -> dict[
     height, width = generator.img_size
     return {
         "will_use": str(chosen),
+        "threads": threads.count,
+        "threads_because": threads.why,
+        "threads_spin": threads.spin,
         "forward": f"{model or 'untrained model'}, {height}x{width} px",
         "forward_ms": round(elapsed_ms, 1),
     }

@@ -21,6 +21,7 @@ from framework.cli.model_files import export, import_
 from framework.cli.video import video
 from framework.command_line import Formatter, Parser, add_option, flag_of, refuse_empty, run
 from framework.errors import UserError, named
+from framework.threads import shorten_spin
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "drag": drag,
@@ -90,6 +91,7 @@ def build_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `framework.command_line.run`."""
+    shorten_spin()
     arguments = _joined(sys.argv[1:] if arguments is None else arguments)
     return run(lambda: _dispatch(arguments))
 

@@ -56,7 +56,7 @@ def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleTy
     if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
         return None
     module = importlib.util.module_from_spec(spec)
-    module.__class__ = LateModule
+    module.__class__ = LateModule  # type: ignore[assignment]
     module.__dict__["_known"] = known
     sys.modules[name] = module
     parent, _, last = name.rpartition(".")
@@ -70,7 +70,7 @@ def load(module: ModuleType) -> ModuleType:
     with _LOADING:
         if isinstance(module, LateModule):
             spec: Any = module.__spec__
-            module.__class__ = ModuleType
+            module.__class__ = ModuleType  # type: ignore[assignment]
             module.__path__ = spec.submodule_search_locations
             spec.loader.exec_module(module)
     return module

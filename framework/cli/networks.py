@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from framework.cli.common import pick_device
+from framework.cli.common import pick_device, with_its_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ class Networks:
     def generator(self) -> "Generator":
         """The averaged generator."""
         where = self.where  # first, for it is known at once whether it is here
-        return self.opened.network("generator").to(where)
+        return with_its_threads(self.opened.network("generator").to(where))
 
     @cached_property
     def discriminator(self) -> "Discriminator | None":

@@ -26,7 +26,9 @@ def train(args: Any = None) -> int:
 
 def _train(args: Any) -> int:
     from framework.cli.late import put_off_for_lightning
+    from framework.threads import shorten_spin
 
+    shorten_spin()
     with put_off_for_lightning():
         from framework.cli.train import main
 

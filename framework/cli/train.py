@@ -24,7 +24,9 @@ from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
 from framework.models.sketch import sketching
+from framework.models.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
+from framework.threads import use_threads
 from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
@@ -193,6 +195,7 @@ class TrainCLI(LightningCLI):
         if run.dry_run:
             self._describe()
             sys.exit(0)
+        self._use_threads()
 
     def _sketch(self) -> dict[str, Any]:
         """The networks without their memory; refuses those that this machine cannot hold."""
@@ -256,6 +259,14 @@ class TrainCLI(LightningCLI):
                     return
                 device = self.trainer.strategy.root_device
                 validate(self.run_settings, self.metric_settings, self.datamodule.dataset, device)
+
+    def _use_threads(self) -> None:
+        """On a CPU, calculate with what a batch is worth; the load of a moment changes nothing."""
+        device = self.trainer.strategy.root_device
+        if device.type == "cpu":
+            generator = self.sketch.get("generator") or self.model.opened.generator
+            share = self.datamodule.share(self.trainer.world_size)
+            use_threads(synthesis_gflop(generator, share), self.trainer.num_devices, others=0)
 
     def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""

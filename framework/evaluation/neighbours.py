@@ -23,6 +23,8 @@ from framework.evaluation.real_statistics import pictures as pictures_of
 from framework.formats import load_generator
 from framework.media.images import WHITE, save_png, to_uint8
 from framework.models.stylegan2 import Generator
+from framework.models.work import synthesis_gflop
+from framework.threads import use_threads
 
 _SIDE_PX = 32
 _BATCH = 64
@@ -109,6 +111,7 @@ def neighbours(
         UserError: If model and pictures do not fit, or there are too few.
     """
     generator = load_generator(model)
+    use_threads(synthesis_gflop(generator, pictures))
     dataset = open_pictures(
         data, generator.img_size, generator.img_channels, generator.c_dim > 0, crop
     )

@@ -40,6 +40,8 @@ from framework.formats import load_discriminator, load_generator, open_model, sa
 from framework.formats.model_folder import parameter_count
 from framework.media.images import grid, save_png, to_float
 from framework.models.stylegan2 import Generator
+from framework.models.work import synthesis_gflop
+from framework.threads import use_threads
 
 SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 8192
 
@@ -79,6 +81,7 @@ def publish(
     config["data"] |= {"source": source} if source else {}
     ruler = _Ruler(_opened(config["data"]), metrics or MetricSettings())
     trained, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
+    use_threads(synthesis_gflop(trained, MetricSettings().batch), others=0)
     texts, kimg = _texts(card or CardTexts(), config["data"]), seen_kimg(trained.provenance) or 0.0  # type: ignore
     provenance = {
         "seen_kimg": kimg,
