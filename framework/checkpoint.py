@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from framework.errors import BrokenCheckpoint
+from framework.errors import BrokenCheckpoint, reason_of
 from framework.files import sha256_file, whole_file, write_text
 
 FORMAT_VERSION = 1
@@ -54,8 +54,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason})") from error
+        raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason_of(error)})") from error
     return check_description(checkpoint, path)
 
 

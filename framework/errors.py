@@ -5,6 +5,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 _FLAG = re.compile(r"(--[\w.-]+):? ")
+_GLOBAL = re.compile(r"Unsupported global: GLOBAL ([\w.]+)")
+_UNSAFE = re.compile(
+    r"weights.only|safe_globals|allow_pickle|torch\.load|you trust|can still be loaded|\(1\)|\(2\)",
+    re.IGNORECASE,
+)
 _LONGEST_WORD = 300  # characters; the middle of a longer one tells nobody anything
 
 
@@ -99,3 +104,18 @@ def named(names: Mapping[str, str]) -> Iterator[None]:
 
 def _shortened(word: str) -> str:
     return f"{word[: _LONGEST_WORD // 2]}…{word[-_LONGEST_WORD // 4 :]}"
+
+
+def reason_of(error: BaseException) -> str:
+    """What a library found wrong with a file, in one sentence and without its advice.
+
+    What readers of pickles advise is to read unsafely, which nobody should be told.
+    """
+    text = " ".join(str(error).split())
+    if asked := _GLOBAL.search(text):
+        return f"it asks for {asked[1][:80]}, which no weights need"
+    sentences = re.split(r"(?<=[.!?]) ", text.rpartition("WeightsUnpickler error: ")[2])
+    kept = [sentence for sentence in sentences if sentence and not _UNSAFE.search(sentence)]
+    if not kept:
+        return "it holds more than numbers" if text else type(error).__name__
+    return kept[0].rstrip(".")[:200]
