@@ -35,6 +35,7 @@ MAGICS = (
     Magic(b"\x04\x22\x4d\x18", _PACKED.format("lz4")),
     Magic(b"\x5d\0\0", _PACKED.format("lzma")),
     Magic(b"\x1f\x9d", _PACKED.format("compress")),
+    Magic(b"\x78\x9c", _PACKED.format("zlib")),
     Magic(b"ustar", _PACKED.format("tar"), 257),
     Magic(b"!<arch>\n", _PACKED.format("ar")),
     Magic(b"xar!", _PACKED.format("xar")),
@@ -135,7 +136,7 @@ def _kind_of_text(text: str) -> str:
         return "blank; fetch it again"
     first = " ".join(text[:200].split())[:60]
     if text[0] in "{[":
-        return f"JSON ({first}): a model's description, or {_ANSWERED}"
+        return f"JSON ({first}): a model's description, whose folder to give, or {_ANSWERED}"
     return f"a text ({first}), no model; or {_ANSWERED}"
 
 
@@ -148,7 +149,7 @@ _PICTURE_FILE = re.compile(r".*\.(?:png|jpe?g|webp|bmp|gif)$", re.IGNORECASE)
 
 def kind_of_zip(names: Iterable[str]) -> str:
     """What a zip is by the names in it; empty if it may be torch's own."""
-    names = list(names)
+    names = [name for name in names if not name.startswith("__MACOSX/")]
     folders = {name.partition("/")[0] for name in names}
     inner = next((name for name in names if _MODEL_FILE.match(name)), None)
     if not names or any(map(_TORCH_ENTRY.match, names)):

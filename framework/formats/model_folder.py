@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
+from framework.formats.source_file import check_unfinished
 from framework.models.encoder_weights import EncoderWeights
 from framework.models.sketch import Undrawn
 from framework.models.stylegan2 import Discriminator, Generator
@@ -196,6 +197,7 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
     if not file.is_file():
         raise BrokenCheckpoint(f"{file}: missing, {_CONFIG} names it")
     if sha256_file(file) != expected:
+        check_unfinished(file)
         raise BrokenCheckpoint(f"{file}: its digest is not the one in {_CONFIG}; damaged")
     return file
 

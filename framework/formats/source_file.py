@@ -87,6 +87,8 @@ def _refuse_other_files(path: Path, file: FileIO, size: int) -> bytes:
 
 def check_unfinished(path: Path) -> None:
     """`refuse_unfinished` of a safetensors file, which is not read for it."""
+    if not path.stat().st_size:
+        return
     with open(path, "rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     refuse_unfinished(Source(memoryview(mapped), str(path)), ZEROS_OF_NUMBERS)

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats import import_model, load_generator
+from framework.formats import import_model, load_generator, save_model_folder
 from framework.formats.latents import read_latents
 from framework.models.stylegan2 import Generator
 from tests.formats.nvidia_layout import made
@@ -168,6 +168,16 @@ def test_a_download_that_was_allocated_in_full_is_called_unfinished(tmp_path, sh
                 load_generator(path)
             at = int(str(caught.value).split("byte ")[1].split(":")[0])
             assert filled - 64 <= at <= filled, kind  # zeros of the file itself may precede
+
+
+# G2f
+def test_so_is_one_into_a_model_folder(tmp_path):
+    folder = save_model_folder(tmp_path / "model", made(Generator, 16))
+    path = folder / "generator.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-3000] + bytes(3000))
+    with pytest.raises(BrokenCheckpoint, match=r"generator.safetensors, byte \d+.*not finished"):
+        load_generator(folder)
 
 
 # G2f
