@@ -135,3 +135,22 @@ def test_heic_is_read_with_its_extra_and_names_it_without(monkeypatch, tmp_path)
     assert "too many pixels" in refused(data, max_pixels=1000).reason
     monkeypatch.setattr("framework.media.images._heif_is_here", lambda: False)
     assert "pip install 'dragline[heif]'" in refused(data).reason
+
+
+def ycck_jpeg(inks):
+    """Photoshop's CMYK JPEG: C, M and Y as luminance and chroma, K inverted (transform 2)."""
+    colours = Image.new("RGB", (32, 32), tuple(inks[:3])).convert("YCbCr").split()
+    stored = [*colours, Image.new("L", (32, 32), 255 - inks[3])]
+    stored = [plane.point(lambda level: 255 - level) for plane in stored]  # Pillow inverts
+    data = bytearray(encoded(Image.merge("CMYK", stored), "JPEG", quality=100, subsampling=0))
+    data[data.index(b"Adobe") + 11] = 2
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("inks", "rgb"),
+    [((0, 0, 0, 0), [255] * 3), ((0, 255, 255, 0), [255, 0, 0]), ((0, 0, 0, 255), [0] * 3)],
+)
+def test_photoshops_ycck_keeps_its_colours(inks, rgb):
+    picture = decode(ycck_jpeg(inks))
+    assert picture.mode == "CMYK" and np.abs(picture.pixels.astype(int) - rgb).max() <= 3
