@@ -3,6 +3,7 @@
 _SAVED_WHOLE = "a module saved whole with its code; only its program can save its state_dict()"
 _BEGINNINGS = {
     "training.networks_fastgan": "a FastGAN as Projected GAN and StyleGAN-XL save it",
+    "pg_modules.networks_fastgan": "a FastGAN of Projected GAN's",
     "pg_modules.": "a Projected GAN or StyleGAN-XL",
     "training.networks_stylegan3": "a StyleGAN3 or StyleGAN-XL",
     "training.triplane": "an EG3D",
@@ -10,6 +11,8 @@ _BEGINNINGS = {
     "feature_networks.": "a StyleGAN-XL",
     "legacy.": "a network of NVIDIA's, saved otherwise than by its program",
     "mmgen.": "a model of mmgeneration's",
+    "mmcv.": "a checkpoint of OpenMMLab's, such as mmgeneration's",
+    "mmengine.": "a checkpoint of OpenMMLab's, such as mmagic's",
     "stylegan2_pytorch.": "a model of lucidrains' stylegan2-pytorch",
     "diffusers.": "a model of diffusers'",
     "transformers.": "a model of transformers'",
