@@ -5,7 +5,7 @@ Python 2 wrote bytes and texts alike as strings; they are text here, a letter a 
 
 import codecs
 
-_LONGEST_NUMBER = 64
+_LONGEST_NUMBER, _LONGEST_STRING = 64, 1 << 24
 
 
 def whole_number(line: bytes) -> int | bool:
@@ -26,6 +26,8 @@ def floating(line: bytes) -> float:
 
 def quoted(line: bytes) -> str:
     """STRING: a string of Python 2 as its source has it, in quotes and with escapes."""
+    if len(line) > _LONGEST_STRING:
+        raise ValueError("a string that would be in memory four times")
     if len(line) < 2 or line[:1] not in b"'\"" or line[:1] != line[-1:]:
         raise ValueError("no quotes")
     return str(codecs.escape_decode(line[1:-1])[0], "latin-1")  # type: ignore[attr-defined]
