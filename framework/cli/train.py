@@ -32,6 +32,7 @@ from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.failures import told_in_words
 from framework.training.outlook import check_place, check_room
+from framework.training.precision import slow_remark
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
@@ -247,7 +248,9 @@ class TrainCLI(LightningCLI):
         self._note()
 
     def _note(self) -> None:
-        for remark in self.datamodule.remarks():
+        choice = self.model.settings.get("low_precision", "auto")
+        slow = slow_remark(choice, self.trainer.strategy.root_device)
+        for remark in [*self.datamodule.remarks(), *([slow] if slow else [])]:
             print(f"note: {remark}", flush=True)
 
     def validate(self, **_: Any) -> None:

@@ -25,3 +25,14 @@ def pick_low_precision(choice: Choice, device: torch.device) -> str | None:
     if device.type == "cuda":
         return "float16"
     return "bfloat16" if device.type == "cpu" and has_native_bfloat16() else None
+
+
+def slow_remark(choice: Choice, device: torch.device) -> str | None:
+    """A line where the device computes the chosen precision without instructions for it."""
+    native = choice == "bfloat16" and has_native_bfloat16()
+    if choice in ("auto", "none") or device.type != "cpu" or native:
+        return None
+    return (
+        f"--model.low_precision {choice}: this processor has no instructions for it and takes ten "
+        "times as long; none or auto are as good"
+    )

@@ -27,7 +27,7 @@ MISTAKES = {
     "a negative learning rate": (["--model.lr", "-1"], "--model.lr -1.0: must be positive"),
     "a word for a number": (["--data.batch_size", "four"], "--data.batch_size: .*four"),
     "a batch of nothing": (["--data.batch_size", "0"], "--data.batch_size 0"),
-    "an impossible size": (["--data.size", "100"], "--data.size: .*100"),
+    "an impossible size": (["--data.size", "100"], "--data.size 100: "),
     "six channels": (["--data.channels", "6"], "^error: --data.channels 6: give 1 "),
     "micro-batches that do not fit": (["--model.micro_batch", "3"], "--model.micro_batch 3"),
     "no such data": (["--data.source", "/nowhere"], "/nowhere: no such folder"),

@@ -14,10 +14,11 @@ from framework.cli.train import main
 from framework.errors import UserError
 from framework.formats import save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.training import outlook
+from framework.training import outlook, precision
 from framework.training.run_settings import RunSettings
 from framework.training.transfer import misfits, start_from
 
+CHOICES: tuple[precision.Choice, ...] = ("auto", "none", "float16", "bfloat16")
 FINETUNE = Path("configs/stylegan2/finetune.yaml").resolve()
 SMALL = {"channel_base": 64, "channel_max": 8, "mapping_layers": 2}
 STYLES = {"z_dim": 6, "w_dim": 10}
@@ -146,7 +147,9 @@ EARLY = {
 def test_what_needs_no_pictures_is_told_before_they_are_looked_at(name, refused):
     args, expected = EARLY[name]
     for more in ([], ["--run.dry_run", "true"]):
-        assert expected in refused("--data.source", "/nowhere", *args, *more)
+        line = refused("--data.source", "/nowhere", *args, *more)
+        # And the flag that is wrong is the one that is named.
+        assert expected in line and (line.startswith(f"error: {expected}") or expected[0] != "-")
 
 
 # C1f
@@ -176,6 +179,16 @@ def test_a_disk_without_room_and_a_folder_without_rights_are_told_first(refused,
         outlook.os, "access", lambda path, mode: not mode & os.W_OK and allowed(path, mode)
     )
     assert "cannot be written to" in refused("--run.dry_run", "true")
+
+
+# C1f
+def test_a_precision_that_this_processor_lacks_is_remarked_on(monkeypatch):
+    monkeypatch.setattr(precision, "has_native_bfloat16", lambda: False)
+    said = [precision.slow_remark(choice, torch.device("cpu")) for choice in CHOICES]
+    assert [text is not None for text in said] == [False, False, True, True]
+    monkeypatch.setattr(precision, "has_native_bfloat16", lambda: True)
+    assert precision.slow_remark("bfloat16", torch.device("cpu")) is None
+    assert precision.slow_remark("float16", torch.device("cuda")) is None
 
 
 # ------------------------------------------------------------------------------------------ limits
