@@ -87,10 +87,6 @@ def load_settings(path: str | Path) -> DragSettings:
     Raises:
         UserError: If it cannot be read, is no YAML, or holds what is no setting.
     """
-    import yaml
+    from framework.cli import settings_file
 
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error})") from None
-    return DragSettings.from_dict(values or {}, where=str(path))
+    return DragSettings.from_dict(settings_file.read(path) or {}, where=str(path))

@@ -86,12 +86,9 @@ def read_yaml(path: str | Path) -> Any:
     Raises:
         UserError: If it cannot be read or is no YAML.
     """
-    import yaml
+    from framework.cli import settings_file
 
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({error})") from None
+    return settings_file.read(path) or {}
 
 
 def parse_box(text: str | None) -> tuple[float, float, float, float] | None:

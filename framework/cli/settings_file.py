@@ -56,6 +56,22 @@ def check_file(path: str, flag: str = "--config") -> None:
         raise UserError(f"{flag} {path}: {error}") from None
 
 
+def read(path: str | Path) -> Any:
+    """The values in a file of an algorithm's settings.
+
+    Raises:
+        UserError: If it cannot be read, is no YAML, or holds more than settings can be.
+    """
+    try:
+        text = read_text(Path(path))
+        check_text(text)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: cannot be read as YAML ({_where(error)})") from None
+    except ValueError as error:  # ours, or a number of more digits than Python reads
+        raise UserError(f"{path}: {error}") from None
+
+
 def read_text(path: Path) -> str:
     """The text of a file of settings; never more than one can have is read.
 
@@ -63,16 +79,19 @@ def read_text(path: Path) -> str:
         UserError: If it cannot be read, is too large or not UTF-8.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError("cannot be read as YAML (is no file)")
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})") from None
+        raise UserError(f"cannot be read as YAML ({error.strerror})") from None
     if len(content) > MAX_BYTES:
         raise UserError(f"more than {MAX_BYTES:,} bytes, which no settings are")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"not UTF-8 (byte {error.start}); save it as UTF-8") from None
+        problem = f"not UTF-8 at byte {error.start}; save it as UTF-8"
+        raise UserError(f"cannot be read as YAML ({problem})") from None
 
 
 def check_text(text: str) -> None:

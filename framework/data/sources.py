@@ -86,13 +86,13 @@ def open_source(path: str | Path, follow_links: bool = False) -> Source:
         return FolderSource(path, follow_links)
     if not path.exists():
         raise UserError(f"{printable(str(path))}: no such folder or zip file")
+    if path.is_file() and zipfile.is_zipfile(path):
+        return ZipSource(path)
+    what = "neither a folder nor a (complete) zip file"
     if path.is_file() and tarfile.is_tarfile(path):
-        text = "is a tar file: unpack it and give the folder, or read it as it is with"
         way = f"`python -m framework.data index {path}` and --data.source shards:{path}"
-        raise UserError(f"{printable(str(path))}: {text} {way}")
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise UserError(f"{printable(str(path))}: neither a folder nor a (complete) zip file")
-    return ZipSource(path)
+        what = f"is a tar file: unpack it and give the folder, or read it as it is with {way}"
+    raise UserError(f"{printable(str(path))}: {what}")
 
 
 def is_picture(name: str) -> bool:

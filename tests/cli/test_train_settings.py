@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from framework.cli import settings_file
+from framework.cli.drag_settings import load_settings
+from framework.cli.invert_settings import read_yaml
 from framework.cli.train import main
 from framework.errors import UserError
 from framework.training.trainer import (
@@ -102,6 +104,19 @@ def test_settings_that_would_never_end_are_refused_at_once(name, refused, tmp_pa
     file = tmp_path / "bomb.yaml"
     file.write_text(TEXTS[name])
     assert f"--config {file}: " in refused("--config", str(file))
+
+
+# B5f
+@pytest.mark.parametrize("name", TEXTS)
+def test_settings_of_edits_are_held_to_the_same(name, tmp_path):
+    file = tmp_path / "bomb.yaml"
+    file.write_text(TEXTS[name])
+    for read in (load_settings, read_yaml):
+        with pytest.raises(UserError, match=rf"^{file}"):
+            read(file)
+    for path in ("/dev/zero", tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="cannot be read as YAML"):
+            load_settings(path)
 
 
 def test_aliases_of_a_sane_number_are_settings():
