@@ -12,10 +12,13 @@ WORDS = {"0": "passed", "124": "out of time", "137": "out of time", "missing": "
 
 
 def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Outcome, seconds, log and numbers of each part, in the order in which they ran."""
+    """Outcome, seconds, log and numbers of each part, in the order in which they ran.
+
+    gpu.sh numbers them: times of files tie on a coarse file system.
+    """
     parts = {}
-    for path in sorted(folder.glob("*.status"), key=lambda path: path.stat().st_mtime_ns):
-        status, seconds = path.read_text().split()
+    statuses = {path: path.read_text().split() for path in folder.glob("*.status")}
+    for path, (_, status, seconds) in sorted(statuses.items(), key=lambda held: int(held[1][0])):
         log, numbers = path.with_suffix(".log"), path.with_suffix(".json")
         parts[path.stem] = {
             "outcome": WORDS.get(status, f"failed ({status})"),

@@ -19,6 +19,7 @@ if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2
 fi
 rm -rf "$out/parts"
 mkdir -p "$out/parts"
+count=0 # of parts so far
 
 # part NAME LIMIT_SEC FILE COMMAND...: run COMMAND if FILE exists; log, seconds and exit code in OUT.
 part() {
@@ -33,7 +34,8 @@ part() {
       status=${PIPESTATUS[0]}
     fi
   fi
-  echo "$status $((SECONDS - began))" >"$out/parts/$name.status"
+  count=$((count + 1))
+  echo "$count $status $((SECONDS - began))" >"$out/parts/$name.status"
 }
 
 step() { # SIDE BATCH LIMIT_SEC: a training step at NVIDIA's sizes, published formulation and ours

@@ -107,3 +107,37 @@ def test_used_folders_and_files_are_refused(tmp_path):
             new_folder(path, field="--to")
         assert str(caught.value).startswith(f"--to {path}") and "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+# F3f
+def test_a_new_file_replaces_the_old_one_and_is_never_a_copy(tmp_path):
+    """Whoever has the old file open goes on reading it: no byte was written over."""
+    path = tmp_path / "a"
+    path.write_text("old")
+    with open(path) as reader:
+        with whole_file(path) as temporary:
+            temporary.write_text("new")
+            inode = temporary.stat().st_ino
+        assert reader.read() == "old"
+    assert path.stat().st_ino == inode and path.read_text() == "new"
+
+
+# F4f
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    """After a power cut there is the old file or the new one, never an empty one."""
+    order = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def sync(handle):
+        order.append(("sync", os.fstat(handle).st_ino))
+        real_sync(handle)
+
+    def replace(source, target):
+        order.append(("replace", os.stat(source).st_ino))
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", replace)
+    write_text(tmp_path / "a", "new")
+    file, folder = (p.stat().st_ino for p in (tmp_path / "a", tmp_path))
+    assert order == [("sync", file), ("replace", file), ("sync", folder)]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from framework.drag import DragSettings, algorithm
 from framework.drag.features import patches
 from framework.drag.tracking import track
 
@@ -67,3 +68,31 @@ def test_points_never_leave_the_picture():
     for shift in [(3, 3), (-3, -3)]:
         found, _ = track(before.roll(shift, dims=(2, 3)), points, templates, 4, SIZE)
         assert (found >= 0).all() and (found <= torch.tensor([39, 31])).all()
+
+
+# F2f
+@pytest.mark.parametrize(
+    ("settings", "radius"),
+    [({"tracking_radius_px": 3}, 3), ({"tracking_radius": 24.0}, 3), ({}, 2)],
+)
+def test_a_drag_searches_the_radius_of_its_settings(tiny_generator, monkeypatch, settings, radius):
+    searched = []
+
+    def look(features, points, templates, radius_px, img_size):
+        searched.append(radius_px)
+        return track(features, points, templates, radius_px, img_size)
+
+    monkeypatch.setattr(algorithm, "track", look)
+    ws = tiny_generator.mapping.w_avg.expand(1, tiny_generator.num_ws, -1)
+    chosen = DragSettings(max_steps=2, **settings)
+    list(algorithm.drag(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=chosen))
+    assert set(searched) <= {0, radius} and radius in searched
+
+
+def test_nothing_beyond_the_searched_square_is_found():
+    """The right place lies one pixel outside: whatever is found, it is not that."""
+    before = torch.randn(1, 6, *SIZE)
+    points = torch.tensor([[20.0, 15.0]])
+    after = before.roll((0, 3), dims=(2, 3))
+    found, drift = track(after, points, patches(before, points, 0, SIZE), 2, SIZE)
+    assert (found - points).abs().max() <= 2 and drift.item() > 1e-3

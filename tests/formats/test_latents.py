@@ -3,7 +3,6 @@
 import io
 import pickle
 import struct
-import time
 import zipfile
 from typing import get_args
 
@@ -114,10 +113,8 @@ def test_another_number_of_layers_is_refused(tmp_path):
 
 
 def refused(path, kind=UserError) -> str:
-    started = time.process_time()
     with pytest.raises(kind) as error:
         read_latents(path)
-    assert time.process_time() - started < 2
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     return str(error.value)
 

