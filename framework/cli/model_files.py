@@ -24,7 +24,7 @@ def import_(file: str, /, out: str, half: bool = False, json: bool = False) -> N
       python edit.py import e4e_ffhq_encode.pt --half --out models/faces
 
     Args:
-        file: The file.
+        file: The file, or a hub's folder with its weights.
         out: New or empty folder.
         half: Store weights in half precision: half the size, pictures all but equal.
         json: End with one line of JSON: folder, dialect, source, sha256, networks, notes, files.
