@@ -1,6 +1,7 @@
 """What several rooms' tests share: a machine without accounts, and an untrained model folder."""
 
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,25 @@ def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(_no_network)
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="shuffle files, and the tests of each"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Shuffle files, and tests within files: what a file's tests share is made once, as always."""
+    seed = config.getoption("--shuffle")
+    if seed is None:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    draw = random.Random(seed)
+    groups = sorted(files.values(), key=lambda _: draw.random())
+    items[:] = [item for group in groups for item in draw.sample(group, len(group))]
+
 
 TINY = {
     "img_size": (64, 64),
