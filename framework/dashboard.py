@@ -73,11 +73,16 @@ def open_run(
         folder: Output folder of the run, existing.
         mode: See `resolve_mode`. Online falls back to offline, with one line, if W&B cannot be
             reached within 15 seconds.
-        name: Display name of the run; defaults to the folder's name.
+        name: Display name of the run; defaults to the folder's name. WANDB_NAME overrides it.
         job_type: Kind of run, such as "drag" or "train".
         config: Resolved settings, shown beside the metrics.
-        project: W&B project; WANDB_PROJECT overrides it.
+        project: W&B project.
         **init: Further arguments of `wandb.init` (such as `id` and `resume`).
+
+    What the environment says goes first, as W&B documents it: WANDB_PROJECT, WANDB_NAME, WANDB_DIR,
+    WANDB_JOB_TYPE, WANDB_RUN_GROUP, WANDB_RUN_ID, WANDB_SILENT, WANDB_CONSOLE, WANDB_INIT_TIMEOUT
+    and WANDB_DISABLE_GIT in the place of what is said here; WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES
+    and the others as ever. WANDB_MODE decides if `mode` is "auto".
 
     Returns:
         The run (`run.log`, `run.define_metric`, `run.finish`), or None if disabled or impossible.
@@ -88,12 +93,13 @@ def open_run(
     folder = Path(folder)
     arguments: dict[str, Any] = {
         "dir": str(folder),
-        "project": os.environ.get("WANDB_PROJECT", project),
+        "project": project,
         "name": name or folder.resolve().name,
         "job_type": job_type,
         "config": config,
         **init,
     }
+    arguments = {key: value for key, value in arguments.items() if not _in_environment(key)}
     try:
         return _init(resolved, arguments)
     except Exception as error:  # whatever W&B or the network raised: an edit matters more
@@ -111,10 +117,18 @@ def open_run(
 def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
     import wandb
 
-    settings = wandb.Settings(
-        silent=True, console="off", init_timeout=ONLINE_TIMEOUT_SEC, disable_git=True
-    )
+    ours = {
+        "silent": True, "console": "off", "init_timeout": ONLINE_TIMEOUT_SEC, "disable_git": True
+    }  # fmt: skip
+    settings = wandb.Settings(**{k: v for k, v in ours.items() if not _in_environment(k)})
     return wandb.init(mode=mode, settings=settings, **arguments)
+
+
+def _in_environment(argument: str) -> bool:
+    """Whether W&B's variable for an argument is set; then W&B is left to read it."""
+    variable = {"id": "RUN_ID", "group": "RUN_GROUP"}.get(argument, argument.upper())
+    # Of a resumed run, whether to resume is ours to say.
+    return argument != "resume" and bool(os.environ.get(f"WANDB_{variable}"))
 
 
 def _has_login(path: Path, host: str) -> bool:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. The temporary file lies in the target's
     own folder, so that the rename cannot become a copy, keeps the suffix (writers choose their
     format by it), and is removed if the body raises. Its permissions are those of any new file,
-    whatever the writer thinks of them.
+    whatever the writer thinks of them. What lay under the temporary name before, such as a link, is
+    taken away, not written through.
 
     Raises:
         OSError: Naming `path`, if the disk refuses, also where the writer did not say so.
@@ -30,7 +32,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part{path.suffix}")
     try:
-        temporary.touch()
+        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
         permissions = temporary.stat().st_mode
         temporary.unlink()  # a body that wrote nothing is a mistake, not an empty file
         yield temporary
@@ -99,6 +102,75 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line of UTF-8 to a log, in one piece; see `open_in_place`.
+
+    Raises:
+        OSError: Naming the file: if the disk refuses, or if only a part of the line found room,
+            which is taken back.
+    """
+    handle = open_in_place(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        before, content = os.fstat(handle).st_size, f"{line}\n".encode()
+        with naming(path):
+            if os.write(handle, content) < len(content):
+                os.ftruncate(handle, before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(handle)
+
+
+def open_in_place(path: str | Path, flags: int) -> int:
+    """Open, or create, a file that is written where it lies, never another one through a link.
+
+    A name that is a second one of some other file (a hard link, as copies by `cp -l` are) gets a
+    file of its own first.
+
+    Args:
+        path: The file.
+        flags: Of `os.open`; creating is added. `open(path, "a", opener=open_in_place)` passes them.
+
+    Returns:
+        A file descriptor, which the caller closes.
+
+    Raises:
+        UserError: If it is a symbolic link, or no ordinary file.
+    """
+    path = Path(path)
+    check_no_link(path)
+    empties, flags = flags & os.O_TRUNC, flags & ~os.O_TRUNC
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not hang us
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            check_no_link(path)
+        raise
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(handle)
+        raise UserError(f"{path}: is no ordinary file; remove it")
+    if facts.st_nlink > 1:
+        os.close(handle)
+        copy_file(path, path)
+        handle = os.open(path, flags, 0o666)
+    if empties:
+        os.ftruncate(handle, 0)
+    return handle
+
+
+def check_no_link(path: Path) -> None:
+    """Refuse what would be written in place and is a link, or no file.
+
+    Raises:
+        UserError: Naming it.
+    """
+    if path.is_symlink():
+        raise UserError(f"{path}: is a symbolic link, which is never written through; remove it")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no ordinary file; remove it")
 
 
 def sync_folder(folder: Path) -> None:

@@ -106,6 +106,39 @@ def wandb_summary(folder: Path) -> dict:
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
+# C5f
+def test_what_the_environment_says_is_obeyed(nobody, monkeypatch):
+    wanted = {
+        "NAME": "mine", "PROJECT": "cars", "ENTITY": "team", "RUN_ID": "abc123", "TAGS": "a,b",
+        "NOTES": "why", "RUN_GROUP": "pair", "JOB_TYPE": "sweep", "DIR": str(nobody / "elsewhere"),
+    }  # fmt: skip
+    (nobody / "elsewhere").mkdir()
+    (nobody / "run").mkdir()
+    for name, value in wanted.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run = open_run(nobody / "run", "offline", name="ours", job_type="train", id=None)
+    assert run is not None
+    run.finish()
+    said = (run.name, run.project, run.entity, run.id, ",".join(run.tags), run.notes, run.group)
+    assert said == tuple(list(wanted.values())[:7])
+    assert run.job_type == "sweep" and any((nobody / "elsewhere").rglob("*.wandb"))
+    assert not (nobody / "run" / "wandb").exists()
+
+
+# C5f
+def test_of_w_and_bs_own_settings_ours_are_only_where_none_are_set(nobody, monkeypatch):
+    import wandb
+
+    asked = []
+    monkeypatch.setattr(wandb, "Settings", lambda **ours: asked.append(ours))
+    monkeypatch.setattr(wandb, "init", lambda **_: None)
+    open_run(nobody, "offline")
+    for name in ("SILENT", "CONSOLE", "INIT_TIMEOUT", "DISABLE_GIT"):
+        monkeypatch.setenv(f"WANDB_{name}", "false")
+    open_run(nobody, "offline")
+    assert asked[0]["silent"] is True and len(asked[0]) == 4 and asked[1] == {}
+
+
 def test_deciding_the_mode_loads_neither_torch_nor_wandb():
     program = (
         "import sys, framework.dashboard as d; d.resolve_mode(); "

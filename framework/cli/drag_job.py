@@ -158,12 +158,14 @@ def _keep(
     interrupted: bool,
 ) -> list[str]:
     """Write the edit, the pictures and the clips; return their names."""
+    from framework.formats.used_by import mark_used
     from framework.media.draw import rgb, side_by_side
     from framework.media.images import save_png
 
     log.say("writing the edit and its pictures")
     beside = [] if job.inverted is None else job.inverted.copy_to(folder)
     job.edit_file(steps).save(folder / "edit.safetensors")
+    mark_used(job.model_name, folder / "edit.safetensors")
     device = next(job.generator.parameters()).device
     before = render(job.generator, job.ws.to(device))
     after = render(job.generator, steps[-1].ws.to(device))

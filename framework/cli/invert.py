@@ -143,7 +143,7 @@ def _run_batch(
     from framework.cli.common import json_line, print_json
     from framework.cli.invert_job import Places, carry_out
     from framework.cli.photos import read_photo
-    from framework.files import new_folder
+    from framework.files import append_line, new_folder
 
     inverter.prepare()
     generator = inverter.networks.generator
@@ -166,27 +166,20 @@ def _run_batch(
             print(f"{error}", file=sys.stderr)
             continue
         lines.append(json_line({"name": name, **done.outcome}))
-        _append(out / "results.jsonl", lines)
+        append_line(out / "results.jsonl", "\n".join(lines))
         lines = []
         tell(done, photo)
         stop = done.stop
         if stop is not None:
             break
     if lines and out.exists():
-        _append(out / "results.jsonl", lines)
+        append_line(out / "results.jsonl", "\n".join(lines))
     if json:
         print_json({"photos": len(found), "failed": failed, "files": [str(out / "results.jsonl")]})
     if stop is not None:
         raise stop
     if failed:
         raise UserError(f"{len(failed)} of {len(found)} photographs failed: {', '.join(failed)}")
-
-
-def _append(path: Path, lines: list[str]) -> None:
-    from framework.files import naming
-
-    with naming(path), open(path, "a", encoding="utf-8") as results:
-        print("\n".join(lines), file=results)
 
 
 def tell_start(inverter: "Inverter") -> None:

@@ -75,6 +75,8 @@ def carry_out(
         wandb: W&B mode.
         group: W&B group.
     """
+    from framework.formats.used_by import mark_used
+
     strangeness = inverter.networks.strangeness(photo.without_borders())
     facts = {"model": inverter.networks.model, "photo": photo.path.name}
     config = {**facts, "settings": inverter.settings.to_dict()}
@@ -91,6 +93,7 @@ def carry_out(
         }
         image = inverter.described(images[list(images)[-1]], stages)
         file = image.save(places.image / f"{places.name}{SUFFIX}")
+        mark_used(inverter.networks.model, file)
         copy_file(photo.path, places.image / photo.original_name)
         drawn = {name: to_uint8(picture)[0] for name, picture in made.items()}
         pictures = _pictures(photo, drawn, stages)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from framework.cli.common import ProgressLine, json_line
 from framework.dashboard import WandbMode, open_run
-from framework.files import naming
+from framework.files import naming, open_in_place
 
 
 class StepLog:
@@ -25,7 +25,7 @@ class StepLog:
     ) -> None:
         self._run = open_run(folder, wandb, job_type=kind, config=config, group=group)
         self._path = folder / "stats.jsonl"
-        self._stats = open(self._path, "w", encoding="utf-8")
+        self._stats = open(self._path, "w", encoding="utf-8", opener=open_in_place)
         self._line = ProgressLine()
         self._start_sec = time.monotonic()
 

@@ -14,20 +14,21 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException as M
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from framework.checkpoint import read_checkpoint
+from framework.checkpoint import checkpoint_path, read_checkpoint
 from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
 from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.command_line import run
 from framework.dashboard import resolve_mode
-from framework.errors import UserError
+from framework.errors import BrokenCheckpoint, UserError
 from framework.evaluation.measure import MetricSettings
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
+from framework.formats.used_by import mark_used
 from framework.models.sketch import sketching
 from framework.models.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
 from framework.threads import use_threads
-from framework.training.callbacks import RunCheckpoints, StopAtKimg, StopSignals
+from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.failures import told_in_words
@@ -36,12 +37,15 @@ from framework.training.precision import slow_remark
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
-    check_same_run,
     clean_up,
     last_checkpoint,
     lock_folder,
+    reached,
 )
+from framework.training.run_record import update_record
 from framework.training.run_settings import RunSettings
+from framework.training.same_run import check_same_run
+from framework.training.snapshot_folders import latest_model
 from framework.training.snapshots import Snapshots
 from framework.training.status import StatusLine
 from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
@@ -73,6 +77,7 @@ To look without training: --run.dry_run true, or --print_config.""",
 Of an encoder, the reconstructions of held-out pictures are measured (--data.held_out).
 Numbers and how each was made: docs/metrics.md. Settings: --metrics.*""",
 }
+_BUILT_ON = ("generator", "start_from")  # settings that name a model
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
 _QUIET = (
     ".*does not have many workers.*",
@@ -148,9 +153,12 @@ class TrainCLI(LightningCLI):
         self.metrics = Metrics(
             settings.dir, settings.metrics_kimg, total, self.metric_settings, self.signals
         )
+        self.watch = FolderWatch()
+        self.status = StatusLine(settings.dir, settings.tick_kimg, total)
         callbacks = [
+            self.watch,
             *self.model.watchers(settings.tick_kimg, total),
-            StatusLine(settings.dir, settings.tick_kimg, total),
+            self.status,
             Snapshots(settings.dir, settings.snapshot_kimg, total, settings.keep_snapshots),
             checkpoints,
             *([self.metrics] if settings.metrics_kimg > 0 else []),
@@ -181,10 +189,11 @@ class TrainCLI(LightningCLI):
             )
         self.checkpoint = last_checkpoint(folder)
         self.known = read_checkpoint(self.checkpoint)["dragline"] if self.checkpoint else None
-        self.model.foresee(self.trainer, self.datamodule, self.known)
+        self._foresee()
         self.plan = self.model.plan(self.trainer, self.datamodule)
-        if self.known is not None:
-            check_same_run(self.known, self.plan)
+        self.start_images = 0
+        if self.checkpoint is not None:
+            self.start_images = self._check_checkpoint(self.checkpoint)
         self.sketch = self._sketch()
         if run.metrics_kimg > 0:
             self.metrics.prepare(self.datamodule.dataset)
@@ -197,6 +206,18 @@ class TrainCLI(LightningCLI):
             self._describe()
             sys.exit(0)
         self._use_threads()
+
+    def _foresee(self) -> None:
+        """Look at all but the pictures; what a checkpoint says of its networks may be anything."""
+        try:
+            self.model.foresee(self.trainer, self.datamodule, self.known)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if self.known is None or isinstance(error, UserError):
+                raise
+            raise BrokenCheckpoint(
+                f"{self.checkpoint}: does not say what networks it is of; delete this checkpoint "
+                "to go on from the one before, or give a new --run.dir"
+            ) from error
 
     def _sketch(self) -> dict[str, Any]:
         """The networks without their memory; refuses those that this machine cannot hold."""
@@ -213,32 +234,45 @@ class TrainCLI(LightningCLI):
             stack.enter_context(self.signals.taken(self.trainer.strategy.launcher))
             if rank_zero_only.rank == 0:
                 check_folder(folder, self.run_settings.resume)
-                stack.enter_context(lock_folder(folder))
+                self.watch.held = stack.enter_context(lock_folder(folder))
             checkpoint = last_checkpoint(folder)
-            if rank_zero_only.rank == 0:
-                self._open(folder, checkpoint, stack)
             with told_in_words(self.trainer, self.model, self.datamodule):
+                if rank_zero_only.rank == 0:
+                    self._open(folder, checkpoint, stack)
                 self.trainer.fit(**kwargs, ckpt_path=checkpoint)
+        if rank_zero_only.rank == 0:
+            self._say_where(folder)
         if self.signals.received:
             # A helper process that ends with anything but 0 makes Lightning kill the first one.
             sys.exit(128 + self.signals.received if rank_zero_only.rank == 0 else 0)
+
+    def _say_where(self, folder: Path) -> None:
+        """Say what was made, once a session has ended well."""
+        model = latest_model(folder)
+        if model is not None:
+            so_far = " so far" if self.signals.received else ""
+            print(f"the model{so_far} is {model}", flush=True)
 
     def _open(self, folder: Path, checkpoint: Path | None, stack: ExitStack) -> None:
         """Prepare the run folder and the logger; say what will be done."""
         start_kimg = 0.0
         if checkpoint is not None:
-            same = self.known if checkpoint == self.checkpoint else None
-            held = same or read_checkpoint(checkpoint)["dragline"]
-            check_same_run(held, self.plan)
-            start_kimg = held["seen_images"] / 1000
+            if checkpoint != self.checkpoint:  # another session ended in between
+                self.start_images = self._check_checkpoint(checkpoint)
+            start_kimg = self.start_images / 1000
+        before = reached(folder)
         clean_up(folder, start_kimg)
         write_text(folder / CONFIG, self.resolved)
+        update_record(folder, reached=before)
+        self.status.before_sec = before.total_sec
+        for setting in _BUILT_ON:
+            mark_used(self.model.settings.get(setting) or "", folder)
         facts = self.datamodule.facts()
         known = {"facts": facts, **self.model.facts(), **self.metrics.facts()}
         config = {**yaml.safe_load(self.resolved), **known}
-        logger = open_logger(folder, self.run_settings.wandb, config)
+        logger = open_logger(folder, self.run_settings.wandb, config, before.images)
         if logger is not None:
-            stack.callback(logger.experiment.finish)
+            stack.callback(logger.close)
             self.trainer.loggers = [*self.trainer.loggers, logger]
         print(
             f"training from {start_kimg:g} to {self.run_settings.kimg:g} kimg on {facts['count']} "
@@ -252,6 +286,16 @@ class TrainCLI(LightningCLI):
         slow = slow_remark(choice, self.trainer.strategy.root_device)
         for remark in [*self.datamodule.remarks(), *([slow] if slow else [])]:
             print(f"note: {remark}", flush=True)
+
+    def _check_checkpoint(self, path: Path) -> int:
+        """Look, before anything is written, whether the run can go on from it; its images seen."""
+        held, data = read_checkpoint(path), self.datamodule
+        check_same_run(held["dragline"], self.plan)
+        self.model.twin(self.plan, data).check_checkpoint(held, self.trainer, data, str(path))
+        seen = held["dragline"]["seen_images"]
+        if path != checkpoint_path(self.run_settings.dir, seen):
+            raise BrokenCheckpoint(f"{path}: holds a run after {seen} images: give it its old name")
+        return seen
 
     def validate(self, **_: Any) -> None:
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""

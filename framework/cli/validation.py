@@ -24,10 +24,11 @@ from framework.evaluation.measure import (
 )
 from framework.evaluation.models import choose_networks, note_opponent, seen_kimg
 from framework.evaluation.shares import Interrupted
+from framework.files import append_line
 from framework.formats import OpenedModel, open_model
 from framework.training.callbacks import KimgCallback, StopSignals
 from framework.training.data import TrainingImages
-from framework.training.run_folder import keep_until, lock_folder
+from framework.training.run_folder import keep_until, lock_folder, reached
 from framework.training.run_settings import RunSettings
 from framework.training.wandb_logger import X_AXIS, open_logger
 
@@ -113,10 +114,10 @@ def _log(run: RunSettings, report: Report, seen_kimg: float) -> None:
     """Add the numbers to the run's dashboard, unless a training is writing to it."""
     try:
         with lock_folder(Path(run.dir)):
-            logger = open_logger(run.dir, run.wandb, {})
+            logger = open_logger(run.dir, run.wandb, {}, reached(Path(run.dir)).images)
             if logger is not None:
                 logger.log_metrics({**report.flat(), X_AXIS: seen_kimg})
-                logger.experiment.finish()
+                logger.close()
     except UserError as error:
         print(f"note: not logged to W&B ({error})", file=sys.stderr)
 
@@ -228,8 +229,7 @@ def write_report(run_dir: Path, report: Report, kimg: float, total_sec: float) -
         }
         path = run_dir / f"metric-{kind}.jsonl"
         try:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(facts) + "\n")
+            append_line(path, json.dumps(facts))
         except OSError as error:
             print(f"note: {path}: {error.strerror}", file=sys.stderr)
 

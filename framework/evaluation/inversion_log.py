@@ -12,7 +12,7 @@ import numpy as np
 
 from framework.errors import UserError
 from framework.evaluation.inversion_record import Key, Record
-from framework.files import check_new_folder
+from framework.files import check_new_folder, open_in_place
 from framework.media.images import read_image, save_png
 
 RESULTS, PICTURES = "results.jsonl", "pictures"
@@ -48,7 +48,7 @@ class ReportFolder:
         if not results.is_file():
             check_new_folder(self.path, flag)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._file = open(results, "a+b")
+        self._file = open(results, "a+b", opener=open_in_place)
         try:
             self._lock(flag)
             self._lines = self._read()

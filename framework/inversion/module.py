@@ -27,7 +27,7 @@ from framework.phases import lazy_share
 from framework.training.callbacks import KimgCallback
 from framework.training.data import TrainingImages
 from framework.training.phased import Average, Headline, PhasedTraining, micro_batch
-from framework.training.run_folder import CONFIG, check_same_run
+from framework.training.run_folder import CONFIG
 from framework.training.trainer import check_trainer
 
 _BATCH = 16
@@ -198,6 +198,12 @@ class EncoderTraining(PhasedTraining):
         with sketching():
             self.sketch(size_pair(data.size), data.channels, 0, trainer.strategy.root_device)
 
+    def fresh(self) -> "EncoderTraining":
+        """The same training, with the same opened generator."""
+        fresh = EncoderTraining(**self.settings)
+        fresh._frozen, fresh.note = self.opened, self.note
+        return fresh
+
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether this can be trained; see `PhasedTraining`."""
         check_trainer(trainer)
@@ -209,11 +215,12 @@ class EncoderTraining(PhasedTraining):
         encoder: Any = sketch["encoder"]
         return {
             "generator_digest": self.opened.generator.digest,
+            "generator_name": self.settings["generator"],
             "encoder": {"type": self.settings["encoder"], **encoder.config},
             "discriminates": sorted(set(sketch) - {"encoder"}),
             "batch_size": data.batch_size,
             "seed": self.seed,
-            "data": dataset.fingerprint,
+            **data.identity(),
         }
 
     def sketch(
@@ -347,11 +354,11 @@ weights after {self.seen_images / 1000:g} thousand images.
         Raises:
             UserError: If it is of another run than the settings describe.
         """
-        identity, held = self.plan(trainer, data), checkpoint["dragline"]
-        check_same_run(held, identity)
+        identity = self.plan(trainer, data)
+        self.twin(identity, data).check_checkpoint(checkpoint, trainer, data)
         self.build(data, trainer.strategy.root_device)
         self.load_state_dict(checkpoint["state_dict"])
-        self.seen_images = held["seen_images"]
+        self.seen_images = checkpoint["dragline"]["seen_images"]
         self.objective.advance(self.seen_images)
 
     def reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from framework import files
-from framework.files import sha256_file, whole_file
+from framework.files import open_in_place, sha256_file, whole_file
 
 NATIVE = Path(__file__).with_name("native")
 WAIT_SEC = 600.0  # for another process's build
@@ -167,7 +167,7 @@ def _lock(path: Path, wait_sec: float) -> Iterator[None]:
         BuildError: If another process holds it for longer than `wait_sec`.
     """
     deadline = time.monotonic() + wait_sec
-    with open(path, "a") as handle:
+    with open(path, "a", opener=open_in_place) as handle:
         while not _locked(handle.fileno()):
             if time.monotonic() > deadline:
                 raise BuildError(f"another process has been building for {wait_sec:.0f} s ({path})")

@@ -14,6 +14,7 @@ from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcess
 
 from framework.checkpoint import checkpoint_path, prune
 from framework.errors import UserError
+from framework.training.run_folder import HeldFolder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # From a process that only waits to those that it started. Another one than they may get directly:
@@ -65,6 +66,22 @@ class StopAtKimg(KimgCallback):
         trainer.should_stop = True
 
 
+class FolderWatch(Callback):
+    """Ends a training whose run folder is not there any more, before anything is written into it.
+
+    It comes first, so that what others write after a batch goes into the folder that was locked.
+    """
+
+    held: HeldFolder | None = None
+
+    def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
+        """Look, in the process that holds the folder."""
+        if self.held is not None:
+            self.held.check()
+
+    on_train_start = on_train_end = on_train_batch_end
+
+
 class RunCheckpoints(KimgCallback):
     """Saves the whole run, never one that is not finite; keeps the newest `keep`."""
 
@@ -75,8 +92,9 @@ class RunCheckpoints(KimgCallback):
         self.run_dir, self.keep = Path(run_dir), keep
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """What a session begins with is saved already."""
+        """What a session begins with is saved already; only now a folder is made."""
         super().on_train_start(trainer, pl_module)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
         self._saved = pl_module.seen_images
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:

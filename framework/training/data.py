@@ -205,6 +205,13 @@ class TrainingImages(lightning.LightningDataModule):
         few = f"{count} {noun} for batches of {self.batch_size}: batches repeat them"
         return [*self.dataset.remarks(), *([few] if count < self.batch_size else [])]
 
+    def identity(self) -> dict[str, Any]:
+        """What must not change in a run, as a digest, and in words what it is of."""
+        facts = {**self.dataset.facts(), "source": self.source, "held_out": self.held_out_share}
+        told = ("count", "source", "size", "channels", "label_dim", "crop", "held_out")
+        pictures = {name: facts[name] for name in told if name in facts}
+        return {"data": self.dataset.fingerprint, "pictures": pictures}
+
     def prepare_data(self) -> None:
         """Write the file of decoded pictures where it is missing; one process of each machine."""
         if self.cache is not None:

@@ -1,5 +1,6 @@
 """What torch says when memory, a process or a port is gone, told in one line each."""
 
+import errno
 import re
 import signal
 import time
@@ -16,9 +17,17 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from framework.errors import UserError
 
 # Host memory: torch's allocator, numpy's. GPU memory that is not torch's own: cuBLAS, cuDNN, NCCL.
+# oneDNN says the third of all that it has no room for, the threads of a machine the last.
 _MEMORY = re.compile(
-    r"can't allocate memory|unable to allocate|out of memory|_ALLOC_FAILED", re.IGNORECASE
+    r"can'?t allocate memory|unable to allocate|out of memory|not enough memory|bad_alloc|"
+    r"could not (create|execute) a |cannot allocate|unable to mmap|_ALLOC_FAILED|"
+    r"can't start new thread|resource temporarily unavailable",
+    re.IGNORECASE,
 )
+_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM,
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ESTALE, errno.EMFILE,
+}  # fmt: skip
 _READER = re.compile(r"DataLoader worker \(pid\(?s?\)? ([\d, ]+)\) (.*)", re.DOTALL)
 _PORT = re.compile(r"port: (\d+).*EADDRINUSE", re.DOTALL)
 _SILENCE = re.compile(r"timed? ?out", re.IGNORECASE)
@@ -70,7 +79,9 @@ def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | No
             "a reader of the pictures is gone; if it was for lack of memory, a lower "
             f"--data.workers helps; {_GOES_ON}"
         )
-    elif not isinstance(error, RuntimeError | MemoryError | ProcessExitedException):
+    elif isinstance(error, OSError) and error.errno in _DISK and error.filename:
+        return f"{error.filename}: {error.strerror}; {_GOES_ON}"
+    elif not isinstance(error, RuntimeError | MemoryError | OSError | ProcessExitedException):
         return None
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or _MEMORY.search(text):
         on_gpu = isinstance(error, torch.OutOfMemoryError) or "CU" in text

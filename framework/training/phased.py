@@ -13,12 +13,15 @@ from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
 from framework.phases import Micro, Outcome, Phase
 from framework.training.batch import Batch
+from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_of
 from framework.training.data import TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
 from framework.training.randomness import keyed_generator
-from framework.training.run_folder import check_same_run
+from framework.training.same_run import check_same_run
 from framework.training.stats import StatsCollector
+
+_LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 
 
 class Average(NamedTuple):
@@ -83,6 +86,7 @@ class PhasedTraining(lightning.LightningModule):
         headlines: What of it the status line shows.
         generates: Whether its result is a generator, which `--metrics.*` can measure.
         remedy: What to do about numbers that are not finite, in words.
+        passing: Modules that come and go with settings; a checkpoint may hold them without use.
     """
 
     phases: list[Phase]
@@ -91,6 +95,7 @@ class PhasedTraining(lightning.LightningModule):
     headlines: tuple[Headline, ...] = ()
     generates: bool = False
     remedy: str = "a lower --model.lr"
+    passing: tuple[str, ...] = ()
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
@@ -154,6 +159,12 @@ class PhasedTraining(lightning.LightningModule):
         """Build networks, averages and phases for the data at hand, the same in every process."""
         raise NotImplementedError
 
+    def assemble(
+        self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
+    ) -> None:
+        """Build them for pictures of `size` (H, W) in batches of `batch`."""
+        raise NotImplementedError
+
     def networks(self) -> list[nn.Module]:
         """The networks that are trained, each by an optimizer of its own, in order."""
         raise NotImplementedError
@@ -214,6 +225,10 @@ class PhasedTraining(lightning.LightningModule):
             state: Its state dict.
         """
         return state
+
+    def fresh(self) -> "PhasedTraining":
+        """The same training, its networks not built yet."""
+        return type(self)(**self.settings)
 
     # Training
 
@@ -326,27 +341,100 @@ class PhasedTraining(lightning.LightningModule):
         return self._identity
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the image count and what the run is to a checkpoint."""
-        checkpoint["dragline"] = {
+        """Add the image count, what the run is, and how all of it is laid out to a checkpoint."""
+        checkpoint["dragline"] = about = {
             "format": FORMAT_VERSION,
             "seen_images": self.seen_images,
             "ema_kimg": self.ema_kimg,
             **self.facts(),
             **self.identity(),
         }
+        about[LAYOUT] = layout_of(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what the run has become; refuse a checkpoint of another run.
+        """Take over what the run has become; refuse a checkpoint of another run, or none of a run.
 
         What settings decide, such as the learning rate, follows the settings of today.
         """
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.check_checkpoint(checkpoint, self.trainer, data)
         held = checkpoint["dragline"]
-        check_same_run(held, self.identity())
         self.seen_images = held["seen_images"]
         checkpoint["state_dict"] = self.fitted(held, checkpoint["state_dict"])
-        for optimizer, network in zip(checkpoint["optimizer_states"], self.networks(), strict=True):
-            for group in optimizer["param_groups"]:
-                group.update(self.speed(network))
+        checkpoint["optimizer_states"] = [
+            _taken_over(state, fresh)
+            for state, fresh in zip(
+                checkpoint["optimizer_states"], self.configure_optimizers(), strict=True
+            )
+        ]
+
+    def twin(self, identity: dict[str, Any], data: TrainingImages) -> "PhasedTraining":
+        """The same training on the CPU as it begins, to hold a checkpoint against.
+
+        Args:
+            identity: What `plan` gave.
+            data: The data at hand.
+        """
+        twin, dataset, device = self.fresh(), data.dataset, torch.device("cpu")
+        with torch.random.fork_rng(devices=[]):
+            twin.assemble(
+                dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size
+            )
+        twin._identity = identity
+        return twin
+
+    def check_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        trainer: lightning.Trainer,
+        data: TrainingImages,
+        name: str = "the checkpoint",
+    ) -> None:
+        """Hold all that a checkpoint has against networks, optimizers and counters as they begin.
+
+        Args:
+            checkpoint: As it was read; stays as it is.
+            trainer: Whose counters it would set.
+            data: Whose state it would set.
+            name: What complaints call it.
+
+        Raises:
+            UserError: If it is of another run, or anything in it is not what a run saves.
+        """
+        check = CheckpointCheck(checkpoint, name)
+        check.parts(data=type(data).__qualname__)
+        held = checkpoint["dragline"]
+        check_same_run(held, self.identity())
+        batches = check.seen_images(self.batch_size) // self.batch_size
+        check.half_lives()
+        loops = {loop: getattr(trainer, loop).state_dict() for loop in _LOOPS}
+        check.counts("loops", checkpoint["loops"], loops)
+        if type(data).__qualname__ in checkpoint:
+            place = type(data).__qualname__
+            check.counts(place, checkpoint[place], data.state_dict())
+        check.tensors("state_dict", checkpoint["state_dict"])
+        state, ours = self.fitted(held, checkpoint["state_dict"]), self.state_dict()
+        check.same_tensors("state_dict", state, ours)
+        check.others("state_dict", checkpoint["state_dict"].keys() - state.keys(), self.passing)
+        check.optimizers(checkpoint["optimizer_states"], self.configure_optimizers(), batches * 8)
+
+
+def _taken_over(held: dict[str, Any], fresh: torch.optim.Optimizer) -> dict[str, Any]:
+    """An Adam's state with the settings of today, each tensor laid out as its parameter is.
+
+    A fused step goes through both in the order of memory.
+    """
+
+    def laid_out(name: str, value: Tensor, parameter: Tensor) -> Tensor:
+        like = value if name == "step" else parameter
+        return torch.empty_like(like, device="cpu", requires_grad=False).copy_(value)
+
+    parameters = fresh.param_groups[0]["params"]
+    state = {
+        index: {name: laid_out(name, value, parameters[index]) for name, value in held_one.items()}
+        for index, held_one in held["state"].items()
+    }
+    return {"state": state, "param_groups": fresh.state_dict()["param_groups"]}
 
 
 def micro_batch(wanted: int | None, share: int) -> int:

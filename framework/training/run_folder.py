@@ -7,18 +7,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from framework.checkpoint import latest_whole, newest_first, set_damaged_aside
 from framework.errors import UserError
-from framework.files import write_text
+from framework.files import check_no_link, open_in_place, write_text
+from framework.training.run_record import read_record
 
 CONFIG, STATS = "config.yaml", "stats.jsonl"
+LOG = "log.txt"
 _LOCK = ".lock"
-# Where the same numbers are computed with, not what: a run may go on on another machine.
-_MACHINE = ("low_precision", "low_precision_blocks", "conv_clamp")
-# Settings that came after the first runs were written, and what those had.
-_LATER: dict[str, Any] = {"architecture": "resnet", "label_fade": False}
+WRITTEN_IN_PLACE = (_LOCK, LOG, STATS)  # all else is written beside and renamed
 
 
 def check_folder(folder: Path, resume: str) -> None:
@@ -29,7 +28,11 @@ def check_folder(folder: Path, resume: str) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--run.dir {folder}: is a file; give a new folder")
-    if not folder.is_dir() or not any(path.name != _LOCK for path in folder.iterdir()):
+    if not folder.is_dir():
+        return
+    for path in (*(folder / name for name in WRITTEN_IN_PLACE), *folder.glob("metric-*.jsonl")):
+        check_no_link(path)
+    if not any(path.name != _LOCK for path in folder.iterdir()):
         return
     if resume == "never":
         raise UserError(f"--run.dir {folder}: already holds a run; give a new folder")
@@ -49,70 +52,136 @@ def last_checkpoint(folder: Path) -> Path | None:
     return checkpoint
 
 
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep every other training out of `folder`, which is created.
+class HeldFolder:
+    """A run folder that this process, and no other, works in.
 
-    The lock is the operating system's, so it dies with its process, however that ends; the process
-    number in the file is for the message.
+    Two locks of the operating system's, which die with their process, however that ends: one on the
+    folder itself, which nobody can delete without deleting the folder, and one on a file in it, for
+    its process number and for file systems that lock files alone.
 
-    Raises:
-        UserError: If a training is at work in it.
+    Attributes:
+        path: The folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        self._file = -1
+        try:
+            self._file = open_in_place(path / _LOCK, os.O_RDWR)
+            for handle in (self._folder, self._file):
+                self._lock(handle)
+            self._sign()
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self, handle: int) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+            holder = self._signature() or "unknown"
             raise UserError(
-                f"--run.dir {folder}: another training (process {holder}) is at work in it; "
+                f"--run.dir {self.path}: another training (process {holder}) is at work in it; "
                 "wait for it, stop it, or give a new folder"
             ) from None
         except OSError:
             pass  # a file system without locks: nothing can be promised there
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        os.close(handle)
+
+    def _signature(self) -> str:
+        """The process number in the file; empty if it holds none."""
+        text = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
+        return text if text.isdecimal() else ""
+
+    def _sign(self) -> None:
+        """Write our process number, unless the file holds something that no run wrote."""
+        if os.fstat(self._file).st_size and not self._signature():
+            return
+        try:
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._file, len(f"{os.getpid()}\n"))
+        except OSError:
+            pass  # a full disk: the lock holds, only the number is not there
+
+    def check(self) -> None:
+        """Look whether the folder is still where it was; nothing must be written if it is not.
+
+        Raises:
+            UserError: If it was deleted, moved or replaced.
+        """
+        held = os.fstat(self._folder)
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            there = None
+        if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+            raise UserError(
+                f"--run.dir {self.path}: was deleted or moved while the training was at work in "
+                "it; the training ends and writes nothing more. If it was moved, give its new place"
+            )
+
+    def close(self) -> None:
+        """Let others in."""
+        for handle in (self._folder, self._file):
+            if handle >= 0:
+                os.close(handle)
 
 
-def check_same_run(held: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Compare what a checkpoint says it is with what is asked for.
-
-    Args:
-        held: What a checkpoint keeps under `dragline`; may hold more than `ours`.
-        ours: What must not change, nested tables of plain values.
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[HeldFolder]:
+    """Keep every other training out of `folder`, which is created.
 
     Raises:
-        UserError: Naming every setting that differs, with both values.
+        UserError: If a training is at work in it; after a failure, if the folder is gone.
     """
-    old, new = _flat(held), _flat(ours)
-    for name in new:
-        old.setdefault(name, _LATER.get(name.split(".")[-1], "unset"))
-    differing = [
-        f"{name} {old[name]}, now {new[name]}"
-        for name in sorted(new)
-        if old[name] != new[name] and name.split(".")[-1] not in _MACHINE
-    ]
-    if differing:
-        raise UserError(
-            f"the run in this folder was begun with other settings: {'; '.join(differing)}. "
-            "Give a new --run.dir, or the old settings"
-        )
+    folder.mkdir(parents=True, exist_ok=True)
+    held = HeldFolder(folder)
+    try:
+        yield held
+    except Exception:
+        held.check()  # what failed in a folder that went away failed for that
+        raise
+    finally:
+        held.close()
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, its names joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return flat
+class Reached(NamedTuple):
+    """How far a run ever came, also past the checkpoint that it goes on from.
+
+    Attributes:
+        images: Seen, by the last line of statistics.
+        total_sec: Spent on training, over all sessions.
+    """
+
+    images: int = 0
+    total_sec: float = 0.0
+
+
+def reached(folder: Path) -> Reached:
+    """How far a run came, by its statistics and by what earlier sessions noted of theirs."""
+    images, total_sec = _noted(read_record(folder).get("reached"))
+    for line in _stats_lines(folder):
+        try:
+            table = json.loads(line)
+            images = max(images, round(table["Progress/kimg"]["mean"] * 1000))
+            total_sec = max(total_sec, float(table["Timing/total_sec"]["mean"]))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue
+    return Reached(images, total_sec)
+
+
+def _noted(noted: Any) -> Reached:
+    try:
+        return Reached(int(noted[0]), float(noted[1]))
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
+        return Reached()
+
+
+def _stats_lines(folder: Path) -> list[str]:
+    try:
+        return (folder / STATS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def clean_up(folder: Path, seen_kimg: float) -> None:
@@ -125,7 +194,8 @@ def clean_up(folder: Path, seen_kimg: float) -> None:
         print(f"note: damaged, set aside: {path}", file=sys.stderr, flush=True)
     for place in (folder, folder / "checkpoints", *folder.glob("network-*")):
         for rest in place.glob(".*.part*"):
-            rest.unlink(missing_ok=True)
+            if rest.is_symlink() or rest.is_file():
+                rest.unlink(missing_ok=True)
     if (folder / STATS).is_file():
         keep_until(folder / STATS, seen_kimg, lambda line: line["Progress/kimg"]["mean"])
 

@@ -1,7 +1,6 @@
 """Sheets of pictures under NVIDIA's names, and a model folder at every snapshot."""
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,12 @@ import numpy as np
 from framework.formats import save_model_folder
 from framework.media.images import grid, save_png
 from framework.training.callbacks import KimgCallback, require_finite
+from framework.training.snapshot_folders import (
+    PREFIX,
+    free_name,
+    note_written,
+    prune_snapshots,
+)
 from framework.training.wandb_logger import KimgWandbLogger
 
 _GRID_WIDTH_PX, _GRID_HEIGHT_PX = 1024, 512
@@ -20,12 +25,15 @@ _COLUMNS, _ROWS = (4, 16), (4, 8)  # at least and at most
 class Snapshots(KimgCallback):
     """What a training shows, as sheets of pictures, and what it is worth, as a model folder.
 
+    At every mark, and where a run ends without one: stopped by a signal, or by a limit of
+    Lightning's. What was reached there is kept until something newer is written.
+
     Args:
         run_dir: Run folder; gets sheets such as `reals.png`, `fakes_init.png`, `fakes000200.png`, …
             and `network-000200/`, ….
         every_kimg: Between snapshots.
         total_kimg: The end, which is a snapshot, too.
-        keep: Newest model folders to keep; 0 keeps all.
+        keep: Newest model folders to keep, of those that it wrote; 0 keeps all.
     """
 
     def __init__(
@@ -37,6 +45,8 @@ class Snapshots(KimgCallback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Choose what will be shown, and show the data beside the untrained network."""
         super().on_train_start(trainer, pl_module)
+        self._told: set[str] = set()
+        self._shown = pl_module.seen_images
         if not trainer.is_global_zero:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -49,24 +59,39 @@ class Snapshots(KimgCallback):
                 self._show(trainer, name, pictures, 0.0)
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Write the sheets and the model folder."""
+        """Write the sheets and the model folder, named by the mark."""
+        seen = pl_module.seen_images
+        mark = seen // self.every * self.every
+        self._write(trainer, pl_module, max(mark, self.total if seen >= self.total else 0))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Write what was reached, unless that is written."""
+        if pl_module.seen_images != self._shown:
+            self._write(trainer, pl_module, pl_module.seen_images, interim=True)
+
+    def _write(
+        self, trainer: lightning.Trainer, pl_module: Any, images: int, interim: bool = False
+    ) -> None:
+        self._shown = pl_module.seen_images
         if not trainer.is_global_zero:
             return
         for average in pl_module.averages()[:1]:
             require_finite(average.network, remedy=pl_module.remedy)
-        seen_kimg = pl_module.seen_images / 1000
-        kimg = f"{int(seen_kimg):06d}"
-        name = f"network-{kimg}"
         facts = trainer.datamodule.facts()  # type: ignore[attr-defined]
+        provenance = pl_module.provenance(facts)
+        name = free_name(self.run_dir, images, provenance)
         for kind, pictures in self.exhibit.now().items():
-            self._show(trainer, f"{kind}{kimg}", pictures, seen_kimg)
+            sheet = kind + name.removeprefix(PREFIX)
+            self._show(trainer, sheet, pictures, self._shown / 1000)
+        (self.run_dir / name).mkdir(exist_ok=True)  # in the run's folder, which must be there
         save_model_folder(
             self.run_dir / name,
             **pl_module.published(),
-            provenance=pl_module.provenance(facts),
+            provenance=provenance,
             card=pl_module.card(name, facts),
         )
-        self._prune()
+        note_written(self.run_dir, name, interim)
+        prune_snapshots(self.run_dir, self.keep, self._told)
 
     def _show(
         self, trainer: lightning.Trainer, name: str, pictures: np.ndarray, kimg: float
@@ -77,11 +102,6 @@ class Snapshots(KimgCallback):
         for logger in trainer.loggers:
             if isinstance(logger, KimgWandbLogger):
                 logger.log_picture(key, sheet, kimg, caption=name)
-
-    def _prune(self) -> None:
-        folders = sorted(self.run_dir.glob("network-*"))
-        for folder in folders[: -self.keep] if self.keep else []:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _within(limits: tuple[int, int], value: int) -> int:

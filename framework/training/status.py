@@ -13,16 +13,20 @@ from typing import Any
 import lightning
 import torch
 
+from framework.files import append_line
 from framework.training.callbacks import KimgCallback
 from framework.training.health import Alarms
 from framework.training.phased import Headline
-from framework.training.run_folder import STATS
+from framework.training.run_folder import LOG, STATS
 
 
 class StatusLine(KimgCallback):
     """Once a tick: averages of everything reported, to the console, stats.jsonl and the logger.
 
     What they warn of is told in a line of its own.
+
+    Attributes:
+        before_sec: Spent on the run by earlier sessions.
     """
 
     def __init__(self, run_dir: str | Path, every_kimg: float, total_kimg: float) -> None:
@@ -30,6 +34,7 @@ class StatusLine(KimgCallback):
         self.run_dir = Path(run_dir)
         self.bar = sys.stdout.isatty()
         self._unwritable = False
+        self.before_sec = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Start the clocks."""
@@ -79,7 +84,7 @@ class StatusLine(KimgCallback):
         return {
             "Progress/tick": math.ceil(round(kimg * 1000) / self.every),
             "Progress/kimg": kimg,
-            "Timing/total_sec": now - self.started,
+            "Timing/total_sec": self.before_sec + now - self.started,
             "Timing/sec_per_tick": tick_sec,
             "Timing/sec_per_kimg": tick_sec / tick_kimg,
             "Timing/maintenance_sec": self.tick_started - self.tick_ended,
@@ -90,8 +95,7 @@ class StatusLine(KimgCallback):
     def _append(self, name: str, line: str) -> None:
         """Add a line to a log of the run; a full disk must not end a training."""
         try:
-            with open(self.run_dir / name, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            append_line(self.run_dir / name, line)
         except OSError as error:
             if not self._unwritable:
                 print(f"note: {self.run_dir / name}: {error.strerror}", file=sys.stderr)
@@ -119,7 +123,7 @@ class StatusLine(KimgCallback):
 
     def _say(self, line: str) -> None:
         print(("\r\033[K" if self.bar else "") + line, flush=True)
-        self._append("log.txt", line)
+        self._append(LOG, line)
 
     def _left(self, kimg: float) -> float:
         """Seconds to go at the mean speed of this session."""

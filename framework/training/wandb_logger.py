@@ -1,7 +1,9 @@
 """Lightning's W&B logger with images seen as the x-axis."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import numpy as np
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
-from framework.dashboard import WandbMode, open_run
+from framework.dashboard import WandbMode, open_run, resolve_mode
 from framework.files import write_text
+from framework.training.run_record import read_record, update_record
 
 X_AXIS = "Progress/kimg"
 _ID_FILE = "wandb-id.txt"
@@ -23,24 +26,42 @@ class KimgWandbLogger(WandbLogger):
     when it first appears.
     """
 
-    def __init__(self, run: Any, save_dir: str | Path) -> None:
+    def __init__(self, run: Any, save_dir: str | Path, reached_images: int = 0) -> None:
         super().__init__(experiment=run, save_dir=str(save_dir))
         self._declared, self._failed = {X_AXIS}, False
+        # W&B numbers what it is told from 0 in every session, unless it is told the number, too.
+        noted = read_record(save_dir).get("wandb_step")
+        noted = noted if isinstance(noted, int) else -1
+        self._step = max(reached_images or -1, noted, int(getattr(run, "step", 0) or 0) - 1)
         run.define_metric(X_AXIS)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log scalars or media; `Progress/kimg` should be among them.
 
-        A failure of W&B's is told once and never ends a training.
+        W&B's own step is the number of images seen, or the next one free: it only ever rises, over
+        all sessions of a run. A failure of W&B's is told once and never ends a training.
         """
         try:
             self._declare(metrics)
-            super().log_metrics(dict(metrics), step)
+            table: dict[str, Any] = dict(metrics)
+            if step is not None:
+                table["trainer/global_step"] = step
+            self._step = max(self._step + 1, round(table.get(X_AXIS, 0) * 1000))
+            self.experiment.log(table, step=self._step)
         except Exception as error:
             if not self._failed:
                 print(f"note: W&B takes no more ({error}); stats.jsonl has all", file=sys.stderr)
             self._failed = True
+
+    def close(self) -> None:
+        """Finish the run; what W&B cannot write any more must not look like a failed training."""
+        with suppress(OSError):  # a full disk, a deleted folder: the next session counts by images
+            update_record(str(self.save_dir), wandb_step=self._step)
+        try:
+            self.experiment.finish()
+        except Exception as error:
+            print(f"note: W&B did not finish ({error}); stats.jsonl has all", file=sys.stderr)
 
     def log_picture(self, key: str, picture: np.ndarray, kimg: float, caption: str) -> None:
         """Log one uint8 (H, W, C) picture."""
@@ -57,7 +78,7 @@ class KimgWandbLogger(WandbLogger):
 
 @rank_zero_only
 def open_logger(
-    run_dir: str | Path, mode: WandbMode, config: dict[str, Any]
+    run_dir: str | Path, mode: WandbMode, config: dict[str, Any], reached_images: int = 0
 ) -> KimgWandbLogger | None:
     """Open, or go on with, the W&B run of a run folder.
 
@@ -65,14 +86,41 @@ def open_logger(
         run_dir: Run folder; remembers the W&B id, so that a resumed run is one curve.
         mode: See `framework.dashboard.resolve_mode`.
         config: Resolved settings.
+        reached_images: How far earlier sessions came, which W&B's steps go on from.
 
     Returns:
         The logger; None in processes other than the first, if disabled, or if W&B cannot be used.
     """
-    id_file = Path(run_dir) / _ID_FILE
-    known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
+    folder, chosen = Path(run_dir), os.environ.get("WANDB_RUN_ID")
+    known = chosen or _known_id(folder, speaks=resolve_mode(mode) != "disabled")
     run = open_run(run_dir, mode, job_type="train", config=config, id=known, resume="allow")
     if run is None:
         return None
-    write_text(id_file, f"{run.id}\n")
-    return KimgWandbLogger(run, run_dir)
+    write_text(folder / _ID_FILE, f"{run.id}\n")
+    update_record(folder, wandb_folder=_identity(folder))
+    return KimgWandbLogger(run, run_dir, reached_images)
+
+
+def _known_id(folder: Path, speaks: bool) -> str | None:
+    """The W&B id of this very folder; None where it has none, or is a copy of one that has."""
+    id_file = folder / _ID_FILE
+    known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
+    held = read_record(folder).get("wandb_folder")
+    if not known or not isinstance(held, list) or len(held) != 3:
+        return known or None
+    place, *number = _identity(folder)
+    if held[0] == place or held[1:] == number:
+        return known
+    if speaks:
+        print(
+            f"note: {folder} is a copy of {held[0]}: it gets a W&B run of its own; to go on with "
+            f"the other's curve, set WANDB_RUN_ID={known}",
+            file=sys.stderr,
+        )
+    return None
+
+
+def _identity(folder: Path) -> list[str | int]:
+    """What a folder keeps when it is moved, or else its name: path, device and inode."""
+    facts = folder.stat()
+    return [str(folder.resolve()), facts.st_dev, facts.st_ino]

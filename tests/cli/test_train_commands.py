@@ -90,7 +90,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
         (["--model.seed", "1"], "seed 0, now 1"),
         (["--model.w_dim", "16"], "generator.w_dim 8, now 16"),
         (["--data.batch_size", "8"], "batch_size 4, now 8"),
-        (["--data.source", "toycars:65"], "data [0-9a-f]+, now [0-9a-f]+"),
+        (["--data.source", "toycars:65"], "64, now 65 and of toycars:64, now toycars:65"),
         (["--run.resume", "never"], "already holds a run"),
     ],
 )
@@ -136,7 +136,8 @@ def test_the_console_of_a_training_is_ours_alone(trained):
     text = trained.with_suffix(".log").read_text()
     assert re.fullmatch(
         r"training from 0 to 0.008 kimg on 64 pictures of toycars in \S+\n"
-        r"tick 1 .* kimg .* sec/kimg .* left 0m 00s\n",
+        r"tick 1 .* kimg .* sec/kimg .* left 0m 00s\n"
+        r"the model is \S+/network-000000-008\n",
         text,
     ), text
 
@@ -144,7 +145,7 @@ def test_the_console_of_a_training_is_ours_alone(trained):
 def test_a_snapshot_is_a_model_folder_with_a_card(trained):
     from framework.formats import load_discriminator, load_generator
 
-    folder = trained / "network-000000"
+    folder = trained / "network-000000-008"
     generator = load_generator(str(folder))
     assert generator.img_size == (16, 16) and load_discriminator(str(folder)).img_size == (16, 16)
     assert generator.provenance["data"]["source"] == "toycars"

@@ -55,7 +55,8 @@ def test_the_console_and_the_statistics_name_every_term(trained):
     assert re.fullmatch(
         rf"training from 0 to 0.012 kimg on {40 - OUT} pictures of toycars in \S+\n"
         r"note: pictures are compared by features of the model's own discriminator \(dfeat\)\n"
-        r"(tick \d .* E \d\.\d+ +pixel \d\.\d+ +dfeat \d\.\d+ +held out \d\.\d+ +left .*\n){2}",
+        r"(tick \d .* E \d\.\d+ +pixel \d\.\d+ +dfeat \d\.\d+ +held out \d\.\d+ +left .*\n){2}"
+        r"the model is \S+/network-000000-012\n",
         text,
     ), text
     tick = json.loads((trained / "stats.jsonl").read_text().splitlines()[-1])
@@ -66,7 +67,7 @@ def test_the_console_and_the_statistics_name_every_term(trained):
 
 
 def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, model):
-    opened = open_model(trained / "network-000000")
+    opened = open_model(trained / "network-000000-012")
     assert opened.held == ("generator", "discriminator", "encoder")
     generator = opened.network("generator")
     assert generator.digest == open_model(model).network("generator").digest
@@ -76,7 +77,7 @@ def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, 
     facts = generator.provenance["encoder"]
     assert facts["seen_kimg"] == 0.012 and facts["perceptual"]["name"] == "dfeat"
     assert facts["data"]["count"] == 40 - OUT and facts["training"]["delta"] == 2e-4
-    card = (trained / "network-000000" / "README.md").read_text()
+    card = (trained / "network-000000-012" / "README.md").read_text()
     assert "32x16 px, with an encoder" in card and "../reconstructions000000.png" in card
     sheets = {path.name for path in trained.glob("*.png")}
     assert sheets == {"reconstructions_init.png", "reconstructions000000.png"}

@@ -190,7 +190,7 @@ def test_a_strategy_that_spawns_can_hand_the_callback_over():
 
 def test_validate_measures_any_model_that_fits_the_pictures(environment, tmp_path, trained):
     args = ["validate", "--config", str(CONFIG), "--run.dir", str(tmp_path / "none"), *FEW]
-    model = str(trained / "network-000000")
+    model = str(trained / "network-000000-024")
     text = said([*args, "--metrics.model", model], tmp_path / "log", 0, environment)
     found = report(text)
     assert found["model"] == model and found["protocol"]["kid_d"]["fakes"] == 16
@@ -200,7 +200,7 @@ def test_validate_measures_any_model_that_fits_the_pictures(environment, tmp_pat
 
 
 def test_a_generator_judged_by_its_own_opponent_is_said_to_be(environment, tmp_path, trained):
-    model = str(trained / "network-000000")
+    model = str(trained / "network-000000-024")
     args = ["validate", "--config", str(CONFIG), *FEW, "--metrics.model", model]
     found = report(said([*args, "--metrics.features", model], tmp_path / "log", 0, environment))
     notes = {kind: "note" in protocol for kind, protocol in found["protocol"].items()}
@@ -211,7 +211,7 @@ def test_a_generator_judged_by_its_own_opponent_is_said_to_be(environment, tmp_p
 def test_only_the_pictures_that_are_looked_at_are_drawn(environment, tmp_path, trained):
     """A million toy cars would take an hour."""
     args = ["validate", "--config", str(CONFIG), *FEW, "--data.source", "toycars:1000000"]
-    args += ["--metrics.reals", "20", "--metrics.model", str(trained / "network-000000")]
+    args += ["--metrics.reals", "20", "--metrics.model", str(trained / "network-000000-024")]
     found = report(said(args, tmp_path / "log", 0, environment))
     assert found["protocol"]["kid_d"]["reals"] == 20
     assert found["protocol"]["kid_d"]["data"]["pictures"] == 1_000_000
@@ -231,7 +231,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line(mistake, environment, tmp_path, trained):
     args, expected = MISTAKES[mistake]
-    args = [str(trained / "network-000000") if arg == "M" else arg for arg in args]
+    args = [str(trained / "network-000000-024") if arg == "M" else arg for arg in args]
     command = ["validate", "--config", str(CONFIG), "--run.dir", str(tmp_path / "none")]
     text = said([*command, *args], tmp_path / "log", 2, environment)
     assert text.startswith("error: ") and text.count("\n") == 1 and expected in text

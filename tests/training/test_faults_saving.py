@@ -169,7 +169,7 @@ def test_everything_that_makes_it_another_run_is_named_at_once(begun):
         "generator.img_size [16, 16], now [32, 32]",
         "generator.img_channels 3, now 1",
         "generator.z_dim 8, now 4",
-        "data ",
+        "other pictures: size [16, 16], now [32, 32]",
     ):
         assert words in line, line
     assert contents(begun) == before

@@ -7,11 +7,11 @@ import pytest
 from framework.errors import UserError
 from framework.training.run_folder import (
     check_folder,
-    check_same_run,
     clean_up,
     last_checkpoint,
     lock_folder,
 )
+from framework.training.same_run import check_same_run
 from tests.training import processes
 from tests.training.processes import finish, wait_for
 
@@ -131,3 +131,63 @@ def test_statistics_that_fit_are_not_touched(tmp_path):
     clean_up(tmp_path, 0.004)
     assert stats.stat().st_ino == before
     clean_up(tmp_path / "new", 0.0)
+
+
+PICTURES = {"count": 24, "source": "a", "size": [16, 16], "channels": 3, "label_dim": 0}
+
+
+def refusal(held: dict, ours: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        check_same_run({**HELD, **held}, {**OURS, **ours})
+    return str(caught.value)
+
+
+# C5f
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"count": 12}, "other pictures: 24, now 12. "),
+        ({"count": 12, "source": "b"}, "other pictures: 24, now 12 and of a, now b. "),
+        ({"label_dim": 3}, "other pictures: labels of length 0, now 3. "),
+        ({"size": [32, 32]}, "other pictures: size [16, 16], now [32, 32]. "),
+        ({}, "other pictures: as many, 24, but their contents, names or labels changed. "),
+    ],
+)
+def test_other_pictures_are_told_in_words_with_the_way_on(changed, words):
+    now = {"data": "def", "pictures": {**PICTURES, **changed}}
+    said = refusal({"pictures": PICTURES}, now)
+    assert words in said and "abc" not in said
+    assert said.endswith("Give a new --run.dir, or the old settings: --data.source a")
+    check_same_run(
+        {**HELD, "pictures": PICTURES}, {**OURS, "pictures": {**PICTURES, "source": "b"}}
+    )
+
+
+# C5f
+def test_a_run_that_kept_no_words_is_told_what_there_is_now():
+    said = refusal({}, {"data": "def", "pictures": PICTURES})
+    assert "other pictures than those of --data.source now (24 of a)" in said
+    assert "--data.source WITH_THE_OLD_PICTURES" in said and "abc" not in said
+
+
+# C5f
+def test_another_generator_is_told_by_name():
+    held, ours = {"generator_digest": "1", "generator_name": "x"}, {"generator_digest": "2"}
+    said = refusal(held, {**ours, "generator_name": "y"})
+    assert "another generator: x, now y" in said and "--model.generator x" in said
+    said = refusal(held, {**ours, "generator_name": "x"})
+    assert "--model.generator x holds another generator than it did" in said
+
+
+# C5f
+def test_every_changed_setting_comes_with_the_flag_that_gives_its_old_value():
+    changed = {
+        "seed": 1, "batch_size": 8, "generator": {"img_size": [32, 32], "w_dim": 4},
+        "discriminator": {"channel_base": 64, "architecture": "orig"},
+    }  # fmt: skip
+    said = refusal({"discriminator": {"channel_base": 128}}, changed)
+    for flag in (
+        "--model.seed 0", "--data.batch_size 4", "--data.size [16,16]", "--model.w_dim 8",
+        "--model.discriminator_channel_base 128", "--model.discriminator_architecture resnet",
+    ):  # fmt: skip
+        assert f" {flag}" in said.split("or the old settings:")[1]

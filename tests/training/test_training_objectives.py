@@ -20,7 +20,7 @@ from framework.phases import Micro
 from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
 from framework.training.randomness import keyed_generator
-from framework.training.run_folder import check_same_run
+from framework.training.same_run import check_same_run
 from tests.training.tiny import tiny_module, train
 
 CPU, EYE = torch.device("cpu"), torch.eye(2)

@@ -87,7 +87,7 @@ def test_marks_are_met_exactly_and_the_end_is_one(whole):
     assert held["global_step"] == 12 and held["dragline"]["seen_images"] == 48
     assert {path.name for path in whole.iterdir()} == {
         ".lock", "config.yaml", "stats.jsonl", "log.txt", "checkpoints", "reals.png",
-        "fakes_init.png", "fakes000000.png", "network-000000",
+        "fakes_init.png", "fakes000000-048.png", "network-000000-048", "run.json",
     }  # fmt: skip
 
 
@@ -135,8 +135,9 @@ def test_a_signal_saves_and_ends_with_its_code(whole, tmp_path, number, code):
     assert "the same command goes on" in said and "Traceback" not in said and "Error" not in said
     saved = latest_whole(run_dir)
     assert saved is not None and len(list((run_dir / "checkpoints").glob("*.ckpt"))) == 1
-    assert not list(run_dir.glob("network-*"))  # whoever stops wants to go
     images = int(saved.stem.split("-")[1])
+    (model,) = run_dir.glob("network-*")  # D9f: of what was reached, and it is said where
+    assert f"the model so far is {model}" in said and model.name.endswith(f"{images % 1000:03d}")
     assert len(ticks(run_dir)) == images // 4
     if images <= 48:
         assert differing(state(run_dir, images), state(whole, images)) == []

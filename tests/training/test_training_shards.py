@@ -219,8 +219,9 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(whole, shards, tmp_path):
 
 
 def test_a_run_leaves_what_any_run_leaves(whole, shards):
-    assert {"reals.png", "fakes_init.png", "network-000000"} <= {p.name for p in whole.iterdir()}
-    card = json.loads((whole / "network-000000" / "config.json").read_text())
+    made = {path.name for path in whole.iterdir()}
+    assert {"reals.png", "fakes_init.png", "network-000000-072"} <= made
+    card = json.loads((whole / "network-000000-072" / "config.json").read_text())
     assert f"shards:{shards}" in json.dumps(card)
 
 

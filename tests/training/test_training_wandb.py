@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,105 @@ def test_a_resumed_run_repeats_no_point_of_its_curve(sessions):
     for name, expected in (("reals", [0]), ("fakes", [0, 0.016, 0.032])):
         shown = [row["Progress/kimg"] for row in rows if f"Samples/{name}._type" in row]
         assert shown == expected
+
+
+# A13f
+def test_steps_and_times_only_rise_over_all_sessions(sessions):
+    rows = [row for file in sessions[1] for row in records(file, "history")]
+    steps = [row["item"]["_step"] for row in rows]
+    assert steps == sorted(set(steps)) and steps[0] == 0
+    first, second = (row["item"] for row in rows if "Timing/total_sec" in row["item"])
+    assert first["_step"] >= 16 and second["_step"] >= 32
+    spent = second["Timing/sec_per_tick"] + first["Timing/total_sec"]
+    assert second["Timing/total_sec"] > first["Timing/total_sec"]
+    assert second["Timing/total_sec"] >= spent - 1e-6
+
+
+class Recorder:
+    """Takes what a W&B run is told."""
+
+    def __init__(self, step: int = 0) -> None:
+        self.step, self.steps = step, []
+
+    def define_metric(self, *_, **__) -> None: ...
+
+    def log(self, _table: dict, step: int) -> None:
+        self.steps.append(step)
+
+
+# A13f
+@pytest.mark.parametrize(("server", "first"), [(0, 17), (40, 40)])
+def test_steps_go_on_from_what_a_killed_session_had_reached(server, first, tmp_path):
+    from framework.training.wandb_logger import KimgWandbLogger
+
+    run = Recorder(server)
+    logger = KimgWandbLogger(run, tmp_path, reached_images=16)
+    logger._experiment = run
+    for kimg in (0.008, 0.012, 0.016, 0.1, 0.1):  # from a checkpoint of before
+        logger.log_metrics({"Loss/G/loss": 1.0, "Progress/kimg": kimg})
+    assert run.steps == [first, first + 1, first + 2, 100, 101]
+
+
+# A13f
+def test_times_go_on_after_a_kill_too(tmp_path):
+    from framework.training.run_folder import clean_up, reached
+    from framework.training.run_record import update_record
+
+    def line(kimg: float, sec: float) -> str:
+        means = {"Progress/kimg": kimg, "Timing/total_sec": sec}
+        return json.dumps({name: {"mean": mean} for name, mean in means.items()})
+
+    (tmp_path / "stats.jsonl").write_text(f"{line(0.008, 10)}\n{line(0.016, 20)}\n{{half")
+    for _ in range(2):  # a session that was killed before its first line changes nothing
+        before = reached(tmp_path)
+        clean_up(tmp_path, 0.008)
+        update_record(tmp_path, reached=before)
+        assert before == (16, 20.0)
+    assert (tmp_path / "stats.jsonl").read_text() == f"{line(0.008, 10)}\n"
+
+
+def opened_ids(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The ids that W&B runs are opened with from now on; each new one gets a number."""
+    from framework.training import wandb_logger
+
+    asked: list[str | None] = []
+
+    def open_run(*_, id: str | None, **__) -> Any:
+        asked.append(id)
+        run = Recorder()
+        run.id = id or f"new{len(asked)}"  # type: ignore[attr-defined]
+        return run
+
+    monkeypatch.setattr(wandb_logger, "open_run", open_run)
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    return asked
+
+
+# A13f
+def test_a_copied_folder_gets_a_run_of_its_own_and_a_moved_one_keeps_it(
+    tmp_path, monkeypatch, capsys
+):
+    from framework.training.wandb_logger import open_logger
+
+    asked, run_dir = opened_ids(monkeypatch), tmp_path / "run"
+    run_dir.mkdir()
+    open_logger(run_dir, "offline", {})
+    shutil.copytree(run_dir, tmp_path / "copy")
+    open_logger(run_dir, "offline", {})
+    assert asked == [None, "new1"] and capsys.readouterr().err == ""
+    open_logger(tmp_path / "copy", "offline", {})
+    said = capsys.readouterr().err
+    assert asked[2:] == [None] and said.count("\n") == 1
+    assert f"is a copy of {run_dir}" in said and "WANDB_RUN_ID=new1" in said
+    run_dir.rename(tmp_path / "moved")
+    open_logger(tmp_path / "moved", "offline", {})
+    open_logger(tmp_path / "copy", "offline", {})
+    assert asked[3:] == ["new1", "new3"]
+    (tmp_path / "moved" / "run.json").unlink()  # a run of before
+    open_logger(tmp_path / "moved", "offline", {})
+    monkeypatch.setenv("WANDB_RUN_ID", "chosen")
+    open_logger(tmp_path / "moved", "offline", {})
+    assert asked[5:] == ["new1", "chosen"]
 
 
 def test_a_failure_of_w_and_bs_is_told_once_and_ends_nothing(tmp_path, capsys):

@@ -19,7 +19,7 @@ from framework.models.stylegan2.build import (
 )
 from framework.models.stylegan2.limits import SIZES, check_labels, check_settings, half_lives
 from framework.models.stylegan2.objectives import LossName
-from framework.models.stylegan2.state import ema_names, fitted
+from framework.models.stylegan2.state import EMA, ema_names, fitted
 from framework.ops.compiled import Mode, use_ops
 from framework.training.data import TrainingImages
 from framework.training.health import Diversity
@@ -107,6 +107,7 @@ class StyleGAN2Training(PhasedTraining):
         Headline("r1", "Loss/r1_penalty", "<8.4f"),
     )
     generates = True
+    passing = (EMA, "path_length.", "lecam.", "augmenter.")
     remedy = "a lower --model.lr, a higher --model.r1_gamma or --model.low_precision none"
 
     def __init__(
@@ -232,7 +233,7 @@ class StyleGAN2Training(PhasedTraining):
             "discriminator": discriminator.config,
             "batch_size": data.batch_size,
             "seed": self.seed,
-            "data": dataset.fingerprint,
+            **data.identity(),
         }
 
     def build(self, data: TrainingImages, device: torch.device) -> None:
