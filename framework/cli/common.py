@@ -74,7 +74,9 @@ def open_generator(model: str, device: str = "auto") -> "Generator":
     from framework.ops.memory import tune_malloc
 
     tune_malloc()
-    return with_its_threads(load_generator(model, device=str(pick_device(device))))
+    where = str(pick_device(device))
+    with blame("--model", model):
+        return with_its_threads(load_generator(model, device=where))
 
 
 def with_its_threads(generator: "Generator") -> "Generator":

@@ -120,23 +120,29 @@ def _cpu_bf16() -> str:
 
 def _timed_forward(model: str | None, device: str, problems: list[str]) -> dict[str, Any]:
     """Time one picture of a zoo model, or of a small untrained one where there is none."""
-    from framework.cli.common import open_generator, pick_device, render, seed_latents
-    from framework.errors import UserError
-    from framework.models.work import synthesis_gflop
-    from framework.threads import use_threads
+    from framework.errors import UserError, named
 
     try:
-        chosen = pick_device(device)
-        generator = open_generator(model, device) if model else _untrained().to(chosen)
-        ws = seed_latents(generator, 0, class_index=0 if generator.c_dim else None)
-        threads = use_threads(synthesis_gflop(generator))
-        render(generator, ws)  # the first one also pays for loading kernels
-        start_sec = time.perf_counter()
-        render(generator, ws)
-        elapsed_ms = 1000 * (time.perf_counter() - start_sec)
+        with named({"model": "--model", "device": "--device"}):
+            return _measured(model, device)
     except UserError as error:
         problems.append(str(error))
         return {}
+
+
+def _measured(model: str | None, device: str) -> dict[str, Any]:
+    from framework.cli.common import open_generator, pick_device, render, seed_latents
+    from framework.models.work import synthesis_gflop
+    from framework.threads import use_threads
+
+    chosen = pick_device(device)
+    generator = open_generator(model, device) if model else _untrained().to(chosen)
+    ws = seed_latents(generator, 0, class_index=0 if generator.c_dim else None)
+    threads = use_threads(synthesis_gflop(generator))
+    render(generator, ws)  # the first one also pays for loading kernels
+    start_sec = time.perf_counter()
+    render(generator, ws)
+    elapsed_ms = 1000 * (time.perf_counter() - start_sec)
     height, width = generator.img_size
     return {
         "will_use": str(chosen),

@@ -9,7 +9,7 @@ from framework.cli.drag_settings import OnBad, Preset, SettingsChoice
 from framework.cli.framing import Framing
 from framework.cli.invert_settings import Crop, Paste, PointsIn, Seam
 from framework.dashboard import WandbMode
-from framework.errors import UserError
+from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
     from framework.cli.drag_job import DragJob, Outputs
@@ -142,7 +142,8 @@ def drag(
         run_batch(source, tasks, out, outputs, on_bad, json)
         return
     if edit is not None:
-        job = source.continued(edit, at, points, mask)
+        with blame("--edit", edit):
+            job = source.continued(edit, at, points, mask)
     elif image is not None:
         job = pictured(source, points or "", mask)
     else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from framework.drag.settings import DragSettings
-from framework.errors import UserError, named
+from framework.errors import UserError, blame, named
 
 OnBad = Literal["skip", "error"]
 Preset = Literal["auto", "draggan", "small"]
@@ -57,7 +57,8 @@ class SettingsChoice:
         self, img_size: tuple[int, int], default: DragSettings | None
     ) -> tuple[DragSettings, str]:
         if self.config is not None:
-            return load_settings(self.config), self.config
+            with blame("--config", self.config):
+                return load_settings(self.config), self.config
         if default is not None and self.preset == "auto":
             return default, "the edit's settings"
         name = self.preset

@@ -162,8 +162,9 @@ def _run_batch(
             )
         except UserError as error:  # the others go on
             failed.append(str(path))
-            lines.append(json_line({"name": name, "error": str(error)}))
-            print(f"{error}", file=sys.stderr)
+            text = str(error) if str(path) in str(error) else f"{path}: {error}"
+            lines.append(json_line({"name": name, "error": text}))
+            print(text, file=sys.stderr)
             continue
         lines.append(json_line({"name": name, **done.outcome}))
         append_line(out / "results.jsonl", "\n".join(lines))

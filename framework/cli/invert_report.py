@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from framework.cli.invert import Crop, Perceptual
 from framework.cli.invert_settings import InversionChoice
 from framework.errors import UserError, blame
+from framework.files import check_place
 
 if TYPE_CHECKING:
     from framework.cli.inverter import Inverter
@@ -74,6 +75,8 @@ def invert_report(
         raise UserError(f"--count {count}: give at least 1")
     choice = InversionChoice(config, stages, refine_steps, tune_steps, None, seed)
     choice.base()
+    if check_place(out).is_file():
+        raise UserError(f"--out {out}: is a file; give a new folder")
     from framework.cli.inverter import Inverter
     from framework.cli.networks import Networks
 
@@ -94,7 +97,7 @@ def _open_parts(
 
     generator, line = inverter.networks.generator, ProgressLine()
     try:
-        with blame("--data"):
+        with blame("--data", data):
             dataset = open_dataset(
                 data, generator.img_size, generator.img_channels, crop=crop,
                 progress=lambda done, total: line.show(f"looking at {done} of {total} pictures"),

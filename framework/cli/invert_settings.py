@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from framework.errors import UserError, named
+from framework.errors import UserError, blame, named
 
 if TYPE_CHECKING:
     from framework.inversion.settings import InversionSettings
@@ -69,7 +69,8 @@ class InversionChoice:
 
         settings = InversionSettings()
         if self.config is not None:
-            settings = InversionSettings.from_dict(read_yaml(self.config), self.config)
+            with blame("--config", self.config):
+                settings = InversionSettings.from_dict(read_yaml(self.config), self.config)
         for name, flag, value in (
             ("stages", "--stages", self.stages),
             ("max_seconds", "--max-seconds", self.max_seconds),

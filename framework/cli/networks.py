@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from framework.cli.common import pick_device, with_its_threads
+from framework.errors import blame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,20 +42,23 @@ class Networks:
         from framework.ops.memory import tune_malloc
 
         tune_malloc()
-        return open_model(self.model)
+        with blame("--model", self.model):
+            return open_model(self.model)
 
     @cached_property
     def generator(self) -> "Generator":
         """The averaged generator."""
         where = self.where  # first, for it is known at once whether it is here
-        return with_its_threads(self.opened.network("generator").to(where))
+        with blame("--model", self.model):
+            return with_its_threads(self.opened.network("generator").to(where))
 
     @cached_property
     def discriminator(self) -> "Discriminator | None":
         """The generator's opponent, if the model has one."""
         if "discriminator" not in self.opened.held:
             return None
-        return self.opened.network("discriminator").to(self.where)
+        with blame("--model", self.model):
+            return self.opened.network("discriminator").to(self.where)
 
     @cached_property
     def encoder(self) -> "StyleEncoder | None":
@@ -63,7 +67,8 @@ class Networks:
             return None
         from framework.inversion.loading import build_encoder
 
-        return build_encoder(self.opened.encoder(), self.generator)
+        with blame("--model", self.model):
+            return build_encoder(self.opened.encoder(), self.generator)
 
     @cached_property
     def familiarity(self) -> "Familiarity | None":

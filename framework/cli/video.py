@@ -115,7 +115,8 @@ def _replay(
     from framework.drag import EditFile
     from framework.media.video import paced, write_video
 
-    record = EditFile.load(edit)
+    with blame("--edit", edit):
+        record = EditFile.load(edit)
     generator = open_generator(model or record.model_name, device)
     inverted = open_linked(Path(edit), record, generator)
     generator = generator if inverted is None else inverted.generator

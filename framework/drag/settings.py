@@ -102,7 +102,10 @@ class DragSettings(Settings):
             resolution = resolutions[min(PAPER_BLOCK, len(resolutions) - 1)]
         elif resolution not in resolutions:
             offered = ", ".join(str(r) for r in resolutions)
-            raise UserError(f"{resolution}: this model has {offered}", "feature_resolution")
+            raise UserError(
+                f"{resolution}: this model has {offered}; preset=draggan takes what there is",
+                "feature_resolution",
+            )
         stop_px = self.stop_distance_px
         if stop_px is None:
             stop_px = 1.0 if num_points <= 5 else 2.0

@@ -75,7 +75,8 @@ def read_tasks(
             raise UserError(f"{path}: over {MAX_BYTES // 2**20} MiB; split the tasks")
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read as text ({reason})") from None
     tasks: dict[str, DragTask] = {}
     wrong: dict[str, str] = {}
     for where, value in _items(path, text):

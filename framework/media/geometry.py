@@ -144,8 +144,9 @@ def fit_geometry(
     valid = largest_covered(affine, photo_size, inner)
     if valid is None:
         raise UserError(
-            f"box {_text(box or cut)}: lays nothing of the {photo_size[1]}x{photo_size[0]} photo on"
-            f" the {canvas_w}x{canvas_h} picture; give a box within the photo"
+            f"{_text(box or cut)}: lays nothing of the {photo_size[1]}x{photo_size[0]} photo on"
+            f" the {canvas_w}x{canvas_h} picture; give a box within the photo",
+            "box",
         )
     return Geometry(photo_size, canvas_size, affine, valid)
 
@@ -229,7 +230,7 @@ def _checked_box(
     whole = len(box) == 4 and all(math.isfinite(v) and abs(v) <= _LARGEST_SIDE for v in box)
     if not whole or box[2] - box[0] < 1 or box[3] - box[1] < 1:
         raise UserError(
-            f"box {_text(box)}: give left,top,right,bottom in photo pixels, left < right"
+            f"{_text(box)}: give left,top,right,bottom in photo pixels, left < right", "box"
         )
     return box[0], box[1], box[2] - box[0], box[3] - box[1]
 

@@ -295,7 +295,7 @@ def test_the_shipped_settings_are_the_defaults_for_a_model_with_an_encoder():
         (["--refine-steps", "-1"], "--refine-steps -1"),
         (["--max-seconds", "0"], "--max-seconds"),
         (["--box", "1,2,3"], "--box '1,2,3': give left,top,right,bottom"),
-        (["--box", "90,90,99,99"], "car.png: box 90,90,99,99: lays nothing"),
+        (["--box", "90,90,99,99"], "--box 90,90,99,99: lays nothing"),
         (["--config", "{tmp}/bad.yaml"], "{tmp}/bad.yaml: refine: no setting 'stpes'"),
         (["--config", "{tmp}/none.yaml"], "{tmp}/none.yaml: cannot be read"),
         (["--perceptual", "vgg"], "--perceptual vgg: give auto or dfeat"),

@@ -38,7 +38,7 @@ def test_features_are_those_of_the_sixth_block_or_the_last():
     assert resolved(blocks=5).resolution == 64
     assert resolved(DragSettings(feature_resolution=32)).resolution == 32
     with pytest.raises(
-        UserError, match=r"feature_resolution 256: this model has 4, 8, 16, 32, 64$"
+        UserError, match=r"feature_resolution 256: this model has 4, 8, 16, 32, 64;"
     ):
         resolved(DragSettings(feature_resolution=256), blocks=5)
 
