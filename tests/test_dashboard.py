@@ -37,6 +37,13 @@ def test_a_login_in_netrc_counts_for_its_host_only(nobody, host, mode):
     assert resolve_mode("auto") == mode
 
 
+def test_a_login_at_a_server_of_ones_own_is_found_whatever_its_port(nobody, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://wandb.example.org:8080/api")
+    (nobody / ".netrc").write_text(f"machine wandb.example.org login user password {KEY}\n")
+    (nobody / ".netrc").chmod(0o600)
+    assert resolve_mode() == "online"
+
+
 def test_a_broken_netrc_is_no_login(nobody):
     (nobody / ".netrc").write_text("machine\n")
     assert resolve_mode("auto") == "offline"

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from framework.data.tars import BrokenShard
-from framework.errors import BrokenCheckpoint, UserError, blame, named
+from framework.errors import BrokenCheckpoint, UserError, blame, named, reason_of
 from framework.media.images import ImageRefused, Refusal
 
 FLAGS = {"on_bad": "--on-bad", "size": "--data.size", "follow_links": "--follow-links"}
@@ -71,3 +71,9 @@ def test_an_error_survives_the_way_to_another_process(error):
 def test_words_without_end_are_cut_and_nothing_moves_the_cursor():
     text = str(UserError(f"{'a' * 5000}: no such file\n\x1b[2J\udcff"))
     assert len(text) < 400 and text.isprintable() and "no such file" in text
+
+
+def test_what_a_pickle_asks_for_is_cut_before_it_fills_the_screen():
+    asked = "os." + "x" * 5000
+    reason = reason_of(RuntimeError(f"WeightsUnpickler error: Unsupported global: GLOBAL {asked}"))
+    assert reason.startswith("it asks for os.xxx") and len(reason) < 130

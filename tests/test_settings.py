@@ -9,7 +9,7 @@ import torch
 from framework.drag import DragSession, DragSettings
 from framework.errors import UserError
 from framework.inversion.settings import InversionSettings
-from framework.settings import Settings, whole
+from framework.settings import MOST, Settings, is_number, whole
 
 KINDS: list[type[Settings]] = sorted(Settings.__subclasses__(), key=lambda kind: kind.__name__)
 
@@ -74,3 +74,9 @@ def test_undo_goes_back_and_redo_forward_only(tiny_generator, count, call):
     assert session.points == ()
     with pytest.raises(UserError, match="expected a list of points"):
         session.set_points(None, None)
+
+
+@pytest.mark.parametrize("value", [MOST + 1, -MOST - 1, -(10**400), 10**400, float("-inf")])
+def test_numbers_beyond_what_counts_are_kept_in_are_none_on_both_sides(value):
+    assert not is_number(value)
+    assert is_number(MOST) and is_number(-MOST)

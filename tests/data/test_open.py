@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from framework.data import decoded, open_dataset
-from framework.data.fit import fit
+from framework.data.fit import MAX_SIDE_PX, fit, size_pair
 from framework.errors import UserError
 
 
@@ -451,3 +451,10 @@ def test_toy_cars_are_a_data_set():
     assert open_dataset("toycars:2", 32, channels=1).image(0).shape == (1, 32, 32)
     with pytest.raises(UserError, match="toycars:COUNT"):
         open_dataset("toycars:many")
+
+
+def test_the_largest_side_is_a_side_and_one_more_is_none():
+    assert size_pair((MAX_SIDE_PX, 1)) == (MAX_SIDE_PX, 1)
+    for side in (MAX_SIDE_PX + 1, 0, True):
+        with pytest.raises(UserError, match="give one side"):
+            size_pair((64, side))
