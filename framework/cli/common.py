@@ -8,7 +8,6 @@ import re
 import shutil
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,8 +129,7 @@ def read_mask(path: str | Path, flag: str = "--mask") -> "np.ndarray":
     """Read a mask picture (see `framework.media.masks`), naming the flag in complaints."""
     from framework.media.masks import read_mask
 
-    # What is named in a task file is blamed with its row.
-    with blame(flag, str(path)) if flag.startswith("--") else nullcontext():
+    with blame(flag, str(path)):
         return read_mask(path)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from framework.cli.common import blame, portable_name, read_mask, seed_latents
-from framework.cli.drag_image import ImageChoice, placed_points
+from framework.cli.common import portable_name, read_mask, seed_latents
+from framework.cli.drag_image import ImageChoice, Pairs, placed_points
 from framework.cli.drag_job import DragJob
 from framework.cli.drag_settings import SettingsChoice
 from framework.cli.invert_settings import PointsIn
@@ -19,8 +19,7 @@ from framework.cli.networks import Networks
 from framework.drag import EditFile
 from framework.drag.inputs import check_latents, check_mask
 from framework.drag.points import Point, parse_points
-from framework.drag.tasks import DragTask, read_tasks
-from framework.errors import UserError
+from framework.errors import UserError, blame
 from framework.media.geometry import Geometry, to_canvas, valid_mask
 from framework.models.digest import state_digest
 
@@ -72,7 +71,9 @@ class JobSource:
         facts = {"image": inverted.file.name, "measures": inverted.image.measures}
         return self.job(inverted.image.ws, handles, targets, mask, facts, inverted=inverted)
 
-    def continued(self, edit: str, at: int | None, points: str | None, mask: str | None) -> DragJob:
+    def continued(
+        self, edit: str, at: int | None, points: str | Pairs | None, mask: str | None
+    ) -> DragJob:
         """Return the job that goes on with an edit: with its points, or with others.
 
         Args:
@@ -85,7 +86,7 @@ class JobSource:
         self.model = self.model or record.model_name
         inverted = open_linked(Path(edit), record, self.generator, self.image.photo)
         generator = self.generator if inverted is None else inverted.generator
-        with blame(f"--edit {edit}"):
+        with blame("--edit", edit):
             record.check_model(generator)
         allowed = None if record.mask is None else record.mask.numpy()
         numbers = record.step.tolist()
@@ -109,16 +110,6 @@ class JobSource:
             past=past, earlier_ws=earlier,
         )  # fmt: skip
 
-    def batch(self, tasks: str) -> dict[str, DragJob]:
-        """Return the jobs of a task file by name, all of them read and checked."""
-        with blame("--tasks"):
-            read = read_tasks(tasks, self.img_size)
-        jobs = {}
-        for task in read:
-            with blame(f"--tasks {tasks}, {task.name}"):
-                jobs[task.name] = self._task_job(task)
-        return jobs
-
     @cached_property
     def networks(self) -> Networks:
         """The model's networks, each loaded when it is first needed."""
@@ -140,15 +131,6 @@ class JobSource:
         height, width = self.generator.img_size
         return height, width
 
-    def _task_job(self, task: DragTask) -> DragJob:
-        if task.ws is None:
-            ws = seed_latents(self.generator, task.seed or 0, self.psi, self.class_index)
-        else:
-            ws = self.fitting(_read_latents(task.ws))
-        mask = self._mask(task.mask, "mask")
-        facts = {"task": task.name, "seed": task.seed, "psi": self.psi}
-        return self.job(ws, task.handles, task.targets, mask, facts)
-
     def fitting(self, ws: torch.Tensor) -> torch.Tensor:
         """Latents of one picture, checked against the model."""
         return check_latents(self.generator, ws)
@@ -163,7 +145,7 @@ class JobSource:
         """
         if path is None or points_in == "model" or geometry is None:
             return self._mask(path)
-        with blame(f"--mask {path}"):
+        with blame("--mask", path):
             levels = (255 * read_mask(path)).astype(np.uint8)[..., None]
             mask = (to_canvas(levels, geometry)[..., 0] >= 128) * valid_mask(geometry)
             check_mask(mask, self.img_size, [])
@@ -174,7 +156,7 @@ class JobSource:
         if path is None:
             return None
         mask = read_mask(path, flag)
-        with blame(f"{flag} {path}"):
+        with blame(flag, str(path)):
             # Without handles: what is odd, not wrong, is said when the drag checks them together.
             check_mask(mask, self.img_size, [])
         return mask
@@ -216,12 +198,3 @@ class JobSource:
 
 def _geometry(inverted: Inverted | None) -> Geometry | None:
     return None if inverted is None else inverted.image.geometry
-
-
-def _read_latents(path: Path) -> torch.Tensor:
-    """Read the last of the latents "ws" (N, num_ws, w_dim) in a safetensors file."""
-    from framework.tensor_files import opened_tensors
-
-    complaint = "holds no latents `ws` in safetensors"
-    with opened_tensors(path, complaint=complaint, kind=UserError) as file:
-        return file.get_tensor("ws")[-1:]
