@@ -144,4 +144,4 @@ def test_a_closed_pipe_ends_quietly():
     process.stdout.read(10)
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(timeout=30) == 141
+    assert process.wait(timeout=200) == 141

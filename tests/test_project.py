@@ -145,7 +145,7 @@ def call(clone: Path, *command: str, **environment: str) -> tuple[int, str, list
     own = {"PYTHON": str(clone / "python"), "FAKE_LOG": str(log), **environment}
     done = subprocess.run(
         command, cwd=clone, env=inherited | own, stdin=subprocess.DEVNULL, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200,
     )  # fmt: skip
     questions = ("-c", "--version")
     asked = [line for line in log.read_text().splitlines() if not line.startswith(questions)]
@@ -299,6 +299,6 @@ def test_no_lock_file_records_where_packages_came_from():
 def test_ruff_finds_nothing():
     done = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -146,7 +146,7 @@ def test_a_signal_ends_a_measurement_and_the_run_is_saved(environment, tmp_path)
     wait_for(lambda: list(cache.glob("*.safetensors")), process)  # the real pictures are done
     assert process.pid
     os.kill(process.pid, signal.SIGTERM)
-    assert finish(process, 60) == 128 + signal.SIGTERM, log.read_text()
+    assert finish(process) == 128 + signal.SIGTERM, log.read_text()
     assert "the same command goes on" in log.read_text()
     held = read_checkpoint(latest_whole(run_dir) or run_dir)["dragline"]
     assert held["seen_images"] == 4

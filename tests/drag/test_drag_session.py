@@ -164,7 +164,7 @@ def test_sessions_in_threads_equal_sessions_alone(tiny_generator, tiny_ws):
         session = DragSession(tiny_generator, tiny_ws, SETTINGS)
         session.set_points([(20, 30)], [target])
         if gate:
-            gate.wait(timeout=30)
+            gate.wait(timeout=200)
         list(session.run())
         return session.ws
 

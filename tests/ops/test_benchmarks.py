@@ -20,7 +20,7 @@ def gpu_sh(out, python):
         env=os.environ | {"PYTHON": str(python), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
     )
 
 

@@ -146,7 +146,7 @@ def logs(run_dir: Path) -> list[Path]:
     return [run_dir.with_suffix(f".log{rank}") for rank in range(2)]
 
 
-def ends(made: Sequence[BaseProcess], seconds: float = 30) -> list[int]:
+def ends(made: Sequence[BaseProcess], seconds: float = 200) -> list[int]:
     """Exit codes of processes that must all end within `seconds`."""
     deadline = time.monotonic() + seconds
     for process in made:

@@ -58,7 +58,7 @@ def test_three_times_ctrl_c_is_no_storm(tmp_path):
         assert process.pid is not None
         os.kill(process.pid, signal.SIGINT)
         time.sleep(0.005)
-    assert finish(process, 30) == 130
+    assert finish(process) == 130
     assert "Traceback" not in log.read_text() and "KeyboardInterrupt" not in log.read_text()
     assert all(is_whole(path) for path in newest_first(run_dir))
     assert latest_whole(run_dir) is not None
@@ -213,7 +213,7 @@ def test_a_killed_reader_ends_the_training_with_its_name(tmp_path):
     wait_for(lambda: log.exists() and "tick 2 " in log.read_text(), process)
     (reader,) = children(process.pid)
     os.kill(reader, signal.SIGKILL)
-    assert finish(process, 30) == 2
+    assert finish(process) == 2
     line = log.read_text().splitlines()[-1]
     # Its number is not known where it went while it was handing pictures over.
     assert re.match(rf"error: a reader of the pictures (\(process {reader}\)|is gone)", line)
