@@ -70,9 +70,10 @@ def _classes(source: Source, names: list[str]) -> tuple[dict[str, int], list[str
     except UserError as error:
         # Pictures without folders have no labels, which is no news; a file of labels says it has.
         return {}, [str(error)] if source.label_file() is not None else []
-    if labels is None or not isinstance(labels.raw[0], int):
+    numbers = [label for label in labels.raw if isinstance(label, int)] if labels else []
+    if labels is None or not numbers:  # or labels are vectors
         return {}, []
-    counts = Counter(labels.raw)
+    counts = Counter(numbers)
     called = {n: labels.classes[n] if labels.classes else f"class {n}" for n in sorted(counts)}
     return {name: counts[n] for n, name in called.items()}, class_remarks(
         list(called.values()), len(called)
