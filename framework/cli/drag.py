@@ -45,6 +45,7 @@ def drag(
     config: str | None = None,
     steps: int | None = None,
     lr: float | None = None,
+    mask_weight: float | None = None,
     space: Literal["w", "w+"] | None = None,
     video: bool = True,
     gif: bool = False,
@@ -106,12 +107,15 @@ def drag(
         config: YAML file with settings, such as configs/drag/draggan.yaml; in place of a preset.
         steps: Steps at most; overrides the preset's.
         lr: Step size of Adam on the latents; overrides the preset's.
+        mask_weight: How hard the mask may pull, as a share of the points' own pull; overrides the
+            preset's.
         space: w+ moves the latents of the coarse layers each on its own, w all by one common
             vector; overrides the preset's.
         video: Write drag.mp4.
         gif: Write drag.gif, too.
-        json: End with one line of JSON: arrived, steps, seconds, mean_distance_px,
-            max_distance_px, drift, files; of a photograph also inversion, see invert.
+        json: End with one line of JSON: arrived, lost, doubtful, confidence, status,
+            steps, seconds, mean_distance_px, max_distance_px, drift, files; of a photograph
+            also inversion, see invert.
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.
         device: auto, cpu, cuda, cuda:1 or mps.
     """
@@ -132,7 +136,7 @@ def drag(
 
     if video:
         check_clip_path(Path(out) / "drag.mp4")
-    choice = SettingsChoice(preset, config, steps, lr, space)
+    choice = SettingsChoice(preset, config, steps, lr, space, mask_weight)
     picture = ImageChoice(image, photo, points_in, stages, framing, pick)
     source = JobSource(model, psi, class_, device, choice, picture)
     outputs = Outputs(video=video, gif=gif, wandb=wandb, paste=paste, seam=seam)
@@ -206,7 +210,7 @@ def _carry_out(
     inversion: dict[str, Any] | None = None,
 ) -> None:
     from framework.cli.common import print_json
-    from framework.cli.drag_job import carry_out, describe
+    from framework.cli.drag_job import carry_out, tell
 
     if job.inverted is not None and job.inverted.lacks_photo and outputs.paste != "none":
         print(
@@ -216,7 +220,7 @@ def _carry_out(
         )
     print(f"{job.facts['settings_from']}, {'x'.join(map(str, job.generator.img_size))} px picture")
     outcome, stop = carry_out(job, stream, folder, outputs)
-    print(describe(outcome))
+    tell(outcome)
     print(f"{folder}: " + ", ".join(Path(name).name for name in outcome["files"]))
     if json:
         print_json({**outcome, **({"inversion": inversion} if inversion else {})})

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from framework.cli.common import json_line, print_json, seed_latents
 from framework.cli.drag_image import ImageChoice, kind_of, picture_file
-from framework.cli.drag_job import DragJob, Outputs, carry_out, checked_stream, describe
+from framework.cli.drag_job import DragJob, Outputs, carry_out, checked_stream, tell
 from framework.cli.drag_picture import PhotoDrag, latents_job, pictured
 from framework.cli.drag_settings import OnBad
 from framework.cli.drag_source import JobSource
@@ -167,7 +167,7 @@ class _Results:
     def keep(self, name: str, outcome: dict[str, Any]) -> None:
         self.outcomes.append(outcome)
         self._write({"name": name, **outcome})
-        print(f"{name}: {describe(outcome)}", flush=True)
+        tell(outcome, f"{name}: ")
 
     def fail(self, name: str, reason: str) -> None:
         self.failed.append(name)
@@ -189,6 +189,8 @@ def _summary(outcomes: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     count = len(outcomes) or math.nan  # a mean of nothing is nothing
     return {
         "arrived": sum(outcome["arrived"] for outcome in outcomes),
+        "lost": sum(outcome["lost"] for outcome in outcomes),
+        "doubtful": sum(outcome["doubtful"] for outcome in outcomes),
         "steps": sum(outcome["steps"] for outcome in outcomes),
         "seconds": round(sum(outcome["seconds"] for outcome in outcomes), 3),
         "mean_distance_px": sum(outcome["mean_distance_px"] for outcome in outcomes) / count,

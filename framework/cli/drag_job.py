@@ -113,8 +113,9 @@ def carry_out(
         outputs: What to make.
 
     Returns:
-        The outcome (arrived, status, steps, seconds, mean_distance_px, max_distance_px, drift,
-        files), and the interruption that ended it early, to be raised when the outcome is told.
+        The outcome (arrived, lost, doubtful, confidence, status, steps, seconds, mean_distance_px,
+        max_distance_px, drift, files), and the interruption that ended it early, to be raised when
+        the outcome is told.
     """
     config = {"model": job.model_name, **job.facts, "settings": job.settings.to_dict()}
     steps, stop = list(job.past), None
@@ -137,6 +138,9 @@ def carry_out(
         last = steps[-1]
         outcome = {
             "arrived": last.arrived,
+            "lost": last.lost,
+            "doubtful": last.doubtful,
+            "confidence": last.min_confidence,
             "status": "interrupted" if stop else last.status,
             "steps": last.step,
             "seconds": round(seconds, 3),
@@ -215,6 +219,8 @@ def describe(outcome: dict[str, Any]) -> str:
     """Tell the outcome of a drag in a line."""
     how = {
         "arrived": "arrived",
+        "lost": "lost",
+        "held": "not arrived: the mask holds it (give a larger mask, or a smaller --mask-weight)",
         "max_steps": "not arrived (give more --steps)",
         "diverged": "the numbers ran away (give a smaller --lr); the last good step is kept",
     }.get(outcome["status"], outcome["status"])
@@ -223,6 +229,19 @@ def describe(outcome: dict[str, Any]) -> str:
         f" {outcome['mean_distance_px']:.2f} px (max {outcome['max_distance_px']:.2f}),"
         f" drift {outcome['drift']:.3f}"
     )
+
+
+def tell(outcome: dict[str, Any], where: str = "") -> None:
+    """Print the outcome of a drag; a point that may be lost gets a line of its own, on stderr."""
+    print(f"{where}{describe(outcome)}", flush=True)
+    if outcome["doubtful"]:
+        verb = "no longer shows" if outcome["lost"] else "may no longer show"
+        print(
+            f"warning: {where}a point {verb} what was taken hold of (confidence"
+            f" {outcome['confidence']:.2f}, sure from 0.50): look at side_by_side.png; try a"
+            " shorter way, a point with more texture, or a mask",
+            file=sys.stderr,
+        )
 
 
 def checked_stream(job: "DragJob", where: str = "") -> "Iterator[DragStep]":

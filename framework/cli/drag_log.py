@@ -24,6 +24,8 @@ def drag_metrics(step: "DragStep") -> dict[str, float]:
     }
     for index, drift in enumerate(step.drift):
         metrics[f"Drag/drift/point_{index}"] = drift
+    if step.min_confidence is not None:
+        metrics["Drag/confidence_min"] = step.min_confidence
     return metrics
 
 
@@ -40,6 +42,9 @@ def step_record(step: "DragStep", elapsed_sec: float) -> dict[str, Any]:
         "distance_px_max": step.max_distance_px,
         "drift": list(step.drift),
         "drift_mean": step.mean_drift,
+        "confidence": list(step.confidence) or None,
+        "lost": step.lost,
+        "doubtful": step.doubtful,
         "points": step.points.tolist(),
     }
 

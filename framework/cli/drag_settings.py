@@ -22,6 +22,7 @@ class SettingsChoice:
         steps: In place of `max_steps`.
         lr: In place of `learning_rate`.
         space: In place of `latent_space`.
+        mask_weight: In place of `mask_weight`.
     """
 
     preset: Preset = "auto"
@@ -29,6 +30,7 @@ class SettingsChoice:
     steps: int | None = None
     lr: float | None = None
     space: str | None = None
+    mask_weight: float | None = None
 
     def resolve(
         self, img_size: tuple[int, int], default: DragSettings | None = None
@@ -47,6 +49,7 @@ class SettingsChoice:
             ("max_steps", "--steps", self.steps),
             ("learning_rate", "--lr", self.lr),
             ("latent_space", "--space", self.space),
+            ("mask_weight", "--mask-weight", self.mask_weight),
         ):
             if value is not None:
                 with named({name: flag}):

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from framework.drag.features import patches
 from framework.drag.inputs import EditInputs, check_inputs, image_size
+from framework.drag.likeness import LEAST_CONFIDENCE, confidence
 from framework.drag.motion import directions, fixed_area, mask_loss, motion_loss
+from framework.drag.pulls import Pulls, stalled
 from framework.drag.settings import DragSettings, ResolvedSettings
 from framework.drag.step import DragStep, Picture, Status
 from framework.drag.tracking import track
@@ -96,7 +98,8 @@ def _drag(
         step_index, ws, points, optimizer = _beginning(inputs, settings, resolved, resume_from)
         steps = torch.zeros_like(points)
     del partial
-    first_index, last = step_index, None
+    first_index, last, nearness = step_index, None, []
+    pulls = Pulls(settings, resolved.layers, masked=fixed is not None)
 
     try:
         while True:
@@ -123,7 +126,6 @@ def _drag(
                 change = total.new_zeros(())
                 if fixed is not None:
                     change = mask_loss(features, initial, fixed)
-                loss = total + settings.mask_weight * change
 
                 # All numbers leave the device together: one wait a step.
                 health = ws.detach().sum() + features.detach().sum()
@@ -142,6 +144,14 @@ def _drag(
                 step_index - first_index >= settings.max_steps,
                 deadline is not None and time.monotonic() >= deadline,
             )
+            nearness.append(max(numbers[3 : 3 + count].tolist()))
+            if status == "max_steps" and stalled(nearness) and pulls.held(total, change, ws):
+                status = "held"
+            sure = ()
+            if status != "moving":  # is what was taken hold of still there?
+                sure = _confidence(generator, inputs, ws, points, initial, features)
+            if status == "arrived" and min(sure) < LEAST_CONFIDENCE:
+                status = "lost"
             last = DragStep(
                 step=step_index,
                 status=status,
@@ -154,26 +164,44 @@ def _drag(
                 drift=tuple(numbers[3 + count : 3 + 2 * count].tolist()),
                 optimizer=optimizer,
                 picture=picture,
+                confidence=sure,
             )
             yield last
             if status != "moving":
                 return
 
             # Only the latents get a gradient; then one step of Adam on those that move.
-            (gradient,) = torch.autograd.grad(loss, ws)
+            gradient = pulls.of(total, change, ws).gradient
             with gradients(False):
-                gradient = gradient[:, : resolved.layers]
-                if settings.latent_space == "w":
-                    gradient = gradient.sum(dim=1, keepdim=True)
                 optimizer, update = adam_update(optimizer, gradient, settings.learning_rate)
                 ws = ws.detach().clone()
                 ws[:, : resolved.layers] += update
             step_index += 1
             # Let go of this step's features before the next are made: half the memory.
             picture.forget()
-            del partial, features, motion, total, loss, change
+            del partial, features, motion, total, change
     finally:
         picture.forget()
+
+
+def _confidence(
+    generator: Generator,
+    inputs: EditInputs,
+    ws: Tensor,
+    points: Tensor,
+    initial: Tensor,
+    features: Tensor,
+) -> tuple[float, ...]:
+    """How sure each point is, by the drag's features and those of the last block."""
+    synthesis, before, after = generator.synthesis, [initial], [features.detach()]
+    last = synthesis.resolutions[-1]
+    with gradients(False):
+        if synthesis.block_size(last) != tuple(initial.shape[2:]):
+            for views, latents in ((before, inputs.ws), (after, ws.detach())):
+                partial = synthesis.partial(latents, last, noise_mode=NOISE_MODE)
+                views.append(partial.x.to(latents.dtype))
+        sure = confidence(before, after, inputs.handles, points, image_size(generator))
+    return tuple(sure.tolist())
 
 
 def _beginning(

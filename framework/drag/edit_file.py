@@ -74,6 +74,7 @@ class EditFile:
         optimizer: What Adam remembers after the last step, or None.
         inversion: The inverted image that it began with, or None. `model_digest` is then that of
             the image's own generator: the model with the image's noise and changed weights.
+        confidence: Of each point after the last step (see `DragStep`); empty where not asked.
     """
 
     model_name: str
@@ -94,6 +95,7 @@ class EditFile:
     earlier_ws: Tensor
     optimizer: Adam | None
     inversion: InversionLink | None = None
+    confidence: tuple[float, ...] = ()
 
     @classmethod
     def from_steps(
@@ -153,6 +155,7 @@ class EditFile:
             earlier_ws=ws[:0].clone() if earlier_ws is None else _float(earlier_ws),
             optimizer=last.optimizer,
             inversion=inversion,
+            confidence=last.confidence,
         )
 
     @property
@@ -177,6 +180,7 @@ class EditFile:
                 drift=tuple(self.drift[i].tolist()),
                 optimizer=self.optimizer if is_last else None,
                 picture=Picture(generator),
+                confidence=self.confidence if is_last else (),
             )
 
     def resume(
@@ -250,6 +254,8 @@ class EditFile:
             tensors["adam.mean"] = _float(self.optimizer.mean)
             tensors["adam.square"] = _float(self.optimizer.square)
             metadata["adam.count"] = str(self.optimizer.count)
+        if self.confidence:
+            metadata["confidence"] = json.dumps(list(self.confidence))
         if self.inversion is not None:
             metadata["inversion"] = json.dumps(asdict(self.inversion))
         metadata[DIGEST] = contents_digest(metadata, tensors)
@@ -346,6 +352,7 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
         step=step,
         optimizer=optimizer,
         inversion=None if link is None else _link(json.loads(link)),
+        confidence=_confidence(json.loads(metadata.get("confidence", "[]")), sides["K"]),
         **values,
     )
 
@@ -354,6 +361,13 @@ def _link(values: Any) -> InversionLink:
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
         raise ValueError("inversion names no file")
     return InversionLink(**values)
+
+
+def _confidence(values: Any, count: int) -> tuple[float, ...]:
+    known = isinstance(values, list) and len(values) in (0, count)
+    if not known or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
+        raise ValueError("confidence is not one number from 0 to 1 of each point")
+    return tuple(map(float, values))
 
 
 def _optimizer(

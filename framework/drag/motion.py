@@ -1,10 +1,14 @@
 """Motion supervision: the losses that move what is under the handles (Pan et al. 2023, eq. 1)."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from framework.drag.features import inside, patches
+
+PAPER_WEIGHT = 20.0  # λ
 
 
 def directions(points: Tensor, targets: Tensor) -> Tensor:
@@ -23,8 +27,7 @@ def motion_loss(
     """How far the features one step ahead are from those at the handles: ‖F(q) - F(q + d)‖₁.
 
     The features at q are constants (stop-gradient), so the gradient moves content from q to q + d.
-    Where the paper sums over the disc and the channels this takes the mean, as published code does:
-    the balance with the mask loss then does not depend on radius or channel count.
+    Where the paper sums over the disc and the channels this takes the mean, as published code does.
 
     Args:
         features: Block's features, shape (1, C, h, w).
@@ -63,9 +66,8 @@ def fixed_area(mask: Tensor, features: Tensor) -> Tensor | None:
 def mask_loss(features: Tensor, initial: Tensor, fixed: Tensor) -> Tensor:
     """Mean change of the features outside the mask: ‖(F - F0) · (1 - M)‖₁ over the fixed area.
 
-    The paper sums and published code averages over the whole image; the mean over the fixed area
-    keeps the strength of λ the same for small and large masks. It is taken at the features' own
-    size, the mask reduced to it by area.
+    The paper sums and published code averages over the whole image. It is taken at the features'
+    own size, the mask reduced to it by area. How hard it pulls is `balance`'s.
 
     Args:
         features: Shape (1, C, h, w).
@@ -76,6 +78,42 @@ def mask_loss(features: Tensor, initial: Tensor, fixed: Tensor) -> Tensor:
         A scalar.
     """
     return ((features - initial).abs().mean(dim=1, keepdim=True) * fixed).sum()
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The gradients of points and mask brought together.
+
+    Args:
+        gradient: What to descend along, shape of both.
+        opposition: How far the mask's own gradient points against the points', from 0 to 1.
+        outweighed: Whether the mask's part of `gradient` is longer than the points'.
+    """
+
+    gradient: Tensor
+    opposition: Tensor
+    outweighed: Tensor
+
+
+def balance(pull: Tensor, hold: Tensor, weight: float) -> Balance:
+    """Let the mask steer without holding: its gradient, less what opposes the points' pull.
+
+    The rest, at right angles to the pull or along with it, is made `weight` times as long as the
+    pull. So its strength does not depend on how much of the picture is fixed, nor on the model; the
+    projection is that of gradient surgery (Yu et al. 2020, algorithm 1), with the points first.
+
+    Args:
+        pull: Gradient of the motion loss, any shape.
+        hold: Gradient of the mask loss, same shape.
+        weight: Length of the mask's part in lengths of the pull, ≥ 0.
+    """
+    along = (pull * hold).sum()
+    aside = hold - along.clamp(max=0) / pull.square().sum().clamp(min=1e-30) * pull
+    # Where hardly anything has changed its length says nothing: the published λ is the most.
+    scale = weight * pull.norm() / aside.norm().clamp(min=1e-30)
+    part = scale.clamp(max=PAPER_WEIGHT * max(1.0, weight)) * aside
+    cosine = along / (pull.norm() * hold.norm()).clamp(min=1e-30)
+    return Balance(pull + part, (-cosine).clamp(min=0), part.norm() > 1.01 * pull.norm())
 
 
 def _disc(radius_px: int, device: torch.device) -> Tensor:

@@ -29,9 +29,9 @@ class DragSettings(Settings):
         template_radius_px: Half side t of the (2t+1)² patch, in pixels of the picture, that is
             compared when a handle is searched. 0 is the paper's single feature vector; 1 is
             steadier on small generators.
-        mask_weight: Weight λ of the features outside the mask staying as they were, ≥ 0. Both
-            losses are means (over disc or fixed area, and channels), so that it means the same for
-            every mask and resolution.
+        mask_weight: How hard what lies outside the mask is kept as it was, in lengths of the
+            points' own pull, ≥ 0: the same for every mask, resolution and model. What opposes the
+            pull is taken out first, so that 1 steers the drag and does not hold it; more slows it.
         learning_rate: Step size of Adam on the latents.
         layers: How many of the first layers of W+ move (all of them where a model has fewer).
             Not used in W.
@@ -59,7 +59,7 @@ class DragSettings(Settings):
     motion_radius_px: int | None = None
     tracking_radius_px: int | None = None
     template_radius_px: int = 0
-    mask_weight: float = 20.0
+    mask_weight: float = 1.0
     learning_rate: float = 2e-3
     layers: int = 6
     latent_space: LatentSpace = "w+"

@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from framework.drag.likeness import LEAST_CONFIDENCE, SURE_CONFIDENCE
 from framework.models.frozen import NOISE_MODE, Adam, gradients
 from framework.models.stylegan2 import Generator
 
-Status = Literal["moving", "arrived", "max_steps", "max_seconds", "diverged"]
+Status = Literal["moving", "arrived", "lost", "held", "max_steps", "max_seconds", "diverged"]
 
 
 class Picture:
@@ -38,8 +39,10 @@ class DragStep:
     Args:
         step: Updates made since the drag began; 0 is the picture as it was.
         status: "moving", or why this is the last step: "arrived" (every handle within the stop
-            distance), "max_steps", "max_seconds", or "diverged" (this update gave numbers that are
-            not finite; everything here is as it was before it).
+            distance), "lost" (so it seems, but a point no longer shows what was taken hold of),
+            "held" (the steps are used up, and the mask took most of the pull), "max_steps",
+            "max_seconds", or "diverged" (this update gave numbers that are not finite; everything
+            here is as it was before it).
         ws: Latents, shape (1, num_ws, w_dim), on the model's device.
         points: Where the handles are now, (x, y) in image pixels, shape (K, 2), on the CPU.
         targets: Where they should go, shape (K, 2), on the CPU.
@@ -48,6 +51,9 @@ class DragStep:
         distance_px: Distance of each point to its target, in image pixels.
         drift: Of each point, the mean absolute difference between its features and those of its
             handle before the drag; 0 at the beginning. What tracking could not find again is high.
+        confidence: Of each point, how sure it is that it shows what its handle showed before the
+            drag (`framework.drag.likeness.confidence`); empty where that was not asked: a step is
+            looked at when it is the last.
         optimizer: What Adam remembers; with it a later `drag` goes on as if it had not stopped.
         picture: How `image` makes the picture.
     """
@@ -63,6 +69,7 @@ class DragStep:
     drift: tuple[float, ...]
     optimizer: Adam | None
     picture: Picture
+    confidence: tuple[float, ...] = ()
 
     @property
     def mean_distance_px(self) -> float:
@@ -81,8 +88,23 @@ class DragStep:
 
     @property
     def arrived(self) -> bool:
-        """Whether every point is within the stop distance of its target."""
+        """Whether every point is within the stop distance of its target, and none is lost."""
         return self.status == "arrived"
+
+    @property
+    def lost(self) -> bool:
+        """Whether a point no longer shows what was taken hold of, wherever it is."""
+        return min(self.confidence, default=1.0) < LEAST_CONFIDENCE
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a point may not show what was taken hold of; what is lost is doubtful, too."""
+        return min(self.confidence, default=1.0) < SURE_CONFIDENCE
+
+    @property
+    def min_confidence(self) -> float | None:
+        """Confidence of the least sure point; None where it was not asked."""
+        return min(self.confidence, default=None)
 
     def image(self) -> Tensor:
         """The picture of `ws`, shape (1, C, H, W), in [-1, 1] but for overshoot.

@@ -31,14 +31,14 @@ def track(
     """
     template_radius = templates.shape[-1] // 2
     window = patches(features, points, radius_px + template_radius, img_size)
-    distances = _distances(window, templates, 2 * radius_px + 1)
+    distances = differences(window, templates, 2 * radius_px + 1)
     distances = distances.masked_fill(~inside(points, radius_px, img_size), float("inf")).flatten(1)
     moves = _moves(radius_px, points.device)
     drift, choice = _first_min(distances[:, moves[:, 2]])
     return points + moves[choice, :2].to(points.dtype), drift
 
 
-def _distances(window: Tensor, templates: Tensor, side: int) -> Tensor:
+def differences(window: Tensor, templates: Tensor, side: int) -> Tensor:
     """Mean |window - template| at every place of the searched square, shape (K, side, side)."""
     template_side = templates.shape[-1]
     total = window.new_zeros(len(window), side, side)

@@ -2,7 +2,7 @@
 
 A task takes one key point that the judge finds in a generated picture and asks for it 6 px away;
 the judge then looks for the same key point in the result. Where the drag itself believes its handle
-to be plays no part.
+to be counts only for `Outcome.wrong`, whether the drag deceives itself.
 
 Which tasks: a kind of pull (`PULLS`) names the parts that take turns and where each is pulled.
 Wheels can be pulled further than drawings ever have them. Roof corners differ by up to 14 px among
@@ -30,6 +30,7 @@ from framework.models.stylegan2 import Generator
 Point = tuple[float, float]
 PULL_PX = 6.0
 NEAR_PX = 2.0
+WRONG_PX = 3.0
 SURE = 0.5
 """Least confidence of the judge at which it counts as having found a point."""
 
@@ -49,6 +50,12 @@ PULLS: dict[str, tuple[tuple[str, Point], ...]] = {
     "roof inward": (
         ("left_roof_corner", (PULL_PX, 0.0)),
         ("right_roof_corner", (-PULL_PX, 0.0)),
+    ),
+    "every part": tuple(
+        (f"{side}{part}", (pull_px, 0.0))
+        for pull_px in (-PULL_PX, PULL_PX)
+        for part in ("bumper", "roof_corner", "wheel_hub", "windowsill", "roof_top")
+        for side in (("left_", "right_") if part != "roof_top" else ("",))
     ),
 }
 """Parts and their pulls in pixels, which take turns, by kind."""
@@ -80,8 +87,10 @@ class Outcome:
     Args:
         task: The task.
         left_px: Distance from the target to where the judge sees the part now.
+        off_px: Distance from where the drag says the part is to where the judge sees it.
         confidence: The judge's, see `framework.evaluation.keypoints.Findings`.
         status: The drag's own (`DragStep.status`), or "no edit".
+        doubtful: Whether the drag itself doubts that the point shows the part.
         steps: Updates made.
         seconds: The drag's wall time.
         ws: Latents of the result, shape (1, num_ws, w_dim).
@@ -89,8 +98,10 @@ class Outcome:
 
     task: Task
     left_px: float
+    off_px: float
     confidence: float
     status: str
+    doubtful: bool
     steps: int
     seconds: float
     ws: Tensor
@@ -99,6 +110,15 @@ class Outcome:
     def hit(self) -> bool:
         """Whether the part is within 2 px of its target, the judge being sure of it."""
         return self.left_px <= NEAR_PX and self.confidence >= SURE
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the part is more than 3 px from where the drag says it is, the judge being sure.
+
+        3 px and not 2: the judge's key point and what the drag follows, a patch that began at it,
+        part by 1 to 2 px where a part also changes its size or shape.
+        """
+        return self.off_px > WRONG_PX and self.confidence >= SURE
 
 
 @dataclass(frozen=True)
@@ -155,14 +175,18 @@ def run_tasks(
     outcomes = []
     for task in tasks:
         ws, status, steps, start = task.ws, "no edit", 0, time.perf_counter()
+        point, doubtful = task.handle, False
         if settings is not None:
             for step in drag(generator, task.ws, [task.handle], [task.target], settings=settings):
                 ws, status, steps = step.ws, step.status, step.step
+                point, doubtful = step.points[0].tolist(), step.doubtful
         seconds = time.perf_counter() - start
         points, confidence = _look(generator, judge, ws)
         index = judge.names.index(task.part)
         left_px = math.dist(points[index], task.target)
-        outcomes.append(Outcome(task, left_px, confidence[index], status, steps, seconds, ws))
+        off_px = math.dist(points[index], point)
+        sure = confidence[index]
+        outcomes.append(Outcome(task, left_px, off_px, sure, status, doubtful, steps, seconds, ws))
     return outcomes
 
 

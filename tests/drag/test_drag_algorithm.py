@@ -3,6 +3,7 @@
 import gc
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,8 +60,8 @@ def test_fractions_of_a_pixel_are_kept(shifter):
 def test_without_tracking_the_points_are_believed_to_have_moved(shifter):
     settings = DragSettings(learning_rate=1e-6, tracking="off")
     *_, last = finish(shifter, shifter.ws(), [(20, 30)], [(25, 30)], settings=settings)
-    assert (last.status, last.step) == ("arrived", 4)
-    assert shifter.shift(last.ws).norm() < 0.1  # and nothing has
+    assert (last.status, last.step, last.max_distance_px) == ("lost", 4, 1)
+    assert shifter.shift(last.ws).norm() < 0.1  # nothing has, and the drag sees it
 
 
 def test_w_moves_all_latents_by_one_vector(shifter):
@@ -96,6 +97,57 @@ def test_what_lies_outside_the_mask_stays():
 
     assert change_on_the_left(held) < 0.25 * change_on_the_left(free)
     assert held.mask_loss > 0 and free.mask_loss == 0
+
+
+@pytest.mark.parametrize("rows", [1, 16, 60])
+def test_a_masked_drag_arrives_where_the_free_one_does(rows):
+    """A1f: whatever share of the picture is fixed, by the default weight."""
+    generator = ShiftGenerator(sway=1.0)
+    mask = torch.ones(64, 64)
+    mask[:rows] = 0
+    arguments = (generator, generator.ws(), [(48, 62)], [(54, 62)])
+    *_, free = finish(*arguments, settings=FAST)
+    *_, masked = finish(*arguments, mask, replace(FAST, max_steps=3 * free.step + 20))
+    assert free.arrived and masked.arrived and masked.mask_loss > 0
+
+
+def test_a_drag_that_the_mask_holds_says_so(shifter):
+    """A1f: the mask asks for the opposite of the pull and outweighs it."""
+    mask = torch.zeros(64, 64)
+    mask[:, 40:] = 1
+    arguments = (shifter, shifter.ws(), [(50, 20)], [(58, 20)])
+    slow = replace(FAST, max_steps=30, learning_rate=1e-6)
+    *_, held = finish(*arguments, mask, slow)
+    assert held.status == "held" and not held.arrived
+    *_, free = finish(*arguments, settings=slow)
+    assert free.status == "max_steps"
+    *_, early = finish(*arguments, mask, replace(slow, max_steps=5))
+    assert early.status == "max_steps"  # too few steps to tell
+
+
+def test_a_mask_without_weight_is_none(shifter):
+    """A1f: `mask_weight` 0 is the drag without a mask."""
+    mask = torch.ones(64, 64)
+    mask[:30] = 0
+    arguments = (shifter, shifter.ws(), [(20, 50)], [(24, 50)])
+    steps = zip(
+        drag(*arguments, settings=FAST),
+        drag(*arguments, mask, replace(FAST, mask_weight=0)),
+        strict=True,
+    )
+    assert all(same(a, b) for a, b in steps)
+
+
+def test_what_is_no_longer_there_is_lost_and_stays_lost(shifter):
+    """A2f: a tracker that believes itself; going on from the edit does not hide the loss."""
+    settings = DragSettings(learning_rate=1e-6, tracking="off", max_steps=3)
+    arguments = (shifter, shifter.ws(), [(20, 30)])
+    *_, part = finish(*arguments, [(26, 30)], settings=settings)
+    assert part.status == "max_steps" and part.lost
+    *_, whole = finish(*arguments, [(26, 30)], settings=settings, resume_from=part)
+    assert whole.status == "lost" and whole.lost and whole.doubtful and not whole.arrived
+    *_, good = finish(*arguments, [(26, 30)], settings=FAST)
+    assert good.arrived and not good.doubtful and good.min_confidence > 0.5
 
 
 def test_a_mask_of_ones_constrains_nothing(shifter):
@@ -253,7 +305,9 @@ def test_features_stop_at_their_block_and_the_picture_waits_for_a_look(shifter):
             step.image()
     calls = shifter.synthesis.calls
     partial = ("partial", 16, "const")
-    assert calls == [partial] * 4 + [("finish", 16, "const"), partial]
+    steps = [partial] * 4 + [("finish", 16, "const"), partial]
+    looks = [("partial", 64, "const")] * 2  # at the end: is what was taken hold of still there?
+    assert calls == steps + looks
 
 
 def test_steps_that_are_kept_hold_no_features(shifter):

@@ -46,6 +46,8 @@ def test_a_file_holds_the_whole_drag(path, steps, mask, tiny_generator, tiny_ws)
     assert torch.equal(edit.mask, mask) and edit.earlier_ws.shape[0] == 0
     for recorded, step in zip(edit.steps(tiny_generator), steps, strict=True):
         assert recorded.step == step.step and recorded.status == step.status
+        assert recorded.confidence == pytest.approx(step.confidence)  # A2f
+        assert recorded.lost == step.lost
         assert torch.equal(recorded.ws, step.ws) and torch.equal(recorded.points, step.points)
         assert torch.equal(recorded.image(), step.image())
         for name in ("motion_loss", "mask_loss", "drift", "distance_px"):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from framework.drag.motion import directions, fixed_area, mask_loss, motion_loss
+from framework.drag.motion import balance, directions, fixed_area, mask_loss, motion_loss
 
 SIZE = (32, 32)
 
@@ -90,3 +90,25 @@ def test_a_mask_reaches_the_features_by_area():
 
 def test_a_mask_that_allows_everything_holds_nothing():
     assert fixed_area(torch.ones(8, 8), torch.zeros(1, 1, 4, 4)) is None
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_a_mask_steers_whatever_its_gradient_measures(size):
+    """A1f: what opposes the pull is taken out, the rest is `weight` times as long."""
+    pull, hold = torch.tensor([3.0, 0.0]), size * torch.tensor([-1.0, 2.0])
+    both = balance(pull, hold, 1.0)
+    torch.testing.assert_close(both.gradient, torch.tensor([3.0, min(3.0, 40 * size)]))
+    assert both.opposition.item() == pytest.approx(5**-0.5)
+    assert not both.outweighed
+    assert balance(pull, hold, 50.0).outweighed == (size >= 1)
+    torch.testing.assert_close(balance(pull, pull, 1.0).gradient, 2 * pull)
+
+
+def test_a_mask_that_wants_the_opposite_leaves_the_pull():
+    """A1f: and is known to oppose it."""
+    pull = torch.tensor([3.0, 4.0])
+    both = balance(pull, -20 * pull, 1.0)
+    torch.testing.assert_close(both.gradient, pull, atol=1e-3, rtol=0)
+    assert both.opposition.item() == pytest.approx(1)
+    untouched = balance(pull, torch.zeros(2), 1.0)
+    assert torch.equal(untouched.gradient, pull) and untouched.opposition == 0

@@ -1,0 +1,209 @@
+"""What a drag says of itself, and what a mask does to it.
+
+    python benchmarks/drag_outcomes.py lost --tasks 108                # the shipped toy cars
+    python benchmarks/drag_outcomes.py masks --model toycars64 --tasks 24
+    python benchmarks/drag_outcomes.py masks --model vehicles64 --tasks 24
+
+`lost` pulls parts of toy cars by 6 px and asks a key-point judge, which the drag knows nothing of,
+whether each part is where the drag says it is: a drag is wrong when it is off by more than 3 px.
+`masks` pulls the strongest edge of pictures by 6 px, outward and inward in turn, without a mask and
+with masks of three sizes, and compares how far each arrives and what changes outside the mask.
+"""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+PULL_PX = 6.0
+SIZES = ("small", "medium", "large")
+REACH_PX = {"small": 8, "medium": 16}
+ENDS = ("arrived", "lost", "held", "max_steps")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("what", choices=["lost", "masks"])
+    add("--model", default="toycars64", help="zoo name or model folder; lost: 64 px toy cars")
+    add("--tasks", type=int, default=24)
+    add("--pulls", default="every part", help="lost: kind of pull, one of PULLS")
+    add("--first-seed", type=int, default=30_000)
+    add("--psi", type=float, default=0.7, help="truncation of the pictures")
+    add("--config", help="YAML file of drag settings; by default what edit.py drag takes")
+    add("--mask-weight", type=float, help="masks: in place of the settings'")
+    add("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print Markdown tables."""
+    args = arguments()
+    import torch
+
+    from framework.cli.common import open_generator
+    from framework.cli.drag_settings import SettingsChoice
+    from framework.machine import processor
+
+    torch.set_num_threads(args.threads)
+    generator = open_generator(args.model, "cpu")
+    settings, origin = SettingsChoice(config=args.config).resolve(generator.img_size)
+    print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
+    print(f"{args.model}, {origin}, psi {args.psi:g}, seeds from {args.first_seed}\n", flush=True)
+    {"lost": lost, "masks": masks}[args.what](args, generator, settings)
+
+
+# ------------------------------------------------------------------------------------------ lost
+
+
+def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
+    """How often the drag is wrong and says so, by part of the car."""
+    from framework.cli.common import seed_latents
+    from framework.evaluation.drag_benchmark import SURE, make_tasks, run_tasks
+    from framework.evaluation.keypoints import KeypointJudge
+
+    judge = KeypointJudge.load()
+    seeds = range(args.first_seed, args.first_seed + 10 * args.tasks)
+    latents = {seed: seed_latents(generator, seed, args.psi) for seed in seeds}
+    tasks = make_tasks(generator, judge, latents, args.tasks, args.pulls)
+    outcomes = run_tasks(generator, judge, tasks, settings)
+    over = [o for o in outcomes if o.status in ("arrived", "lost")]
+    known = [o for o in over if o.confidence >= SURE]
+    print(
+        f"{len(tasks)} tasks: {len(over)} arrived or lost, {len(outcomes) - len(over)} out of "
+        f"steps; of {len(over) - len(known)} the judge is unsure\n"
+    )
+    print("| part | arrived without a word, wrong | wrong: lost | wrong: lost or in doubt"
+          " | right: lost | right: lost or in doubt |")  # fmt: skip
+    print("|---" * 6 + "|")
+    parts = {o.task.part.removeprefix("left_").removeprefix("right_") for o in known}
+    for part in [*sorted(parts), ""]:
+        some = [o for o in known if o.task.part.endswith(part)]
+        silent = [o for o in some if not o.doubtful]
+        cells = [share(sum(o.wrong for o in silent), len(silent))]
+        for is_wrong in (True, False):
+            group = [o for o in some if o.wrong == is_wrong]
+            cells.append(share(sum(o.status == "lost" for o in group), len(group)))
+            cells.append(share(sum(o.doubtful for o in group), len(group)))
+        print(f"| {part or 'all'} | {' | '.join(cells)} |")
+
+
+def share(count: int, total: int) -> str:
+    """A share with its 95 % interval (Wilson 1927)."""
+    if total == 0:
+        return "none"
+    z, p = 1.96, count / total
+    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
+    half = z * (p * (1 - p) / total + z * z / (4 * total**2)) ** 0.5 / (1 + z * z / total)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return f"{count} of {total} ({p:.0%}; {low:.0%} to {high:.0%})"
+
+
+# ----------------------------------------------------------------------------------------- masks
+
+
+@dataclass(frozen=True, eq=False)
+class Pull:
+    """One picture's pull: latents, picture (1, C, H, W), handle and target (x, y)."""
+
+    ws: Any
+    image: Any
+    handle: tuple[float, float]
+    target: tuple[float, float]
+
+
+def masks(args: argparse.Namespace, generator: Any, settings: Any) -> None:
+    """Drags without and with masks of three sizes, side by side."""
+    from dataclasses import replace
+
+    if args.mask_weight is not None:
+        settings = replace(settings, mask_weight=args.mask_weight)
+    pulls = list(make_pulls(args, generator))
+    free = [run(generator, pull, None, settings) for pull in pulls]
+    print(f"{len(pulls)} pulls of {PULL_PX:g} px, mask weight {settings.mask_weight:g}\n")
+    print(
+        "| mask | may change | " + " | ".join(ENDS) + " | free one ends there, masked does not"
+        " | change outside, share of free: mean | median | steps |"
+    )
+    print("|---" * (len(ENDS) + 6) + "|")
+    ends = [sum(last.status == end for last, _ in free) for end in ENDS]
+    steps = fmean(last.step for last, _ in free)
+    print(f"| none | 100 % | {' | '.join(map(str, ends))} | | 1 | 1 | {steps:.0f} |", flush=True)
+    for size in SIZES:
+        areas = [mask_of(pull, size, generator.img_size) for pull in pulls]
+        done = [run(generator, *some, settings) for some in zip(pulls, areas, strict=True)]
+        print(row(size, areas, free, done), flush=True)
+
+
+def make_pulls(args: argparse.Namespace, generator: Any) -> Iterator[Pull]:
+    """The strongest point of each picture, pulled from or to the middle in turn."""
+    import torch
+
+    from framework.cli.common import seed_latents
+    from framework.evaluation.editability import outward, strong_points
+
+    for index in range(args.tasks):
+        ws = seed_latents(generator, args.first_seed + index, args.psi)
+        with torch.no_grad():
+            image = generator.synthesis(ws, noise_mode="const")
+        (handle,) = strong_points(image, 1)
+        (target,) = outward([handle], generator.img_size, PULL_PX if index % 2 else -PULL_PX)
+        yield Pull(ws, image, handle, target)
+
+
+def mask_of(pull: Pull, size: str, img_size: tuple[int, int]) -> Any:
+    """A box about handle and target, or all but a border for "large": (H, W), 1 = may change."""
+    import torch
+
+    height, width = img_size
+    mask = torch.zeros(height, width)
+    if size == "large":
+        mask[2 : height - 2, 4 : width - 4] = 1
+        return mask
+    reach, xy = REACH_PX[size], list(zip(pull.handle, pull.target, strict=True))
+    left, top = (max(0, round(min(pair) - reach)) for pair in xy)
+    right, bottom = (round(max(pair) + reach) + 1 for pair in xy)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def run(generator: Any, pull: Pull, mask: Any, settings: Any) -> tuple[Any, Any]:
+    """The last step, and how much each pixel changed, (H, W)."""
+    import torch
+
+    from framework.drag import drag
+
+    *_, last = drag(generator, pull.ws, [pull.handle], [pull.target], mask, settings)
+    with torch.no_grad():
+        change = (generator.synthesis(last.ws, noise_mode="const") - pull.image).abs()
+    return last, change.mean(dim=(0, 1))
+
+
+def row(size: str, areas: list[Any], free: list[Any], done: list[Any]) -> str:
+    """One size of mask beside the drags without one."""
+    ends = [sum(last.status == end for last, _ in done) for end in ENDS]
+    pairs = list(zip(areas, free, done, strict=True))
+    reached = ("arrived", "lost")
+    worse = sum(f.status in reached and d.status not in reached for _, (f, _), (d, _) in pairs)
+    shares = [
+        float((changed * (1 - area)).sum() / (free_change * (1 - area)).sum())
+        for area, (f, free_change), (d, changed) in pairs
+        if f.status in reached and d.status in reached
+    ]
+    cells = [size, f"{fmean(float(area.mean()) for area in areas):.0%}", *map(str, ends)]
+    cells += [str(worse), f"{fmean(shares):.2f}", f"{median(shares):.2f}"]
+    return f"| {' | '.join(cells)} | {fmean(last.step for last, _ in done):.0f} |"
+
+
+if __name__ == "__main__":
+    main()
