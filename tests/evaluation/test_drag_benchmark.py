@@ -89,7 +89,7 @@ def tasks(generator, judge):
 @pytest.mark.parametrize("kind", PULLS)
 def test_tasks_take_turns_and_pull_by_six_pixels(generator, judge, car, kind):
     tasks = make_tasks(generator, judge, {seed: torch.zeros(1, 4, 2) for seed in range(4)}, 4, kind)
-    assert [task.part for task in tasks] == [part for part, _ in PULLS[kind]] * 2
+    assert [task.part for task in tasks] == [part for part, _ in PULLS[kind] * 4][: len(tasks)]
     for task in tasks:
         assert math.dist(task.handle, car.keypoints[task.part]) < 1.5
         assert math.dist(task.handle, task.target) == pytest.approx(PULL_PX)
@@ -140,7 +140,7 @@ def test_a_drag_is_judged_by_where_the_car_went(generator, judge, car, dx):
 def test_what_the_drag_believes_does_not_count(generator, judge, car):
     blind = replace(SETTINGS, tracking="off", learning_rate=1e-5)
     (outcome,) = run_tasks(generator, judge, [pull_wheel(car, 6.0)], blind)
-    assert outcome.status == "arrived"
+    assert outcome.status == "lost" and outcome.doubtful and outcome.wrong  # A2f
     assert outcome.left_px > 5
     assert not outcome.hit
 
