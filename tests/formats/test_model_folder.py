@@ -287,3 +287,14 @@ def test_a_description_without_the_network(folder):
     path.write_text(json.dumps(description))
     with pytest.raises(BrokenCheckpoint, match="generator"):
         load_generator(folder)
+
+
+def test_models_of_the_zoo_have_an_order_whatever_the_file_system_gives(monkeypatch, tmp_path):
+    from framework.formats import opening
+
+    class Backwards:
+        def glob(self, _):
+            return [tmp_path / name / "config.json" for name in ("b", "c", "a")]
+
+    monkeypatch.setattr(opening, "ZOO", Backwards())
+    assert opening.zoo_models() == ["a", "b", "c"]
