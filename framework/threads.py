@@ -3,12 +3,13 @@
 OpenMP's threads spin while they wait for each other. On a machine that is busy they wait for one
 that has no core, and two threads take ten times as long as one. So the programs shorten the spin,
 before torch is imported (`shorten_spin`), and take no more threads than the work is worth and the
-machine has cores free (`use_threads`), once the size of the work is known. What the user set wins:
-OMP_NUM_THREADS (which torchrun sets, too) or MKL_NUM_THREADS, GOMP_SPINCOUNT or OMP_WAIT_POLICY.
+process has cores (`use_threads`), once the size of the work is known. What other programs do is not
+asked: large steps gain by a second thread beside them, too (docs/threads.md), and the same command
+gives the same bits. What the user set wins: OMP_NUM_THREADS (which torchrun sets, too) or
+MKL_NUM_THREADS, GOMP_SPINCOUNT or OMP_WAIT_POLICY.
 """
 
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,10 +20,6 @@ SPINS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SPIN = "1000"
 # Below this a second thread costs more than it calculates (docs/threads.md).
 GFLOP_A_THREAD = 1.0
-_SHORTEST_SEC = 0.1  # the kernel counts in hundredths
-_NICE = 1  # place of the time of programs that step back for others
-_CALCULATING = (0, 2, 5, 6, 7)  # user, system, two kinds of interrupts, stolen by other machines
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 @dataclass(frozen=True)
@@ -40,14 +37,12 @@ def shorten_spin() -> None:
         os.environ["GOMP_SPINCOUNT"] = SPIN
 
 
-def use_threads(gflop: float, processes: int = 1, others: float | None = None) -> Threads:
-    """Let torch calculate with as many threads as the work is worth here and now.
+def use_threads(gflop: float, processes: int = 1) -> Threads:
+    """Let torch calculate with as many threads as the work is worth.
 
     Args:
         gflop: 10^9 operations of one step, such as `framework.models.work.synthesis_gflop`.
         processes: How many on this machine share its cores, this one included.
-        others: Cores that other programs keep busy; looked up if None. A training gives 0: the
-            number of threads is in the last bits of its sums, and it must go on as it began.
 
     Returns:
         What was chosen; left as it is where the user has set it.
@@ -57,30 +52,23 @@ def use_threads(gflop: float, processes: int = 1, others: float | None = None) -
     if name := set_by_user(COUNTS, os.environ):
         why = f"{name}={os.environ[name]} is set"
         return Threads(torch.get_num_threads(), spin(os.environ), why)
-    others = other_cores() if others is None else others
-    count, why = worth(gflop, usable_cores() // max(1, processes), others)
+    count, why = worth(gflop, usable_cores() // max(1, processes))
     torch.set_num_threads(count)
     return Threads(count, spin(os.environ), why)
 
 
-def worth(gflop: float, cores: int, others: float) -> tuple[int, str]:
+def worth(gflop: float, cores: int) -> tuple[int, str]:
     """How many threads a step is worth, with the reason.
 
     Args:
         gflop: 10^9 operations of the step.
         cores: Cores that this process may use.
-        others: Cores that other programs keep busy.
     """
     cores = max(1, cores)
-    free = max(1, min(cores, int(cores - others + 0.5)))
     wanted = max(1, int(min(gflop / GFLOP_A_THREAD, cores)))
-    count = min(free, wanted)
-    limits = {
-        f"a step of {gflop:.2g} GFLOP is worth no more": wanted,
-        f"other programs use {others:.1f} of {cores} cores": free,
-        f"there {'is' if cores == 1 else 'are'} {cores} to use": cores,
-    }
-    return count, next(why for why, limit in reversed(limits.items()) if limit == count)
+    if wanted == cores:
+        return cores, f"there {'is' if cores == 1 else 'are'} {cores} to use"
+    return wanted, f"a step of {gflop:.2g} GFLOP is worth no more"
 
 
 def set_by_user(names: tuple[str, ...], environment: Mapping[str, str]) -> str | None:
@@ -133,48 +121,3 @@ def _control_groups(root: Path) -> list[Path]:
                 own = top / path.lstrip("/")
                 folders += [own, *(p for p in own.parents if p.is_relative_to(top))]
     return folders
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Seconds of calculating of all programs on our cores, of this one, and of the wall."""
-
-    all: float
-    own: float
-    wall: float
-
-
-def _read_clock() -> _Clock:
-    return _Clock(_busy_sec(), time.process_time(), time.monotonic())
-
-
-def _busy_sec(stat: Path = Path("/proc/stat")) -> float:
-    """What the cores of this process have calculated; time of programs that step back is free."""
-    places = _CALCULATING if _steps_back() == 0 else (*_CALCULATING, _NICE)
-    ours = {f"cpu{number}" for number in affinity()}
-    try:
-        rows = [line.split() for line in stat.read_text().splitlines()]
-        return sum(int(row[1 + p]) for row in rows if row[0] in ours for p in places) / _TICKS
-    except (OSError, ValueError, IndexError):
-        return 0.0
-
-
-def _steps_back() -> int:
-    return os.nice(0) if hasattr(os, "nice") else 0
-
-
-def other_cores() -> float:
-    """How many cores other programs have kept busy since this module was imported; 0 if unknown."""
-    elapsed = time.monotonic() - _BEGAN.wall
-    if elapsed < _SHORTEST_SEC:
-        time.sleep(_SHORTEST_SEC - elapsed)
-    return busy_between(_BEGAN, _read_clock())
-
-
-def busy_between(before: _Clock, after: _Clock) -> float:
-    """Cores that others kept busy between two readings, on average."""
-    others = (after.all - before.all) - (after.own - before.own)
-    return max(0.0, others / (after.wall - before.wall))
-
-
-_BEGAN = _read_clock()

@@ -1,4 +1,4 @@
-"""The number of threads and their spin: chosen by work and load, unless the user chose."""
+"""The number of threads and their spin: chosen by the work, unless the user chose."""
 
 import os
 import subprocess
@@ -25,40 +25,31 @@ def told(monkeypatch) -> list[int]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch, "set_num_threads", calls.append)
     monkeypatch.setattr(threads, "usable_cores", lambda: 8)
-    monkeypatch.setattr(threads, "other_cores", lambda: 0.0)
     return calls
 
 
 # E3f
 @pytest.mark.parametrize(
-    ("gflop", "cores", "others", "count", "why"),
+    ("gflop", "cores", "count", "why"),
     [
-        (0.19, 2, 0.0, 1, "a step of 0.19 GFLOP is worth no more"),
-        (3.0, 2, 0.0, 2, "there are 2 to use"),
-        (3.0, 2, 1.0, 1, "other programs use 1.0 of 2 cores"),
-        (225, 8, 0.3, 8, "there are 8 to use"),
-        (225, 8, 2.6, 5, "other programs use 2.6 of 8 cores"),
-        (225, 8, 30.0, 1, "other programs use 30.0 of 8 cores"),
-        (3.7, 8, 0.0, 3, "a step of 3.7 GFLOP is worth no more"),
-        (225, 1, 0.0, 1, "there is 1 to use"),
-        (0.0, 0, 0.0, 1, "there is 1 to use"),
-        (float("inf"), 4, 0.0, 4, "there are 4 to use"),
+        (0.19, 2, 1, "a step of 0.19 GFLOP is worth no more"),
+        (3.0, 2, 2, "there are 2 to use"),
+        (225, 8, 8, "there are 8 to use"),
+        (3.7, 8, 3, "a step of 3.7 GFLOP is worth no more"),
+        (225, 1, 1, "there is 1 to use"),
+        (0.0, 0, 1, "there is 1 to use"),
+        (float("inf"), 4, 4, "there are 4 to use"),
     ],
 )
-def test_threads_are_what_the_work_is_worth_and_the_machine_has_free(
-    gflop, cores, others, count, why
-):
-    assert threads.worth(gflop, cores, others) == (count, why)
+def test_threads_are_what_the_work_is_worth_and_the_process_may_use(gflop, cores, count, why):
+    assert threads.worth(gflop, cores) == (count, why)
 
 
-def test_torch_is_told_the_number_and_processes_share_the_cores(told, monkeypatch):
+def test_torch_is_told_the_number_and_processes_share_the_cores(told):
     assert framework.use_threads(100).count == 8
     assert framework.use_threads(100, processes=4).count == 2
     assert framework.use_threads(0.1).count == 1
-    monkeypatch.setattr(threads, "other_cores", lambda: 5.0)
-    assert framework.use_threads(100).count == 3
-    assert framework.use_threads(100, others=0).count == 8
-    assert told == [8, 2, 1, 3, 8]
+    assert told == [8, 2, 1]
 
 
 # E4f
@@ -165,31 +156,6 @@ def test_cores_are_those_of_affinity_and_quota(monkeypatch):
     assert threads.usable_cores() == 1
     monkeypatch.setattr(threads, "quota", lambda: 0.2)
     assert threads.usable_cores() == 1
-
-
-STAT = """cpu  900 0 900 0 0 0 0 0 0 0
-cpu0 {0} {1} 10 99999 7 3 4 5 0 0
-cpu1 100 0 0 99999 0 0 0 0 0 0
-cpu10 100000 0 0 0 0 0 0 0 0 0
-"""
-
-
-def test_busy_time_is_that_of_our_cores_without_what_steps_back(tmp_path, monkeypatch):
-    stat = tmp_path / "stat"
-    monkeypatch.setattr(threads, "affinity", lambda: {0, 1})
-    monkeypatch.setattr(threads, "_TICKS", 100)
-    monkeypatch.setattr(threads, "_steps_back", lambda: 0)
-    stat.write_text(STAT.format(50, 1000))
-    assert threads._busy_sec(stat) == pytest.approx((50 + 10 + 3 + 4 + 5 + 100) / 100)
-    monkeypatch.setattr(threads, "_steps_back", lambda: 19)
-    assert threads._busy_sec(stat) == pytest.approx((50 + 10 + 3 + 4 + 5 + 100 + 1000) / 100)
-    assert threads._busy_sec(tmp_path / "missing") == 0.0
-
-
-def test_what_others_calculated_is_all_without_ours():
-    before, after = threads._Clock(10.0, 1.0, 100.0), threads._Clock(16.0, 3.0, 104.0)
-    assert threads.busy_between(before, after) == 1.0
-    assert threads.busy_between(before, threads._Clock(10.5, 3.0, 104.0)) == 0.0
 
 
 def test_work_counts_the_convolutions_of_every_picture(tiny_generator):

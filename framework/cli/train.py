@@ -313,7 +313,7 @@ class TrainCLI(LightningCLI):
         if device.type == "cpu":
             generator = self.sketch.get("generator") or self.model.opened.generator
             share = self.datamodule.share(self.trainer.world_size)
-            use_threads(synthesis_gflop(generator, share), self.trainer.num_devices, others=0)
+            use_threads(synthesis_gflop(generator, share), self.trainer.num_devices)
 
     def _describe(self) -> None:
         """Print what a dry run is asked for: settings, sizes, data."""

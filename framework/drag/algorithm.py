@@ -12,7 +12,7 @@ from framework.drag.features import patches
 from framework.drag.inputs import EditInputs, check_inputs, image_size
 from framework.drag.likeness import LEAST_CONFIDENCE, confidence
 from framework.drag.motion import directions, fixed_area, mask_loss, motion_loss
-from framework.drag.pulls import Pulls, stalled
+from framework.drag.pulls import Pulls, stalled, usual_length
 from framework.drag.settings import DragSettings, ResolvedSettings
 from framework.drag.step import DragStep, Picture, Status
 from framework.drag.tracking import track
@@ -93,13 +93,16 @@ def _drag(
     with gradients(False):
         partial = synthesis.partial(inputs.ws, resolved.resolution, noise_mode=NOISE_MODE)
         initial = partial.x.to(inputs.ws.dtype)
+        initial_views = _views(partial, initial)
         templates = patches(initial, inputs.handles, settings.template_radius_px, img_size)
         fixed = None if inputs.mask is None else fixed_area(inputs.mask, initial)
         step_index, ws, points, optimizer = _beginning(inputs, settings, resolved, resume_from)
+        usual, settled = _settling(ws, targets, resume_from)
         steps = torch.zeros_like(points)
     del partial
     first_index, last, nearness = step_index, None, []
-    pulls = Pulls(settings, resolved.layers, masked=fixed is not None)
+    pulls = Pulls(settings, resolved.layers, masked=fixed is not None and settings.mask_weight > 0)
+    settle_steps = settings.settle_steps if pulls.masked else 0
 
     try:
         while True:
@@ -125,11 +128,11 @@ def _drag(
                 total = motion.sum()
                 change = total.new_zeros(())
                 if fixed is not None:
-                    change = mask_loss(features, initial, fixed)
+                    change = mask_loss(_views(partial, features), initial_views, fixed)
 
                 # All numbers leave the device together: one wait a step.
                 health = ws.detach().sum() + features.detach().sum()
-                scalars = torch.stack([health, total, change]).detach()
+                scalars = torch.stack([health, total, change, usual]).detach()
                 numbers = torch.cat([scalars, distances, drift, points.flatten()]).cpu()
 
             if not torch.isfinite(numbers).all():
@@ -139,13 +142,17 @@ def _drag(
                 return
 
             count = len(points)
+            apart, drifts, places = numbers[4:].split([count, count, 2 * count])
+            at_targets = max(apart.tolist()) <= resolved.stop_distance_px
             status = _status(
-                max(numbers[3 : 3 + count].tolist()) <= resolved.stop_distance_px,
+                at_targets and settled >= settle_steps,
                 step_index - first_index >= settings.max_steps,
                 deadline is not None and time.monotonic() >= deadline,
             )
-            nearness.append(max(numbers[3 : 3 + count].tolist()))
-            if status == "max_steps" and stalled(nearness) and pulls.held(total, change, ws):
+            if status == "max_steps" and at_targets:  # they are used up while it settles
+                status = "arrived"
+            nearness.append(max(apart.tolist()))
+            if status == "max_steps" and stalled(nearness) and pulls.held(total, change, ws, usual):
                 status = "held"
             sure = ()
             if status != "moving":  # is what was taken hold of still there?
@@ -156,32 +163,49 @@ def _drag(
                 step=step_index,
                 status=status,
                 ws=ws.detach(),
-                points=numbers[3 + 2 * count :].view(count, 2).clone(),
+                points=places.view(count, 2).clone(),
                 targets=targets.cpu(),
                 motion_loss=numbers[1].item(),
                 mask_loss=numbers[2].item(),
-                distance_px=tuple(numbers[3 : 3 + count].tolist()),
-                drift=tuple(numbers[3 + count : 3 + 2 * count].tolist()),
+                distance_px=tuple(apart.tolist()),
+                drift=tuple(drifts.tolist()),
                 optimizer=optimizer,
                 picture=picture,
                 confidence=sure,
+                pull_length=numbers[3].item(),
+                settled=settled,
             )
             yield last
             if status != "moving":
                 return
 
             # Only the latents get a gradient; then one step of Adam on those that move.
-            gradient = pulls.of(total, change, ws).gradient
+            both = pulls.of(total, change, ws, usual)
             with gradients(False):
-                optimizer, update = adam_update(optimizer, gradient, settings.learning_rate)
+                optimizer, update = adam_update(optimizer, both.gradient, settings.learning_rate)
                 ws = ws.detach().clone()
                 ws[:, : resolved.layers] += update
+                usual = usual if at_targets else usual_length(usual, both.pull_length)
             step_index += 1
+            settled += at_targets
             # Let go of this step's features before the next are made: half the memory.
             picture.forget()
             del partial, features, motion, total, change
     finally:
         picture.forget()
+
+
+def _views(partial: Any, features: Tensor) -> list[Tensor]:
+    """What a mask compares: the block's features and, where it has one, its running picture."""
+    return [features] if partial.img is None else [features, partial.img.to(features.dtype)]
+
+
+def _settling(ws: Tensor, targets: Tensor, resume_from: DragStep | None) -> tuple[Tensor, int]:
+    """The points' usual pull, and for how many steps they have been at these targets."""
+    if resume_from is None:
+        return ws.new_zeros(()), 0
+    same = torch.equal(resume_from.targets.to(targets), targets)
+    return ws.new_tensor(resume_from.pull_length), resume_from.settled if same else 0
 
 
 def _confidence(

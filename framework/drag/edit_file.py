@@ -1,6 +1,7 @@
 """`edit.safetensors`: a whole drag in one file, to look at, to render again and to go on from."""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -75,6 +76,8 @@ class EditFile:
         inversion: The inverted image that it began with, or None. `model_digest` is then that of
             the image's own generator: the model with the image's noise and changed weights.
         confidence: Of each point after the last step (see `DragStep`); empty where not asked.
+        pull_length: After the last step (see `DragStep`).
+        settled: After the last step (see `DragStep`).
     """
 
     model_name: str
@@ -96,6 +99,8 @@ class EditFile:
     optimizer: Adam | None
     inversion: InversionLink | None = None
     confidence: tuple[float, ...] = ()
+    pull_length: float = 0.0
+    settled: int = 0
 
     @classmethod
     def from_steps(
@@ -156,6 +161,8 @@ class EditFile:
             optimizer=last.optimizer,
             inversion=inversion,
             confidence=last.confidence,
+            pull_length=last.pull_length,
+            settled=last.settled,
         )
 
     @property
@@ -181,6 +188,8 @@ class EditFile:
                 optimizer=self.optimizer if is_last else None,
                 picture=Picture(generator),
                 confidence=self.confidence if is_last else (),
+                pull_length=self.pull_length if is_last else 0.0,
+                settled=self.settled if is_last else 0,
             )
 
     def resume(
@@ -254,6 +263,8 @@ class EditFile:
             tensors["adam.mean"] = _float(self.optimizer.mean)
             tensors["adam.square"] = _float(self.optimizer.square)
             metadata["adam.count"] = str(self.optimizer.count)
+        if self.mask is not None:
+            metadata["settling"] = json.dumps([self.pull_length, self.settled])
         if self.confidence:
             metadata["confidence"] = json.dumps(list(self.confidence))
         if self.inversion is not None:
@@ -341,18 +352,21 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
         raise ValueError(f"unknown status {metadata['status']!r}")
     optimizer = _optimizer(metadata, tensors, sides)
     link = metadata.get("inversion")
+    pull_length, settled = _settling(json.loads(metadata.get("settling", "[0.0, 0]")))
     if tensors:
         raise ValueError(f"unknown tensor {next(iter(tensors))!r}")
     return EditFile(
         model_name=metadata["model_name"],
         model_digest=metadata["model_digest"],
-        settings=DragSettings.from_dict(json.loads(metadata["settings"]), "settings"),
+        settings=_settings(metadata),
         status=status,
         img_size=(height, width),
         step=step,
         optimizer=optimizer,
         inversion=None if link is None else _link(json.loads(link)),
         confidence=_confidence(json.loads(metadata.get("confidence", "[]")), sides["K"]),
+        pull_length=pull_length,
+        settled=settled,
         **values,
     )
 
@@ -361,6 +375,21 @@ def _link(values: Any) -> InversionLink:
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
         raise ValueError("inversion names no file")
     return InversionLink(**values)
+
+
+def _settings(metadata: dict[str, str]) -> DragSettings:
+    """The drag's; in files without a digest the mask's weight is the paper's λ, another measure."""
+    settings = DragSettings.from_dict(json.loads(metadata["settings"]), "settings")
+    if DIGEST in metadata or settings.mask_weight == 0:
+        return settings
+    return replace(settings, mask_weight=DragSettings.mask_weight)
+
+
+def _settling(values: Any) -> tuple[float, int]:
+    length, steps = values if isinstance(values, list) and len(values) == 2 else (-1.0, 0)
+    if type(length) is not float or type(steps) is not int or not 0 <= length < math.inf:
+        raise ValueError("settling is not a length and a number of steps")
+    return length, max(0, steps)
 
 
 def _confidence(values: Any, count: int) -> tuple[float, ...]:

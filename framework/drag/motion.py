@@ -1,5 +1,6 @@
 """Motion supervision: the losses that move what is under the handles (Pan et al. 2023, eq. 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,21 +64,27 @@ def fixed_area(mask: Tensor, features: Tensor) -> Tensor | None:
     return fixed / total if total > 0 else None
 
 
-def mask_loss(features: Tensor, initial: Tensor, fixed: Tensor) -> Tensor:
-    """Mean change of the features outside the mask: ‖(F - F0) · (1 - M)‖₁ over the fixed area.
+def mask_loss(views: Sequence[Tensor], initial: Sequence[Tensor], fixed: Tensor) -> Tensor:
+    """Mean change outside the mask: ‖(F - F0) · (1 - M)‖₁ over the fixed area, in mean sizes of F0.
 
-    The paper sums and published code averages over the whole image. It is taken at the features'
-    own size, the mask reduced to it by area. How hard it pulls is `balance`'s.
+    The paper sums and published code averages over the whole image, and both compare features only.
+    Here the block's running picture counts as much: colours that features hardly tell apart are
+    what a person sees change. The mask is reduced to the block's size by area. How hard the loss
+    pulls is `balance`'s.
 
     Args:
-        features: Shape (1, C, h, w).
-        initial: The same block's features before the drag.
+        views: The block's features and, where it has one, its running picture, (1, C, h, w) each.
+        initial: The same before the drag.
         fixed: Weights from `fixed_area`.
 
     Returns:
-        A scalar.
+        A scalar, the sum over the views.
     """
-    return ((features - initial).abs().mean(dim=1, keepdim=True) * fixed).sum()
+    changes = [
+        ((now - before).abs().mean(dim=1, keepdim=True) * fixed).sum() / before.abs().mean()
+        for now, before in zip(views, initial, strict=True)
+    ]
+    return torch.stack(changes).sum()
 
 
 @dataclass(frozen=True)
@@ -87,33 +94,40 @@ class Balance:
     Args:
         gradient: What to descend along, shape of both.
         opposition: How far the mask's own gradient points against the points', from 0 to 1.
-        outweighed: Whether the mask's part of `gradient` is longer than the points'.
+        outweighed: Whether the mask's part of `gradient` is longer than the points' usual pull.
+        pull_length: Length of the points' gradient.
     """
 
     gradient: Tensor
     opposition: Tensor
     outweighed: Tensor
+    pull_length: Tensor
 
 
-def balance(pull: Tensor, hold: Tensor, weight: float) -> Balance:
+def balance(pull: Tensor, hold: Tensor, weight: float, usual_length: Tensor) -> Balance:
     """Let the mask steer without holding: its gradient, less what opposes the points' pull.
 
     The rest, at right angles to the pull or along with it, is made `weight` times as long as the
-    pull. So its strength does not depend on how much of the picture is fixed, nor on the model; the
+    pull, or as the pull usually is, where that is longer: points that have arrived hardly pull. So
+    its strength does not depend on how much of the picture is fixed, nor on the model; the
     projection is that of gradient surgery (Yu et al. 2020, algorithm 1), with the points first.
 
     Args:
         pull: Gradient of the motion loss, any shape.
         hold: Gradient of the mask loss, same shape.
         weight: Length of the mask's part in lengths of the pull, ≥ 0.
+        usual_length: Length of the pull in the steps before, a scalar; 0 if there were none.
     """
+    length = pull.norm()
+    usual_length = torch.maximum(length, usual_length)
     along = (pull * hold).sum()
     aside = hold - along.clamp(max=0) / pull.square().sum().clamp(min=1e-30) * pull
     # Where hardly anything has changed its length says nothing: the published λ is the most.
-    scale = weight * pull.norm() / aside.norm().clamp(min=1e-30)
+    scale = weight * usual_length / aside.norm().clamp(min=1e-30)
     part = scale.clamp(max=PAPER_WEIGHT * max(1.0, weight)) * aside
-    cosine = along / (pull.norm() * hold.norm()).clamp(min=1e-30)
-    return Balance(pull + part, (-cosine).clamp(min=0), part.norm() > 1.01 * pull.norm())
+    cosine = along / (length * hold.norm()).clamp(min=1e-30)
+    outweighed = part.norm() > 1.01 * usual_length
+    return Balance(pull + part, (-cosine).clamp(min=0), outweighed, length)
 
 
 def _disc(radius_px: int, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from framework.drag.settings import DragSettings
 from framework.models.frozen import gradients
 
 OPPOSED = 0.5  # from this cosine on, most of what the points want is what the mask forbids
+NEWS_SHARE = 0.1  # of a step in the running mean of the pull
 STALLED_SHARE, STALLED_STEPS = 0.1, 20
 
 
@@ -28,25 +29,30 @@ class Pulls:
     layers: int
     masked: bool
 
-    def of(self, motion: Tensor, change: Tensor, ws: Tensor) -> Balance:
-        """Gradients of motion loss and mask loss by `ws`, brought together."""
+    def of(self, motion: Tensor, change: Tensor, ws: Tensor, usual: Tensor) -> Balance:
+        """Gradients of motion loss and mask loss by `ws`, brought together; see `balance`."""
         masked = self.masked and self.settings.mask_weight > 0
         with gradients(False):
             pull = self._gradient(motion, ws, keep=masked)
             if masked:
-                return balance(pull, self._gradient(change, ws), self.settings.mask_weight)
+                return balance(pull, self._gradient(change, ws), self.settings.mask_weight, usual)
             nothing = pull.new_zeros(())
-            return Balance(pull, nothing, nothing > 0)
+            return Balance(pull, nothing, nothing > 0, nothing)
 
-    def held(self, motion: Tensor, change: Tensor, ws: Tensor) -> bool:
+    def held(self, motion: Tensor, change: Tensor, ws: Tensor, usual: Tensor) -> bool:
         """Whether it is the mask that keeps the points: it opposes or outweighs their pull."""
-        both = self.of(motion, change, ws)
+        both = self.of(motion, change, ws, usual)
         return bool((both.opposition >= OPPOSED) | both.outweighed)
 
     def _gradient(self, loss: Tensor, ws: Tensor, keep: bool = False) -> Tensor:
         (gradient,) = torch.autograd.grad(loss, ws, retain_graph=keep)
         gradient = gradient[:, : self.layers]
         return gradient.sum(dim=1, keepdim=True) if self.settings.latent_space == "w" else gradient
+
+
+def usual_length(before: Tensor, now: Tensor) -> Tensor:
+    """Running mean of the points' pull, a scalar; `before` is 0 at the beginning."""
+    return torch.where(before > 0, before.lerp(now, NEWS_SHARE), now)
 
 
 def stalled(distances_px: Sequence[float]) -> bool:

@@ -32,6 +32,8 @@ class DragSettings(Settings):
         mask_weight: How hard what lies outside the mask is kept as it was, in lengths of the
             points' own pull, ≥ 0: the same for every mask, resolution and model. What opposes the
             pull is taken out first, so that 1 steers the drag and does not hold it; more slows it.
+        settle_steps: With a mask, steps that are made after the handles have arrived, in which the
+            handles stay and what lies outside the mask goes back to what it was; 0 for none.
         learning_rate: Step size of Adam on the latents.
         layers: How many of the first layers of W+ move (all of them where a model has fewer).
             Not used in W.
@@ -60,6 +62,7 @@ class DragSettings(Settings):
     tracking_radius_px: int | None = None
     template_radius_px: int = 0
     mask_weight: float = 1.0
+    settle_steps: int = 20
     learning_rate: float = 2e-3
     layers: int = 6
     latent_space: LatentSpace = "w+"
@@ -75,6 +78,7 @@ class DragSettings(Settings):
         self._whole("motion_radius_px", "tracking_radius_px", "layers", least=1)
         self._whole("max_steps", least=1, most=MOST_STEPS)
         self._whole("template_radius_px")
+        self._whole("settle_steps", most=MOST_STEPS)
         self._whole("feature_resolution", least=4)
         self._choice("latent_space", get_args(LatentSpace))
         self._choice("tracking", get_args(Tracking))

@@ -47,13 +47,16 @@ class DragStep:
         points: Where the handles are now, (x, y) in image pixels, shape (K, 2), on the CPU.
         targets: Where they should go, shape (K, 2), on the CPU.
         motion_loss: Motion supervision, summed over the points.
-        mask_loss: Mean feature change outside the mask, without its weight λ; 0 without a mask.
+        mask_loss: Mean change outside the mask (`framework.drag.motion.mask_loss`), without its
+            weight; 0 without a mask.
         distance_px: Distance of each point to its target, in image pixels.
         drift: Of each point, the mean absolute difference between its features and those of its
             handle before the drag; 0 at the beginning. What tracking could not find again is high.
         confidence: Of each point, how sure it is that it shows what its handle showed before the
             drag (`framework.drag.likeness.confidence`); empty where that was not asked: a step is
             looked at when it is the last.
+        pull_length: With a mask, how long the points' gradient usually is.
+        settled: With a mask, how many steps the handles have been at their targets.
         optimizer: What Adam remembers; with it a later `drag` goes on as if it had not stopped.
         picture: How `image` makes the picture.
     """
@@ -70,6 +73,8 @@ class DragStep:
     optimizer: Adam | None
     picture: Picture
     confidence: tuple[float, ...] = ()
+    pull_length: float = 0.0
+    settled: int = 0
 
     @property
     def mean_distance_px(self) -> float:

@@ -81,7 +81,7 @@ def publish(
     config["data"] |= {"source": source} if source else {}
     ruler = _Ruler(_opened(config["data"]), metrics or MetricSettings())
     trained, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
-    use_threads(synthesis_gflop(trained, MetricSettings().batch), others=0)
+    use_threads(synthesis_gflop(trained, MetricSettings().batch))
     texts, kimg = _texts(card or CardTexts(), config["data"]), seen_kimg(trained.provenance) or 0.0  # type: ignore
     provenance = {
         "seen_kimg": kimg,

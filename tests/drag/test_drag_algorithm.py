@@ -111,6 +111,21 @@ def test_a_masked_drag_arrives_where_the_free_one_does(rows):
     assert free.arrived and masked.arrived and masked.mask_loss > 0
 
 
+@pytest.mark.parametrize("used_up", [False, True])
+def test_what_lies_outside_the_mask_goes_back_when_the_points_have_arrived(used_up):
+    """A1f: the drag goes on for `settle_steps`; a limit of steps ends that as arrived."""
+    generator = ShiftGenerator(sway=1.0)
+    mask = torch.zeros(64, 64)
+    mask[:, 32:] = 1
+    arguments = (generator, generator.ws(), [(48, 20)], [(54, 26)], mask)
+    *_, there = finish(*arguments, replace(FAST, settle_steps=0, layers=8))
+    most = there.step + 10 if used_up else 1000
+    *_, back = finish(*arguments, replace(FAST, settle_steps=60, layers=8, max_steps=most))
+    assert there.arrived and back.arrived and back.step > there.step
+    if not used_up:
+        assert back.settled == 60 and back.mask_loss < 0.8 * there.mask_loss
+
+
 def test_a_drag_that_the_mask_holds_says_so(shifter):
     """A1f: the mask asks for the opposite of the pull and outweighs it."""
     mask = torch.zeros(64, 64)

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from framework.drag import DragSession, DragSettings, EditFile, drag
+from framework.drag import DragSession, DragSettings, EditFile, drag, edit_file
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
 from tests.drag.fakes import ShiftGenerator
@@ -131,7 +131,7 @@ def spoil(path, change):
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    for newer in ("sha256", "confidence"):  # as of a file of before there were digests
+    for newer in ("sha256", "confidence", "settling"):  # as of a file of before there were digests
         metadata.pop(newer)
     change(tensors, metadata)
     save_file(tensors, path, metadata=metadata)
@@ -161,6 +161,20 @@ def test_a_file_of_before_there_were_digests_opens(path):
     ws = EditFile.load(path).ws
     spoil(path, lambda tensors, metadata: None)
     assert torch.equal(EditFile.load(path).ws, ws)
+
+
+@pytest.mark.parametrize("values", [[-1.0, 3], [1.0], [float("inf"), 1], ["1", 1], 3, [1.0, 2.5]])
+def test_settling_is_a_length_and_a_number_of_steps(values):
+    assert edit_file._settling([2.5, 3]) == (2.5, 3)
+    with pytest.raises(ValueError, match="settling is not"):
+        edit_file._settling(values)
+
+
+@pytest.mark.parametrize(("then", "now"), [(20.0, 1.0), (0.0, 0.0)])
+def test_a_mask_of_before_has_todays_weight(path, then, now):
+    """A1f: the paper's weight of the loss would be twenty pulls; no mask stays none."""
+    spoil(path, lambda _, metadata: metadata.update(settings=settings_json(mask_weight=then)))
+    assert EditFile.load(path).settings.mask_weight == now
 
 
 def settings_json(**changes):

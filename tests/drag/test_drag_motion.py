@@ -78,7 +78,12 @@ def test_mask_loss_is_the_mean_change_outside_whatever_its_area():
         changed = initial.clone()
         changed[:, :, :, : columns // 4] += 0.25
         changed[:, :, :, columns // 4 :] += 9.0  # may change
-        assert mask_loss(changed, initial, fixed).item() == pytest.approx(0.25, rel=1e-4)
+        size = initial.abs().mean().item()
+        loss = mask_loss([changed], [initial], fixed).item()
+        assert loss == pytest.approx(0.25 / size, rel=1e-4)
+        picture = torch.full((1, 3, 8, 8), 0.5)  # counts as much, in its own mean size
+        both = mask_loss([changed, picture + 0.1], [initial, picture], fixed).item()
+        assert both == pytest.approx(0.25 / size + 0.2, rel=1e-4)
 
 
 def test_a_mask_reaches_the_features_by_area():
@@ -96,19 +101,27 @@ def test_a_mask_that_allows_everything_holds_nothing():
 def test_a_mask_steers_whatever_its_gradient_measures(size):
     """A1f: what opposes the pull is taken out, the rest is `weight` times as long."""
     pull, hold = torch.tensor([3.0, 0.0]), size * torch.tensor([-1.0, 2.0])
-    both = balance(pull, hold, 1.0)
+    both = balance(pull, hold, 1.0, torch.tensor(0.0))
     torch.testing.assert_close(both.gradient, torch.tensor([3.0, min(3.0, 40 * size)]))
     assert both.opposition.item() == pytest.approx(5**-0.5)
     assert not both.outweighed
-    assert balance(pull, hold, 50.0).outweighed == (size >= 1)
-    torch.testing.assert_close(balance(pull, pull, 1.0).gradient, 2 * pull)
+    assert balance(pull, hold, 50.0, torch.tensor(0.0)).outweighed == (size >= 1)
+    torch.testing.assert_close(balance(pull, pull, 1.0, torch.tensor(0.0)).gradient, 2 * pull)
+
+
+def test_a_mask_goes_on_pulling_when_the_points_have_arrived():
+    """A1f: as long as the points usually pulled."""
+    pull, hold = torch.tensor([0.1, 0.0]), torch.tensor([0.0, 2.0])
+    both = balance(pull, hold, 1.0, torch.tensor(5.0))
+    torch.testing.assert_close(both.gradient, torch.tensor([0.1, 5.0]))
+    assert both.pull_length.item() == pytest.approx(0.1)
 
 
 def test_a_mask_that_wants_the_opposite_leaves_the_pull():
     """A1f: and is known to oppose it."""
     pull = torch.tensor([3.0, 4.0])
-    both = balance(pull, -20 * pull, 1.0)
+    both = balance(pull, -20 * pull, 1.0, torch.tensor(0.0))
     torch.testing.assert_close(both.gradient, pull, atol=1e-3, rtol=0)
     assert both.opposition.item() == pytest.approx(1)
-    untouched = balance(pull, torch.zeros(2), 1.0)
+    untouched = balance(pull, torch.zeros(2), 1.0, torch.tensor(0.0))
     assert torch.equal(untouched.gradient, pull) and untouched.opposition == 0
