@@ -91,10 +91,13 @@ def _reason(error: OSError, path: Path) -> str:
     with suppress(OSError, ImportError):
         import resource
 
-        there, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+        # Some writers take away what they could not finish, and its size with it.
+        there = path.stat().st_size if path.exists() else 0
+        needed = f"more than {there:,} bytes needed, " if there else ""
+        free = shutil.disk_usage(path.parent).free
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         most = f"files may have {limit:,} here" if error.errno == errno.EFBIG else f"{free:,} free"
-        return f"{os.strerror(error.errno or 0)}; more than {there:,} bytes needed, {most}"
+        return f"{os.strerror(error.errno or 0)}; {needed}{most}"
     return os.strerror(error.errno or 0)
 
 

@@ -15,8 +15,8 @@ def usable_device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise UserError(f"{device}: give auto, cpu, cuda, cuda:1 or mps", "device") from None
-    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
-    if not here.get(chosen.type, False):
+    looks = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
+    if not looks.get(chosen.type, lambda: False)():  # nothing is asked of drivers for the CPU
         raise UserError(
             f"{device}: there is none on this machine; see python edit.py doctor", "device"
         )

@@ -95,7 +95,7 @@ def test_all_of_a_folder_may_be_held_out_and_edits_are_asked_for(model, tmp_path
         (["--held-out", "0.9"], "--held-out 0.9: give a share from 0 to 0.5"),
         (["--count", "0"], "--count 0: give at least 1"),
         (["--stages", "tune,embed"], "--stages"),
-        (["--data", "nowhere"], "--data: "),
+        (["--data", "nowhere"], "--data nowhere: no such folder or zip file"),
         (["--data", "toycars:2", "--held-out", "0.001"], "--held-out 0.001: of 2 pictures"),
         (["--model", "nowhere"], "--model nowhere"),
         (["--refine-steps", "-1"], "--refine-steps"),

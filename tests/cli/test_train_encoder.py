@@ -78,7 +78,7 @@ def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, 
     assert facts["seen_kimg"] == 0.012 and facts["perceptual"]["name"] == "dfeat"
     assert facts["data"]["count"] == 40 - OUT and facts["training"]["delta"] == 2e-4
     card = (trained / "network-000000-012" / "README.md").read_text()
-    assert "32x16 px, with an encoder" in card and "../reconstructions000000.png" in card
+    assert "32x16 px, with an encoder" in card and "../reconstructions000000-012.png" in card
     sheets = {path.name for path in trained.glob("*.png")}
     assert sheets == {"reconstructions_init.png", "reconstructions000000.png"}
     sheet = read_image(trained / "reconstructions000000.png")

@@ -155,6 +155,7 @@ def test_what_needs_no_pictures_is_told_before_they_are_looked_at(name, refused)
 # C1f
 def test_a_dry_run_sees_a_run_of_other_settings(tmp_path, capsys):
     run = tmp_path / "other"
+    run.mkdir()
     held = {"format": 1, "seen_images": 4, "batch_size": 8, "seed": 7}
     write_checkpoint({"dragline": held}, run / "checkpoints" / "run-00000000004.ckpt")
     (run / "config.yaml").touch()

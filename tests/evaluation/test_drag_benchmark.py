@@ -30,6 +30,7 @@ GAIN_PX = 20.0
 @dataclass(frozen=True)
 class Partial:
     x: torch.Tensor
+    img: None = None
 
 
 class Shifted(nn.Module):

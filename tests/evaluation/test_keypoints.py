@@ -203,15 +203,14 @@ def test_training_writes_a_judge_and_keeps_the_test_apart(tmp_path, monkeypatch)
     (x0, y0), (x1, y1) = judge.usual("left_wheel_hub")
     assert 10 < x0 < x1 < 22
     assert 33 < y0 < y1 < 42
-    with pytest.raises(UserError, match="--seed 777"):
+    with pytest.raises(UserError, match="seed 777"):
         train(str(tmp_path / "other"), seed=777)
     with pytest.raises(UserError, match="already holds files"):
         train(str(tmp_path / "judge"))
 
 
 def test_the_command_line_teaches(capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--help"])
+    assert main(["train", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--drawings" in shown
     assert "Highest of the cycle" in shown

@@ -70,7 +70,7 @@ def run(tmp_path, monkeypatch, bare) -> Path:
     return write_run(tmp_path / "run")
 
 
-FEW = MetricSettings(fakes=24, reals=30, ppl=6)
+FEW = MetricSettings("features64", fakes=24, reals=30, ppl=6)
 NUMBERS = ("kid_d", "precision_d", "recall_d", "ppl_d", "swd_mean")
 
 
@@ -107,7 +107,7 @@ def test_the_card_compares_by_the_measures_of_validate(run, tmp_path):
     publish(str(run), str(out), before=str(before), metrics=FEW)
     held = json.loads((out / "metrics.json").read_text())
     assert list(held) == ["published", "older"]
-    dataset, networks = open_dataset("toycars:100", 32), open_networks()
+    dataset, networks = open_dataset("toycars:100", 32), open_networks(FEW.features)
     for model, numbers in held.items():
         generator = load_generator(tmp_path / model)
         again = measure(generator, dataset, networks, FEW, torch.device("cpu"))

@@ -33,7 +33,7 @@ def test_the_order_of_the_pictures_hardly_matters(cars):
     halves = mean(sliced_wasserstein(cars[:12], cars[12:]))
     shuffled = mean(sliced_wasserstein(cars, cars.flip(0)))
     noise = torch.rand(cars.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert shuffled < halves < mean(sliced_wasserstein(cars, noise)) / 2
+    assert shuffled < halves < mean(sliced_wasserstein(cars, noise)) / 1.5
 
 
 def test_it_grows_with_noise(cars):

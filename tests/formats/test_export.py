@@ -489,7 +489,7 @@ def test_no_file_is_overwritten_and_no_target_guessed(tmp_path):
     with pytest.raises(UserError, match=r"a\.pkl: already there"):
         export_networks(made(Generator), None, "nvidia", out)
     assert out.read_bytes() == b"mine"
-    with pytest.raises(UserError, match="--to tensorflow: one of nvidia, rosinality"):
+    with pytest.raises(UserError, match="to tensorflow: give one of nvidia, rosinality, onnx"):
         export_networks(made(Generator), None, "tensorflow", tmp_path / "b.pkl")
 
 
