@@ -68,6 +68,7 @@ def bare(tmp_path, monkeypatch) -> Path:
         raise URLError(f"tests fetch nothing, not even {url}")
 
     monkeypatch.delenv(weights.FOLDER_VARIABLE, raising=False)
+    monkeypatch.setattr(weights, "_packaged", lambda wanted: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     return tmp_path / "hub" / "checkpoints"

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 
 from framework import dashboard
 from framework.dashboard import open_run, resolve_mode
@@ -123,9 +124,11 @@ def test_what_the_environment_says_is_obeyed(nobody, monkeypatch):
     (nobody / "run").mkdir()
     for name, value in wanted.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    wandb.teardown()  # what it read of the environment in an earlier test
     run = open_run(nobody / "run", "offline", name="ours", job_type="train", id=None)
     assert run is not None
     run.finish()
+    wandb.teardown()
     said = (run.name, run.project, run.entity, run.id, ",".join(run.tags), run.notes, run.group)
     assert said == tuple(list(wanted.values())[:7])
     assert run.job_type == "sweep" and any((nobody / "elsewhere").rglob("*.wandb"))

@@ -42,6 +42,7 @@ INSTALLED_AS = {
     "PIL": "pillow",
     "docstring_parser": "docstring-parser",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "pillow_heif": "pillow-heif",
     "yaml": "pyyaml",
 }
 

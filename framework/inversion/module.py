@@ -7,7 +7,6 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from framework.data.fit import size_pair
 from framework.formats import open_model
 from framework.inversion.exhibit import Pairs
 from framework.inversion.loading import encoder_weights
@@ -196,7 +195,7 @@ class EncoderTraining(PhasedTraining):
         if data.size is None:
             data.size = self.opened.generator.img_size
         with sketching():
-            self.sketch(size_pair(data.size), data.channels, 0, trainer.strategy.root_device)
+            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
 
     def fresh(self) -> "EncoderTraining":
         """The same training, with the same opened generator."""

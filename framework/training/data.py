@@ -149,6 +149,12 @@ class TrainingImages(lightning.LightningDataModule):
         self._held_out: Tensor | None = None
         self._held: tuple[Tensor, Tensor] | None = None
 
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures, of a `size` that was given."""
+        assert self.size is not None
+        return size_pair(self.size)
+
     def share(self, processes: int) -> int:
         """Images of a batch that each of `processes` works on.
 

@@ -76,13 +76,7 @@ def fidelity(monkeypatch) -> None:
 # --- the choice ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_lite0(monkeypatch) -> None:
-    """A machine without the extra `features`."""
-    monkeypatch.setattr(weights, "_packaged", lambda wanted: None)
-
-
-def test_without_weights_one_line_says_what_is_measured_instead_and_how_to_have_more(no_lite0):
+def test_without_weights_one_line_says_what_is_measured_instead_and_how_to_have_more():
     networks = open_networks()
     assert isinstance(networks.features, DiscriminatorFeatures)
     assert isinstance(networks.distance, BlockDistance)
@@ -100,12 +94,12 @@ def test_inception_that_is_asked_for_and_not_there_is_a_mistake(inception_file):
         open_networks("inception", str(inception_file))
 
 
-def test_weights_without_the_library_are_not_enough(inception_file, no_lite0):
+def test_weights_without_the_library_are_not_enough(inception_file):
     networks = open_networks("auto", str(inception_file))
     assert networks.features.suffix == "_d" and "torch-fidelity" in networks.note
 
 
-def test_with_weights_and_library_it_is_inception(inception_file, fidelity, no_lite0):
+def test_with_weights_and_library_it_is_inception(inception_file, fidelity):
     networks = open_networks("auto", str(inception_file))
     assert isinstance(networks.features, InceptionFeatures)
     assert networks.features.extractor.path == str(inception_file)

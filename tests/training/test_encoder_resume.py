@@ -66,7 +66,7 @@ def test_a_checkpoint_knows_its_generator_and_what_judged_but_holds_neither(whol
 def test_another_generator_is_refused(model, tmp_path):
     other = tiny_model(tmp_path / "other", seed=1)
     trained(model, tmp_path, 1)
-    with pytest.raises(UserError, match=r"begun with other settings: generator_digest \w+, now"):
+    with pytest.raises(UserError, match=r"other settings: another generator: .*, now .*other"):
         trained(other, tmp_path, 2, start=1)
 
 

@@ -191,7 +191,7 @@ def test_a_run_of_an_older_version_goes_on_and_its_file_stays(begun):
     """A17: what it did not know of yet, it had at its default."""
     path = checkpoint_path(begun, 8)
     held = read_checkpoint(path)
-    del held["dragline"]["discriminator"]["architecture"]
+    del held["dragline"]["discriminator"]["architecture"], held["dragline"]["layout"]
     write_checkpoint(held, path)
     before = path.read_bytes(), manifest_path(path).read_bytes()
     args = fit(begun, "--run.kimg", "0.012", "--run.wandb", "disabled")

@@ -257,8 +257,8 @@ def test_a_clock_that_is_set_back_changes_no_times(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
     ("mistake", "expected"),
     [
-        (("--data.size", "2"), "--data.size: "),
-        (("--data.size", "100"), "--data.size: "),
+        (("--data.size", "2"), "--data.size 2: "),
+        (("--data.size", "100"), "--data.size 100: "),
         (("--model.lr", "-1"), "--model.lr -1.0: must be positive"),
         (("--data.batch_size", "0"), "--data.batch_size 0"),
         (("--model.augmentation", "ada"), "--model"),

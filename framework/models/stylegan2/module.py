@@ -7,7 +7,6 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from framework.data.fit import size_pair
 from framework.errors import blame
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
@@ -169,7 +168,7 @@ class StyleGAN2Training(PhasedTraining):
         self._settle(known, data)
         if data.size is not None:
             with sketching(), blame("--data.size", str(data.size)):
-                pair, device = size_pair(data.size), trainer.strategy.root_device
+                pair, device = data.img_size, trainer.strategy.root_device
                 generator, discriminator = self.build_networks(pair, data.channels, 0, device)
             frozen_layers(discriminator, self.settings["freeze_d_layers"])
             if self.settings["start_from"] is not None and known is None:
