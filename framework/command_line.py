@@ -185,7 +185,12 @@ def run_function(function: Callable[..., Any], arguments: Sequence[str] | None =
     def command() -> None:
         with named(flags):
             parsers: dict[str, Any] = {"parser_class": Parser, "formatter_class": Formatter}
-            result = auto_cli(checked, args=arguments, as_positional=False, **parsers)
+            result = auto_cli(
+                checked,
+                args=list(arguments) if arguments is not None else None,
+                as_positional=False,
+                **parsers,
+            )
         if isinstance(result, dict):
             print(json.dumps(result))
 

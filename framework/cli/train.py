@@ -336,7 +336,7 @@ def _train(args: ArgsType) -> None:
     for package in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(package).setLevel(logging.ERROR)
     guard()
-    words = [str(word) for word in (sys.argv[1:] if args is None else args)]
+    words = list(map(str, args if isinstance(args, list) else sys.argv[1:]))
     TrainCLI.trained_class = class_asked_for(words)
     TrainCLI.asked = words[0] if words else None
     try:

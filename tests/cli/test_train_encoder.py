@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,8 +81,8 @@ def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, 
     card = (trained / "network-000000-012" / "README.md").read_text()
     assert "32x16 px, with an encoder" in card and "../reconstructions000000-012.png" in card
     sheets = {path.name for path in trained.glob("*.png")}
-    assert sheets == {"reconstructions_init.png", "reconstructions000000.png"}
-    sheet = read_image(trained / "reconstructions000000.png")
+    assert sheets == {"reconstructions_init.png", "reconstructions000000-012.png"}
+    sheet = read_image(trained / "reconstructions000000-012.png")
     rows = -(-OUT // 16)
     assert sheet.shape == (rows * 2 * SIZE[0], 16 * SIZE[1], 3)
     pictures, made = sheet[-2 * SIZE[0] : -SIZE[0]], sheet[-SIZE[0] :]
@@ -102,7 +103,8 @@ def test_validate_measures_all_that_is_held_out(trained, model, tmp_path):
 
 def test_a_run_goes_on_where_it_stopped(trained, model, tmp_path):
     extra = ("--model.adv_latent", "0.1", "--run.kimg", "0.016")
-    assert "from 0.012 to 0.016 kimg" in said(command(trained, model, *extra), tmp_path / "log")
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    assert "from 0.012 to 0.016 kimg" in said(command(run_dir, model, *extra), tmp_path / "log")
 
 
 MISTAKES = {

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -129,12 +130,13 @@ def summary_of(file: Path) -> dict[str, Any]:
 def test_a_resumed_run_forgets_what_was_measured_past_its_checkpoint(
     trained, environment, tmp_path
 ):
-    path = trained / "metric-kid_d.jsonl"
-    later = json.dumps({**lines(trained, "kid_d")[-1], "seen_kimg": 0.9})
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    path = run_dir / "metric-kid_d.jsonl"
+    later = json.dumps({**lines(run_dir, "kid_d")[-1], "seen_kimg": 0.9})
     path.write_text(f"{path.read_text()}{later}\n" + '{"metric": "kid')
-    args = fit(trained, "--run.kimg", "0.028", "--run.metrics_kimg", "0.008", *FEW)
+    args = fit(run_dir, "--run.kimg", "0.028", "--run.metrics_kimg", "0.008", *FEW)
     said(args, tmp_path / "log", 0, environment)
-    kimg = [line["seen_kimg"] for line in lines(trained, "kid_d")]
+    kimg = [line["seen_kimg"] for line in lines(run_dir, "kid_d")]
     assert kimg == [0.008, 0.016, 0.024, 0.028]
 
 
