@@ -1,5 +1,6 @@
 """How the command lines begin: what is imported when, and help that is kept."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -70,16 +71,13 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("first", ["value", "part"])
 def test_a_late_package_runs_when_it_is_asked_for_what_is_not_known(package, first):
     with late.put_off({package: {"known": lambda: 5}}):
-        from latecomer import known  # type: ignore[import-not-found]
-
-        module = sys.modules[package]
+        module = importlib.import_module(package)
+        known = module.known
         module.__dict__["log"] = log = []
     assert (known, log) == (5, [])
     assert not hasattr(module, "__warningregistry__") and log == []
     if first == "part":
-        from latecomer.part import number  # type: ignore[import-not-found]
-
-        assert number == 4 and log == ["loaded"]
+        assert importlib.import_module(f"{package}.part").number == 4 and log == ["loaded"]
     for _ in range(2):
         assert module.value == 3 and log == ["loaded"]
     with pytest.raises(AttributeError):

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,13 +182,14 @@ def test_a_run_without_checkpoint_is_refused(tmp_path):
         publish(str(tmp_path), str(tmp_path / "out"))
 
 
-def test_the_command(run, tmp_path, monkeypatch, capsys):
+def test_the_command(run, tmp_path):
+    """In a process of its own: what a parser may read is a setting of the whole process."""
     args = ["--run", str(run), "--out", str(tmp_path / "out"), "--card.title", "By command."]
     few = ["--metrics.fakes", "24", "--metrics.reals", "30", "--metrics.ppl", "0"]
-    monkeypatch.setattr("sys.argv", ["publish", *args, *few])
-    assert publishing.main() == 0
+    command = [sys.executable, "-m", "framework.evaluation.publish", *args]
+    subprocess.run([*command, *few], check=True)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "By command." in card and "`ppl_d`" not in card
-    monkeypatch.setattr("sys.argv", ["publish", *args, "--metrics.fakes", "1"])
-    assert publishing.main() == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("error: --out ")
+    assert "By command." in card and "`ppl_" not in card
+    again = subprocess.run([*command, "--metrics.fakes", "1"], capture_output=True, text=True)
+    assert again.returncode == 2
+    assert again.stderr.splitlines()[-1].startswith("error: --out ")
