@@ -58,7 +58,7 @@ define install
 	      Installing\ collected) echo "  unpacking everything (a minute or two)" ;; \
 	    esac; \
 	  done
-	@env -u PYTHONDONTWRITEBYTECODE $(PY) -c 'import sys; from framework.cli.run import run; \
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -c 'import sys; from framework.command_line import run; \
 	  sys.exit(run(lambda: [__import__("torchvision"), __import__("framework.cli.train")]))'
 endef
 

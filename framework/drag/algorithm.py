@@ -180,7 +180,8 @@ def _drag(
                 return
 
             # Only the latents get a gradient; then one step of Adam on those that move.
-            both = pulls.of(total, change, ws, usual)
+            # The mask pulls as hard as the points do now; once they are there, as they used to.
+            both = pulls.of(total, change, ws, usual if at_targets else torch.zeros_like(usual))
             with gradients(False):
                 optimizer, update = adam_update(optimizer, both.gradient, settings.learning_rate)
                 ws = ws.detach().clone()
