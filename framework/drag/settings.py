@@ -31,7 +31,7 @@ class DragSettings(Settings):
             steadier on small generators.
         mask_weight: How hard what lies outside the mask is kept as it was, in lengths of the
             points' own pull, ≥ 0: the same for every mask, resolution and model. What opposes the
-            pull is taken out first, so that 1 steers the drag and does not hold it; more slows it.
+            pull is taken out first, so that 0.5 steers and does not hold; more slows the drag.
         settle_steps: With a mask, steps that are made after the handles have arrived, in which the
             handles stay and what lies outside the mask goes back to what it was; 0 for none.
         learning_rate: Step size of Adam on the latents.
@@ -61,7 +61,7 @@ class DragSettings(Settings):
     motion_radius_px: int | None = None
     tracking_radius_px: int | None = None
     template_radius_px: int = 0
-    mask_weight: float = 1.0
+    mask_weight: float = 0.5
     settle_steps: int = 20
     learning_rate: float = 2e-3
     layers: int = 6

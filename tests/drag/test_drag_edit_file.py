@@ -170,7 +170,7 @@ def test_settling_is_a_length_and_a_number_of_steps(values):
         edit_file._settling(values)
 
 
-@pytest.mark.parametrize(("then", "now"), [(20.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(("then", "now"), [(20.0, 0.5), (0.0, 0.0)])
 def test_a_mask_of_before_has_todays_weight(path, then, now):
     """A1f: the paper's weight of the loss would be twenty pulls; no mask stays none."""
     spoil(path, lambda _, metadata: metadata.update(settings=settings_json(mask_weight=then)))
