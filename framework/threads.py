@@ -18,7 +18,7 @@ from pathlib import Path
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SPINS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SPIN = "1000"
-# Below this a second thread costs more than it calculates (docs/threads.md).
+# Measured: at 0.19 a second thread costs more than it calculates, at 56 it pays (docs/threads.md).
 GFLOP_A_THREAD = 1.0
 
 

@@ -144,15 +144,12 @@ def _drag(
             count = len(points)
             apart, drifts, places = numbers[4:].split([count, count, 2 * count])
             at_targets = max(apart.tolist()) <= resolved.stop_distance_px
-            status = _status(
-                at_targets and settled >= settle_steps,
-                step_index - first_index >= settings.max_steps,
-                deadline is not None and time.monotonic() >= deadline,
-            )
-            if status == "max_steps" and at_targets:  # they are used up while it settles
-                status = "arrived"
+            out_of_steps = step_index - first_index >= settings.max_steps
+            out_of_time = deadline is not None and time.monotonic() >= deadline
+            settles = settled < settle_steps and not (out_of_steps or out_of_time)
+            status = _status(at_targets and not settles, out_of_steps, out_of_time)
             nearness.append(max(apart.tolist()))
-            if status == "max_steps" and stalled(nearness) and pulls.held(total, change, ws, usual):
+            if status == "max_steps" and stalled(nearness) and pulls.held(total, change, ws):
                 status = "held"
             sure = ()
             if status != "moving":  # is what was taken hold of still there?

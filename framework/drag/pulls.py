@@ -39,9 +39,9 @@ class Pulls:
             nothing = pull.new_zeros(())
             return Balance(pull, nothing, nothing > 0, nothing)
 
-    def held(self, motion: Tensor, change: Tensor, ws: Tensor, usual: Tensor) -> bool:
+    def held(self, motion: Tensor, change: Tensor, ws: Tensor) -> bool:
         """Whether it is the mask that keeps the points: it opposes or outweighs their pull."""
-        both = self.of(motion, change, ws, usual)
+        both = self.of(motion, change, ws, torch.zeros_like(change))
         return bool((both.opposition >= OPPOSED) | both.outweighed)
 
     def _gradient(self, loss: Tensor, ws: Tensor, keep: bool = False) -> Tensor:

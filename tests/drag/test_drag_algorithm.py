@@ -122,6 +122,8 @@ def test_what_lies_outside_the_mask_goes_back_when_the_points_have_arrived(used_
     most = there.step + 10 if used_up else 1000
     *_, back = finish(*arguments, replace(FAST, settle_steps=60, layers=8, max_steps=most))
     assert there.arrived and back.arrived and back.step > there.step
+    limit = replace(FAST, settle_steps=60, layers=8, max_seconds=0)
+    assert next(drag(*arguments, limit, resume_from=there)).arrived  # no time is left to settle
     if not used_up:
         assert back.settled == 60 and back.mask_loss < 0.8 * there.mask_loss
 
