@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -349,13 +348,3 @@ def test_what_cannot_be_drawn_is_refused():
         with pytest.raises(IndexError, match="0 to 4"):
             ToyCars(64, count=5)[index]
     assert len(ToyCars(64, count=5)) == 5 == sum(1 for _ in ToyCars(32, count=5))
-
-
-def test_speed_is_told(capsys):
-    cars = ToyCars()
-    start = time.process_time()
-    pictures = [cars.image(index) for index in range(50)]
-    elapsed_ms = (time.process_time() - start) / len(pictures) * 1000
-    with capsys.disabled():
-        print(f" [{elapsed_ms:.1f} ms a 64 px car]", end="")
-    assert all(picture.shape == (64, 64, 3) for picture in pictures)

@@ -185,8 +185,8 @@ def test_each_stage_has_a_result_that_its_own_generator_draws(runner):
     assert embedded.generator is refined.generator is runner.generator is not tuned.generator
     assert torch.equal(embedded.ws, runner.encoder(photo))
     assert torch.equal(refined.ws, tuned.ws) and not torch.equal(refined.image, tuned.image)
-    assert 0 < embedded.seconds < refined.seconds < tuned.seconds
-    assert 0 < embedded.work_seconds < refined.work_seconds < tuned.work_seconds
+    for spent in ("seconds", "work_seconds"):  # of the whole way; a coarse clock may stand still
+        assert 0 <= getattr(embedded, spent) <= getattr(refined, spent) <= getattr(tuned, spent)
     assert [result.steps for result in results] == [0, 3, 5]
     assert runner.generator.digest == before
 
