@@ -235,10 +235,12 @@ def tell(outcome: dict[str, Any], where: str = "") -> None:
     """Print the outcome of a drag; a point that may be lost gets a line of its own, on stderr."""
     print(f"{where}{describe(outcome)}", flush=True)
     if outcome["doubtful"]:
+        from framework.drag.likeness import SURE_CONFIDENCE
+
         verb = "no longer shows" if outcome["lost"] else "may no longer show"
         print(
             f"warning: {where}a point {verb} what was taken hold of (confidence"
-            f" {outcome['confidence']:.2f}, sure from 0.50): look at side_by_side.png; try a"
+            f" {outcome['confidence']:.2f}, sure from {SURE_CONFIDENCE:.2f}): look at side_by_side.png; try a"
             " shorter way, a point with more texture, or a mask",
             file=sys.stderr,
         )

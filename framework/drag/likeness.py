@@ -20,8 +20,8 @@ RADIUS_PX = 2  # half side of the compared square
 ELSEWHERE_PX = (3, 10)  # places now that could have been meant: farther than, at most
 NEIGHBOURS_PX = (2, 4)  # places before that tell what a small miss looks like: likewise
 ELSEWHERE_LIMIT, NEIGHBOURS_LIMIT = 0.95, 2.85
-SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: most such are wrong
-LEAST_CONFIDENCE = 0.475  # below it the point is lost: no right one in calibration
+SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: a little more often wrong than right
+LEAST_CONFIDENCE = 0.475  # below it the point is called lost
 
 
 def confidence(
