@@ -240,8 +240,8 @@ def tell(outcome: dict[str, Any], where: str = "") -> None:
         verb = "no longer shows" if outcome["lost"] else "may no longer show"
         print(
             f"warning: {where}a point {verb} what was taken hold of (confidence"
-            f" {outcome['confidence']:.2f}, sure from {SURE_CONFIDENCE:.2f}): look at side_by_side.png; try a"
-            " shorter way, a point with more texture, or a mask",
+            f" {outcome['confidence']:.2f}, sure from {SURE_CONFIDENCE:.2f}): look at"
+            " side_by_side.png; try a shorter way, a point with more texture, or a mask",
             file=sys.stderr,
         )
 
