@@ -22,7 +22,7 @@ class Pulls:
     Args:
         settings: Its space and its mask's weight.
         layers: Latents that move.
-        masked: Whether a mask fixes anything.
+        masked: Whether a mask fixes anything, and has a weight.
     """
 
     settings: DragSettings
@@ -31,10 +31,9 @@ class Pulls:
 
     def of(self, motion: Tensor, change: Tensor, ws: Tensor, usual: Tensor) -> Balance:
         """Gradients of motion loss and mask loss by `ws`, brought together; see `balance`."""
-        masked = self.masked and self.settings.mask_weight > 0
         with gradients(False):
-            pull = self._gradient(motion, ws, keep=masked)
-            if masked:
+            pull = self._gradient(motion, ws, keep=self.masked)
+            if self.masked:
                 return balance(pull, self._gradient(change, ws), self.settings.mask_weight, usual)
             nothing = pull.new_zeros(())
             return Balance(pull, nothing, nothing > 0, nothing)
