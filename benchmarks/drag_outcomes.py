@@ -69,8 +69,8 @@ def main() -> None:
 def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
     """How often the drag is wrong and says so, by part of the car."""
     from framework.cli.common import seed_latents
-    from framework.evaluation.drag_benchmark import SURE, make_tasks, run_tasks
-    from framework.evaluation.keypoints import KeypointJudge
+    from framework.evaluation.drag.benchmark import SURE, make_tasks, run_tasks
+    from framework.evaluation.drag.keypoints import KeypointJudge
 
     judge = KeypointJudge.load()
     seeds = range(args.first_seed, args.first_seed + 10 * args.tasks)
@@ -150,7 +150,7 @@ def make_pulls(args: argparse.Namespace, generator: Any) -> Iterator[Pull]:
     import torch
 
     from framework.cli.common import seed_latents
-    from framework.evaluation.editability import outward, strong_points
+    from framework.evaluation.inversion.editability import outward, strong_points
 
     for index in range(args.tasks):
         ws = seed_latents(generator, args.first_seed + index, args.psi)
@@ -181,9 +181,9 @@ def run(generator: Any, pull: Pull, mask: Any, settings: Any) -> tuple[Any, Any]
     """The last step, and how much each pixel changed, (H, W)."""
     import torch
 
-    from framework.drag import drag
+    from framework.drag.algorithm import drag_points
 
-    *_, last = drag(generator, pull.ws, [pull.handle], [pull.target], mask, settings)
+    *_, last = drag_points(generator, pull.ws, [pull.handle], [pull.target], mask, settings)
     with torch.no_grad():
         change = (generator.synthesis(last.ws, noise_mode="const") - pull.image).abs()
     return last, change.mean(dim=(0, 1))

@@ -5,7 +5,7 @@
     python benchmarks/drag_toycars.py --config configs/drag/small.yaml --out out/cars
 
 Every task pulls a wheel hub or a roof corner by 6 px; `--pulls` chooses which and where to
-(framework/evaluation/drag_benchmark.py has the kinds). With --out, a picture of all tasks: one row
+(framework/evaluation/drag/benchmark.py has the kinds). With --out, a picture of all tasks: one row
 a task, one column a variant; the target is blue, where the judge sees the part is red.
 """
 
@@ -61,8 +61,8 @@ def main() -> None:
     import torch
 
     from framework.cli.common import open_generator, seed_latents
-    from framework.evaluation.drag_benchmark import make_tasks, run_tasks, summarize
-    from framework.evaluation.keypoints import KeypointJudge
+    from framework.evaluation.drag.benchmark import make_tasks, run_tasks, summarize
+    from framework.evaluation.drag.keypoints import KeypointJudge
     from framework.files import new_folder
     from framework.machine import processor
 

@@ -16,7 +16,7 @@ from framework import load_discriminator, load_generator, to_float
 from framework.data.holdout import is_held_out
 from framework.data.opening import open_dataset
 from framework.inversion.familiarity import FAMILIAR, Familiarity, familiarity
-from framework.perceptual.distance import DiscriminatorDistance
+from framework.models.features.distance import DiscriminatorDistance
 
 
 def row(yardstick: Familiarity, data: str, size: int, share: float, count: int, from_: int) -> str:

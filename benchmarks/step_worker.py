@@ -33,8 +33,8 @@ class Step:
     ) -> None:
         import torch
 
-        from framework.models.stylegan2.module import StyleGAN2Training
         from framework.training.data import Batch
+        from framework.training.stylegan2.module import StyleGAN2Training
 
         self.module = module = StyleGAN2Training(
             z_dim=args.latent,

@@ -87,7 +87,8 @@ def serve(side: int) -> None:
     shorten_spin()
     import torch
 
-    from framework.drag import DragSettings, drag
+    from framework.drag.algorithm import drag_points
+    from framework.drag.settings import DragSettings
     from framework.formats import load_generator
     from framework.models.stylegan2 import Generator
     from framework.models.work import synthesis_gflop
@@ -103,7 +104,7 @@ def serve(side: int) -> None:
     gflop = synthesis_gflop(generator)
     choice = use_threads(gflop)
     far = [(side * 0.2, side * 0.5)], [(side * 0.9, side * 0.5)]
-    steps = drag(generator, ws, *far, settings=DragSettings(max_steps=10**6))
+    steps = drag_points(generator, ws, *far, settings=DragSettings(max_steps=10**6))
     next(steps), next(steps)  # the first ones pay for loading kernels
     print(json.dumps({"gflop": gflop, "threads": choice.count, "why": choice.why}), flush=True)
     for line in sys.stdin:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from framework import DragSettings, EditFile, drag, load_generator, to_uint8
+from framework import DragSettings, EditFile, drag_points, load_generator, to_uint8
 from framework.media.draw import rgb, side_by_side
 from framework.media.images import save_png
 
@@ -24,7 +24,7 @@ def main(model: str = "toycars64", out: str = "out/edit.safetensors") -> None:
     ws = generator.mapping(z, truncation_psi=0.7)
 
     steps = []
-    for step in drag(generator, ws, HANDLES, TARGETS, settings=SETTINGS):
+    for step in drag_points(generator, ws, HANDLES, TARGETS, settings=SETTINGS):
         steps.append(step)
         print(
             f"step {step.step}: {step.mean_distance_px:.2f} px to go, drift {step.mean_drift:.3f}"

@@ -18,8 +18,8 @@ from framework import (
     to_float,
     to_uint8,
 )
+from framework.compositing.geometry import fit_geometry, to_canvas
 from framework.media.draw import rgb, titled
-from framework.media.geometry import fit_geometry, to_canvas
 from framework.media.images import read_image, save_png
 from framework.models.digest import state_digest
 

@@ -63,7 +63,7 @@ def bare(tmp_path, monkeypatch) -> Path:
 
     import torch
 
-    from framework.perceptual import weights
+    from framework.models.features import weights
 
     def refuse(url: str, *_: object, **__: object) -> None:
         raise URLError(f"tests fetch nothing, not even {url}")

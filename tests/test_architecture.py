@@ -25,34 +25,29 @@ ROOMS: dict[str, set[str]] = {
     "settings": set(),
     "tensor_files": set(),
     "dashboard": set(),
-    "checkpoint": set(),
     "command_line": set(),
-    "phases": set(),
     "ops": set(),
     "zoo": set(),
     "media": set(),
-    "data": {"media", "command_line"},
-    "models": {"ops", "phases"},
-    "formats": {"ops", "models", "zoo", "checkpoint"},
-    "training": {"formats", "data", "media", "dashboard", "checkpoint", "phases"},
-    "perceptual": {"models"},
+    "compositing": {"media"},
+    "data": {"media", "compositing", "command_line"},
+    "models": {"ops"},
+    "formats": {"ops", "models", "zoo"},
+    "inversion": {"models", "compositing"},
     "drag": {"models"},
-    "inversion": {"models", "media", "perceptual", "phases"},
-    "evaluation": {
-        "ops", "models", "training", "formats", "data", "inversion", "drag", "media", "zoo",
-        "checkpoint", "perceptual", "phases", "machine", "command_line",
-        "threads",
+    "training": {
+        "ops", "models", "formats", "data", "media", "inversion", "dashboard",
     },
-    "studio": {"drag", "inversion", "media", "formats", "dashboard"},
+    "evaluation": {
+        "ops", "models", "training", "formats", "data", "inversion", "drag", "media",
+        "command_line", "threads",
+    },
     "cli": {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
-        "studio", "zoo", "dashboard", "checkpoint", "perceptual", "phases", "command_line",
-        "threads",
+        "compositing", "dashboard", "command_line", "threads",
     },
 }  # fmt: skip
-EVERYWHERE = {"errors", "files", "settings", "tensor_files"}
-# A `module.py` is a LightningModule: the one place of its room that knows of training.
-MODULE_MAY = {"training", "checkpoint", "formats"}
+EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
 TRAINS = {"training", "cli"}
 TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
 # The package's own front door hands out names of every room; nothing may be learned from it.
@@ -96,8 +91,7 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
 def may_import(name: str) -> set[str]:
     """The rooms that a module may import, its own included."""
     room = room_of(name)
-    extra = MODULE_MAY if SOURCES[name].name == "module.py" else set()
-    return ROOMS[room] | EVERYWHERE | {room} | extra
+    return ROOMS[room] | EVERYWHERE | {room}
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -145,7 +139,7 @@ def test_imports_stay_within_the_room_rules(name: str):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_training_knows_lightning_and_wandb(name: str):
-    if room_of(name) in TRAINS or SOURCES[name].name == "module.py":
+    if room_of(name) in TRAINS:
         return
     used = {i.split(".")[0] for i in imports(name, TREES[name])} & TRAINERS
     if name == "framework.dashboard":
@@ -197,7 +191,7 @@ def test_nothing_that_is_read_can_run(name: str):
 def test_a_script_that_only_edits_loads_neither_trainer_nor_compiler():
     slow = TRAINERS | {"torch._dynamo", "sympy"}
     code = (
-        "import sys; from framework import DragSession, drag, load_generator\n"
+        "import sys; from framework import DragSession, drag_points, load_generator\n"
         f"load_generator('vehicles64'); print(sorted({slow!r} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -1,7 +1,7 @@
 """The whole line on the shipped toy-car model: what is pulled arrives, as an outsider sees it.
 
-The judge learned from procedural drawings alone (framework/evaluation/keypoints.py); nothing here
-asks the generator where it believes its points to be.
+The judge learned from procedural drawings alone (`framework.evaluation.drag.keypoints`); nothing
+here asks the generator where it believes its points to be.
 """
 
 import os
@@ -11,8 +11,8 @@ import pytest
 
 from framework.cli.common import open_generator, seed_latents
 from framework.cli.drag_settings import SettingsChoice
-from framework.evaluation.drag_benchmark import PULL_PX, make_tasks, run_tasks, summarize
-from framework.evaluation.keypoints import KeypointJudge, held_out_error_px
+from framework.evaluation.drag.benchmark import PULL_PX, make_tasks, run_tasks, summarize
+from framework.evaluation.drag.keypoints import KeypointJudge, held_out_error_px
 from framework.formats import zoo_models
 
 # Another model folder can be put to the same test.

@@ -32,26 +32,18 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = framework.drags
 
 
-@pytest.mark.parametrize(
-    "order",
-    [
-        "from framework import drag; import framework.drag as room",
-        "import framework.drag as room; from framework import drag",
-        "from framework.drag import DragSettings; from framework import drag; room = drag",
-        "import framework.drag.settings; from framework import drag; room = framework.drag",
-    ],
-)
-def test_drag_is_the_function_and_the_room_whatever_came_first(order):
-    program = f"{order}\nprint(callable(drag), room.DragSettings.__name__, room.settings.__name__)"
-    assert fresh(program) == "True DragSettings framework.drag.settings"
+def test_the_room_is_a_room_and_the_function_a_function():
+    program = "import framework.drag as room; from framework import drag_points as drag\n"
+    program += "print(callable(room), drag.__module__)"
+    assert fresh(program) == "False framework.drag.algorithm"
 
 
 def test_the_front_doors_drag_drags(tiny_generator):
-    from framework import DragSettings, drag
+    from framework import DragSettings, drag_points
 
     ws = tiny_generator.mapping.w_avg.expand(1, tiny_generator.num_ws, -1)
     settings = DragSettings(max_steps=1)
-    steps = list(drag(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=settings))
+    steps = list(drag_points(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=settings))
     assert [step.step for step in steps] == [0, 1]
     with pytest.raises(framework.UserError, match="outside the picture"):
-        drag(tiny_generator, ws, [(20, 40)], [(64, 40)])
+        drag_points(tiny_generator, ws, [(20, 40)], [(64, 40)])

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from framework.drag import DragSettings, drag
+from framework.drag.algorithm import drag_points
+from framework.drag.settings import DragSettings
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.losses import r1_penalty
+from framework.training.stylegan2.losses import r1_penalty
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,7 +66,9 @@ def test_a_drag_takes_the_same_way_as_on_the_cpu(generator):
     def last(device):
         net = generator.to(device)
         settings = DragSettings(max_steps=3)
-        return [*drag(net, ws.to(device), [[20.0, 30.0]], [[30.0, 30.0]], settings=settings)][-1]
+        return [
+            *drag_points(net, ws.to(device), [[20.0, 30.0]], [[30.0, 30.0]], settings=settings)
+        ][-1]
 
     on_cpu, on_gpu = last("cpu"), last("cuda")
     torch.testing.assert_close(on_gpu.ws.cpu(), on_cpu.ws, atol=1e-3, rtol=0)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from framework.checkpoint import manifest_path, read_checkpoint
 from framework.errors import BrokenCheckpoint, reason_of
 from framework.files import sha256_file
+from framework.formats.run_checkpoint import manifest_path, read_checkpoint
 
 ADVICE = ("weights_only", "safe_globals", "torch.load", "trust", "allow_pickle", "pickle_load")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from framework.drag import DragSession, DragSettings
+from framework.drag.session import DragSession
+from framework.drag.settings import DragSettings
 from framework.errors import UserError
 from framework.inversion.settings import InversionSettings
 from framework.settings import MOST, Settings, is_number, whole

@@ -14,7 +14,7 @@ from framework.errors import UserError, blame
 if TYPE_CHECKING:
     from framework.cli.drag_job import DragJob, Outputs
     from framework.cli.drag_picture import PhotoDrag
-    from framework.drag import DragStep
+    from framework.drag.step import DragStep
 
 
 def drag(

@@ -8,11 +8,11 @@ from typing import Literal
 
 from framework.cli.framing import Framing
 from framework.cli.invert_settings import PointsIn
+from framework.compositing.geometry import Geometry, photo_box
 from framework.drag.edit_file import FORMAT as EDIT_FORMAT
 from framework.drag.points import Point, check_points, parse_points
 from framework.errors import UserError, blame
 from framework.inversion.inverted_image import FORMAT, SUFFIX, InvertedImage
-from framework.media.geometry import Geometry, photo_box
 from framework.media.images import printable
 from framework.tensor_files import opened_tensors
 

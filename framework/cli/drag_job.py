@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from framework.cli.inverted import Inverted
-    from framework.drag import DragStep, EditFile
+    from framework.drag.edit_file import EditFile
+    from framework.drag.step import DragStep
     from framework.models.stylegan2 import Generator
 
 GIF_FRAMES = 40  # a GIF is kept in memory and is large
@@ -61,10 +62,10 @@ class DragJob:
 
     def stream(self) -> "Iterator[DragStep]":
         """Check the job at once and return its steps; see `framework.drag.drag`."""
-        from framework.drag import drag
+        from framework.drag.algorithm import drag_points
 
         past = self.past[-1] if self.past else None
-        return drag(
+        return drag_points(
             self.generator, self.ws, self.handles, self.targets, self.mask, self.settings,
             resume_from=past,
         )  # fmt: skip
@@ -73,7 +74,7 @@ class DragJob:
         """Record the past and the new steps."""
         import torch
 
-        from framework.drag import EditFile
+        from framework.drag.edit_file import EditFile
 
         return EditFile.from_steps(
             steps,

@@ -9,7 +9,7 @@ from framework.dashboard import WandbMode
 if TYPE_CHECKING:
     import numpy as np
 
-    from framework.drag import DragStep
+    from framework.drag.step import DragStep
 
 
 def drag_metrics(step: "DragStep") -> dict[str, float]:

@@ -16,11 +16,11 @@ from framework.cli.drag_settings import SettingsChoice
 from framework.cli.invert_settings import PointsIn
 from framework.cli.inverted import Inverted, open_linked
 from framework.cli.networks import Networks
-from framework.drag import EditFile
+from framework.compositing.geometry import Geometry, to_canvas, valid_mask
+from framework.drag.edit_file import EditFile
 from framework.drag.inputs import check_latents, check_mask
 from framework.drag.points import Point, parse_points
 from framework.errors import UserError, blame
-from framework.media.geometry import Geometry, to_canvas, valid_mask
 from framework.models.digest import state_digest
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from framework.cli.invert_settings import Crop, parse_box
 from framework.errors import UserError, blame
 
 if TYPE_CHECKING:
-    from framework.media.aligned import Point
-    from framework.media.geometry import Geometry
+    from framework.compositing.aligned import Point
+    from framework.compositing.geometry import Geometry
 
 _MOST_OUTSIDE = 0.5  # of the model's picture; beyond it there is little to invert
 
@@ -64,8 +64,8 @@ class Framing:
         """
         from dataclasses import replace
 
-        from framework.media.aligned import at_border
-        from framework.media.geometry import fit_geometry
+        from framework.compositing.aligned import at_border
+        from framework.compositing.geometry import fit_geometry
 
         self.check()
         if self.align is not None:
@@ -83,7 +83,7 @@ class Framing:
         return geometry, self._checked_outside(geometry)
 
     def _aligned(self, photo_size: tuple[int, int], canvas_size: tuple[int, int]) -> "Geometry":
-        from framework.media.aligned import align_geometry
+        from framework.compositing.aligned import align_geometry
 
         points = _parse_pair("--align", self.align)
         assert points is not None

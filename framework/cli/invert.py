@@ -191,8 +191,8 @@ def tell_start(inverter: "Inverter") -> None:
 
 def tell(done: "Inversion", photo: "Photo") -> None:
     """Print how good a reconstruction is, stage by stage, and warn where edits may go wrong."""
+    from framework.compositing.geometry import photo_box
     from framework.inversion.familiarity import FAMILIAR
-    from framework.media.geometry import photo_box
 
     outcome, geometry = done.outcome, photo.geometry
     (h, w), (left, top, right, bottom) = geometry.photo_size, photo_box(geometry)

@@ -12,9 +12,9 @@ from framework.files import check_place
 if TYPE_CHECKING:
     from framework.cli.inverter import Inverter
     from framework.data import ImageDataset
-    from framework.evaluation.inversion_log import ReportFolder
-    from framework.evaluation.inversion_report import InversionReport
-    from framework.evaluation.inversion_tables import Tables
+    from framework.evaluation.inversion.log import ReportFolder
+    from framework.evaluation.inversion.report import InversionReport
+    from framework.evaluation.inversion.tables import Tables
 
 _LARGEST_SHARE = 0.5
 
@@ -120,11 +120,11 @@ def _questions(
     from dataclasses import replace
 
     from framework.cli.drag_settings import SettingsChoice
-    from framework.evaluation.inversion_baselines import StageRunner
-    from framework.evaluation.inversion_measures import Measures, choose_ruler
-    from framework.evaluation.inversion_record import DRAG_STEPS, ReportSettings
-    from framework.evaluation.inversion_report import InversionReport
-    from framework.perceptual.blocks import in_float32
+    from framework.evaluation.inversion.baselines import StageRunner
+    from framework.evaluation.inversion.measures import Measures, choose_ruler
+    from framework.evaluation.inversion.record import DRAG_STEPS, ReportSettings
+    from framework.evaluation.inversion.report import InversionReport
+    from framework.models.features.blocks import in_float32
 
     generator, distance = inverter.networks.generator, inverter.distance
     ruler_name, ruler, note = choose_ruler(distance)
@@ -155,9 +155,9 @@ def _run(
     json: bool,
 ) -> None:  # fmt: skip
     from framework.cli.common import ProgressLine, print_json
-    from framework.evaluation.inversion_log import ReportFolder
-    from framework.evaluation.inversion_protocol import identity, session_facts
-    from framework.evaluation.inversion_tables import Tables
+    from framework.evaluation.inversion.log import ReportFolder
+    from framework.evaluation.inversion.protocol import identity, session_facts
+    from framework.evaluation.inversion.tables import Tables
 
     line, stop = ProgressLine(), None
     made_by = identity(report, model, held_out)
@@ -195,8 +195,8 @@ def _write(
     made_by: dict[str, Any],
     held_out: float,
 ) -> list[str]:
-    from framework.evaluation.inversion_pages import write_pages
-    from framework.evaluation.inversion_protocol import generator_quality, honest_notes
+    from framework.evaluation.inversion.pages import write_pages
+    from framework.evaluation.inversion.protocol import generator_quality, honest_notes
 
     generator = report.runner.generator
     told = getattr(generator, "provenance", {})

@@ -12,13 +12,13 @@ import numpy as np
 from framework.cli.common import render
 from framework.cli.invert_settings import Paste, Seam
 from framework.cli.photos import ORIGINAL
+from framework.compositing.geometry import Geometry, check_photo, photo_box
+from framework.compositing.photograph import Photograph
 from framework.drag.edit_file import EditFile, InversionLink
 from framework.errors import UserError, blame
 from framework.files import copy_file, sha256_file
 from framework.inversion.inverted_image import InvertedImage
-from framework.media.geometry import Geometry, check_photo, photo_box
 from framework.media.images import printable
-from framework.media.photograph import Photograph
 
 if TYPE_CHECKING:
     from framework.models.stylegan2 import Generator

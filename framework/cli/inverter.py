@@ -12,18 +12,18 @@ from framework.cli.common import portable_name
 from framework.cli.invert_settings import InversionChoice
 from framework.cli.networks import Networks
 from framework.cli.photos import Photo
+from framework.compositing.geometry import valid_mask
 from framework.evaluation.image_metrics import mse01, psnr
 from framework.inversion.inverted_image import InvertedImage, thumbnail
 from framework.inversion.settings import InversionSettings
 from framework.inversion.stages import invert, usual_deviations
-from framework.inversion.statistics import StyleStatistics, style_statistics
 from framework.inversion.step import InversionStep
-from framework.inversion.style_encoder import StyleEncoder
 from framework.media.draw import rgb
-from framework.media.geometry import valid_mask
 from framework.media.images import to_float
 from framework.models.digest import state_digest
-from framework.perceptual.distance import Distance, choose_distance
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.distance import Distance, choose_distance
+from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 
 
 @dataclass

@@ -83,7 +83,7 @@ def latents(
 def _read(path: Path, model: str | None) -> "tuple[Tensor, InvertedImage | None]":
     """Latents of a file, and the inverted image that they are of, if it is one."""
     from framework.cli.drag_image import kind_of
-    from framework.drag import EditFile
+    from framework.drag.edit_file import EditFile
     from framework.formats import load_generator
     from framework.formats.latents import read_latents
     from framework.inversion.inverted_image import InvertedImage

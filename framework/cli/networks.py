@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
 
     from framework.formats.opening import OpenedModel
-    from framework.inversion import StyleEncoder
     from framework.inversion.familiarity import Familiarity
+    from framework.models.encoders.style_encoder import StyleEncoder
     from framework.models.stylegan2 import Discriminator, Generator
 
 
@@ -65,7 +65,7 @@ class Networks:
         """Photographs to latents, if the model has one."""
         if "encoder" not in self.opened.held:
             return None
-        from framework.inversion.loading import build_encoder
+        from framework.models.encoders.loading import build_encoder
 
         with blame("--model", self.model):
             return build_encoder(self.opened.encoder(), self.generator)
@@ -76,7 +76,7 @@ class Networks:
         if self.discriminator is None:
             return None
         from framework.inversion.familiarity import familiarity
-        from framework.perceptual.distance import DiscriminatorDistance
+        from framework.models.features.distance import DiscriminatorDistance
 
         distance = DiscriminatorDistance(self.discriminator).to(self.where)
         return familiarity(self.generator, distance)

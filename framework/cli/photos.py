@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from framework.cli.framing import Framing
+from framework.compositing.geometry import Geometry
+from framework.compositing.photograph import Photograph
 from framework.data.sources import FolderSource
 from framework.errors import UserError, blame
 from framework.files import sha256_file
-from framework.media.geometry import Geometry
 from framework.media.images import MODES, printable
-from framework.media.photograph import Photograph
 
 if TYPE_CHECKING:
     from framework.models.stylegan2 import Generator

@@ -14,15 +14,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException as M
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from framework.checkpoint import checkpoint_path, read_checkpoint
 from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
 from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.command_line import run
 from framework.dashboard import resolve_mode
 from framework.errors import BrokenCheckpoint, UserError
-from framework.evaluation.measure import MetricSettings
+from framework.evaluation.generator.measure import MetricSettings
 from framework.files import write_text
 from framework.formats.model_folder import parameter_count
+from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.formats.used_by import mark_used
 from framework.models.sketch import sketching
 from framework.models.work import synthesis_gflop

@@ -10,10 +10,10 @@ from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 from framework.cli import settings_file
 from framework.errors import UserError
 
-MODEL = "framework.models.stylegan2.module.StyleGAN2Training"
+MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
-    "EncoderTraining": "framework.inversion.module.EncoderTraining",
+    "EncoderTraining": "framework.training.encoder.module.EncoderTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"

@@ -10,22 +10,22 @@ import lightning
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.common import ProgressLine, print_json
 from framework.data import ImageDataset
 from framework.errors import UserError
-from framework.evaluation.features import Networks
-from framework.evaluation.measure import (
+from framework.evaluation.generator.features import Networks
+from framework.evaluation.generator.measure import (
     MetricSettings,
     Report,
     check_data,
     check_fit,
     measure,
 )
-from framework.evaluation.models import choose_networks, note_opponent, seen_kimg
-from framework.evaluation.shares import Interrupted
+from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
+from framework.evaluation.generator.shares import Interrupted
 from framework.files import append_line
 from framework.formats import OpenedModel, open_model
+from framework.formats.run_checkpoint import latest_whole, read_checkpoint
 from framework.training.callbacks import KimgCallback, StopSignals
 from framework.training.data import TrainingImages
 from framework.training.run_folder import keep_until, lock_folder, reached

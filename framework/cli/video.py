@@ -112,7 +112,7 @@ def _replay(
     from framework.cli.clips import edit_frames, shown_steps
     from framework.cli.common import open_generator
     from framework.cli.inverted import InPhoto, open_linked
-    from framework.drag import EditFile
+    from framework.drag.edit_file import EditFile
     from framework.media.video import paced, write_video
 
     with blame("--edit", edit):

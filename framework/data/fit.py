@@ -5,10 +5,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from framework.compositing.geometry import MODES as CROPS
+from framework.compositing.geometry import Mode as Crop
+from framework.compositing.geometry import fit_geometry, to_canvas
 from framework.errors import UserError
-from framework.media.geometry import MODES as CROPS
-from framework.media.geometry import Mode as Crop
-from framework.media.geometry import fit_geometry, to_canvas
 
 MAX_SIDE_PX = 16_384
 Filter = Literal["lanczos", "box"]

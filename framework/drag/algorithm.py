@@ -21,7 +21,7 @@ from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
 
 
-def drag(
+def drag_points(
     generator: Generator,
     ws: Tensor,
     handles: Any,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from framework.drag.algorithm import drag
+from framework.drag.algorithm import drag_points
 from framework.drag.inputs import image_size
 from framework.drag.points import MAX_POINTS
 from framework.drag.settings import DragSettings
@@ -214,7 +214,7 @@ class EditFile:
         else:
             targets = self.targets[-1]
         settings = settings or self.settings
-        return drag(
+        return drag_points(
             generator, self.start_ws, self.handles, targets, self.mask, settings, resume_from=last
         )
 

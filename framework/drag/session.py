@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.drag.algorithm import drag
+from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile, InversionLink
 from framework.drag.inputs import check_latents, check_mask, image_size
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
@@ -189,7 +189,7 @@ class DragSession:
         with self._exclusive():
             self._cancelled.clear()
             state = self._state
-            stream = drag(
+            stream = drag_points(
                 self.generator,
                 state.start_ws,
                 state.handles,

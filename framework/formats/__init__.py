@@ -11,7 +11,7 @@ from framework.formats.opening import (
     open_model,
     zoo_models,
 )
-from framework.models.encoder_weights import EncoderWeights
+from framework.models.encoders.weights import EncoderWeights
 
 __all__ = [
     "EncoderWeights",

@@ -30,7 +30,7 @@ from framework.formats.torch_files import (
     read_zip,
 )
 from framework.formats.zip_entries import ZIP_START, first_names
-from framework.models.encoder_weights import EncoderWeights
+from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Generator
 
 _MOST_DRAWN, _SAMPLES_AT_ONCE = 4096, 500

@@ -11,7 +11,7 @@ from framework.errors import UserError
 from framework.files import check_new_folder, new_folder, sha256_file
 from framework.formats.model_folder import parameter_count, save_model_folder
 from framework.formats.opening import MODEL_FOLDER, OpenedModel, open_model
-from framework.models.encoder_weights import EncoderWeights
+from framework.models.encoders.weights import EncoderWeights
 
 LICENCE = "not known: the file does not say; ask its author before passing it on"
 HALF_NOTE = "Weights were rounded to half precision; edits made with the file itself do not fit."

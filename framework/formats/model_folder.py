@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
 from framework.formats.source_file import check_unfinished
-from framework.models.encoder_weights import EncoderWeights
+from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import Undrawn
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from framework.checkpoint import check_description, check_whole, manifest_path
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import hub_folder
 from framework.formats.contents import Contents, NetworkParts, plain
@@ -28,11 +27,12 @@ from framework.formats.model_folder import (
     load_network,
     lone_network,
 )
+from framework.formats.run_checkpoint import check_description, check_whole, manifest_path
 from framework.formats.safetensors_file import starts_as_safetensors
 from framework.formats.source_file import check_kind, check_unfinished, read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.torch_files import read_zip
-from framework.models.encoder_weights import EncoderWeights
+from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"

@@ -9,14 +9,14 @@ from torch import Tensor
 from framework.errors import UserError
 from framework.inversion.deltas import shell
 from framework.inversion.settings import EmbedSettings
-from framework.inversion.statistics import style_statistics
 from framework.inversion.step import InversionStep
-from framework.inversion.style_encoder import StyleEncoder
 from framework.inversion.target import Target, check_target, weighted_sum, written
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.blocks import in_float32
+from framework.models.features.distance import Distance
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Generator
-from framework.perceptual.blocks import in_float32
-from framework.perceptual.distance import Distance
+from framework.models.stylegan2.statistics import style_statistics
 
 _WEIGHTS = {"pixel": 1.0, "perceptual": 1.0}
 

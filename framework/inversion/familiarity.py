@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from framework.models.features.distance import Distance
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Generator
-from framework.perceptual.distance import Distance
 
 SAMPLES = 256  # of the model's pictures, each of which costs one forward pass
 _FEWER = 128  # of a model of large pictures: the same limit, a few more false alarms

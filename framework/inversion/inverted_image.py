@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from framework.compositing.geometry import Geometry
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import whole_file
 from framework.inversion.deltas import PREFIX as DELTA
 from framework.inversion.deltas import WeightDeltas, personal
-from framework.media.geometry import Geometry
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 from framework.tensor_files import DIGEST, LONGEST_HEADER, contents_digest, read_tensors

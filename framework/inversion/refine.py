@@ -15,9 +15,7 @@ from framework.inversion.deltas import shell
 from framework.inversion.embed import mean_ws
 from framework.inversion.losses import encoder_loss
 from framework.inversion.settings import RefineSettings
-from framework.inversion.statistics import StyleStatistics, style_statistics
 from framework.inversion.step import InversionStep
-from framework.inversion.style_encoder import StyleEncoder
 from framework.inversion.target import (
     Target,
     check_target,
@@ -27,10 +25,12 @@ from framework.inversion.target import (
     weighted_sum,
     written,
 )
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.blocks import in_float32
+from framework.models.features.distance import Distance
 from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
-from framework.perceptual.blocks import in_float32
-from framework.perceptual.distance import Distance
+from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 
 _SAMPLES = 2000  # of w for its spread, where nobody measured it yet
 RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps (Karras et al. 2020, appendix D)

@@ -12,13 +12,13 @@ from torch import Tensor
 from framework.inversion.embed import embed
 from framework.inversion.refine import refine
 from framework.inversion.settings import InversionSettings
-from framework.inversion.statistics import StyleStatistics
 from framework.inversion.step import InversionStep
-from framework.inversion.style_encoder import StyleEncoder
 from framework.inversion.tune import tune
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.distance import Distance
 from framework.models.frozen import gradients
 from framework.models.stylegan2 import Generator
-from framework.perceptual.distance import Distance
+from framework.models.stylegan2.statistics import StyleStatistics
 
 _REFINES_SHARE = 0.75  # of the seconds, where tuning follows: its steps cost more and need fewer
 USUAL = 0.999  # quantile of latents of seeds; those beyond lie where edits are not to be trusted

@@ -12,8 +12,8 @@ from torch import Tensor
 from framework.errors import UserError
 from framework.inversion.losses import pixel_loss
 from framework.inversion.step import Status
+from framework.models.features.distance import Distance, masked
 from framework.models.stylegan2 import Generator
-from framework.perceptual.distance import Distance, masked
 
 _LARGEST = 4.0  # beyond any overshoot of a generator, below any picture in 0 … 255
 

@@ -14,7 +14,6 @@ from framework.inversion.deltas import WeightDeltas, shell
 from framework.inversion.losses import pixel_loss
 from framework.inversion.refine import picture
 from framework.inversion.settings import Locality, Parameters, TuneSettings
-from framework.inversion.statistics import StyleStatistics, style_statistics
 from framework.inversion.step import InversionStep
 from framework.inversion.target import (
     Target,
@@ -24,10 +23,11 @@ from framework.inversion.target import (
     status_of,
     weighted_sum,
 )
+from framework.models.features.blocks import in_float32
+from framework.models.features.distance import Distance
 from framework.models.frozen import Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
-from framework.perceptual.blocks import in_float32
-from framework.perceptual.distance import Distance
+from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 
 USUAL_FAN_IN = 512 * 3 * 3
 _SAMPLES = 2000  # of w for its spread, where nobody measured it yet

@@ -9,7 +9,8 @@ reason for every refusal. What decoding means here:
   bits (`framework.media.modes`); of 16-bit colour Pillow keeps the high byte, which differs from
   scaling by at most one level;
 - CMYK is inverted exactly when the file is (Adobe's JPEG convention);
-- colour profiles are ignored: numbers are taken as sRGB (`framework.media.photograph` obeys them).
+- colour profiles are ignored: numbers are taken as sRGB (`framework.compositing.photograph` obeys
+  them).
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 
-from framework.checkpoint import checkpoint_path, prune
 from framework.errors import UserError
+from framework.formats.run_checkpoint import checkpoint_path, prune
 from framework.training.run_folder import HeldFolder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
-from framework.checkpoint import (
+from framework.errors import UserError
+from framework.formats.run_checkpoint import (
     FORMAT_VERSION,
     read_checkpoint,
     remove_checkpoint,
     write_checkpoint,
 )
-from framework.errors import UserError
 
 _WEIGHTS = "weights"
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from framework.checkpoint import FORMAT_VERSION
 from framework.errors import UserError
-from framework.phases import Micro, Outcome, Phase
+from framework.formats.run_checkpoint import FORMAT_VERSION
 from framework.training.batch import Batch
 from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_of
 from framework.training.data import TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
+from framework.training.phases import Micro, Outcome, Phase
 from framework.training.randomness import keyed_generator
 from framework.training.same_run import check_same_run
 from framework.training.stats import StatsCollector

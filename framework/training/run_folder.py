@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from framework.checkpoint import latest_whole, newest_first, set_damaged_aside
 from framework.errors import UserError
 from framework.files import check_no_link, open_in_place, write_text
+from framework.formats.run_checkpoint import latest_whole, newest_first, set_damaged_aside
 from framework.training.run_record import read_record
 
 CONFIG, STATS = "config.yaml", "stats.jsonl"

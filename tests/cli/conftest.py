@@ -23,7 +23,8 @@ def save_small_model(folder: Path, encoder: bool = False, seed: int = 0, **confi
     import torch
 
     from framework.formats import save_model_folder
-    from framework.inversion import Encoder, encoder_weights
+    from framework.models.encoders.dragline import Encoder
+    from framework.models.encoders.loading import encoder_weights
     from framework.models.stylegan2 import Discriminator, Generator
 
     config = {**SMALL, **config}

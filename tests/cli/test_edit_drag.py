@@ -15,7 +15,7 @@ import framework.drag.algorithm as algorithm
 from framework.cli.common import render, seed_latents
 from framework.cli.drag_settings import SettingsChoice, load_preset
 from framework.cli.edit import main
-from framework.drag import EditFile
+from framework.drag.edit_file import EditFile
 from framework.drag.settings import DragSettings
 from framework.errors import UserError
 

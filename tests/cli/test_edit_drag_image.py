@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 
 import framework.inversion.refine as refine_module
 from framework.cli.edit import main
-from framework.drag import EditFile
+from framework.compositing.paste import paste_back
+from framework.drag.edit_file import EditFile
 from framework.files import sha256_file
 from framework.formats import load_generator
 from framework.inversion.inverted_image import InvertedImage
 from framework.media.images import to_uint8
-from framework.media.paste import paste_back
 from framework.models.digest import state_digest
 from tests.cli.conftest import save_small_model
 

@@ -11,7 +11,7 @@ from conftest import save_small_model
 from safetensors.torch import save_file
 
 from framework.cli.edit import main
-from framework.drag import EditFile
+from framework.drag.edit_file import EditFile
 
 POINTS = "5,8:6,8"
 FEW = ("--steps", "1", "--no-video", "--preset", "draggan")

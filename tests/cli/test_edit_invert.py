@@ -13,13 +13,13 @@ import framework.inversion.refine as refine_module
 from framework.cli.edit import main
 from framework.cli.invert_settings import InversionChoice
 from framework.cli.photos import find_photos
+from framework.compositing.geometry import photo_box, to_canvas
 from framework.formats import load_generator
 from framework.formats.opening import open_model
-from framework.inversion import build_encoder
 from framework.inversion.inverted_image import InvertedImage
 from framework.inversion.settings import STEPS_FROM_MEAN, InversionSettings, RefineSettings
-from framework.media.geometry import photo_box, to_canvas
 from framework.media.images import read_image, to_float, to_uint8
+from framework.models.encoders.loading import build_encoder
 from tests.cli.conftest import save_small_model
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from framework.cli.edit import main
-from framework.evaluation import inversion_log, inversion_record
-from framework.evaluation.inversion_log import RESULTS
+from framework.evaluation.inversion import log as inversion_log
+from framework.evaluation.inversion import record as inversion_record
+from framework.evaluation.inversion.log import RESULTS
 from tests.cli.conftest import save_small_model
 
 FILES = {"report.md", "report.json", "per_image.csv", "grid.png", "worst.png", "results.jsonl"}

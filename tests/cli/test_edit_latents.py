@@ -77,7 +77,7 @@ def test_a_tuned_image_says_that_its_model_is_needed_and_writes_it(
 
 
 def test_an_edit_gives_its_last_picture(inversion, tmp_path):
-    from framework.drag import EditFile
+    from framework.drag.edit_file import EditFile
 
     words = ["drag", "--image", str(inversion), "--points", "4,4:7,4", "--preset", "draggan"]
     assert main([*words, "--steps", "2", "--no-video", "--out", str(tmp_path / "edit")]) == 0

@@ -10,10 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import framework.formats.model_folder as model_folder
-from framework.checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.cli.common import render, seed_latents
 from framework.cli.edit import main
-from framework.drag import EditFile
+from framework.drag.edit_file import EditFile
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file
 from framework.formats import (
@@ -23,6 +22,7 @@ from framework.formats import (
     save_model_folder,
 )
 from framework.formats.rosinality import generator_names
+from framework.formats.run_checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.media.images import to_uint8
 from framework.models.stylegan2 import Discriminator, Generator
 from tests.formats import fixtures

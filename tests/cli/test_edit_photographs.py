@@ -12,13 +12,13 @@ from framework.cli.edit import main
 from framework.cli.framing import Framing
 from framework.cli.networks import Networks
 from framework.cli.photos import read_photo
-from framework.drag import EditFile
+from framework.compositing.geometry import valid_mask
+from framework.compositing.photograph import Photograph
+from framework.drag.edit_file import EditFile
 from framework.errors import UserError
 from framework.formats import load_generator
 from framework.inversion.inverted_image import InvertedImage
-from framework.media.geometry import valid_mask
 from framework.media.images import to_float
-from framework.media.photograph import Photograph
 from tests.cli.conftest import save_small_model
 
 FEW = ("--stages", "refine", "--refine-steps", "1")

@@ -10,12 +10,12 @@ import torch
 
 from framework.data.holdout import is_held_out
 from framework.formats import open_model
-from framework.inversion import build_encoder
 from framework.media.images import read_image
+from framework.models.encoders.loading import build_encoder
 from tests.training.processes import finish, start
 from tests.training.tiny_encoder import NETWORKS, SIZE, tiny_model
 
-CLASS = "framework.inversion.module.EncoderTraining"
+CLASS = "framework.training.encoder.module.EncoderTraining"
 OUT = sum(is_held_out(f"toycar{i:08d}", 0.3) for i in range(40))
 SIZES = [word for name, value in NETWORKS.items() for word in (f"--model.{name}", str(value))]
 

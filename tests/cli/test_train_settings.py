@@ -73,10 +73,10 @@ def test_no_flag_imports_a_module_of_a_stranger(words, refused, tmp_path, monkey
 
 
 def test_both_trainings_may_be_named_in_short_and_in_full(capsys):
-    for name in ("EncoderTraining", "framework.inversion.module.EncoderTraining"):
+    for name in ("EncoderTraining", "framework.training.encoder.module.EncoderTraining"):
         assert main(["fit", "--model", name, "--print_config"]) == 0
         settings = yaml.safe_load(capsys.readouterr().out)["model"]
-        assert settings["class_path"] == "framework.inversion.module.EncoderTraining"
+        assert settings["class_path"] == "framework.training.encoder.module.EncoderTraining"
         assert settings["init_args"]["generator"] == "vehicles64"
 
 

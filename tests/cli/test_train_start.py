@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 
-from framework.checkpoint import write_checkpoint
 from framework.cli.train import main
 from framework.errors import UserError
 from framework.formats import save_model_folder
+from framework.formats.run_checkpoint import write_checkpoint
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.training import outlook, precision
 from framework.training.run_settings import RunSettings

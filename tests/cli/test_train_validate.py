@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import latest_whole, read_checkpoint
 from framework.cli.validation import Metrics
-from framework.evaluation.measure import MetricSettings
+from framework.evaluation.generator.measure import MetricSettings
+from framework.formats.run_checkpoint import latest_whole, read_checkpoint
 from framework.training.callbacks import RunCheckpoints, StopSignals
 from tests.training.processes import CONFIG, finish, fit, start, wait_for
 

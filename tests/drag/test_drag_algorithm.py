@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-import framework.drag
-from framework.drag import DragSettings, drag
+from framework.drag.algorithm import drag_points
+from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
@@ -21,7 +21,7 @@ SIZES = [(16, 16), (32, 32), (64, 64), (128, 128), (256, 256), (48, 64), (64, 48
 
 
 def finish(*args, **kwargs) -> list[DragStep]:
-    return list(drag(*args, **kwargs))
+    return list(drag_points(*args, **kwargs))
 
 
 def same(a: DragStep, b: DragStep) -> bool:
@@ -45,7 +45,7 @@ def test_a_point_dragged_from_edge_to_edge_takes_the_picture_along(size):
 
 def test_the_tracked_point_is_the_true_point_at_every_step(shifter):
     handle = torch.tensor([20.25, 40.5])
-    for step in drag(shifter, shifter.ws(), [handle], [(50, 12)], settings=FAST):
+    for step in drag_points(shifter, shifter.ws(), [handle], [(50, 12)], settings=FAST):
         assert (step.points[0] - handle - shifter.shift(step.ws)).norm() < 1.2
         assert step.distance_px[0] == pytest.approx(
             (step.points[0] - step.targets[0]).norm().item()
@@ -123,7 +123,9 @@ def test_what_lies_outside_the_mask_goes_back_when_the_points_have_arrived(used_
     *_, back = finish(*arguments, replace(FAST, settle_steps=60, layers=8, max_steps=most))
     assert there.arrived and back.arrived and back.step > there.step
     limit = replace(FAST, settle_steps=60, layers=8, max_seconds=0)
-    assert next(drag(*arguments, limit, resume_from=there)).arrived  # no time is left to settle
+    assert next(
+        drag_points(*arguments, limit, resume_from=there)
+    ).arrived  # no time is left to settle
     if not used_up:
         assert back.settled == 60 and back.mask_loss < 0.8 * there.mask_loss
 
@@ -148,8 +150,8 @@ def test_a_mask_without_weight_is_none(shifter):
     mask[:30] = 0
     arguments = (shifter, shifter.ws(), [(20, 50)], [(24, 50)])
     steps = zip(
-        drag(*arguments, settings=FAST),
-        drag(*arguments, mask, replace(FAST, mask_weight=0)),
+        drag_points(*arguments, settings=FAST),
+        drag_points(*arguments, mask, replace(FAST, mask_weight=0)),
         strict=True,
     )
     assert all(same(a, b) for a, b in steps)
@@ -170,7 +172,7 @@ def test_what_is_no_longer_there_is_lost_and_stays_lost(shifter):
 def test_a_mask_of_ones_constrains_nothing(shifter):
     arguments = (shifter, shifter.ws(), [(20, 30)], [(24, 30)])
     for without, ones in zip(
-        drag(*arguments), drag(*arguments, mask=torch.ones(64, 64)), strict=True
+        drag_points(*arguments), drag_points(*arguments, mask=torch.ones(64, 64)), strict=True
     ):
         assert same(without, ones)
 
@@ -190,7 +192,7 @@ BAD_MASKS = {
 @pytest.mark.parametrize("message", BAD_MASKS)
 def test_a_bad_mask_is_refused(shifter, message):
     with pytest.raises(InvalidEdit, match=f"^mask.*{message}|{message}"):
-        drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)], BAD_MASKS[message])
+        drag_points(shifter, shifter.ws(), [(5, 5)], [(9, 9)], BAD_MASKS[message])
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
@@ -198,7 +200,10 @@ def test_masks_of_any_number_type_are_the_same(shifter, dtype):
     mask = torch.zeros(64, 64)
     mask[:, 16:] = 1
     arguments = (shifter, shifter.ws(), [(20, 30)], [(30, 30)])
-    steps = [list(itertools.islice(drag(*arguments, m), 4)) for m in (mask, mask.to(dtype).numpy())]
+    steps = [
+        list(itertools.islice(drag_points(*arguments, m), 4))
+        for m in (mask, mask.to(dtype).numpy())
+    ]
     assert all(same(a, b) for a, b in zip(*steps, strict=True))
 
 
@@ -206,7 +211,7 @@ def test_a_handle_outside_the_mask_is_said_and_survived(shifter):
     mask = torch.zeros(64, 64)
     mask[60, 60] = 1
     with pytest.warns(UserWarning, match=r"handle 0 \(20, 30\) lies where the mask is 0"):
-        steps = drag(shifter, shifter.ws(), [(20, 30)], [(30, 30)], mask)
+        steps = drag_points(shifter, shifter.ws(), [(20, 30)], [(30, 30)], mask)
     *_, last = itertools.islice(steps, 10)
     assert torch.isfinite(last.ws).all() and math.isfinite(last.mask_loss)
 
@@ -218,7 +223,7 @@ def test_bad_points_are_refused_at_the_call_before_anything_is_computed(shifter)
     ws = shifter.ws()
     for handles, targets in [([(64, 5)], [(5, 5)]), ([(5, 5)], [(5, -0.1)]), ([], [])]:
         with pytest.raises(InvalidEdit):
-            drag(shifter, ws, handles, targets)
+            drag_points(shifter, ws, handles, targets)
     assert shifter.synthesis.calls == [] and (ws == 0).all()
 
 
@@ -236,7 +241,7 @@ def test_bad_points_are_refused_at_the_call_before_anything_is_computed(shifter)
 )
 def test_latents_that_do_not_fit_the_model_are_refused_with_shapes(shifter, ws, message):
     with pytest.raises(InvalidEdit, match=message):
-        drag(shifter, ws, [(5, 5)], [(9, 9)])
+        drag_points(shifter, ws, [(5, 5)], [(9, 9)])
 
 
 def test_latents_are_copied_and_may_lack_the_batch_side(shifter):
@@ -285,8 +290,8 @@ def test_numbers_that_are_not_finite_are_rolled_back(tiny_generator, tiny_ws):
 def test_arrived_points_stay_in_the_loss(shifter):
     """Within the stop distance, but not at the target: released, it would be free to wander."""
     ws = shifter.ws()
-    moving = next(drag(shifter, ws, [(20, 30)], [(40, 30)]))
-    both = next(drag(shifter, ws, [(20, 30), (50, 30)], [(40, 30), (50, 30.8)]))
+    moving = next(drag_points(shifter, ws, [(20, 30)], [(40, 30)]))
+    both = next(drag_points(shifter, ws, [(20, 30), (50, 30)], [(40, 30), (50, 30.8)]))
     assert both.distance_px[1] < 1 and both.motion_loss > 1.1 * moving.motion_loss
 
 
@@ -307,7 +312,7 @@ def test_every_part_of_a_step_belongs_to_the_same_latents(tiny_generator, tiny_w
     """No picture one step behind, neither while the drag waits nor afterwards."""
     settings = DragSettings(learning_rate=0.05, feature_resolution=32, max_steps=4)
     kept = []
-    for step in drag(tiny_generator, tiny_ws, [(20, 30)], [(40, 30)], settings=settings):
+    for step in drag_points(tiny_generator, tiny_ws, [(20, 30)], [(40, 30)], settings=settings):
         truth = tiny_generator.synthesis(step.ws, noise_mode="const")
         assert torch.equal(step.image(), truth)
         kept.append((step, truth))
@@ -317,7 +322,7 @@ def test_every_part_of_a_step_belongs_to_the_same_latents(tiny_generator, tiny_w
 
 def test_features_stop_at_their_block_and_the_picture_waits_for_a_look(shifter):
     settings = DragSettings(feature_resolution=16, max_steps=3)
-    for step in drag(shifter, shifter.ws(), [(5, 5)], [(50, 50)], settings=settings):
+    for step in drag_points(shifter, shifter.ws(), [(5, 5)], [(50, 50)], settings=settings):
         if step.step == 2:
             step.image()
     calls = shifter.synthesis.calls
@@ -338,7 +343,7 @@ def test_steps_that_are_kept_hold_no_features(shifter):
 
 
 def test_a_drag_that_is_left_early_holds_no_features(shifter):
-    for step in drag(shifter, shifter.ws(), [(5, 5)], [(60, 60)]):
+    for step in drag_points(shifter, shifter.ws(), [(5, 5)], [(60, 60)]):
         if step.step == 3:
             break
     gc.collect()
@@ -352,7 +357,7 @@ def test_the_callers_gradient_mode_neither_matters_nor_changes(shifter, mode):
     with mode():
         before = torch.is_grad_enabled()
         steps = []
-        for step in drag(shifter, shifter.ws(), [(20, 30)], [(24, 30)]):
+        for step in drag_points(shifter, shifter.ws(), [(20, 30)], [(24, 30)]):
             assert torch.is_grad_enabled() == before
             assert not step.image().requires_grad and not step.ws.requires_grad
             steps.append(step)
@@ -364,7 +369,7 @@ def test_the_generator_is_only_read(shifter):
     assert all(p.requires_grad for p in shifter.parameters())
     digest = state_digest(shifter)
     finish(shifter, shifter.ws(), [(20, 30)], [(24, 30)])
-    steps = drag(shifter, shifter.ws(), [(20, 30)], [(60, 30)])
+    steps = drag_points(shifter, shifter.ws(), [(20, 30)], [(60, 30)])
     next(steps)
     with pytest.raises(RuntimeError):
         steps.throw(RuntimeError("the caller fails"))
@@ -377,7 +382,7 @@ def test_two_drags_at_once_do_not_see_each_other(tiny_generator, tiny_ws):
     settings = DragSettings(max_steps=5, learning_rate=0.02)
     tasks = [([(20, 30)], [(40, 30)]), ([(10, 50), (30, 5)], [(12, 40), (33, 9)])]
     alone = [finish(tiny_generator, tiny_ws, *t, settings=settings) for t in tasks]
-    streams = [drag(tiny_generator, tiny_ws, *t, settings=settings) for t in tasks]
+    streams = [drag_points(tiny_generator, tiny_ws, *t, settings=settings) for t in tasks]
     for i, steps in enumerate(zip(*streams, strict=True)):
         assert all(same(step, alone[k][i]) for k, step in enumerate(steps))
 
@@ -387,16 +392,18 @@ def test_stopped_and_continued_is_as_if_never_stopped(tiny_generator, tiny_ws, l
     settings = DragSettings(max_steps=9, learning_rate=0.02, latent_space=latent_space)
     arguments = (tiny_generator, tiny_ws, [(20, 30)], [(40, 30)])
     whole = finish(*arguments, settings=settings)
-    part = list(itertools.islice(drag(*arguments, settings=settings), 5))
-    rest = list(itertools.islice(drag(*arguments, settings=settings, resume_from=part[-1]), 6))
+    part = list(itertools.islice(drag_points(*arguments, settings=settings), 5))
+    rest = list(
+        itertools.islice(drag_points(*arguments, settings=settings, resume_from=part[-1]), 6)
+    )
     assert [s.step for s in rest] == [4, 5, 6, 7, 8, 9]
     assert all(same(a, b) for a, b in zip(whole, part[:-1] + rest, strict=True))
 
 
 def test_a_step_of_other_points_cannot_be_continued(shifter):
-    first = next(drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)]))
+    first = next(drag_points(shifter, shifter.ws(), [(5, 5)], [(9, 9)]))
     with pytest.raises(InvalidEdit, match="2 points but the step to resume from has 1"):
-        drag(shifter, shifter.ws(), [(5, 5), (7, 7)], [(9, 9), (9, 5)], resume_from=first)
+        drag_points(shifter, shifter.ws(), [(5, 5), (7, 7)], [(9, 9), (9, 5)], resume_from=first)
 
 
 def test_the_order_of_points_does_not_matter(tiny_generator, tiny_ws):
@@ -440,8 +447,3 @@ def test_adam_is_torchs():
         state, update = adam_update(state, gradient, 0.01)
         ours = ours + update
     torch.testing.assert_close(ours, reference.data)
-
-
-def test_the_package_itself_can_be_called(shifter):
-    """`from framework import drag` may find the package of that name; both mean the function."""
-    assert next(framework.drag(shifter, shifter.ws(), [(5, 5)], [(9, 9)])).step == 0

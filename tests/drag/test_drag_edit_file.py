@@ -7,7 +7,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from framework.drag import DragSession, DragSettings, EditFile, drag, edit_file
+from framework.drag import edit_file
+from framework.drag.algorithm import drag_points
+from framework.drag.edit_file import EditFile
+from framework.drag.session import DragSession
+from framework.drag.settings import DragSettings
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
 from tests.drag.fakes import ShiftGenerator
@@ -25,7 +29,7 @@ def mask():
 
 @pytest.fixture(scope="module")
 def steps(tiny_generator, tiny_ws, mask):
-    return list(drag(tiny_generator, tiny_ws, HANDLES, TARGETS, mask, SETTINGS))
+    return list(drag_points(tiny_generator, tiny_ws, HANDLES, TARGETS, mask, SETTINGS))
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_a_file_holds_the_whole_drag(path, steps, mask, tiny_generator, tiny_ws)
 
 def test_continued_from_a_file_is_as_if_never_stopped(path, tiny_generator, tiny_ws, mask):
     longer = replace(SETTINGS, max_steps=8)
-    *_, wanted = drag(tiny_generator, tiny_ws, HANDLES, TARGETS, mask, longer)
+    *_, wanted = drag_points(tiny_generator, tiny_ws, HANDLES, TARGETS, mask, longer)
     first, *_, last = EditFile.load(path).resume(tiny_generator)
     assert (first.step, last.step) == (4, 8)
     assert torch.equal(last.ws, wanted.ws) and torch.equal(last.points, wanted.points)

@@ -4,7 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from framework.drag import DragSession, DragSettings, drag
+from framework.drag.algorithm import drag_points
+from framework.drag.session import DragSession
+from framework.drag.settings import DragSettings
 from framework.errors import InvalidEdit
 
 SETTINGS = DragSettings(learning_rate=0.02, max_steps=6)
@@ -18,7 +20,7 @@ def session(tiny_generator, tiny_ws):
 
 
 def test_a_run_is_the_drag(session, tiny_generator, tiny_ws):
-    wanted = list(drag(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS))
+    wanted = list(drag_points(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS))
     got = list(session.run())
     assert all(torch.equal(a.ws, b.ws) for a, b in zip(got, wanted, strict=True))
     assert torch.equal(session.ws, wanted[-1].ws)
@@ -28,7 +30,7 @@ def test_a_run_is_the_drag(session, tiny_generator, tiny_ws):
 
 
 def test_two_runs_are_one_long_run(session, tiny_generator, tiny_ws):
-    *_, wanted = drag(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS)
+    *_, wanted = drag_points(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS)
     for step in session.run():
         if step.step == 2:
             break
@@ -53,7 +55,7 @@ def test_undo_and_redo_to_the_bit(session):
 
 
 def test_going_on_after_undo_is_as_if_never_gone_further(session, tiny_generator, tiny_ws):
-    *_, wanted = drag(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS)
+    *_, wanted = drag_points(tiny_generator, tiny_ws, [(20, 30)], [(40, 34)], settings=SETTINGS)
     list(session.run())
     session.undo(3)
     list(session.run(max_steps=3))

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from framework.drag import DragSettings, algorithm
+from framework.drag import algorithm
 from framework.drag.features import patches
+from framework.drag.settings import DragSettings
 from framework.drag.tracking import track
 
 SIZE = (32, 40)
@@ -85,7 +86,7 @@ def test_a_drag_searches_the_radius_of_its_settings(tiny_generator, monkeypatch,
     monkeypatch.setattr(algorithm, "track", look)
     ws = tiny_generator.mapping.w_avg.expand(1, tiny_generator.num_ws, -1)
     chosen = DragSettings(max_steps=2, **settings)
-    list(algorithm.drag(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=chosen))
+    list(algorithm.drag_points(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=chosen))
     assert set(searched) <= {0, radius} and radius in searched
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from framework.evaluation import keypoints, neighbours, publish, publish_encoder
+from framework.evaluation.cards import publish, publish_encoder
+from framework.evaluation.drag import keypoints
+from framework.evaluation.generator import neighbours
 
 FUNCTIONS: list[tuple[Callable[..., int], Callable, list[str]]] = [
     (publish.main, publish.publish, []),

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from framework.checkpoint import FORMAT_VERSION, manifest_path, write_checkpoint
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import load_generator, save_model_folder
 from framework.formats.foreign import build_foreign, read_source
 from framework.formats.pickle_machine import Source
+from framework.formats.run_checkpoint import FORMAT_VERSION, manifest_path, write_checkpoint
 from tests.formats.specimens import Nvidia, e4e, networks, rosinality, torch_stream, torch_zip
 
 FLIPS = CUTS = 200

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from framework.checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.errors import UserError
 from framework.formats import exported_networks as exported
 from framework.formats import (
@@ -24,6 +23,7 @@ from framework.formats import (
 )
 from framework.formats.export import export_model, export_networks
 from framework.formats.pickle_writer import Call, Name, Pieces, write_pickle
+from framework.formats.run_checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.ops.upfirdn2d import setup_filter
 from tests.formats import fixtures, independent_readers

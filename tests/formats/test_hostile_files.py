@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import manifest_path
 from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
 from framework.files import sha256_file
 from framework.formats import (
@@ -25,6 +24,7 @@ from framework.formats import (
     source_file,
 )
 from framework.formats.foreign import read_foreign
+from framework.formats.run_checkpoint import manifest_path
 from framework.models.stylegan2 import Generator
 from tests.formats import hostile, specimens
 from tests.formats.specimens import Nvidia, networks

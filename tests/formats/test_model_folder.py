@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from framework.checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import load_discriminator, load_generator, save_model_folder
+from framework.formats.run_checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator, Generator
 

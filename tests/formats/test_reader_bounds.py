@@ -7,11 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from framework.checkpoint import manifest_path
 from framework.errors import UserError
 from framework.files import sha256_file
 from framework.formats import load_generator
 from framework.formats.latents import read_latents
+from framework.formats.run_checkpoint import manifest_path
 from tests.formats import hostile, specimens
 
 

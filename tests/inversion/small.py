@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from framework.inversion import Encoder
+from framework.models.encoders.dragline import Encoder
 from framework.models.stylegan2 import Generator
 
 WIDTHS: dict[str, Any] = {

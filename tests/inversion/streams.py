@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from framework.inversion.step import InversionStep
+from framework.models.features.distance import DiscriminatorDistance, Distance
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.perceptual.distance import DiscriminatorDistance, Distance
 from tests.inversion.small import small_generator
 
 

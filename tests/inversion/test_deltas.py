@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from framework.drag import DragSettings, drag
+from framework.drag.algorithm import drag_points
+from framework.drag.settings import DragSettings
 from framework.errors import BrokenCheckpoint, UserError
 from framework.inversion.deltas import WeightDeltas, personal
 from framework.models.digest import state_digest
@@ -53,7 +54,7 @@ def test_personal_generators_can_be_dragged_and_changed_again():
     base = small_generator()
     own = personal(base, None, some_deltas(base))
     ws = seeds_ws(base, 1)
-    *_, last = drag(own, ws, [(4, 4)], [(9, 9)], settings=DragSettings(max_steps=2))
+    *_, last = drag_points(own, ws, [(4, 4)], [(9, 9)], settings=DragSettings(max_steps=2))
     assert last.step == 2 and not torch.equal(last.ws, ws)
     twice = personal(own, None, some_deltas(base))
     weights = [g.get_parameter(CONV) for g in (base, own, twice)]

@@ -8,8 +8,8 @@ from framework import load_discriminator, load_generator
 from framework.data.toycars import ToyCars
 from framework.inversion.familiarity import FAMILIAR, familiarity
 from framework.media.images import to_float
+from framework.models.features.distance import DiscriminatorDistance
 from framework.models.stylegan2 import Discriminator
-from framework.perceptual.distance import DiscriminatorDistance
 from tests.inversion.small import small_generator
 
 

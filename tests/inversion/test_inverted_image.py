@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from framework.compositing.geometry import fit_geometry
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file
 from framework.inversion.deltas import WeightDeltas
@@ -19,7 +20,6 @@ from framework.inversion.inverted_image import (
     _plain,
     thumbnail,
 )
-from framework.media.geometry import fit_geometry
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 from framework.tensor_files import DIGEST, contents_digest, read_tensors

@@ -9,10 +9,10 @@ import torch
 from framework.errors import UserError
 from framework.inversion.refine import noise_loss, ramp, refine
 from framework.inversion.settings import RefineSettings
-from framework.inversion.statistics import StyleStatistics, style_statistics
 from framework.inversion.target import check_target
 from framework.models.digest import state_digest
-from framework.perceptual.distance import MultiscaleDistance
+from framework.models.features.distance import MultiscaleDistance
+from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 from tests.inversion.small import small_encoder, small_generator
 from tests.inversion.streams import known, monotone, mse, seeds_ws, small_distance
 

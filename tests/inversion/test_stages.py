@@ -13,8 +13,8 @@ from framework.inversion.settings import (
     TuneSettings,
 )
 from framework.inversion.stages import invert, usual_deviations
-from framework.inversion.statistics import style_statistics
 from framework.inversion.tune import tune
+from framework.models.stylegan2.statistics import style_statistics
 from tests.inversion.small import small_encoder, small_generator
 from tests.inversion.streams import seeds_ws, small_distance
 

@@ -10,10 +10,10 @@ from framework.errors import UserError
 from framework.inversion.deltas import WeightDeltas, personal
 from framework.inversion.refine import refine
 from framework.inversion.settings import Locality, RefineSettings, TuneSettings
-from framework.inversion.statistics import style_statistics
 from framework.inversion.tune import USUAL_FAN_IN, difference_at, nearby, tune, tuned_weights
 from framework.models.digest import state_digest
-from framework.perceptual.distance import MultiscaleDistance
+from framework.models.features.distance import MultiscaleDistance
+from framework.models.stylegan2.statistics import style_statistics
 from tests.inversion.small import small_generator
 from tests.inversion.streams import known, monotone, mse, seeds_ws, small_distance
 

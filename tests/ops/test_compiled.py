@@ -8,11 +8,11 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.losses import r1_penalty
 from framework.ops import compiled
 from framework.ops.bias_act import bias_act
 from framework.ops.compiled import use_ops
 from framework.ops.upfirdn2d import setup_filter, upfirdn2d
+from framework.training.stylegan2.losses import r1_penalty
 
 pytestmark = pytest.mark.usefixtures("cpu_ops")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
-    ["framework.cli.train", "framework.models.stylegan2.module", "wandb", "tests.training.tiny"]
+    ["framework.cli.train", "framework.training.stylegan2.module", "wandb", "tests.training.tiny"]
 )
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import (
+from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.run_checkpoint import (
     check_description,
     checkpoint_path,
     read_checkpoint,
     write_checkpoint,
 )
-from framework.errors import BrokenCheckpoint, UserError
 from framework.training.callbacks import RunCheckpoints
 from framework.training.checkpoint_check import LAYOUT
 from framework.training.phased import PhasedTraining, _taken_over

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import checkpoint_path, read_checkpoint
 from framework.errors import UserError
 from framework.formats import open_model
+from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.training.callbacks import RunCheckpoints
 from tests.training.processes import environment, finish, free_port, run
 from tests.training.test_training_processes import Keep, kept

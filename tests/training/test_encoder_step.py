@@ -8,11 +8,11 @@ import torch
 import yaml
 
 from framework.errors import UserError
-from framework.inversion.objectives import Schedule
-from framework.inversion.training_limits import learning_rate
 from framework.models.digest import state_digest
-from framework.phases import Micro
 from framework.training.data import Batch
+from framework.training.encoder.limits import learning_rate
+from framework.training.encoder.objectives import Schedule
+from framework.training.phases import Micro
 from framework.training.randomness import keyed_generator
 from tests.training.tiny import train, weights
 from tests.training.tiny_encoder import (

@@ -22,7 +22,12 @@ import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from framework.checkpoint import checkpoint_path, is_whole, latest_whole, read_checkpoint
+from framework.formats.run_checkpoint import (
+    checkpoint_path,
+    is_whole,
+    latest_whole,
+    read_checkpoint,
+)
 from framework.media.images import save_png
 from framework.training.failures import told_in_words
 from tests.training.processes import (
@@ -71,7 +76,7 @@ def under_way(run_dir: Path, both: list[BaseProcess]) -> None:
 
 def second_fails(failure: Callable[[], object]) -> None:
     """In the second of two processes, call `failure` before the fourth batch."""
-    from framework.models.stylegan2.module import StyleGAN2Training
+    from framework.training.stylegan2.module import StyleGAN2Training
 
     step = StyleGAN2Training.training_step
 
@@ -132,7 +137,7 @@ def test_lack_of_memory_in_one_process_ends_both(tmp_path):
 
 
 def second_loses_its_way() -> None:
-    from framework.models.stylegan2 import losses
+    from framework.training.stylegan2 import losses
 
     if os.environ["LOCAL_RANK"] == "1":
         losses.mix_styles = lambda ws, *_: ws * torch.nan  # type: ignore[assignment]
@@ -196,7 +201,7 @@ def test_a_process_that_only_waits_passes_a_signal_on(told, tmp_path):
 
 
 def all_lack_memory() -> None:
-    from framework.models.stylegan2.module import StyleGAN2Training
+    from framework.training.stylegan2.module import StyleGAN2Training
 
     def training_step(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -14,7 +14,8 @@ import lightning
 import pytest
 import torch
 
-from framework.checkpoint import (
+from framework.errors import UserError
+from framework.formats.run_checkpoint import (
     FORMAT_VERSION,
     checkpoint_path,
     is_whole,
@@ -25,7 +26,6 @@ from framework.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from framework.errors import UserError
 from framework.training.callbacks import RunCheckpoints
 from tests.training.processes import contents, finish, fit, run, start, wait_for
 from tests.training.tiny import tiny_module, train
@@ -100,7 +100,7 @@ CONTENT = {"dragline": {"format": FORMAT_VERSION, "seen_images": 7}, "w": torch.
 
 def rewrite_and_die(path: Path) -> None:
     """Rewrite a checkpoint and be killed at its manifest's end, its file not yet in place."""
-    from framework import checkpoint as module
+    from framework.formats import run_checkpoint as module
 
     def write_and_die(*args: object) -> None:
         write_text(*args)

@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from framework.checkpoint import is_whole, latest_whole, newest_first, read_checkpoint
 from framework.errors import UserError
+from framework.formats.run_checkpoint import is_whole, latest_whole, newest_first, read_checkpoint
 from framework.media.images import save_png
-from framework.models.stylegan2 import losses
 from framework.training.callbacks import RunCheckpoints
 from framework.training.failures import in_words
 from framework.training.health import ALARMS, DIVERSITY, Alarms, Diversity
 from framework.training.status import StatusLine
+from framework.training.stylegan2 import losses
 from tests.training.processes import children, contents, finish, fit, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train, weights
 
@@ -34,7 +34,7 @@ SHORT = ("--run.kimg", "0.016", "--run.wandb", "disabled")
 
 def fails_at_the_third_batch(failure: Any) -> None:
     """Let the third batch of this process raise what `failure` raises."""
-    from framework.models.stylegan2.module import StyleGAN2Training
+    from framework.training.stylegan2.module import StyleGAN2Training
 
     step = StyleGAN2Training.training_step
 

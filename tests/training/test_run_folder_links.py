@@ -11,9 +11,9 @@ from pathlib import Path
 import lightning
 import pytest
 
-from framework.checkpoint import checkpoint_path
 from framework.errors import UserError
 from framework.files import append_line, open_in_place, whole_file
+from framework.formats.run_checkpoint import checkpoint_path
 from framework.training.callbacks import FolderWatch, RunCheckpoints
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.failures import in_words

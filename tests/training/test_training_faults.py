@@ -10,8 +10,8 @@ import lightning
 import pytest
 import torch
 
-from framework.checkpoint import is_whole, latest_whole, read_checkpoint
 from framework.errors import BrokenCheckpoint, UserError
+from framework.formats.run_checkpoint import is_whole, latest_whole, read_checkpoint
 from framework.training import checkpoint_io
 from framework.training.callbacks import RunCheckpoints
 from framework.training.checkpoint_io import WholeCheckpointIO
@@ -47,7 +47,7 @@ def test_weights_that_are_not_finite_are_never_saved(name, tmp_path):
 
 
 def lose_the_way() -> None:
-    from framework.models.stylegan2 import losses
+    from framework.training.stylegan2 import losses
 
     losses.mix_styles = lambda ws, *_: ws * torch.nan  # type: ignore[assignment]
 

@@ -7,20 +7,21 @@ import lightning
 import pytest
 import torch
 
-import framework.models.stylegan2.module as module_file
-from framework.checkpoint import latest_whole
+import framework.training.stylegan2.module as module_file
 from framework.errors import UserError
 from framework.formats import load_discriminator, load_generator, save_model_folder
 from framework.formats.nvidia_writer import write_nvidia
-from framework.models.stylegan2 import Generator, game
+from framework.formats.run_checkpoint import latest_whole
+from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.fade import without_fade
-from framework.models.stylegan2.module import StyleGAN2Training
-from framework.models.stylegan2.state import ema_names, fitted
-from framework.phases import Micro
 from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
+from framework.training.phases import Micro
 from framework.training.randomness import keyed_generator
 from framework.training.same_run import check_same_run
+from framework.training.stylegan2 import game
+from framework.training.stylegan2.module import StyleGAN2Training
+from framework.training.stylegan2.state import ema_names, fitted
 from tests.training.tiny import tiny_module, train
 
 CPU, EYE = torch.device("cpu"), torch.eye(2)

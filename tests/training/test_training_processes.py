@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from framework.checkpoint import checkpoint_path, latest_whole, read_checkpoint
+from framework.formats.run_checkpoint import checkpoint_path, latest_whole, read_checkpoint
 from framework.media.images import save_png
 from tests.training.processes import environment, finish, fit, free_port, run, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train

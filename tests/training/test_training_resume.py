@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from framework.checkpoint import checkpoint_path, is_whole, latest_whole, read_checkpoint
+from framework.formats.run_checkpoint import (
+    checkpoint_path,
+    is_whole,
+    latest_whole,
+    read_checkpoint,
+)
 from framework.training.callbacks import RunCheckpoints, StopSignals
 from tests.training import processes
 from tests.training.processes import finish, start, wait_for

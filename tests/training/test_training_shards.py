@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import framework.training.data as data_module
-from framework.checkpoint import checkpoint_path, latest_whole, read_checkpoint
 from framework.cli.validation import Metrics
 from framework.data.sharding import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
-from framework.evaluation.measure import MetricSettings
+from framework.evaluation.generator.measure import MetricSettings
+from framework.formats.run_checkpoint import checkpoint_path, latest_whole, read_checkpoint
 from framework.training.batch import Batch
 from framework.training.data import TrainingImages
 from framework.training.stream import ShardStream, through_buffer

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from framework.errors import UserError
-from framework.models.stylegan2 import losses
-from framework.models.stylegan2.limits import r1_gamma
-from framework.phases import Phase
 from framework.training.data import Batch
 from framework.training.ema import ema_beta
+from framework.training.phases import Phase
 from framework.training.randomness import keyed_generator
+from framework.training.stylegan2 import losses
+from framework.training.stylegan2.limits import r1_gamma
 from framework.training.trainer import TRAINER_DEFAULTS, check_trainer
 from tests.training.processes import finish, fit, start
 from tests.training.tiny import tiny_data, tiny_module, train, weights

@@ -6,10 +6,10 @@ from typing import Any
 import lightning
 import torch
 
-from framework.models.stylegan2.module import StyleGAN2Training
 from framework.training.callbacks import StopAtKimg
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.stylegan2.module import StyleGAN2Training
 from framework.training.trainer import TRAINER_DEFAULTS
 
 NETWORKS: dict[str, Any] = {

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from framework.formats import save_model_folder
-from framework.inversion.module import EncoderTraining
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.training.data import TrainingImages
+from framework.training.encoder.module import EncoderTraining
 from tests.training.tiny import tiny_data
 
 SIZE = (16, 32)

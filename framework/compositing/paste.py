@@ -1,0 +1,223 @@
+"""An edited canvas back in the photograph it was cut from.
+
+What is pasted is computed on the canvas and seen from the photograph's pixels through the inverse
+of the geometry, band by band; a pixel whose weight is zero keeps its value to the bit.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from framework.compositing.geometry import Geometry, check_photo, photo_box, to_canvas
+from framework.compositing.membrane import membrane
+from framework.compositing.resample import Affine, composed, resample, scales
+from framework.errors import UserError
+from framework.media.modes import WHITE
+
+Seam = Literal["hard", "feather", "gradient"]
+SEAMS = get_args(Seam)
+CHANGED_LEVELS = 6  # of 255: what an edit changes less, `changed_only` takes for unchanged
+REPLACED_LEVELS = (20, 60)  # of 255: what an edit changes more replaces the photo's own detail
+_GROW_PX, _SOFT_PX = 2, 2  # canvas pixels around what changed: fully pasted, then fading
+_INTERPOLATION_PX = 2  # how far bicubic interpolation looks
+CHANGE_REACH_PX = _GROW_PX + _SOFT_PX + _INTERPOLATION_PX
+_FEATHER_OF_SIDE = 1 / 16
+_GRADIENT_FEATHER_PX = 2  # the membrane agrees with the photo at its border but for fine detail
+_BAND_PIXELS = 1 << 19  # 40 MB of temporary arrays
+
+
+def paste_back(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    geometry: Geometry,
+    *,
+    original: np.ndarray | None = None,
+    changed_only: bool = False,
+    seam: Seam = "feather",
+    feather_px: float | None = None,
+    white: int = WHITE,
+) -> np.ndarray:
+    """Paste an edited picture into the photograph.
+
+    Args:
+        photo: uint8 or uint16 (h, w, C) with 1 or 3 channels, of the geometry's photo size.
+        edited: The canvas after the edit, (H, W, C): uint8, or floats in levels from 0 to 255.
+        geometry: Where the canvas lies in the photograph.
+        original: The canvas before the edit as the generator makes it, like `edited`. With it the
+            difference is added to the photograph, which so keeps its own detail and what the
+            generator could not make. Only where the two differ by much (fading in between
+            `REPLACED_LEVELS`) something has moved, detail would stay behind as a ghost, and the
+            edited canvas itself is pasted.
+        changed_only: Leave every pixel alone that is farther than `CHANGE_REACH_PX` canvas pixels
+            from one which the edit changed by more than `CHANGED_LEVELS`; needs `original`. (As
+            many photo pixels, where those are the larger ones.)
+        seam: "hard" pastes all of the valid box, "feather" fades in from its border, "gradient"
+            shifts colours by the smoothest field that makes both agree along the border (Pérez et
+            al. 2003, Poisson image editing, section 3). Where the box ends with the photograph
+            there is no seam.
+        feather_px: Width of the fade, in canvas pixels; None for 1/16 of the canvas' shorter side.
+        white: The photograph's level of white, which is the canvas' 255.
+
+    Returns:
+        The photograph's type and shape. Outside of the valid box every pixel is the photograph's to
+        the bit.
+
+    Raises:
+        UserError: If sizes or words do not fit.
+    """
+    _check(photo, edited, original, geometry, changed_only, seam, feather_px)
+    field = _field(photo, edited, geometry, original, changed_only, seam, white)
+    box_size = (field.shape[0], field.shape[1])
+    field, to_padded = _padded(field, geometry)
+    closed = seam_sides(geometry)
+    fade_px = _GRADIENT_FEATHER_PX if seam == "gradient" else 0
+    if seam == "feather":
+        default = min(geometry.canvas_size) * _FEATHER_OF_SIDE
+        fade_px = default if feather_px is None else feather_px
+    result = photo.copy()
+    for rows, columns, to_box in _bands(geometry):
+        size = (rows.stop - rows.start, columns.stop - columns.start)
+        to_field = composed(to_padded, to_box)
+        seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
+        part = photo[rows, columns].astype(np.float32) * (WHITE / white)
+        weight = _weights(to_box, size, box_size, closed, fade_px)[..., None]
+        part += weight * (seen[..., :-1] - seen[..., -1:] * part)
+        part *= white / WHITE
+        result[rows, columns] = np.rint(part, out=part).clip(0, white)
+    return result
+
+
+def seam_sides(geometry: Geometry) -> tuple[bool, bool, bool, bool]:
+    """Which sides of the valid box (left, top, right, bottom) do not lie on the photo's border."""
+    left, top, right, bottom = geometry.valid_box
+    height, width = geometry.photo_size
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
+    near = np.abs((geometry.to_photo_points(corners) + 0.5)[:, :, None] - [[0, width], [0, height]])
+    on_border = near < 0.5  # photo pixels; corner, coordinate, end
+    ends = ((3, 0), (0, 1), (1, 2), (2, 3))
+    sides = [not (on_border[a] & on_border[b]).any() for a, b in ends]
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _check(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    original: np.ndarray | None,
+    geometry: Geometry,
+    changed_only: bool,
+    seam: str,
+    feather_px: float | None,
+) -> None:
+    if seam not in SEAMS:
+        raise UserError(f"seam {seam}: give {', '.join(SEAMS[:-1])} or {SEAMS[-1]}")
+    if feather_px is not None and not 0 <= feather_px < 1e6:
+        raise UserError(f"feather {feather_px}: give pixels of the model's picture, at least 0")
+    if changed_only and original is None:
+        raise UserError("changed_only: give the reconstruction before the edit, too")
+    kinds = (np.dtype(np.uint8), np.dtype(np.uint16))
+    if photo.dtype not in kinds or photo.ndim != 3 or photo.shape[2] not in (1, 3):
+        raise UserError(
+            f"photo {photo.dtype} {photo.shape}: paste into uint8 or uint16 (height, width, 1 or 3)"
+        )
+    check_photo(photo, geometry)
+    wanted = (*geometry.canvas_size, photo.shape[2])
+    for name, canvas in {"edited": edited, "original": original}.items():
+        if canvas is not None and canvas.shape != wanted:
+            raise UserError(
+                f"{name} picture {canvas.shape} where the geometry, and a photo of {photo.dtype}"
+                f" {photo.shape}, are of {wanted}"
+            )
+        if canvas is not None and not np.isfinite(canvas).all():
+            raise UserError(f"{name} picture holds NaN or infinity")
+
+
+def _field(
+    photo: np.ndarray,
+    edited: np.ndarray,
+    geometry: Geometry,
+    original: np.ndarray | None,
+    changed_only: bool,
+    seam: Seam,
+    white: int,
+) -> np.ndarray:
+    """What is pasted on the valid box, (H, W, C + 1) float32: colours, their share of the pixel.
+
+    A photo pixel p becomes p + colours - share * p. Where an edit changed little, the share is 0
+    and the colours are the difference it made; where it changed much, something has moved: the
+    photograph's detail is out of place there, and the canvas replaces it.
+    """
+    left, top, right, bottom = geometry.valid_box
+    box = (slice(top, bottom), slice(left, right))
+    colours = edited[box].astype(np.float32)
+    before = None if original is None else original[box].astype(np.float32)
+    moved = None if before is None else np.abs(colours - before).max(axis=2)
+    if seam == "gradient":
+        seen = np.rint(photo * (WHITE / white)).astype(np.uint8)
+        wanted = to_canvas(seen, geometry)[box] if before is None else before
+        colours += membrane(wanted - colours, seam_sides(geometry)).astype(np.float32)
+    share = np.ones((*colours.shape[:2], 1), np.float32)
+    if before is not None and moved is not None:
+        low, high = REPLACED_LEVELS
+        share = _soft(_ramp((moved - low) / (high - low)), 1, 1)
+        colours -= (1 - share) * before
+    field = np.concatenate([colours, share], axis=2)
+    if changed_only and moved is not None:
+        field *= _soft(moved > CHANGED_LEVELS, _GROW_PX, _SOFT_PX)
+    return field
+
+
+def _padded(field: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Affine]:
+    """The field with its border repeated around it, for photo pixels that reach over it."""
+    margin = math.ceil(2 * max(1, *scales(geometry.affine))) + 1
+    padded = np.pad(field, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    return padded, ((1, 0, margin), (0, 1, margin))
+
+
+def _ramp(x: np.ndarray) -> np.ndarray:
+    """From 0 to 1 with x, level at both ends."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _soft(mask: np.ndarray, grow_px: int, soft_px: int) -> np.ndarray:
+    """A mask (H, W) from 0 to 1, grown and then fading to 0 within `soft_px`; (H, W, 1)."""
+    levels = Image.fromarray(np.rint(255.0 * mask).astype(np.uint8))
+    reach = grow_px + soft_px // 2
+    grown = levels.filter(ImageFilter.MaxFilter(2 * reach + 1))
+    soft = grown.filter(ImageFilter.BoxBlur((soft_px + 1) // 2))
+    return np.asarray(soft, np.float32)[..., None] / 255
+
+
+def _bands(geometry: Geometry) -> Iterator[tuple[slice, slice, Affine]]:
+    """Rows and columns of the photograph, and their pixels' way to pixels of the valid box."""
+    left, top, right, bottom = photo_box(geometry)
+    box_left, box_top, *_ = geometry.valid_box
+    to_box = composed(((1, 0, -box_left), (0, 1, -box_top)), geometry.affine)
+    coarse = max(scales(geometry.affine)) > 1  # then the canvas is the larger, and there is no need
+    height = bottom - top if coarse else max(1, _BAND_PIXELS // (right - left))
+    for start in range(top, bottom, height):
+        rows = slice(start, min(start + height, bottom))
+        yield rows, slice(left, right), composed(to_box, ((1, 0, left), (0, 1, start)))
+
+
+def _weights(
+    to_box: Affine,
+    size: tuple[int, int],
+    box_size: tuple[int, int],
+    closed: tuple[bool, bool, bool, bool],
+    fade_px: float,
+) -> np.ndarray:
+    """How much of the field each photo pixel takes, (H, W): 0 outside of the valid box."""
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    weight = np.ones(size, np.float32)
+    for axis, (scale_x, scale_y, offset) in enumerate(to_box):
+        place = scale_x * x + scale_y * y + offset + 0.5  # from the box' own corner
+        length = box_size[1 - axis]
+        for distance, is_seam in ((place, closed[axis]), (length - place, closed[axis + 2])):
+            weight *= distance > 0
+            if is_seam and fade_px:
+                weight *= _ramp(distance / fade_px)
+    return weight

@@ -1,0 +1,1 @@
+"""Model cards, and models published with them."""

@@ -1,0 +1,1 @@
+"""The drag's judge and benchmark."""

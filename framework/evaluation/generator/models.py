@@ -1,0 +1,55 @@
+"""Models that are measured: with which networks, and what that says of their numbers."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from framework.evaluation.generator.features import DiscriminatorFeatures, Networks, open_networks
+from framework.evaluation.generator.measure import MetricSettings, Report
+from framework.formats import OpenedModel
+from framework.models.digest import state_digest
+
+
+def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
+    """Open the networks to measure with.
+
+    Args:
+        settings: How is measured.
+        speaks: Say in one line what could not be had; one of several processes should.
+
+    Raises:
+        UserError: If a setting cannot be.
+    """
+    settings.check()
+    networks = open_networks(
+        settings.features, settings.weights, settings.allow_download, settings.ppl > 0
+    )
+    if networks.note and speaks:
+        print(f"note: {networks.note}", file=sys.stderr, flush=True)
+    return networks
+
+
+def note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
+    """Say so where a generator is judged by the very discriminator that it was trained against.
+
+    Args:
+        report: Of the model's generator; its protocol gets the note.
+        networks: What it was measured with.
+        opened: The model.
+    """
+    if not isinstance(networks.features, DiscriminatorFeatures):
+        return
+    if "discriminator" not in opened.held:
+        return
+    if state_digest(opened.network("discriminator")) != networks.features.digest:
+        return
+    for kind, protocol in report.protocol.items():
+        if kind.endswith("_d"):
+            protocol["note"] = "the features are of this generator's own opponent: biased"
+
+
+def seen_kimg(provenance: Mapping[str, Any]) -> float | None:
+    """Thousands of images that a model was trained on, if it says so."""
+    if "seen_images" in provenance:
+        return provenance["seen_images"] / 1000
+    return provenance.get("seen_kimg")

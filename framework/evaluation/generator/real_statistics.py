@@ -1,0 +1,131 @@
+"""Features of real pictures, computed once for a data set, a network and a choice of pictures."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from framework import files
+from framework.data import ImageDataset
+from framework.data.scan import in_threads
+from framework.evaluation.generator.features import FeatureNetwork
+from framework.evaluation.generator.shares import Watch, in_shares
+from framework.files import whole_file
+from framework.training.gradients import all_sum, rank
+from framework.training.randomness import keyed_generator
+
+_FEATURES, _PROTOCOL, _DIGEST = "features", "protocol", "sha256"
+
+
+def cache_folder() -> Path:
+    """Where features are kept unless told otherwise: `dragline/features` in the user's cache."""
+    return files.cache_folder("features")
+
+
+def chosen_reals(dataset: ImageDataset, count: int, seed: int) -> list[int]:
+    """Which real pictures are looked at: `count` of them, or all if there are fewer, at random."""
+    order = torch.randperm(len(dataset), generator=keyed_generator("cpu", seed, "reals"))
+    return order[:count].tolist()
+
+
+def pictures(dataset: ImageDataset, indices: list[int]) -> Tensor:
+    """Some pictures of a data set, uint8 (N, C, H, W)."""
+    return torch.from_numpy(np.stack(list(in_threads(dataset.image, indices))))
+
+
+def real_features(
+    network: FeatureNetwork,
+    dataset: ImageDataset,
+    count: int,
+    seed: int,
+    batch: int,
+    device: torch.device,
+    watch: Watch,
+    folder: Path | None = None,
+) -> Tensor:
+    """Features of `count` real pictures, from the cache or computed now and kept there.
+
+    Every process of a training calls it; the first one reads and writes the cache.
+
+    Args:
+        network: On `device`.
+        dataset: The pictures; never mirrored.
+        count: See `chosen_reals`.
+        seed: See `chosen_reals`.
+        batch: Pictures at once.
+        device: Where the features are wanted.
+        watch: See `shares.Watch`.
+        folder: The cache; `cache_folder()` if None.
+
+    Returns:
+        float32, shape (min(count, pictures there are), network.num_features).
+    """
+    chosen = chosen_reals(dataset, count, seed)
+    facts = network.protocol()
+    facts.pop("model", None)  # what somebody called it; its digest says which it is
+    protocol = {"data": dataset.fingerprint, "count": len(chosen), "seed": seed, "network": facts}
+    path = _path(folder or cache_folder(), protocol)
+    held = _read(path, protocol) if rank() == 0 else None
+    features = torch.zeros(len(chosen), network.num_features, device=device)
+    if all_sum(torch.tensor(float(held is not None), device=device)):
+        if held is not None:
+            features.copy_(held)
+        return all_sum(features)
+
+    def compute(first: int, last: int) -> Tensor:
+        return network(pictures(dataset, chosen[first:last]).to(device))
+
+    in_shares(compute, features, batch, watch, "features of real pictures")
+    if rank() == 0:
+        _write(path, features.cpu(), protocol)
+    return features
+
+
+def _path(folder: Path, protocol: dict[str, Any]) -> Path:
+    return folder / f"{hashlib.sha256(_text(protocol).encode()).hexdigest()[:32]}.safetensors"
+
+
+def _text(protocol: dict[str, Any]) -> str:
+    return json.dumps(protocol, sort_keys=True)
+
+
+def _digest(features: Tensor) -> str:
+    return hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
+
+
+def _read(path: Path, protocol: dict[str, Any]) -> Tensor | None:
+    """Features of exactly this protocol; None if they are not there or not whole."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            features, facts = file.get_tensor(_FEATURES), file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        _say(f"{path}: not readable ({error}), computed again")
+        return None
+    if facts.get(_PROTOCOL) != _text(protocol) or facts.get(_DIGEST) != _digest(features):
+        _say(f"{path}: does not fit its own digest, computed again")
+        return None
+    return features
+
+
+def _write(path: Path, features: Tensor, protocol: dict[str, Any]) -> None:
+    """Keep features; a cache that cannot be written costs time, never a measurement."""
+    facts = {_PROTOCOL: _text(protocol), _DIGEST: _digest(features)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            save_file({_FEATURES: features.contiguous()}, temporary, metadata=facts)
+    except (OSError, SafetensorError) as error:
+        _say(f"{path}: not kept ({error})")
+
+
+def _say(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)

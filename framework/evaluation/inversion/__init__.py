@@ -1,0 +1,1 @@
+"""Measures, baselines and the report of inversion."""

@@ -1,0 +1,234 @@
+"""What an inversion must beat: no inversion, a training picture, a search of equal time.
+
+And the inversion itself as a report sees it: one result for each stage's end, timed.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from framework.evaluation.generator.neighbours import nearest_vectors
+from framework.evaluation.inversion.measures import Stopwatch
+from framework.inversion.deltas import personal
+from framework.inversion.embed import mean_ws
+from framework.inversion.refine import refine
+from framework.inversion.settings import InversionSettings, RefineSettings
+from framework.inversion.stages import invert
+from framework.inversion.step import InversionStep
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.distance import Distance
+from framework.models.frozen import NOISE_MODE, gradients
+from framework.models.stylegan2 import Generator
+from framework.models.stylegan2.statistics import StyleStatistics
+
+Watch = Callable[[str], None]
+MEAN, FROM_MEAN = "w_avg", "from_w_avg@"
+NEAREST_PIXEL, NEAREST = "nearest_pixel", "nearest_"
+_MEASURED_STEPS = 5  # of a search, to know how many there is time for
+_PIXELS_AT_ONCE = 2**22  # of the photographs whose features are held while training pictures pass
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One method's reconstruction of one photograph.
+
+    Args:
+        method: Its name.
+        image: Shape (1, C, H, W).
+        ws: Latents (1, num_ws, w_dim); None where a picture has none.
+        generator: Draws the image from the latents; the shared one or a tuned one.
+        seconds: Wall time of the whole way from the photograph; None where nothing is searched.
+        work_seconds: Its time of computing; see `Stopwatch`.
+        peak_mb: Most memory on this way; None where unknown.
+        steps: Updates, of all stages.
+        status: How the last stage ended.
+    """
+
+    method: str
+    image: Tensor
+    ws: Tensor | None = None
+    generator: Generator | None = None
+    seconds: float | None = None
+    work_seconds: float | None = None
+    peak_mb: float | None = None
+    steps: int = 0
+    status: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class StageRunner:
+    """Runs the stages of an inversion, one photograph at a time.
+
+    Args:
+        generator: Frozen, on its device.
+        distance: On the same device.
+        settings: Stages, with everything set (`InversionSettings.suited`).
+        statistics: Of the generator's latents.
+        encoder: Its own; None begins at `w_avg`.
+    """
+
+    generator: Generator
+    distance: Distance
+    settings: InversionSettings
+    statistics: StyleStatistics
+    encoder: StyleEncoder | None = None
+
+    @property
+    def methods(self) -> list[str]:
+        """What `results` gives, in its order, such as "embed" and "embed+refine"."""
+        stages = self.settings.stages
+        return ["+".join(stages[: i + 1]) for i in range(len(stages))]
+
+    def results(self, picture: Tensor, watch: Watch = lambda _: None) -> Iterator[Result]:
+        """Invert one photograph (1, C, H, W); a result as each stage ends."""
+        device = next(self.generator.parameters()).device
+        clock, steps = Stopwatch(device), 0
+        for step in invert(
+            self.generator, picture, self.distance, self.settings,
+            encoder=self.encoder, statistics=self.statistics,
+        ):  # fmt: skip
+            watch(f"{step.stage} {step.step}")
+            if step.status != "running":
+                steps += step.step if step.stage != "embed" else 0
+                yield self._result(step, clock, steps)
+
+    def _result(self, step: InversionStep, clock: Stopwatch, steps: int) -> Result:
+        seconds, work_seconds, peak_mb = clock.seconds(), clock.work_seconds(), clock.peak_mb()
+        done = self.settings.stages.index(step.stage) + 1
+        # Changes of weights as a file holds them: what is measured is what is kept.
+        deltas = None if step.deltas is None else step.deltas.half()
+        generator = personal(self.generator, step.noise_of(0), deltas)
+        return Result(
+            method="+".join(self.settings.stages[:done]),
+            image=drawn(generator, step.ws),
+            ws=step.ws,
+            generator=generator,
+            seconds=seconds,
+            work_seconds=work_seconds,
+            peak_mb=peak_mb,
+            steps=steps,
+            status=step.status,
+        )
+
+
+def drawn(generator: Generator, ws: Tensor) -> Tensor:
+    """The pictures of latents, (N, C, H, W)."""
+    with gradients(False):
+        return generator.synthesis(ws, noise_mode=NOISE_MODE)
+
+
+# -------------------------------------------------------------------------------------- searches
+
+
+def mean_result(generator: Generator) -> Result:
+    """The same picture for every photograph: that of `w_avg`."""
+    ws = mean_ws(generator)
+    return Result(MEAN, drawn(generator, ws), ws, generator)
+
+
+def from_mean(
+    runner: StageRunner, picture: Tensor, rival: Result, watch: Watch = lambda _: None
+) -> Result:
+    """Optimise latents from `w_avg`, without an encoder, in the time that another method took.
+
+    Time is that of computing. The settings are those of refine (its defaults where that is no
+    stage), but as many steps as there is time for, so that the learning rate comes down at the end;
+    how many is measured on this photograph just before, outside the time.
+
+    Args:
+        runner: Has generator, distance and settings.
+        picture: Shape (1, C, H, W).
+        rival: The other method's result.
+        watch: Told of every step.
+    """
+    assert rival.work_seconds is not None
+    refining = runner.settings.refine or RefineSettings()
+    settings = replace(refining, encoder=0.0, stop=None, max_seconds=None)
+    step_sec = _seconds_a_step(runner, picture, replace(settings, steps=_MEASURED_STEPS))
+    steps = max(1, round(rival.work_seconds / step_sec))
+    clock = Stopwatch(picture.device)
+    for step in _search(runner, picture, replace(settings, steps=steps)):
+        watch(f"from w_avg in the time of {rival.method}: {step.step} of {steps}")
+    generator = personal(runner.generator, step.noise_of(0))
+    return Result(
+        method=FROM_MEAN + rival.method,
+        image=drawn(generator, step.ws),
+        ws=step.ws,
+        generator=generator,
+        seconds=clock.seconds(),
+        work_seconds=clock.work_seconds(),
+        peak_mb=clock.peak_mb(),
+        steps=step.step,
+        status=step.status,
+    )
+
+
+def _search(
+    runner: StageRunner, picture: Tensor, settings: RefineSettings
+) -> Iterator[InversionStep]:
+    start = mean_ws(runner.generator)
+    return refine(
+        runner.generator, picture, start, runner.distance, settings,
+        statistics=runner.statistics,
+    )  # fmt: skip
+
+
+def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettings) -> float:
+    """Time of computing of one step, the median of a few: the first ones are slower."""
+    clock, ends = Stopwatch(picture.device), []
+    for _ in _search(runner, picture, settings):
+        ends.append(clock.work_seconds())
+    return median(after - before for before, after in pairwise(ends))
+
+
+# ------------------------------------------------------------------------------ training pictures
+
+
+def nearest_of_each(
+    photos: Tensor, gallery: Callable[[], Iterable[Tensor]], distance: Distance | None = None
+) -> tuple[Tensor, Tensor]:
+    """The training picture nearest to each photograph.
+
+    Args:
+        photos: Shape (N, C, H, W), in [-1, 1].
+        gallery: Begins the training pictures anew, in batches (B, C, H, W) in [-1, 1].
+        distance: What is near; None for the root mean square difference of pixels.
+
+    Returns:
+        Numbers in the gallery's order, shape (N,), and the distances, shape (N,).
+    """
+    at_once = max(1, _PIXELS_AT_ONCE // photos[0].numel())
+    parts = [_nearest(part, gallery(), distance) for part in photos.split(at_once)]
+    return torch.cat([index for index, _ in parts]), torch.cat([far for _, far in parts])
+
+
+@torch.no_grad()
+def _nearest(
+    photos: Tensor, batches: Iterable[Tensor], distance: Distance | None
+) -> tuple[Tensor, Tensor]:
+    features = [] if distance is None else distance.features(photos)
+    index = torch.zeros(len(photos), dtype=torch.long)
+    least, first = torch.full((len(photos),), torch.inf), 0
+    for batch in batches:
+        if distance is None:
+            found = nearest_vectors(photos.flatten(1), batch.flatten(1), 1)
+            place, far = (column[:, 0].cpu() for column in found)
+        else:
+            far, place = _table(features, distance, batch).min(dim=1)
+        index = torch.where(far < least, place + first, index)
+        least, first = torch.minimum(far, least), first + len(batch)
+    return index, least
+
+
+def _table(features: list[Tensor], distance: Distance, batch: Tensor) -> Tensor:
+    """Distances of all photographs to a batch of pictures, shape (N, B)."""
+    rows = zip(*(level.split(1) for level in distance.features(batch)), strict=True)
+    columns = [
+        distance.compare(features, [b.expand_as(a) for a, b in zip(features, row, strict=True)])
+        for row in rows
+    ]
+    return torch.stack(columns, dim=1).cpu()

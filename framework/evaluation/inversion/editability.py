@@ -1,0 +1,256 @@
+"""Whether inverted pictures can still be edited, asked of the model itself: no other network.
+
+A reconstruction alone says little: latents far from where the generator's own lie give faithful
+pictures that fall apart when they are edited (Tov et al. 2021; Katsumata et al. 2024).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from framework.drag.algorithm import drag_points
+from framework.drag.settings import DragSettings
+from framework.models.frozen import NOISE_MODE
+from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.statistics import StyleStatistics
+
+Point = tuple[float, float]
+POINTS_RULE = (
+    "largest gradients of luminance (central differences) in the middle half of both sides, each "
+    "at least an eighth of the shorter side from those before it"
+)
+_AT_ONCE = 16
+
+
+# -------------------------------------------------------------------------------------- latents
+
+
+@torch.no_grad()
+def sampled_ws(generator: Generator, count: int, seed: int = 0) -> Tensor:
+    """Latents of the generator's own pictures, not truncated: what inverted ones are compared with.
+
+    Args:
+        generator: The generator; classes take turns.
+        count: How many.
+        seed: Of z, drawn on the CPU.
+
+    Returns:
+        Shape (count, num_ws, w_dim).
+    """
+    device = next(generator.parameters()).device
+    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    c = None
+    if generator.c_dim:
+        c = torch.eye(generator.c_dim, device=device)[torch.arange(count) % generator.c_dim]
+    return generator.mapping(z.to(device), c)
+
+
+def latent_error(ws: Tensor, true: Tensor, statistics: StyleStatistics) -> Tensor:
+    """How far latents are from the true ones, in standard deviations of w.
+
+    Args:
+        ws: Shape (N, num_ws, w_dim).
+        true: Same shape.
+        statistics: The unit.
+
+    Returns:
+        Root mean square over layers and coordinates, shape (N,).
+    """
+    apart = statistics.normalise(ws) - statistics.normalise(true)
+    return apart.square().mean(dim=(1, 2)).sqrt()
+
+
+def share_below(values: Sequence[float], reference: Sequence[float]) -> list[float]:
+    """Of each value, the share of the reference that is smaller: 0.5 is typical, 1 beyond all."""
+    return [sum(r < value for r in reference) / len(reference) for value in values]
+
+
+# ------------------------------------------------------------------------------ drag there, back
+
+
+@dataclass(frozen=True, eq=False)
+class Return:
+    """A drag and the way back.
+
+    Attributes:
+        handles: Where the points were, (x, y) in pixels.
+        targets: Where they were pulled.
+        start: Picture before, shape (1, C, H, W).
+        there: Picture after the drag.
+        back: Picture after the drag back.
+        missed_px: Mean distance of the points to their targets after the drag, as tracked.
+        home_px: Mean distance of the points to where they had been after the drag back, as tracked.
+        steps: Updates of both drags.
+        status: How both ended.
+    """
+
+    handles: tuple[Point, ...]
+    targets: tuple[Point, ...]
+    start: Tensor
+    there: Tensor
+    back: Tensor
+    missed_px: float
+    home_px: float
+    steps: tuple[int, int]
+    status: tuple[str, str]
+
+
+def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
+    """Points that a user might take hold of: where the picture changes most, around its centre.
+
+    By `POINTS_RULE`; the first in reading order where several are equal.
+
+    Args:
+        image: Shape (C, H, W) or (1, C, H, W).
+        count: Points at most.
+
+    Returns:
+        (x, y) in pixels, strongest first.
+    """
+    grey = image.detach().float().reshape(-1, *image.shape[-2:]).mean(dim=0).cpu()
+    height, width = grey.shape
+    padded = F.pad(grey[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    right, left = padded[1:-1, 2:], padded[1:-1, :-2]
+    below, above = padded[2:, 1:-1], padded[:-2, 1:-1]
+    strength = (right - left).square() + (below - above).square()
+
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    free = (rows >= height // 4) & (rows < height - height // 4)
+    free = free & (columns >= width // 4) & (columns < width - width // 4)
+    apart_px, points = min(height, width) / 8, []
+    while len(points) < count and bool(free.any()):
+        y, x = divmod(int(strength.masked_fill(~free, -1.0).argmax()), width)
+        points.append((float(x), float(y)))
+        free = free & ((columns - x) ** 2 + (rows - y) ** 2 >= apart_px**2)
+    return tuple(points)
+
+
+def outward(points: Sequence[Point], size: tuple[int, int], by_px: float) -> tuple[Point, ...]:
+    """Points pulled straight away from the picture's centre, kept inside the picture.
+
+    Args:
+        points: (x, y) in pixels.
+        size: The picture's (H, W).
+        by_px: How far; a point in the very centre goes to the right.
+    """
+    height, width = size
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    targets = []
+    for x, y in points:
+        away_x, away_y = x - middle_x, y - middle_y
+        length = math.hypot(away_x, away_y)
+        cos, sin = (away_x / length, away_y / length) if length > 0 else (1.0, 0.0)
+        place = x + by_px * cos, y + by_px * sin
+        targets.append(_inside(place, size))
+    return tuple(targets)
+
+
+def there_and_back(
+    generator: Generator,
+    ws: Tensor,
+    handles: Sequence[Point],
+    by_px: float,
+    settings: DragSettings,
+) -> Return:
+    """Drag points of a picture outward, then back to where they were.
+
+    An inversion that can be edited moves, and comes home: compare the picture after both drags
+    with the one before, in the units of the reconstruction.
+
+    Args:
+        generator: A frozen generator.
+        ws: Latents of one picture, shape (1, num_ws, w_dim).
+        handles: (x, y) in pixels, such as the photograph's `strong_points`.
+        by_px: How far, in pixels.
+        settings: Of both drags.
+
+    Raises:
+        InvalidEdit: If the model gives NaN for these latents.
+    """
+    with torch.no_grad():
+        start = generator.synthesis(ws, noise_mode=NOISE_MODE)
+    size = (int(start.shape[2]), int(start.shape[3]))
+    targets = outward(handles, size, by_px)
+    *_, there = drag_points(generator, ws, handles, targets, settings=settings)
+    arrived = [_inside((float(x), float(y)), size) for x, y in there.points.tolist()]
+    *_, home = drag_points(generator, there.ws, arrived, handles, settings=settings)
+    with torch.no_grad():
+        moved, back = (generator.synthesis(s.ws, noise_mode=NOISE_MODE) for s in (there, home))
+    return Return(
+        handles=tuple(handles),
+        targets=targets,
+        start=start,
+        there=moved,
+        back=back,
+        missed_px=there.mean_distance_px,
+        home_px=home.mean_distance_px,
+        steps=(there.step, home.step),
+        status=(there.status, home.status),
+    )
+
+
+def _inside(point: Point, size: tuple[int, int]) -> Point:
+    """The nearest place inside the picture (H, W)."""
+    return min(max(point[0], 0.0), size[1] - 1.0), min(max(point[1], 0.0), size[0] - 1.0)
+
+
+# ---------------------------------------------------------------------------------- random edits
+
+
+def random_edits(statistics: StyleStatistics, count: int, length: float, seed: int = 0) -> Tensor:
+    """Random directions in W, every coordinate scaled by its spread.
+
+    Args:
+        statistics: The spread.
+        count: How many.
+        length: Root mean square over coordinates, in standard deviations.
+        seed: Of the directions, drawn on the CPU.
+
+    Returns:
+        What is added to all layers' latents, shape (count, w_dim).
+    """
+    shape = (count, len(statistics.w_std))
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    unit = drawn / drawn.square().mean(dim=1, keepdim=True).sqrt()
+    return length * unit.to(statistics.w_std) * statistics.w_std
+
+
+@torch.no_grad()
+def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> Tensor:
+    """The discriminator's logits of pictures, each judged alone: its neighbours count otherwise.
+
+    Args:
+        generator: Draws the pictures.
+        discriminator: Without labels.
+        ws: Shape (N, num_ws, w_dim).
+
+    Returns:
+        Shape (N,); higher is more like a photograph.
+    """
+    images = [generator.synthesis(part, noise_mode=NOISE_MODE) for part in ws.split(_AT_ONCE)]
+    logits = [discriminator(image[None]) for image in torch.cat(images)]
+    return torch.cat(logits)[:, 0]
+
+
+def realism_shifts(
+    generator: Generator, discriminator: Discriminator, ws: Tensor, edits: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What random edits do to pictures in the eyes of the discriminator.
+
+    Args:
+        generator: Draws the pictures.
+        discriminator: Without labels.
+        ws: Shape (N, num_ws, w_dim).
+        edits: Shape (K, w_dim), as `random_edits` gives them.
+
+    Returns:
+        Logits before any edit, (N,), and how much each edit changes them, (N, K).
+    """
+    before = realism(generator, discriminator, ws)
+    edited = ws[:, None] + edits[None, :, None]
+    after = realism(generator, discriminator, edited.flatten(0, 1)).view(len(ws), len(edits))
+    return before, after - before[:, None]

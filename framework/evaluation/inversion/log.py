@@ -1,0 +1,160 @@
+"""The folder of a report: records as they come, so that nothing done is done twice."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from framework.errors import UserError
+from framework.evaluation.inversion.record import Key, Record
+from framework.files import check_new_folder, open_in_place
+from framework.media.images import read_image, save_png
+
+RESULTS, PICTURES = "results.jsonl", "pictures"
+_FORMAT = "dragline-inversion-report"
+_SESSION = "session"
+
+
+class ReportFolder:
+    """A report's folder, held by one process at a time; used in a `with`.
+
+    Each record is one line of `results.jsonl`, written after its pictures. A line that a killed
+    process left unfinished is dropped, and its question asked again.
+
+    Args:
+        out: New or empty folder, or one of the same report.
+        identity: What must be the same for records to belong together; JSON values.
+        session: What this process is: machine, date; JSON values.
+        flag: What set `out`, for messages.
+
+    Raises:
+        UserError: If the folder holds something else or another report, or is in use.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        identity: Mapping[str, Any],
+        session: Mapping[str, Any],
+        flag: str = "--out",
+    ) -> None:
+        self.path = Path(out)
+        results = self.path / RESULTS
+        if not results.is_file():
+            check_new_folder(self.path, flag)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._file = open(results, "a+b", opener=open_in_place)
+        try:
+            self._lock(flag)
+            self._lines = self._read()
+            if not self._lines:
+                self._append({"format": _FORMAT, "identity": identity})
+            self._check(json.loads(json.dumps(identity)), flag)
+            self._append({"kind": _SESSION, **session})
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def done(self) -> set[Key]:
+        """Kinds and numbers of the records that are there."""
+        return {(line["kind"], line["index"]) for line in self.records}
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """All records: kind, index and what was found."""
+        return [line for line in self._lines[1:] if line["kind"] != _SESSION]
+
+    @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What worked on it, in order."""
+        found = [line for line in self._lines[1:] if line["kind"] == _SESSION]
+        return [{n: value for n, value in line.items() if n != "kind"} for line in found]
+
+    def keep(self, record: Record) -> None:
+        """Write a record: its pictures, then its line."""
+        folder = self._folder(record.kind, record.index)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, image in record.images.items():
+            save_png(folder / f"{name}.png", image)
+        self._append({"kind": record.kind, "index": record.index, **record.facts})
+
+    def image(self, kind: str, index: int, name: str, channels: int) -> np.ndarray | None:
+        """A picture that was kept, uint8 (H, W, C); None where there is none."""
+        path = self._folder(kind, index) / f"{name}.png"
+        return read_image(path, channels) if path.exists() else None
+
+    def _folder(self, kind: str, index: int) -> Path:
+        return self.path / PICTURES / f"{kind}{index:04d}"
+
+    def _lock(self, flag: str) -> None:
+        """Keep other processes out; the lock dies with this one, however it ends."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{flag} {self.path}: another process is writing this report; wait for it, or "
+                "give a new folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nothing can be promised there
+
+    def _read(self) -> list[dict[str, Any]]:
+        """All whole lines; what a killed process began to write is cut off."""
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data.rfind(b"\n") + 1
+        self._file.truncate(whole)
+        try:
+            lines = [json.loads(line) for line in data[:whole].splitlines()]
+            if all(isinstance(line, dict) for line in lines):
+                return lines
+        except ValueError:
+            pass
+        raise UserError(f"{self.path / RESULTS}: damaged; give a new folder")
+
+    def _check(self, identity: dict[str, Any], flag: str) -> None:
+        """Compare what the records are of with what is asked for."""
+        head = self._lines[0]
+        if head.get("format") != _FORMAT:
+            raise UserError(f"{flag} {self.path}: its {RESULTS} is no report's; give a new folder")
+        differing = differences(head["identity"], identity)
+        if differing:
+            raise UserError(
+                f"{flag} {self.path}: holds a report with another {', '.join(differing)}; "
+                "give a new folder"
+            )
+
+    def _append(self, facts: dict[str, Any]) -> None:
+        line = json.dumps(facts)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._lines.append(json.loads(line))  # as it would be read back
+
+
+def differences(held: Any, ours: Any, name: str = "") -> list[str]:
+    """Names of the values that are not equal, with dots between levels."""
+    if not isinstance(held, dict) or not isinstance(ours, dict):
+        return [] if held == ours else [name]
+    return [
+        found
+        for key in sorted({*held, *ours})
+        for found in differences(held.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
+    ]

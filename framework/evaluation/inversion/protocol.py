@@ -1,0 +1,216 @@
+"""How a report was made: what two of them must share before their numbers may be compared."""
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.evaluation.inversion.editability import POINTS_RULE
+from framework.evaluation.inversion.measures import memory_protocol
+from framework.evaluation.inversion.report import InversionReport
+from framework.machine import processor
+from framework.models.digest import state_digest
+from framework.models.encoders.style_encoder import StyleEncoder
+
+_LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
+# What a model's card or provenance may tell about how good its pictures are.
+_QUALITY_WORDS = ("fid", "kid", "wasserstein", "swd", "precision", "recall", "ppl")
+
+
+def identity(report: InversionReport, model: str, held_out: float) -> dict[str, Any]:
+    """What may not change while a report's records are gathered; JSON values.
+
+    Args:
+        report: The questions.
+        model: What the user called the model.
+        held_out: Share of the pictures that is held out; 0 where all are.
+    """
+    runner, generator = report.runner, report.runner.generator
+    size = (int(generator.img_size[0]), int(generator.img_size[1]))
+    return {
+        "model": {
+            "name": Path(model).name,  # where it lies is nobody else's business
+            "sha256_of_weights": generator.digest,
+            "size": f"{size[1]}x{size[0]}",
+            "channels": generator.img_channels,
+            "latents": [generator.num_ws, generator.w_dim],
+        },
+        "encoder": None if runner.encoder is None else encoder_facts(runner.encoder),
+        "data": data_facts(report, held_out),
+        "stages": stage_facts(report),
+        "measures": report.measures.protocol(size),
+        "editability": editability_facts(report),
+    }
+
+
+def data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
+    """Which pictures, how they were brought to size, and which are held out by which rule."""
+    told = report.held_out.facts()
+    whole = getattr(report.held_out, "whole", report.held_out)
+    rule = "all pictures: the encoder's training is said to have seen none of them"
+    if held_out > 0:
+        rule = f"BLAKE2b of the picture's name in the lowest {held_out:g}; not trained on"
+    return {
+        "source": Path(told.get("source", "")).name,
+        "pictures": len(whole),
+        "fingerprint": whole.fingerprint,
+        "crop": told.get("crop"),
+        "resize": told.get("filter"),
+        "range": "[-1, 1]",
+        "held_out": {"share": held_out, "rule": rule, "pictures": len(report.held_out)},
+        "order": f"drawn with seed {report.settings.seed}",
+    }
+
+
+def stage_facts(report: InversionReport) -> dict[str, Any]:
+    """Settings of all stages and of the searches that they are compared with."""
+    settings = report.runner.settings
+    return {
+        **settings.to_dict(),
+        "one_picture_at_a_time": True,
+        "tuned_weights": "differences in half precision, as they are saved",
+        "noise": "constant",
+        "from_w_avg": "refine from w_avg without encoder, in the time of computing (processor time "
+        "on a CPU, wall time on a GPU) of the other method's whole way, as many steps as fit",
+        "nearest": f"among at most {report.settings.gallery} training pictures, drawn",
+    }
+
+
+def editability_facts(report: InversionReport) -> dict[str, Any]:
+    """How results are edited."""
+    settings = report.settings
+    judge = "the model's own discriminator, each picture alone"
+    return {
+        **settings.identity(),
+        "drag_by_px": settings.drag_by * min(report.runner.generator.img_size),
+        "points": POINTS_RULE,
+        "direction": "straight away from the picture's centre, then back to where they were",
+        "judge": judge if report.discriminator is not None else None,
+        "deviations": "root mean square over layers and coordinates, in standard deviations of w",
+        "nscd": "mean over layers of 1 - cos to the mean style direction (LSAP)",
+    }
+
+
+def encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
+    """Which encoder."""
+    return {
+        "kind": type(encoder).__name__,
+        "sha256_of_weights": state_digest(encoder),
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "config": {n: _plain(value) for n, value in encoder.config.items()},
+    }
+
+
+def session_facts(device: torch.device) -> dict[str, Any]:
+    """When, where and with which libraries this process works."""
+    name = processor()
+    if device.type == "cuda":
+        name = f"{torch.cuda.get_device_name(device)} ({name})"
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device.type,
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory": memory_protocol(device),
+        "python": platform.python_version(),
+        **{library: _version(library) for library in ("dragline", *_LIBRARIES)},
+    }
+
+
+# ----------------------------------------------------------------------------------- the generator
+
+
+def generator_quality(folder: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What the model itself says about how good its pictures are: no inversion can be better.
+
+    Args:
+        folder: The model; its card is read where it is a folder with one.
+        provenance: The generator's.
+
+    Returns:
+        Numbers by their names on the card; empty if nothing is told.
+    """
+    told = {n: str(v) for n, v in provenance.items() if _is_quality(n)}
+    card = folder / "README.md"
+    if folder.is_dir() and card.is_file():
+        for line in card.read_text("utf-8", "replace").splitlines():
+            cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
+            # Further columns are other models', for comparison.
+            if len(cells) >= 2 and line.startswith("|") and _is_quality(cells[0]):
+                told[cells[0]] = cells[1]
+    return told
+
+
+def _is_quality(name: str) -> bool:
+    return any(word in name.lower() for word in _QUALITY_WORDS)
+
+
+def honest_notes(report: InversionReport, quality: Mapping[str, str], held_out: float) -> list[str]:
+    """What a reader must know before believing the numbers, a sentence or two each."""
+    told = getattr(report.runner.generator, "provenance", {})
+    data = str(told.get("data", "")).rstrip(".")
+    if data:
+        trained = f"The generator was trained on: {data}."
+    else:
+        trained = "The model does not say what its generator was trained on."
+    notes = [
+        f"{trained} What is held out here is held out of the encoder's training; where the "
+        "generator's own training saw these photographs, its numbers flatter all methods that use "
+        "it.",
+        "No inversion is better than its generator. " + _quality(quality),
+    ]
+    if report.runner.encoder is None:
+        notes.append("There is no encoder: `embed` is the picture of `w_avg`.")
+    else:
+        notes.append(_held_out_of(told.get("encoder"), report))
+    if held_out == 0:
+        notes.append("No picture was set aside by a rule: all of the data count as held out.")
+    return notes
+
+
+def _quality(quality: Mapping[str, str]) -> str:
+    if not quality:
+        return "This model tells no measure of its own pictures (FID, KID or alike)."
+    told = "; ".join(f"{name} {value}" for name, value in quality.items())
+    return f"The model's own measure: {told}."
+
+
+def _held_out_of(trained: Any, report: InversionReport) -> str:
+    """Whether the encoder's own record says that it was trained on the other pictures."""
+    data = trained.get("data") if isinstance(trained, dict) else None
+    fingerprint = data.get("fingerprint") if isinstance(data, dict) else None
+    if fingerprint is None:
+        return (
+            "The encoder does not say what it was trained on: that these photographs were held out "
+            "of it is the word of whoever made this report."
+        )
+    if report.gallery is not None and fingerprint == report.gallery.fingerprint:
+        return (
+            "The encoder's record names the very pictures that are not held out here (fingerprint "
+            f"`{fingerprint[:12]}`) as its training data."
+        )
+    return (
+        f"The encoder's record names other training data (fingerprint `{str(fingerprint)[:12]}`) "
+        "than the pictures that are not held out here: it may have seen these photographs, unless "
+        "the two are apart for another reason."
+    )
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value; a word for anything else."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

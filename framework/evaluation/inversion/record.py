@@ -1,0 +1,76 @@
+"""What a report on inversion asks, and the form of an answer."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from framework.drag.settings import DragSettings
+from framework.errors import UserError
+
+PHOTO = "photo"
+DRAG_STEPS = 60  # of each drag, at most
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """How much is looked at.
+
+    Args:
+        count: Held-out photographs that go through all stages and baselines.
+        embedded: Held-out photographs that are only embedded, at most.
+        gallery: Training pictures that nearest ones are searched among, at most.
+        editability: Whether results are edited at all.
+        edited: Of `count`, how many are dragged and edited at random.
+        synthetic: Pictures of the generator's own that are inverted.
+        drag_by: How far points are dragged, as a share of the picture's shorter side.
+        drag_points: Points of each drag.
+        drag: How to drag.
+        edits: Random directions.
+        edit_length: Their length, root mean square in standard deviations of w.
+        seed: Of every choice.
+
+    Raises:
+        UserError: If a number cannot be.
+    """
+
+    count: int = 20
+    embedded: int = 1000
+    gallery: int = 2000
+    editability: bool = True
+    edited: int = 6
+    synthetic: int = 6
+    drag_by: float = 1 / 16
+    drag_points: int = 2
+    drag: DragSettings = field(default_factory=DragSettings)
+    edits: int = 8
+    edit_length: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UserError(f"--count {self.count}: give at least 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for records to belong together; counts may grow."""
+        counts = ("count", "embedded", "edited", "synthetic", "editability")
+        return {n: value for n, value in asdict(self).items() if n not in counts}
+
+
+class Record(NamedTuple):
+    """What was found about one photograph.
+
+    Attributes:
+        kind: "nearest", "embedded", "picture", "synthetic" or "latents".
+        index: Its number among all that are asked the same question.
+        facts: JSON values.
+        images: Pictures to keep, uint8 (H, W, C), by method.
+    """
+
+    kind: str
+    index: int
+    facts: dict[str, Any]
+    images: dict[str, np.ndarray]
+
+
+Key = tuple[str, int]

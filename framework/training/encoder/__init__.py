@@ -1,0 +1,1 @@
+"""Training of an encoder on a frozen generator."""

@@ -1,0 +1,1 @@
+"""Training of a StyleGAN2: objectives, regularisation, augmentation and the LightningModule."""
