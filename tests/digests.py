@@ -35,7 +35,7 @@ EVERYTHING = (
     " --model.latent_r1_interval 3 --model.delta 2e-4 --model.w_norm 0.005 --model.nscd 0.5"
     " --model.synthetic_share 0.3 --model.mirror true"
 )
-ENCODER_CLASS = "framework.inversion.module.EncoderTraining"
+ENCODER_CLASS = "framework.training.encoder.module.EncoderTraining"
 FIT = "--run.wandb disabled --trainer.accelerator cpu"
 
 # name -> command lines, run one after the other in a folder of their own; OUT is where they write.
