@@ -91,7 +91,7 @@ def serve(side: int) -> None:
     from framework.drag.settings import DragSettings
     from framework.formats import load_generator
     from framework.models.stylegan2 import Generator
-    from framework.models.work import synthesis_gflop
+    from framework.models.stylegan2.work import synthesis_gflop
     from framework.ops.memory import tune_malloc
 
     tune_malloc()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from framework.media.masks import read_mask as read_mask
     from framework.models.encoders.loading import build_encoder as build_encoder
     from framework.models.features.distance import choose_distance as choose_distance
-    from framework.models.work import synthesis_gflop as synthesis_gflop
+    from framework.models.stylegan2.work import synthesis_gflop as synthesis_gflop
     from framework.threads import shorten_spin as shorten_spin
     from framework.threads import use_threads as use_threads
 
@@ -57,7 +57,7 @@ _HOMES = {
     "read_mask": "media.masks",
     "save_model_folder": "formats",
     "shorten_spin": "threads",
-    "synthesis_gflop": "models.work",
+    "synthesis_gflop": "models.stylegan2.work",
     "to_float": "media.images",
     "to_uint8": "media.images",
     "use_threads": "threads",

@@ -41,7 +41,7 @@ def use_threads(gflop: float, processes: int = 1) -> Threads:
     """Let torch calculate with as many threads as the work is worth.
 
     Args:
-        gflop: 10^9 operations of one step, such as `framework.models.work.synthesis_gflop`.
+        gflop: 10^9 operations of one step, such as `framework.synthesis_gflop` gives.
         processes: How many on this machine share its cores, this one included.
 
     Returns:

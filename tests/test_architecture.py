@@ -8,7 +8,7 @@ import ast
 import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,11 @@ ROOMS: dict[str, set[str]] = {
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
+# Lightning's imports that wait (cli/late.py): seconds of every start.
+POSING = {"LateModule"}
+MOST_IN_FUNCTIONS = 200
+MOST_FOR_TYPES = 30
+MOST_LINES_OF_CLI = 5400
 TRAINS = {"training", "cli"}
 TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
 # The package's own front door hands out names of every room; nothing may be learned from it.
@@ -168,6 +173,91 @@ def test_no_two_modules_need_each_other():
         for name in MODULES
     }
     tuple(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the cycle
+
+
+def folder_of(module: str) -> str:
+    """The package that a module lies in: rooms, and the rooms within them."""
+    return module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def folders(arrows: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
+    """Which package needs which, of arrows between modules."""
+    graph: dict[str, set[str]] = {}
+    for name, needed in arrows.items():
+        graph.setdefault(folder_of(name), set()).update(map(folder_of, needed))
+    return {folder: needed - {folder} for folder, needed in graph.items()}
+
+
+def test_no_two_rooms_need_each_other():
+    graph = folders({n: {i for i in imports(n, TREES[n]) if i in SOURCES} for n in MODULES})
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_a_circle_between_rooms_is_seen():
+    arrows = {"framework.media.draw": ["framework.files"], "framework.files": []}
+    assert folders(arrows) == {"framework.media": {"framework"}, "framework": set()}
+    arrows["framework.files"] = ["framework.media.images"]
+    with pytest.raises(graphlib.CycleError):
+        tuple(graphlib.TopologicalSorter(folders(arrows)).static_order())
+
+
+def in_functions(tree: ast.AST) -> int:
+    """How many imports stand inside functions."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    inside = [n for f in ast.walk(tree) if isinstance(f, functions) for n in ast.walk(f)]
+    return len({id(node) for node in inside if isinstance(node, (ast.Import, ast.ImportFrom))})
+
+
+def for_types_only(tree: ast.AST) -> int:
+    """How many blocks are there for the type checker alone."""
+    return sum(
+        isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for node in ast.walk(tree)
+    )
+
+
+def posing_modules(tree: ast.AST) -> list[str]:
+    """Classes that make a module something else, such as a function."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return [c.name for c in classes if any("ModuleType" in ast.unparse(b) for b in c.bases)]
+
+
+def test_imports_stand_at_the_top():
+    assert sum(map(in_functions, TREES.values())) < MOST_IN_FUNCTIONS
+
+
+def test_types_are_imported_like_everything_else():
+    assert sum(map(for_types_only, TREES.values())) < MOST_FOR_TYPES
+
+
+def test_a_module_is_a_module():
+    posing = {name for tree in TREES.values() for name in posing_modules(tree)}
+    assert posing <= POSING
+
+
+def test_the_command_line_is_thin():
+    lines = sum(
+        len(SOURCES[n].read_text("utf-8").splitlines()) for n in MODULES if "cli" in n.split(".")
+    )
+    assert lines <= MOST_LINES_OF_CLI
+
+
+SINS = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    import torch
+def draw():
+    import numpy
+    def inner():
+        from math import pi
+class Callable(ModuleType): ...
+"""
+
+
+def test_what_is_counted_is_seen():
+    tree = ast.parse(SINS)
+    assert (in_functions(tree), for_types_only(tree)) == (2, 1)
+    assert posing_modules(tree) == ["Callable"]
 
 
 @pytest.mark.parametrize("name", SOURCES)

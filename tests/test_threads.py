@@ -10,7 +10,7 @@ import torch
 
 import framework
 from framework import threads
-from framework.models.work import synthesis_gflop
+from framework.models.stylegan2.work import synthesis_gflop
 
 ROOT = Path(__file__).resolve().parent.parent
 UNSET = {key: value for key, value in os.environ.items() if key not in threads.COUNTS}

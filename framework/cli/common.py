@@ -80,7 +80,7 @@ def open_generator(model: str, device: str = "auto") -> "Generator":
 
 def with_its_threads(generator: "Generator") -> "Generator":
     """The generator, with as many threads to calculate with as a step of it is worth on a CPU."""
-    from framework.models.work import synthesis_gflop
+    from framework.models.stylegan2.work import synthesis_gflop
     from framework.threads import use_threads
 
     if next(generator.parameters()).device.type == "cpu":

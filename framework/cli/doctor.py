@@ -132,7 +132,7 @@ def _timed_forward(model: str | None, device: str, problems: list[str]) -> dict[
 
 def _measured(model: str | None, device: str) -> dict[str, Any]:
     from framework.cli.common import open_generator, pick_device, render, seed_latents
-    from framework.models.work import synthesis_gflop
+    from framework.models.stylegan2.work import synthesis_gflop
     from framework.threads import use_threads
 
     chosen = pick_device(device)

@@ -25,7 +25,7 @@ from framework.formats.model_folder import parameter_count
 from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.formats.used_by import mark_used
 from framework.models.sketch import sketching
-from framework.models.work import synthesis_gflop
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
 from framework.threads import use_threads
 from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg, StopSignals

@@ -40,7 +40,7 @@ from framework.formats.model_folder import parameter_count
 from framework.formats.run_checkpoint import latest_whole
 from framework.media.images import grid, save_png, to_float
 from framework.models.stylegan2 import Generator
-from framework.models.work import synthesis_gflop
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.threads import use_threads
 
 SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 8192

@@ -23,7 +23,7 @@ from framework.evaluation.generator.real_statistics import pictures as pictures_
 from framework.formats import load_generator
 from framework.media.images import WHITE, save_png, to_uint8
 from framework.models.stylegan2 import Generator
-from framework.models.work import synthesis_gflop
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.threads import use_threads
 
 _SIDE_PX = 32
