@@ -2,7 +2,7 @@
 
     python benchmarks/drag_toycars.py                                  # the shipped model
     python benchmarks/drag_toycars.py --model runs/toycars64/network-000400 --tasks 50
-    python benchmarks/drag_toycars.py --config configs/drag/small.yaml --out out/cars
+    python benchmarks/drag_toycars.py --config configs/edit/drag/small.yaml --out out/cars
 
 Every task pulls a wheel hub or a roof corner by 6 px; `--pulls` chooses which and where to
 (framework/evaluation/drag/benchmark.py has the kinds). With --out, a picture of all tasks: one row

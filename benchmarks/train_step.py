@@ -66,7 +66,7 @@ GIGA = 1e9
 
 
 def arguments() -> argparse.Namespace:
-    """The command line; defaults are those of configs/stylegan2/toycars64.yaml."""
+    """The command line; defaults are those of configs/train/stylegan2/toycars64.yaml."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -3,7 +3,7 @@
     python examples/train.py runs/first
     python examples/generate.py runs/first/network-000002
 
-Two thousand pictures give coloured blobs; `configs/stylegan2/toycars64.yaml` is the whole training.
+Two thousand pictures give coloured blobs; `configs/train/stylegan2/toycars64.yaml` is a whole run.
 Anything else on the command line is passed on: `--data.source my_pictures --run.kimg 100`.
 """
 
@@ -12,7 +12,7 @@ import sys
 from framework.cli.train import main
 
 SETTINGS = [
-    *("--config", "configs/stylegan2/toycars64.yaml"),
+    *("--config", "configs/train/stylegan2/toycars64.yaml"),
     *("--data.source", "toycars:2000"),
     *("--run.kimg", "2"),
     *("--run.tick_kimg", "0.5"),

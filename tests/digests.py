@@ -58,9 +58,11 @@ CASES: dict[str, list[str]] = {
         " --out OUT/d",
     ],
     "train a generator": [
-        "train.py fit --config configs/stylegan2/debug_cpu.yaml --run.dir OUT/run --run.kimg 0.04"
+        "train.py fit --config configs/train/stylegan2/debug_cpu.yaml"
+        " --run.dir OUT/run --run.kimg 0.04"
         f" --run.tick_kimg 0.02 --model.augment ada --model.ada_p 0.4 --model.pl_weight 2 {FIT}",
-        "train.py fit --config configs/stylegan2/debug_cpu.yaml --run.dir OUT/run --run.kimg 0.06"
+        "train.py fit --config configs/train/stylegan2/debug_cpu.yaml"
+        " --run.dir OUT/run --run.kimg 0.06"
         f" --run.tick_kimg 0.02 --model.augment ada --model.ada_p 0.4 --model.pl_weight 2 {FIT}",
     ],
     "train an encoder": [

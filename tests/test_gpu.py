@@ -79,7 +79,8 @@ def test_training_with_float16_stays_finite(tmp_path):
     from framework.cli.train import main
 
     assert main([
-        "fit", "--config", "configs/stylegan2/debug_cpu.yaml", "--run.dir", str(tmp_path / "run"),
+        "fit", "--config", "configs/train/stylegan2/debug_cpu.yaml",
+        "--run.dir", str(tmp_path / "run"),
         "--run.wandb", "disabled", "--model.init_args.low_precision", "float16",
     ]) == 0  # fmt: skip
     assert any((tmp_path / "run").glob("network-*"))

@@ -104,7 +104,8 @@ def drag(
         class_: Class of a model trained with labels, counted from 0.
         preset: Settings as published (draggan) or for small pictures (small); auto takes small up
             to 128 px.
-        config: YAML file with settings, such as configs/drag/draggan.yaml; in place of a preset.
+        config: YAML file with settings, such as configs/edit/drag/draggan.yaml; in place of a
+            preset.
         steps: Steps at most; overrides the preset's.
         lr: Step size of Adam on the latents; overrides the preset's.
         mask_weight: How hard the mask may pull, as a share of the points' own pull; overrides the

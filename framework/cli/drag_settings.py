@@ -71,7 +71,7 @@ class SettingsChoice:
 
 
 def load_preset(name: str) -> DragSettings:
-    """Return the settings of configs/drag/NAME.yaml.
+    """Return the settings of configs/edit/drag/NAME.yaml.
 
     Raises:
         UserError: If the file is not there or does not hold settings.
@@ -79,10 +79,11 @@ def load_preset(name: str) -> DragSettings:
     framework = Path(__file__).resolve().parent.parent
     # Beside the package in a checkout, inside it where it was installed.
     for folder in (framework.parent / "configs", framework / "configs"):
-        path = folder / "drag" / f"{name}.yaml"
+        path = folder / "edit" / "drag" / f"{name}.yaml"
         if path.exists():
             return load_settings(path)
-    raise UserError(f"--preset {name}: there is no configs/drag/{name}.yaml here; give --config")
+    missing = f"there is no configs/edit/drag/{name}.yaml here"
+    raise UserError(f"--preset {name}: {missing}; give --config")
 
 
 def load_settings(path: str | Path) -> DragSettings:

@@ -79,7 +79,7 @@ def invert(
         tune_steps: Updates of the weights; by default 100.
         max_seconds: Seconds a photograph at most, all stages together.
         seed: Of all that is drawn.
-        config: YAML file with the settings of the stages, such as configs/invert/default.yaml.
+        config: YAML file with the settings of the stages, such as configs/edit/invert/default.yaml.
         json: End with one line of JSON: photo, strangeness, familiar, perceptual, stages,
             usual_deviations, seconds, files.
         wandb: auto is what WANDB_MODE says, else online where somebody is logged in, else offline.

@@ -1,4 +1,4 @@
-"""`python train.py fit --config configs/stylegan2/NAME.yaml`: LightningCLI with a run folder."""
+"""`python train.py fit --config NAME.yaml`: LightningCLI with a run folder."""
 
 import json
 import logging
@@ -56,10 +56,10 @@ encoder that reads such pictures into its styles."""
 HELP = {
     "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
 
-  python train.py fit --config configs/stylegan2/toycars64.yaml
-  python train.py fit --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
+  python train.py fit --config configs/train/stylegan2/toycars64.yaml
+  python train.py fit --config configs/train/stylegan2/vehicles64.yaml --data.source my_pictures \\
       --run.dir runs/mine --model.r1_gamma 0.2
-  python train.py fit --config configs/inversion/small.yaml --data.source my_pictures \\
+  python train.py fit --config configs/train/encoder/small.yaml --data.source my_pictures \\
       --model.generator runs/mine/network-000400
 
 Settings come from the YAML; the command line wins. First the run (--run.*), how it is measured
@@ -70,8 +70,8 @@ To look without training: --run.dry_run true, or --print_config.""",
     "validate": """Measure the newest checkpoint of a run, or any model; prints one line of JSON.
 
   python train.py validate --config runs/toycars64/config.yaml
-  python train.py validate --config configs/stylegan2/vehicles64.yaml --data.source my_pictures \\
-      --metrics.model vehicles64 --metrics.features toycars64
+  python train.py validate --config configs/train/stylegan2/vehicles64.yaml \\
+      --data.source my_pictures --metrics.model vehicles64 --metrics.features toycars64
   python train.py validate --config runs/encoder-small/config.yaml
 
 Of an encoder, the reconstructions of held-out pictures are measured (--data.held_out).

@@ -82,7 +82,7 @@ def next_commands(
     small = f" --data.size {side}" if side < _SHIPPED_SIDE else ""
     frozen = f" --model.freeze_d_layers {4 if side == 32 else 0}" if small else ""
     tune = (
-        "python train.py fit --config configs/stylegan2/finetune.yaml "
+        "python train.py fit --config configs/train/stylegan2/finetune.yaml "
         f"{common} --model.start_from vehicles64{small}{frozen}{fade}"
     )
     lines = [f"# from a shipped model, at {min(side, _SHIPPED_SIDE)} px, with ADA:", tune]
@@ -94,7 +94,7 @@ def next_commands(
     widths = " --model.channel_base 32768" if large == 512 else ""
     augment = " --model.augment none" if count >= _NO_AUGMENT else ""
     scratch = (
-        "python train.py fit --config configs/stylegan2/auto.yaml "
+        "python train.py fit --config configs/train/stylegan2/auto.yaml "
         f"{common} --data.size {large}{widths}{augment}{fade}"
     )
     also = [f"# from scratch, at {large} px, on a GPU:", scratch]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-_CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
+_CONFIG = Path("configs/train/stylegan2/debug_cpu.yaml").resolve()
 SMALL = {
     "z_dim": 6,
     "w_dim": 8,

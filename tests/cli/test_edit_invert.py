@@ -283,7 +283,7 @@ def test_more_steps_where_there_is_no_encoder():
 
 
 def test_the_shipped_settings_are_the_defaults_for_a_model_with_an_encoder():
-    shipped = InversionChoice(config=str(CONFIGS / "invert" / "default.yaml"))
+    shipped = InversionChoice(config=str(CONFIGS / "edit" / "invert" / "default.yaml"))
     assert shipped.resolve(True, False) == InversionSettings().suited(True)
 
 

@@ -26,7 +26,7 @@ def test_a_dry_run_imports_no_compiler_no_metrics_and_no_symbols():
     program = f"""
 import sys
 from framework.cli.start import train
-code = train(["fit", "--config", "configs/stylegan2/debug_cpu.yaml", "--run.dry_run", "true"])
+code = train(["fit", "--config", "configs/train/stylegan2/debug_cpu.yaml", "--run.dry_run", "true"])
 print(code, sorted(set({LATE}) & set(sys.modules)))
 """
     assert fresh(program) == "0 []"

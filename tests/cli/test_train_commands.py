@@ -185,7 +185,7 @@ def test_whole_numbers_in_a_file_become_the_floats_that_adam_wants(tmp_path):
 
 def test_help_begins_with_commands_to_copy(tmp_path):
     text = said(["fit", "--help"], tmp_path / "log", 0)
-    assert "python train.py fit --config configs/stylegan2/toycars64.yaml\n" in text
+    assert "python train.py fit --config configs/train/stylegan2/toycars64.yaml\n" in text
     for flag in ("--run.dir", "--run.dry_run", "--data.source", "--data.size", "--model.help"):
         assert flag in text
     assert text.index("\n  --run.dir ") < text.index("\n  --trainer.devices ")
@@ -195,8 +195,8 @@ def test_help_begins_with_commands_to_copy(tmp_path):
 
 TRAININGS = [
     file
-    for kind in ("stylegan2", "inversion")
-    for file in sorted((REPOSITORY / "configs" / kind).glob("*.yaml"))
+    for kind in ("stylegan2", "encoder")
+    for file in sorted((REPOSITORY / "configs" / "train" / kind).glob("*.yaml"))
 ]
 
 
@@ -212,7 +212,7 @@ def test_every_shipped_settings_file_is_understood_and_says_how_to_use_it(file, 
     lines = file.read_text().splitlines()
     head = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
     assert head.startswith(f"# {file.stem}: ")
-    assert f"train.py fit --config configs/{file.parent.name}/{file.name}" in head
+    assert f"train.py fit --config configs/train/{file.parent.name}/{file.name}" in head
 
 
 def test_the_shim_is_the_command():

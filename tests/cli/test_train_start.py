@@ -19,7 +19,7 @@ from framework.training.run_settings import RunSettings
 from framework.training.transfer import misfits, start_from
 
 CHOICES: tuple[precision.Choice, ...] = ("auto", "none", "float16", "bfloat16")
-FINETUNE = Path("configs/stylegan2/finetune.yaml").resolve()
+FINETUNE = Path("configs/train/stylegan2/finetune.yaml").resolve()
 SMALL = {"channel_base": 64, "channel_max": 8, "mapping_layers": 2}
 STYLES = {"z_dim": 6, "w_dim": 10}
 

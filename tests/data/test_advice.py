@@ -184,7 +184,8 @@ def test_the_report_ends_with_commands_that_train_py_understands(case, capsys):
 # C6f
 def test_the_command_stands_at_the_end_of_the_report(wrapped, tmp_path):
     text = as_text(inspect(wrapped))
-    assert text.splitlines()[-1].startswith("  python train.py fit --config configs/stylegan2/")
+    command = "  python train.py fit --config configs/train/stylegan2/"
+    assert text.splitlines()[-1].startswith(command)
     assert Counter(text.split())["--data.labels"] == 1
     (tmp_path / "empty").mkdir()
     assert "train.py" not in as_text(inspect(tmp_path / "empty"))

@@ -10,7 +10,7 @@ from framework.drag.settings import DragSettings
 from framework.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG_FOLDER = ROOT / "configs" / "drag"
+CONFIG_FOLDER = ROOT / "configs" / "edit" / "drag"
 
 
 def resolved(settings=None, size=(512, 512), points=1, num_ws=16, blocks=8):

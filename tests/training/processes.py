@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-CONFIG = Path("configs/stylegan2/debug_cpu.yaml").resolve()
+CONFIG = Path("configs/train/stylegan2/debug_cpu.yaml").resolve()
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(
     ["framework.cli.train", "framework.training.stylegan2.module", "wandb", "tests.training.tiny"]

@@ -25,7 +25,7 @@ from tests.training.tiny_encoder import (
     tiny_pictures,
 )
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "inversion"
+CONFIGS = Path(__file__).parents[2] / "configs" / "train" / "encoder"
 RECIPES = ("tedigan", "e4e", "psp", "restyle", "small")
 
 
