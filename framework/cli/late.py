@@ -17,20 +17,7 @@ from types import ModuleType
 from typing import Any
 
 _LOADING = threading.RLock()
-
-
-class LateModule(ModuleType):
-    """A package whose own code runs when a name that it does not hold yet is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        """One of the names known without loading, or the real package's."""
-        known: Mapping[str, Callable[[], Any]] = self.__dict__["_known"]
-        if name in known:
-            return known[name]()
-        # The import of a part begins with __path__; the others are asked by inspect and warnings.
-        if name.startswith("__") and name != "__path__":
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(load(self), name)
+_WAITS = "__getattr__"  # what Python asks for a name that a module does not have
 
 
 @contextmanager
@@ -48,7 +35,7 @@ def put_off(packages: Mapping[str, Mapping[str, Callable[[], Any]]]) -> Iterator
         yield
     finally:
         for module in late:
-            if isinstance(module, LateModule):
+            if module is not None and waits(module):
                 del module.__path__
 
 
@@ -56,8 +43,17 @@ def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleTy
     if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
         return None
     module = importlib.util.module_from_spec(spec)
-    module.__class__ = LateModule  # type: ignore[assignment]
-    module.__dict__["_known"] = known
+
+    def answer(attribute: str) -> Any:
+        """One of the names known without loading, or the real package's (PEP 562)."""
+        if attribute in known:
+            return known[attribute]()
+        # The import of a part begins with __path__; the others are asked by inspect and warnings.
+        if attribute.startswith("__") and attribute != "__path__":
+            raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
+        return getattr(load(module), attribute)
+
+    vars(module)[_WAITS] = answer
     sys.modules[name] = module
     parent, _, last = name.rpartition(".")
     if parent:
@@ -65,12 +61,17 @@ def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleTy
     return module
 
 
+def waits(module: ModuleType) -> bool:
+    """Whether a package's own code has not run yet."""
+    return getattr(vars(module).get(_WAITS), "__module__", None) == __name__
+
+
 def load(module: ModuleType) -> ModuleType:
     """Run a late package's own code, once; afterwards it is a module like any other."""
     with _LOADING:
-        if isinstance(module, LateModule):
+        if waits(module):
             spec: Any = module.__spec__
-            module.__class__ = ModuleType  # type: ignore[assignment]
+            del vars(module)[_WAITS]
             module.__path__ = spec.submodule_search_locations
             spec.loader.exec_module(module)
     return module
@@ -114,7 +115,7 @@ def disable(fn: Any = None, *args: Any, **options: Any) -> Any:
     @functools.wraps(fn)
     def disabled_once_loaded(*inputs: Any, **named: Any) -> Any:
         dynamo = sys.modules["torch._dynamo"]
-        if isinstance(dynamo, LateModule):
+        if waits(dynamo):
             return fn(*inputs, **named)
         if not disabled:
             disabled.append(dynamo.disable(fn, *args, **options))

@@ -87,7 +87,7 @@ def test_a_late_package_runs_when_it_is_asked_for_what_is_not_known(package, fir
 def test_what_is_not_installed_or_loaded_already_is_left_alone():
     with late.put_off({"no_such_package_anywhere": {}, "json": {}}):
         assert "no_such_package_anywhere" not in sys.modules
-        assert not isinstance(sys.modules["json"], late.LateModule)
+        assert not late.waits(sys.modules["json"])
     assert sys.modules["json"].__path__
 
 
