@@ -11,9 +11,11 @@ import sys
 from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from importlib import import_module
 from types import FrameType
 from typing import Any, Literal, NoReturn, get_args, get_origin
 
+import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, auto_cli
 
 from framework.errors import UserError, named
@@ -168,11 +170,43 @@ class Parser(ArgumentParser):
         raise UserError(f"{plain_complaint(message, _typed(parser))}; see {program} --help") from ex
 
 
-def run_function(function: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """Be the command line of one function, whose arguments are its flags; see `run`.
+def run_verb(
+    program: str, verbs: Mapping[str, tuple[str, str]], arguments: Sequence[str] | None = None
+) -> int:
+    """Run the function that the first word names; its arguments are the flags that follow.
 
     A table that it returns is printed as JSON.
+
+    Args:
+        program: What is typed before the verb.
+        verbs: For each its function as "module:name", imported when it is chosen, and one line.
+        arguments: The words; those of the command line if None.
+
+    Returns:
+        The exit code; see `run`.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = words.pop(0) if words else ""
+
+    def command() -> None:
+        if verb in ("-h", "--help"):
+            print(f"usage: {program} VERB [options]\n")
+            for name, (_, summary) in verbs.items():
+                print(f"  {name:<18}{summary}")
+        elif verb in verbs:
+            module, _, name = verbs[verb][0].partition(":")
+            result = _call(getattr(import_module(module), name), f"{program} {verb}", words)
+            if isinstance(result, dict):
+                print(json.dumps(result))
+        else:
+            given = f"{verb!r}: no verb" if verb else "needed and not given: VERB"
+            raise UserError(f"{given}; there are {', '.join(verbs)}; see {program} --help")
+
+    return run(command)
+
+
+def _call(function: Callable[..., Any], program: str, words: list[str]) -> Any:
+    """Call a function with its arguments read from flags."""
     parameters = inspect.signature(function).parameters
     flags = {name: f"--{name}" for name in parameters}
 
@@ -182,19 +216,15 @@ def run_function(function: Callable[..., Any], arguments: Sequence[str] | None =
         refuse_empty(new, flags)
         return function(*given, **options)
 
-    def command() -> None:
-        with named(flags):
-            parsers: dict[str, Any] = {"parser_class": Parser, "formatter_class": Formatter}
-            result = auto_cli(
-                checked,
-                args=list(arguments) if arguments is not None else None,
-                as_positional=False,
-                **parsers,
-            )
-        if isinstance(result, dict):
-            print(json.dumps(result))
+    parsers: dict[str, Any] = {"parser_class": Parser, "formatter_class": Formatter}
+    with named(flags):
+        return auto_cli(checked, args=words, as_positional=False, prog=program, **parsers)
 
-    return run(command)
+
+def helps_of(function: Callable[..., Any]) -> dict[str, str]:
+    """What the docstring of a command's function says of each argument, in one line."""
+    text = docstring_parser.parse(inspect.getdoc(function) or "")
+    return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
 
 
 def plain_complaint(message: str, typed: Mapping[str, str]) -> str:

@@ -12,7 +12,8 @@ import pytest
 from framework.cli.common import open_generator, seed_latents
 from framework.cli.drag_settings import SettingsChoice
 from framework.evaluation.drag.benchmark import PULL_PX, make_tasks, run_tasks, summarize
-from framework.evaluation.drag.keypoints import KeypointJudge, held_out_error_px
+from framework.evaluation.drag.keypoint_training import held_out_error_px
+from framework.evaluation.drag.keypoints import KeypointJudge
 from framework.formats import zoo_models
 
 # Another model folder can be put to the same test.

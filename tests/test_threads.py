@@ -81,7 +81,7 @@ def test_without_a_word_of_the_users_the_spin_is_short(told, monkeypatch):
 PROGRAMS = {
     "train.py": ["train.py", "validate"],
     "edit.py": ["edit.py", "generate", "--model", "nothing", "--seeds", "1", "--out", "x"],
-    "-m framework": ["-m", "framework.evaluation.generator.neighbours", "--help"],
+    "-m framework": ["-m", "framework.evaluation", "neighbours", "--help"],
 }
 
 

@@ -6,9 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import docstring_parser
-
-from framework.command_line import Formatter, Parser, add_option, flag_of, refuse_empty, run
+from framework.command_line import (
+    Formatter,
+    Parser,
+    add_option,
+    flag_of,
+    helps_of,
+    refuse_empty,
+    run,
+)
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
 from framework.data.sharding import index_shards, shard
@@ -64,8 +70,7 @@ def build_parser() -> Parser:
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, (function, description, summary) in _COMMANDS.items():
         sub = Parser(description=description, formatter_class=Formatter)
-        text = docstring_parser.parse(function.__doc__ or "")
-        helps = {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
+        helps = helps_of(function)
         for parameter in _parameters(function).values():
             add_option(sub, parameter, helps[parameter.name], _METAVARS)
         if name == "inspect":

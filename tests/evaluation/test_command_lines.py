@@ -2,22 +2,19 @@
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 
-from framework.evaluation.cards import publish, publish_encoder
-from framework.evaluation.drag import keypoints
-from framework.evaluation.generator import neighbours
+from framework.evaluation.__main__ import PROGRAM, VERBS, main
 
-FUNCTIONS: list[tuple[Callable[..., int], Callable, list[str]]] = [
-    (publish.main, publish.publish, []),
-    (publish_encoder.main, publish_encoder.publish_encoder, []),
-    (neighbours.main, neighbours.neighbours, []),
-    (keypoints.main, keypoints.train, ["train"]),
-]
+FUNCTIONS: dict[str, Callable] = {}
+for verb, (place, _) in VERBS.items():
+    module, _, function = place.partition(":")
+    FUNCTIONS[verb] = getattr(import_module(module), function)
 CASES = [
-    (main, function, words, name)
-    for main, function, words in FUNCTIONS
+    (verb, function, name)
+    for verb, function in FUNCTIONS.items()
     for name in inspect.signature(function).parameters
 ]
 
@@ -29,10 +26,10 @@ def said_of(capsys) -> str:
 
 
 # B7f
-@pytest.mark.parametrize(("main", "function", "words", "name"), CASES)
+@pytest.mark.parametrize(("verb", "function", "name"), CASES)
 @pytest.mark.parametrize("value", ["", "a\0b", "1" + "0" * 5000])
 def test_a_value_that_is_none_is_one_line_with_its_flag(
-    main, function, words, name, value, capsys, tmp_path, monkeypatch
+    verb, function, name, value, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     needed = [
@@ -40,16 +37,24 @@ def test_a_value_that_is_none_is_one_line_with_its_flag(
         for p in inspect.signature(function).parameters.values()
         if p.default is inspect.Parameter.empty and p.name != name
     ]
-    assert main([*words, *needed, f"--{name}={value}"]) == 2
+    assert main([verb, *needed, f"--{name}={value}"]) == 2
     said = said_of(capsys)
     if "\0" in value:
         assert f"--{name}" in said
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("main", "words"), [(main, words) for main, _, words in FUNCTIONS])
-def test_what_is_no_command_line_is_one_line(main, words, capsys):
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_no_command_line_is_one_line(verb, capsys):
     for wrong in (["--nonsense"], []):
-        assert main([*words, *wrong]) == 2
-        said_of(capsys)
-    assert keypoints.main(["dance"]) == 2 and "train --out" in said_of(capsys)
+        assert main([verb, *wrong]) == 2
+        assert f"; see {PROGRAM} {verb} --help" in said_of(capsys)
+
+
+def test_a_verb_is_named_and_help_lists_them(capsys):
+    for wrong in ([], ["dance"]):
+        assert main(wrong) == 2
+        assert ", ".join(VERBS) in said_of(capsys)
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {verb} " in shown for verb in VERBS)

@@ -38,7 +38,7 @@ has every number with its protocol in full.
 ## How it was made
 
     {command}
-    python -m framework.evaluation.cards.publish --run {run} --out {out}
+    python -m framework.evaluation publish --run {run} --out {out}
 
 `config.json` holds the settings.
 
@@ -50,6 +50,22 @@ A generated picture (seeds 0 to {last_neighbour}, `truncation_psi` 1), then its 
 training pictures (root mean square difference at 32 px), four such groups a row. Median distance to
 the nearest: generated {near_fake:.3f}, training pictures to each other {near_real:.3f}.
 {notes}"""
+
+ENCODER_TITLE = "## Encoder"
+ENCODER = """{title}
+
+`encoder.safetensors` reads photographs into this generator's styles: {millions:.2f} M parameters,
+in half precision, {kimg:g} thousand images of training.
+
+    {command}
+
+{notes}{reconstruction}
+
+How this was measured, how editable the results are and the worst cases:
+[inversion/report.md](inversion/report.md).
+
+![Photographs, the three stages and the baselines](inversion/grid.jpg)
+"""
 
 # What is shown of a measurement, in this order: the number, how it is written, what is better.
 _MEASURES = (

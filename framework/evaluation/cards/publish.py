@@ -1,12 +1,14 @@
-"""A training run made into a model folder that can be given away: half precision, with a card.
+"""Models to give away: a training run in half precision with a card, an encoder beside its own.
 
-`python -m framework.evaluation.cards.publish --run runs/toycars64 --out framework/zoo/toycars64`
+python -m framework.evaluation publish --run runs/toycars64 --out framework/zoo/toycars64
+python -m framework.evaluation publish-encoder --snapshot runs/NAME/network-000080 --model FOLDER
 """
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
+import re
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 
-from framework.command_line import run_function
 from framework.data import ImageDataset
 from framework.data.opening import open_pictures
 from framework.errors import UserError
-from framework.evaluation.cards.card import CARD, CardTexts, measures_table, protocol_text
+from framework.evaluation.cards.card import (
+    CARD,
+    ENCODER,
+    ENCODER_TITLE,
+    CardTexts,
+    measures_table,
+    protocol_text,
+)
 from framework.evaluation.generator.features import Networks
 from framework.evaluation.generator.measure import (
     SWD_PICTURES,
@@ -34,6 +43,7 @@ from framework.evaluation.generator.models import choose_networks, note_opponent
 from framework.evaluation.generator.neighbours import drawn, nearest, nearest_other
 from framework.evaluation.generator.real_statistics import pictures
 from framework.evaluation.generator.swd import sliced_wasserstein
+from framework.evaluation.inversion.pages import NUMBERS, PAGE, PER_IMAGE
 from framework.files import check_new_folder, write_text
 from framework.formats import load_discriminator, load_generator, open_model, save_model_folder
 from framework.formats.model_folder import parameter_count
@@ -44,6 +54,9 @@ from framework.models.stylegan2.work import synthesis_gflop
 from framework.threads import use_threads
 
 SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 8192
+README, REPORT = "README.md", "inversion"
+JPEG_QUALITY = 92  # of the report's sheets: a tenth of their size as PNG
+COMMAND = "python train.py fit with the settings of config.json"
 
 
 def publish(
@@ -94,7 +107,9 @@ def publish(
         save_model_folder(staged, trained, discriminator, provenance, half=True)
         reports = {folder.name: ruler.measured(staged, "--run")}
         if before is not None:
-            reports[_other_name(before, folder.name)] = ruler.measured(before, "--before")
+            name = Path(before).name
+            name = f"{name} before" if name == folder.name else name
+            reports[name] = ruler.measured(before, "--before")
         facts = {
             "name": folder.name,
             "run": run_dir.name,
@@ -107,8 +122,9 @@ def publish(
             "protocol": protocol_text(reports),
             **_show(staged, load_generator(staged), ruler.dataset),
         }
-        write_text(staged / "metrics.json", _as_json(reports))
-        write_text(staged / "README.md", CARD.format(**texts, **facts))
+        numbers = {name: {**r.flat(), "protocol": r.protocol} for name, r in reports.items()}
+        write_text(staged / "metrics.json", json.dumps(numbers, indent=2) + "\n")
+        write_text(staged / README, CARD.format(**texts, **facts))
     print(f"{folder}: {kimg:.0f} kimg, {json.dumps(reports[folder.name].flat())}")
 
 
@@ -119,7 +135,7 @@ def _texts(card: CardTexts, data: dict[str, Any]) -> dict[str, str]:
         "data": card.data or data["source"],
         "licence": card.licence or "see the data",
         "machine": f" on {card.machine}" if card.machine else "",
-        "command": card.command or "python train.py fit with the settings of config.json",
+        "command": card.command or COMMAND,
         "notes": f"\n{card.notes}\n" if card.notes else "",
     }
 
@@ -141,15 +157,6 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         os.replace(staged, folder)
 
 
-def _other_name(model: str, name: str) -> str:
-    """What a table calls a model beside one of `name`."""
-    other = Path(model).name
-    return f"{other} before" if other == name else other
-
-
-# -------------------------------------------------------------------------------------- numbers
-
-
 class _Ruler:
     """Measures models against the same pictures, with the same networks, in the same way."""
 
@@ -169,22 +176,12 @@ class _Ruler:
 
     def curve(self, known: dict[float, Report], earlier: list[str]) -> str:
         """Sliced Wasserstein distances of a run's models in the order of their training."""
-        points = {kimg: _swd(report) for kimg, report in known.items()}
-        few = min(self.settings.fakes, SWD_PICTURES)
+        reports, few = dict(known), min(self.settings.fakes, SWD_PICTURES)
         for model in earlier:
-            kimg = seen_kimg(load_generator(model).provenance)  # type: ignore[arg-type]
-            points[kimg or 0.0] = _swd(self.measured(model, "--earlier", fakes=few, ppl=0))
+            kimg = seen_kimg(load_generator(model).provenance) or 0.0  # type: ignore[arg-type]
+            reports[kimg] = self.measured(model, "--earlier", fakes=few, ppl=0)
+        points = {kimg: report.numbers["swd"]["swd_mean"] for kimg, report in reports.items()}
         return ", ".join(f"{kimg:.0f} kimg {points[kimg]:.2f}" for kimg in sorted(points))
-
-
-def _swd(report: Report) -> float:
-    return report.numbers["swd"]["swd_mean"]
-
-
-def _as_json(reports: dict[str, Report]) -> str:
-    """Every number with its protocol, by model."""
-    held = {name: {**r.flat(), "protocol": r.protocol} for name, r in reports.items()}
-    return json.dumps(held, indent=2) + "\n"
 
 
 def _hours(run_dir: Path) -> float:
@@ -192,14 +189,10 @@ def _hours(run_dir: Path) -> float:
     seconds = 0.0
     for line in (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines():
         try:
-            stats = json.loads(line)
+            seconds += json.loads(line)["Timing/sec_per_tick"]["mean"]
         except ValueError:
             continue  # a run that was killed may leave half a line
-        seconds += stats["Timing/sec_per_tick"]["mean"]
     return seconds / 3600
-
-
-# ------------------------------------------------------------------------------------- pictures
 
 
 def _show(folder: Path, generator: Generator, dataset: ImageDataset) -> dict[str, Any]:
@@ -229,10 +222,90 @@ def _show(folder: Path, generator: Generator, dataset: ImageDataset) -> dict[str
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of this module; returns the exit code."""
-    return run_function(publish, arguments)
+# -------------------------------------------------------------------------------------- an encoder
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def publish_encoder(
+    snapshot: str, model: str, report: str | None = None, command: str = "", notes: str = ""
+) -> None:
+    """Add the encoder of a run's snapshot to the model folder that it was trained for.
+
+    Weights of generator and discriminator stay as they are; an encoder that was there is replaced.
+
+    Args:
+        snapshot: `network-...` folder of `train.py fit` with an encoder's configuration.
+        model: Model folder with the same generator.
+        report: Folder of `edit.py invert-report` on the result, for the card.
+        command: The exact training command, for the card.
+        notes: A paragraph of the card.
+
+    Raises:
+        UserError: If the snapshot has no encoder, or one of another generator.
+    """
+    folder = Path(model)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--model {model}: is no model folder")
+    trained, published = open_model(snapshot, "--snapshot"), open_model(folder)
+    if "encoder" not in trained.held:
+        raise UserError(f"--snapshot {snapshot}: has no encoder")
+    generator, encoder = published.network("generator"), trained.encoder()
+    source = trained.network("generator")
+    if source.digest != generator.digest:
+        raise UserError(
+            f"--snapshot {snapshot}: its encoder is of another generator "
+            f"({source.digest[:8]}, not {generator.digest[:8]})"
+        )
+    provenance = _portable(source.provenance["encoder"])  # type: ignore[index]
+    facts = {
+        "title": ENCODER_TITLE,
+        "millions": sum(tensor.numel() for tensor in encoder.tensors.values()) / 1e6,
+        "kimg": provenance["seen_kimg"],
+        "command": command or COMMAND,
+        "notes": f"{notes}\n\n" if notes else "",
+    }
+    # What an earlier encoder had on the card stands last.
+    card = (folder / README).read_text(encoding="utf-8").split(f"\n{ENCODER_TITLE}\n")[0]
+    if report:
+        reconstruction = _reconstruction(Path(report))
+        _copy_report(Path(report), folder / REPORT)
+        card = f"{card.rstrip()}\n\n{ENCODER.format(**facts, reconstruction=reconstruction)}"
+    save_model_folder(
+        folder,
+        generator,
+        published.network("discriminator") if "discriminator" in published.held else None,
+        provenance={**generator.provenance, "encoder": provenance},  # type: ignore[dict-item]
+        card=card,
+        half=True,
+        encoder=encoder,
+    )
+    print(f"{folder}: encoder of {facts['millions']:.2f} M parameters, {facts['kimg']:g} kimg")
+
+
+def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
+    """How an encoder was trained, without where the photographs lay on that machine."""
+    data = provenance.get("data", {})
+    if "source" not in data:
+        return provenance
+    return {**provenance, "data": {**data, "source": Path(data["source"]).name}}
+
+
+def _reconstruction(report: Path) -> str:
+    """The table of methods from a report's page."""
+    page = (report / PAGE).read_text(encoding="utf-8")
+    section = re.search(r"## Reconstruction\n\n(.*?)(?=\n\n##|\Z)", page, re.DOTALL)
+    if section is None:
+        raise UserError(f"--report {report}: {PAGE} has no table of reconstructions")
+    return section[1]
+
+
+def _copy_report(report: Path, folder: Path) -> None:
+    """Copy the page, the numbers and the sheets, these as JPEG; replace an earlier report."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in (NUMBERS, PER_IMAGE):
+        shutil.copyfile(report / name, folder / name)
+    for sheet in sorted(report.glob("*.png")):
+        with Image.open(sheet) as picture:
+            picture.convert("RGB").save(folder / f"{sheet.stem}.jpg", quality=JPEG_QUALITY)
+    page = (report / PAGE).read_text(encoding="utf-8").split("\nEvery picture is in")[0]
+    write_text(folder / PAGE, f"{page.replace('.png', '.jpg').rstrip()}\n")

@@ -2,22 +2,32 @@
 
 Drawings are warped, so that the judge must look at each part instead of guessing it from where the
 others are: an edit moves one part of a car to where no drawing has it.
+
+    python -m framework.evaluation keypoints --out out/judge
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.data.toycars import ToyCars
+from framework.data.toycars import LOOK, ToyCars
+from framework.errors import UserError
 from framework.evaluation.drag.keypoint_network import KeypointNetwork, cell_centers, read_points
+from framework.evaluation.drag.keypoints import FORMAT, KeypointJudge
+from framework.files import new_folder
 from framework.media.images import to_float
+from framework.ops.memory import tune_malloc
+from framework.settings import MOST_STEPS, whole
 
 SIZE_PX = 64
+HELD_OUT_SEED, HELD_OUT_COUNT = 777, 500
 HEAT_RADIUS_PX = 1.5
 """Standard deviation of the heat a point is trained to have."""
 
@@ -123,6 +133,92 @@ def _bell(centers: Tensor, middle: Tensor) -> Tensor:
     return (-(centers - middle).square() / (2 * HEAT_RADIUS_PX**2)).softmax(dim=-1)
 
 
+def held_out_error_px(
+    judge: KeypointJudge, count: int, seed: int = HELD_OUT_SEED
+) -> dict[str, float]:
+    """Mean distance of each key point to the truth on drawings of another seed, in pixels."""
+    drawings = draw(count, seed)
+    found = judge(drawings.images).points
+    distance = ((found - drawings.points.numpy()) ** 2).sum(axis=2) ** 0.5
+    return dict(zip(drawings.names, distance.mean(axis=0).tolist(), strict=True))
+
+
+def usual_places(points: Tensor) -> list[list[list[float]]]:
+    """Places of key points (N, K, 2) that 1 % and 99 % of the pictures stay below, each (K, 2)."""
+    ends = points.quantile(torch.tensor([0.01, 0.99]), dim=0).tolist()
+    return [[[round(x, 1), round(y, 1)] for x, y in end] for end in ends]
+
+
+def train_judge(
+    out: str,
+    drawings: int = 5000,
+    steps: int = 1000,
+    batch_size: int = 32,
+    learning_rate: float = 0.004,
+    seed: int = 0,
+    threads: int = 1,
+) -> KeypointJudge:
+    """Train a judge on procedural toy cars and write it to a folder.
+
+    Args:
+        out: A new folder.
+        drawings: How many cars to draw; each is shown many times, disturbed anew.
+        steps: Updates of the network.
+        batch_size: Drawings an update.
+        learning_rate: Highest of the cycle.
+        seed: Of the cars, the weights and the order; 777 is kept for the test.
+        threads: CPU threads.
+
+    Raises:
+        UserError: If `out` holds files, or the seed is the test's.
+    """
+    if seed == HELD_OUT_SEED:
+        raise UserError(f"{seed}: these cars are kept for the test; give another", "seed")
+    for name, number, least in (
+        ("drawings", drawings, 1), ("steps", steps, 1), ("batch_size", batch_size, 1),
+        ("seed", seed, 0), ("threads", threads, 1),
+    ):  # fmt: skip
+        whole(number, name, least, MOST_STEPS)
+    folder = new_folder(out)
+    tune_malloc()
+    torch.set_num_threads(threads)
+    start, start_cpu = time.monotonic(), time.process_time()
+    cars = draw(drawings, seed)
+    print(f"{drawings} cars drawn in {time.monotonic() - start:.0f} s", flush=True)
+
+    def report(step: int, error_px: float) -> None:
+        if step % max(1, math.ceil(steps / 20)) == 0:
+            elapsed = time.monotonic() - start
+            print(f"step {step} of {steps}  error {error_px:.2f} px  {elapsed:.0f} s", flush=True)
+
+    low, high = usual_places(cars.points)
+    network = train(cars, steps, batch_size, learning_rate, seed, report)
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "names": list(cars.names),
+        "img_size": list(cars.images.shape[2:]),
+        "low": low,
+        "high": high,
+        "trained": {
+            "data": f"toycars:{drawings}, seed {seed}, look {LOOK}",
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seconds": round(time.monotonic() - start),
+            "cpu_seconds": round(time.process_time() - start_cpu),
+        },
+    }
+    judge = KeypointJudge(network, facts)
+    judge.save(folder)
+    judge = KeypointJudge.load(folder)  # measured as stored, in half precision
+    errors = held_out_error_px(judge, HELD_OUT_COUNT)
+    judge.facts["held_out_error_px"] = {name: round(error, 3) for name, error in errors.items()}
+    judge.save(folder)
+    mean = sum(errors.values()) / len(errors)
+    print(f"{folder}: {mean:.2f} px on held-out drawings, {time.monotonic() - start:.0f} s")
+    return judge
+
+
 # ------------------------------------------------------------------------------- disturbances
 
 
@@ -216,8 +312,3 @@ def _discolor(images: Tensor, random: torch.Generator) -> Tensor:
 def _spread(shape: tuple[int, ...], random: torch.Generator) -> Tensor:
     """Evenly spread over [-1, 1)."""
     return 2 * torch.rand(shape, generator=random) - 1
-
-
-def learning_note(step: int, steps: int) -> bool:
-    """Whether a step is worth a line: about twenty of them."""
-    return step % max(1, math.ceil(steps / 20)) == 0

@@ -1,10 +1,9 @@
 """Nearest training pictures of generated ones: the plainest check for learning by heart.
 
-python -m framework.evaluation.generator.neighbours --model M --data my_pictures --out nearest.png
+python -m framework.evaluation neighbours --model M --data my_pictures --out nearest.png
 """
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.command_line import run_function
 from framework.data import ImageDataset
 from framework.data.opening import open_pictures
 from framework.errors import UserError
@@ -182,12 +180,3 @@ def _save_sheet(path: Path, fakes: np.ndarray, dataset: ImageDataset, index: Ten
 def _padded(tile: np.ndarray, right_px: int) -> np.ndarray:
     """A picture (H, W, C) with white at its right and below."""
     return np.pad(tile, ((0, _GAP_PX), (0, right_px), (0, 0)), constant_values=WHITE)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line of this module; returns the exit code."""
-    return run_function(neighbours, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -186,7 +186,7 @@ def test_the_command(run, tmp_path):
     """In a process of its own: what a parser may read is a setting of the whole process."""
     args = ["--run", str(run), "--out", str(tmp_path / "out"), "--card.title", "By command."]
     few = ["--metrics.fakes", "24", "--metrics.reals", "30", "--metrics.ppl", "0"]
-    command = [sys.executable, "-m", "framework.evaluation.cards.publish", *args]
+    command = [sys.executable, "-m", "framework.evaluation", "publish", *args]
     subprocess.run([*command, *few], check=True)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "By command." in card and "`ppl_" not in card

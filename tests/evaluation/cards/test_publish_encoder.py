@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from framework.errors import UserError
-from framework.evaluation.cards.publish_encoder import publish_encoder
+from framework.evaluation.cards.publish import publish_encoder
 from framework.formats import load_generator, open_model, save_model_folder
 from framework.media.images import read_image, save_png
 from framework.models.encoders.dragline import Encoder

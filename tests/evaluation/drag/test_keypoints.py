@@ -9,15 +9,11 @@ import torch
 
 from framework.data.toycars import LOOK, ToyCars
 from framework.errors import BrokenCheckpoint, UserError
+from framework.evaluation.__main__ import main
 from framework.evaluation.drag import keypoint_training as training
 from framework.evaluation.drag.keypoint_network import KeypointNetwork, read_points
-from framework.evaluation.drag.keypoints import (
-    SHIPPED,
-    KeypointJudge,
-    held_out_error_px,
-    main,
-    train,
-)
+from framework.evaluation.drag.keypoint_training import held_out_error_px, train_judge
+from framework.evaluation.drag.keypoints import SHIPPED, KeypointJudge
 from framework.media.images import to_float
 
 
@@ -195,22 +191,22 @@ def test_training_learns(capsys):
 
 
 def test_training_writes_a_judge_and_keeps_the_test_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("framework.evaluation.drag.keypoints.HELD_OUT_COUNT", 4)
+    monkeypatch.setattr("framework.evaluation.drag.keypoint_training.HELD_OUT_COUNT", 4)
     monkeypatch.setattr("torch.set_num_threads", lambda _: None)
-    train(str(tmp_path / "judge"), drawings=8, steps=2, batch_size=4)
+    train_judge(str(tmp_path / "judge"), drawings=8, steps=2, batch_size=4)
     judge = KeypointJudge.load(tmp_path / "judge")
     assert judge.facts["trained"]["data"] == f"toycars:8, seed 0, look {LOOK}"
     (x0, y0), (x1, y1) = judge.usual("left_wheel_hub")
     assert 10 < x0 < x1 < 22
     assert 33 < y0 < y1 < 42
     with pytest.raises(UserError, match="seed 777"):
-        train(str(tmp_path / "other"), seed=777)
+        train_judge(str(tmp_path / "other"), seed=777)
     with pytest.raises(UserError, match="already holds files"):
-        train(str(tmp_path / "judge"))
+        train_judge(str(tmp_path / "judge"))
 
 
 def test_the_command_line_teaches(capsys):
-    assert main(["train", "--help"]) == 0
+    assert main(["keypoints", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--drawings" in shown
     assert "Highest of the cycle" in shown
@@ -218,7 +214,7 @@ def test_the_command_line_teaches(capsys):
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
     (tmp_path / "mine").touch()
-    command = [sys.executable, "-m", "framework.evaluation.drag.keypoints", "train"]
+    command = [sys.executable, "-m", "framework.evaluation", "keypoints"]
     refused = subprocess.run(
         [*command, "--out", str(tmp_path)], capture_output=True, text=True, timeout=250
     )

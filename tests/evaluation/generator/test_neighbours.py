@@ -10,7 +10,7 @@ import torch
 from framework.data.sharding import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
-from framework.evaluation.generator import neighbours as finding
+from framework.evaluation.__main__ import main
 from framework.evaluation.generator.neighbours import nearest, neighbours
 from framework.media.images import read_image, save_png, to_uint8
 
@@ -79,9 +79,9 @@ def test_mistakes_are_told(tiny_model, pictures, tmp_path):
 
 def test_the_command_prints_one_line(tiny_model, pictures, tmp_path, monkeypatch, capsys):
     args = ["--model", str(tiny_model), "--data", str(pictures), "--out", str(tmp_path / "o.png")]
-    monkeypatch.setattr("sys.argv", ["neighbours", *args, "--pictures", "2"])
-    assert finding.main() == 0
+    monkeypatch.setattr("sys.argv", ["evaluation", "neighbours", *args, "--pictures", "2"])
+    assert main() == 0
     assert json.loads(capsys.readouterr().out)["space"] == "pixels"
-    monkeypatch.setattr("sys.argv", ["neighbours", *args, "--pictures", "0"])
-    assert finding.main() == 2
+    monkeypatch.setattr("sys.argv", ["evaluation", "neighbours", *args, "--pictures", "0"])
+    assert main() == 2
     assert capsys.readouterr().err.startswith("error: ")

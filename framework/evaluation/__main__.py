@@ -1,0 +1,35 @@
+"""`python -m framework.evaluation VERB`: what belongs to no training run and to no edit."""
+
+import sys
+from collections.abc import Sequence
+
+from framework.command_line import run_verb
+
+PROGRAM = "python -m framework.evaluation"
+VERBS = {
+    "publish": (
+        "framework.evaluation.cards.publish:publish",
+        "make a model folder with a measured card of a training run",
+    ),
+    "publish-encoder": (
+        "framework.evaluation.cards.publish:publish_encoder",
+        "put a trained encoder and its report into the folder of its generator",
+    ),
+    "neighbours": (
+        "framework.evaluation.generator.neighbours:neighbours",
+        "show generated pictures beside their nearest training pictures",
+    ),
+    "keypoints": (
+        "framework.evaluation.drag.keypoint_training:train_judge",
+        "train the judge that finds key points of toy cars",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; see `framework.command_line.run`."""
+    return run_verb(PROGRAM, VERBS, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
