@@ -43,14 +43,15 @@ def arguments() -> argparse.Namespace:
 
 def variants(configs: list[str]) -> dict[str, Any]:
     """Drag settings by name; None leaves the picture alone."""
-    from framework.cli.drag_settings import load_preset, load_settings
+    from framework.cli.drag_settings import load_settings
+    from framework.drag.settings import DragSettings
 
-    small = load_preset("small")
+    small = DragSettings.preset("small")
     presets = {
         "no edit": None,
-        "draggan": load_preset("draggan"),
+        "draggan": DragSettings.preset("draggan"),
         "small": small,
-        "small, tracking off": replace(small, tracking="off"),
+        "small, tracker off": replace(small, tracker="off"),
     }
     return presets | {Path(path).stem: load_settings(path) for path in configs}
 

@@ -72,5 +72,5 @@ def test_what_is_pulled_arrives(generator, judge, tasks, settings):
 
 @needs_model
 def test_without_tracking_most_miss(generator, judge, tasks, settings):
-    blind = run_tasks(generator, judge, tasks, replace(settings, tracking="off"))
+    blind = run_tasks(generator, judge, tasks, replace(settings, tracker="off"))
     assert summarize(blind).hits < COUNT / 2

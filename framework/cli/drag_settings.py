@@ -4,12 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from framework.drag.settings import DragSettings
-from framework.errors import UserError, blame, named
+from framework.drag.settings import DragSettings, preset_for
+from framework.errors import blame, named
 
 OnBad = Literal["skip", "error"]
 Preset = Literal["auto", "draggan", "small"]
-SMALL_MODEL_PX = 128
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,8 @@ class SettingsChoice:
                 return load_settings(self.config), self.config
         if default is not None and self.preset == "auto":
             return default, "the edit's settings"
-        name = self.preset
-        if name == "auto":
-            name = "small" if max(img_size) <= SMALL_MODEL_PX else "draggan"
-        return load_preset(name), f"preset {name}"
-
-
-def load_preset(name: str) -> DragSettings:
-    """Return the settings of configs/edit/drag/NAME.yaml.
-
-    Raises:
-        UserError: If the file is not there or does not hold settings.
-    """
-    framework = Path(__file__).resolve().parent.parent
-    # Beside the package in a checkout, inside it where it was installed.
-    for folder in (framework.parent / "configs", framework / "configs"):
-        path = folder / "edit" / "drag" / f"{name}.yaml"
-        if path.exists():
-            return load_settings(path)
-    missing = f"there is no configs/edit/drag/{name}.yaml here"
-    raise UserError(f"--preset {name}: {missing}; give --config")
+        name = preset_for(img_size) if self.preset == "auto" else self.preset
+        return DragSettings.preset(name), f"preset {name}"
 
 
 def load_settings(path: str | Path) -> DragSettings:

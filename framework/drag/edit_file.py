@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.drag.algorithm import drag_points
-from framework.drag.inputs import image_size
 from framework.drag.points import MAX_POINTS
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture, Status
+from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.files import whole_file
 from framework.models.digest import state_digest
@@ -146,7 +146,7 @@ class EditFile:
             model_digest=model_digest or state_digest(generator),
             settings=settings,
             status=last.status,
-            img_size=image_size(generator),
+            img_size=StyleGAN2(generator).img_size,
             start_ws=_float(first.ws if start_ws is None else start_ws).reshape(1, *ws.shape[1:]),
             handles=_float(torch.as_tensor(first.points if handles is None else handles)),
             ws=ws,
@@ -172,13 +172,13 @@ class EditFile:
 
     def steps(self, generator: Generator) -> Iterator[DragStep]:
         """The recorded steps, pictures included; only the last knows Adam's state."""
-        device = next(generator.parameters()).device
+        device, picture = next(generator.parameters()).device, Picture(StyleGAN2(generator))
         for i in range(len(self.ws)):
             is_last = i == len(self.ws) - 1
             yield DragStep(
                 step=int(self.step[i]),
                 status=self.status if is_last else "moving",
-                ws=self.ws[i : i + 1].to(device),
+                state=self.ws[i : i + 1].to(device),
                 points=self.points[i],
                 targets=self.targets[i],
                 motion_loss=self.motion_loss[i].item(),
@@ -186,7 +186,7 @@ class EditFile:
                 distance_px=tuple(self.distance_px[i].tolist()),
                 drift=tuple(self.drift[i].tolist()),
                 optimizer=self.optimizer if is_last else None,
-                picture=Picture(generator),
+                picture=picture,
                 confidence=self.confidence if is_last else (),
                 pull_length=self.pull_length if is_last else 0.0,
                 settled=self.settled if is_last else 0,
@@ -229,7 +229,7 @@ class EditFile:
             InvalidEdit: If it is another, or one that cannot fit.
         """
         wanted = (self.ws.shape[1], self.ws.shape[2], *self.img_size)
-        given = (generator.num_ws, generator.w_dim, *image_size(generator))
+        given = (generator.num_ws, generator.w_dim, *StyleGAN2(generator).img_size)
         if wanted != given:
             raise InvalidEdit(
                 f"the edit was made with {self.model_name!r}: (num_ws, w_dim, height, width) is"

@@ -39,6 +39,18 @@ def inside(centres: Tensor, radius_px: int, img_size: tuple[int, int]) -> Tensor
     return y_inside[:, :, None] & x_inside[:, None, :]
 
 
+def differences(window: Tensor, templates: Tensor, side: int) -> Tensor:
+    """Mean |window - template| at every place of the searched square, shape (K, side, side)."""
+    template_side = templates.shape[-1]
+    total = window.new_zeros(len(window), side, side)
+    for row in range(template_side):
+        for column in range(template_side):
+            part = window[:, :, row : row + side, column : column + side]
+            wanted = templates[:, :, row, column, None, None]
+            total = total + (part - wanted).abs().mean(dim=1)
+    return total / template_side**2
+
+
 def _taps(centres: Tensor, radius_px: int, size: int, image_size: int) -> tuple[Tensor, Tensor]:
     """Along one axis: the features that a patch needs, (K, m), and their weights, (K, n, m)."""
     reach = torch.arange(-radius_px, radius_px + 1, device=centres.device)

@@ -1,61 +1,36 @@
-"""Latents and masks checked against a model, before anything is computed."""
+"""What a drag is asked for, checked against the model before anything is computed."""
 
 import warnings
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from framework.drag.interface import Drag, Draggable
 from framework.drag.points import Point, check_points
 from framework.errors import InvalidEdit
 from framework.models.stylegan2 import Generator
 
 
-@dataclass(frozen=True, eq=False)
-class EditInputs:
-    """A drag as asked for, checked: tensors on the model's device, in its type.
-
-    Args:
-        ws: Latents, shape (1, num_ws, w_dim).
-        handles: Shape (K, 2), image pixels.
-        targets: Shape (K, 2), image pixels.
-        mask: Shape (H, W), 1 = may change, or None.
-    """
-
-    ws: Tensor
-    handles: Tensor
-    targets: Tensor
-    mask: Tensor | None
-
-
-def check_inputs(
-    generator: Generator, ws: Any, handles: Any, targets: Any, mask: Any = None
-) -> EditInputs:
-    """Check all inputs of a drag (see `drag` for what they are).
+def check_drag(
+    draggable: Draggable, state: Any, handles: Any, targets: Any, mask: Any = None
+) -> Drag:
+    """Check all inputs of a drag (see `drag_points` for what they are).
 
     Raises:
-        InvalidEdit: If latents, points or mask do not fit the model.
+        InvalidEdit: If state, points or mask do not fit the model.
     """
-    img_size = image_size(generator)
-    checked_handles, checked_targets = check_points(handles, targets, img_size)
-    weights = next(generator.parameters())
-    checked_ws = check_latents(generator, ws)
-    checked_mask = check_mask(mask, img_size, checked_handles)
-    dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
-    where = {"device": weights.device, "dtype": dtype}
-    return EditInputs(
-        ws=checked_ws.detach().to(**where, copy=True),
-        handles=torch.tensor(checked_handles, **where),
-        targets=torch.tensor(checked_targets, **where),
-        mask=None if checked_mask is None else checked_mask.to(**where),
+    handles, targets = check_points(handles, targets, draggable.img_size)
+    start = draggable.own(state)
+    mask = check_mask(mask, draggable.img_size, handles)
+    like = draggable.trainable(start)
+    where = {"device": like.device, "dtype": like.dtype}
+    return Drag(
+        start=start,
+        handles=torch.tensor(handles, **where),
+        targets=torch.tensor(targets, **where),
+        mask=None if mask is None else mask.to(**where),
     )
-
-
-def image_size(generator: Generator) -> tuple[int, int]:
-    """The model's picture (height, width)."""
-    height, width = generator.img_size
-    return int(height), int(width)
 
 
 def check_latents(generator: Generator, ws: Any) -> Tensor:

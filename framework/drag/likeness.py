@@ -7,13 +7,15 @@ network. The limits were chosen on toy cars with a judge (docs/drag.md has the e
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.drag.features import inside, patches
-from framework.drag.tracking import differences
+from framework.drag.features import differences, inside, patches
+from framework.drag.interface import Drag, Draggable, View
+from framework.models.frozen import gradients
 
 COMPARED_PX = 128  # larger pictures are reduced to about this height first
 RADIUS_PX = 2  # half side of the compared square
@@ -22,6 +24,29 @@ NEIGHBOURS_PX = (2, 4)  # places before that tell what a small miss looks like: 
 ELSEWHERE_LIMIT, NEIGHBOURS_LIMIT = 0.95, 2.85
 SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: a little more often wrong than right
 LEAST_CONFIDENCE = 0.475  # below it the point is called lost
+
+
+def last_look(
+    draggable: Draggable, drag: Drag, before: View, now: View, state: Any, points: Tensor
+) -> tuple[float, ...]:
+    """How sure each point is, by the drag's features and those of a larger block.
+
+    Args:
+        draggable: The model.
+        drag: What was asked for.
+        before: Its start.
+        now: The state as it is.
+        state: The same, to be looked at more closely.
+        points: Where the points are said to be.
+    """
+    then, after = [before.features], [now.features.detach()]
+    with gradients(False):
+        finer = draggable.finer(drag.start), draggable.finer(state)
+        if finer[0] is not None and finer[1] is not None:
+            then.append(finer[0])
+            after.append(finer[1])
+        sure = confidence(then, after, drag.handles, points, draggable.img_size)
+    return tuple(sure.tolist())
 
 
 def confidence(

@@ -1,18 +1,18 @@
 """What can be set about a drag, and what it means on a given model. Needs no torch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
 
+from framework.drag.registry import names
 from framework.errors import UserError
 from framework.settings import MOST_STEPS, Settings
 
 PAPER_SIZE_PX = 512  # the height at which the paper states its radii
-PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
+SMALL_PX = 128  # longer side of the pictures that the preset "small" is for
 
 LatentSpace = Literal["w+", "w"]
-Tracking = Literal["nearest", "off"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,10 @@ class DragSettings(Settings):
     """Settings of a drag; the defaults are those of the paper (Pan et al. 2023, section 3 and 4).
 
     Args:
+        method: How to drag: a file of `framework/drag/methods`.
+        tracker: How handles are found again, a file of `framework/drag/trackers`: "nearest" by
+            their features; "off" believes that they moved as they were asked to (an ablation: such
+            drags mostly miss).
         motion_radius: Radius r1 of the disc around a handle whose features are pulled, in pixels of
             a picture 512 pixels high; scaled by the picture's height and never below 1 pixel.
         tracking_radius: Half side r2 of the square searched for a handle after each step, in pixels
@@ -41,8 +45,6 @@ class DragSettings(Settings):
             of the picture by one common vector.
         feature_resolution: Block whose features are compared, by its nominal side (4, 8, 16, …);
             None for the paper's sixth (128), or the last that a smaller model has.
-        tracking: "nearest" searches each handle by its features; "off" believes that it moved as it
-            was told to (an ablation: such drags mostly miss).
         stop_distance_px: The drag has arrived when every handle is within this distance of its
             target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
             2 for more.
@@ -56,6 +58,8 @@ class DragSettings(Settings):
 
     source = "drag settings"
 
+    method: str = "draggan"
+    tracker: str = "nearest"
     motion_radius: float = 3.0
     tracking_radius: float = 12.0
     motion_radius_px: int | None = None
@@ -67,7 +71,6 @@ class DragSettings(Settings):
     layers: int = 6
     latent_space: LatentSpace = "w+"
     feature_resolution: int | None = None
-    tracking: Tracking = "nearest"
     stop_distance_px: float | None = None
     max_steps: int = 300
     max_seconds: float | None = None
@@ -81,56 +84,73 @@ class DragSettings(Settings):
         self._whole("settle_steps", most=MOST_STEPS)
         self._whole("feature_resolution", least=4)
         self._choice("latent_space", get_args(LatentSpace))
-        self._choice("tracking", get_args(Tracking))
+        self._choice("method", names("methods"))
+        self._choice("tracker", names("trackers"))
 
-    def resolve(
-        self,
-        img_size: tuple[int, int],
-        resolutions: Sequence[int],
-        num_ws: int,
-        num_points: int,
-    ) -> "ResolvedSettings":
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
+        """Settings from the content of a file; `tracker` may have its old name, `tracking`."""
+        if isinstance(values, Mapping) and "tracking" in values:
+            values = {"tracker" if name == "tracking" else name: v for name, v in values.items()}
+        return super().from_dict(values, where)
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The settings of that name in `PRESETS`.
+
+        Raises:
+            UserError: If there are none.
+        """
+        if name not in PRESETS:
+            raise UserError(f"{name!r}: expected one of {', '.join(PRESETS)}", "preset")
+        return cls(**PRESETS[name])
+
+    def sizes(self, img_size: tuple[int, int], num_points: int) -> "Sizes":
         """What the settings mean for one picture.
 
         Args:
             img_size: Picture's (height, width).
-            resolutions: Nominal sides of the model's blocks, rising.
-            num_ws: Latents a picture has.
             num_points: Handles being dragged.
-
-        Raises:
-            UserError: If `feature_resolution` is not one of the model's.
         """
-        resolution = self.feature_resolution
-        if resolution is None:
-            resolution = resolutions[min(PAPER_BLOCK, len(resolutions) - 1)]
-        elif resolution not in resolutions:
-            offered = ", ".join(str(r) for r in resolutions)
-            raise UserError(
-                f"{resolution}: this model has {offered}; preset=draggan takes what there is",
-                "feature_resolution",
-            )
-        stop_px = self.stop_distance_px
+        height_px, stop_px = img_size[0], self.stop_distance_px
         if stop_px is None:
             stop_px = 1.0 if num_points <= 5 else 2.0
-        return ResolvedSettings(
-            motion_radius_px=self.motion_radius_px or _scaled(self.motion_radius, img_size[0]),
-            tracking_radius_px=self.tracking_radius_px
-            or _scaled(self.tracking_radius, img_size[0]),
-            resolution=resolution,
-            layers=num_ws if self.latent_space == "w" else min(self.layers, num_ws),
+        return Sizes(
+            img_size=img_size,
+            motion_radius_px=self.motion_radius_px or _scaled(self.motion_radius, height_px),
+            tracking_radius_px=self.tracking_radius_px or _scaled(self.tracking_radius, height_px),
+            template_radius_px=self.template_radius_px,
             stop_distance_px=stop_px,
         )
 
 
+# What differs from the defaults; configs/edit/drag/NAME.yaml has all of it, explained.
+PRESETS: dict[str, dict[str, Any]] = {
+    "draggan": {},
+    "small": {
+        "motion_radius_px": 3,
+        "tracking_radius_px": 2,
+        "template_radius_px": 1,
+        "learning_rate": 0.01,
+        "feature_resolution": 32,
+        "stop_distance_px": 0.5,
+    },
+}
+
+
+def preset_for(img_size: tuple[int, int]) -> str:
+    """Name of the preset for pictures of a (height, width)."""
+    return "small" if max(img_size) <= SMALL_PX else "draggan"
+
+
 @dataclass(frozen=True)
-class ResolvedSettings:
+class Sizes:
     """Settings that depend on the picture, as they hold for one (units as in `DragSettings`)."""
 
+    img_size: tuple[int, int]
     motion_radius_px: int
     tracking_radius_px: int
-    resolution: int
-    layers: int
+    template_radius_px: int
     stop_distance_px: float
 
 

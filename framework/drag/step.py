@@ -5,36 +5,33 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from framework.drag.interface import Draggable, View
 from framework.drag.likeness import LEAST_CONFIDENCE, SURE_CONFIDENCE
-from framework.models.frozen import NOISE_MODE, Adam, gradients
-from framework.models.stylegan2 import Generator
+from framework.models.frozen import Adam, gradients
 
 Status = Literal["moving", "arrived", "lost", "held", "max_steps", "max_seconds", "diverged"]
 
 
 class Picture:
-    """How to make a step's picture: from its unfinished synthesis, as long as that is kept."""
+    """How to make a step's picture: from its view, as long as that is kept."""
 
-    def __init__(self, generator: Generator, partial: Any = None) -> None:
-        self._generator = generator
-        self._partial = partial
+    def __init__(self, draggable: Draggable, view: View | None = None) -> None:
+        self._draggable = draggable
+        self._view = view
 
-    def make(self, ws: Tensor) -> Tensor:
-        """The picture of `ws`, shape (1, C, H, W), in [-1, 1] but for overshoot."""
-        synthesis, partial = self._generator.synthesis, self._partial
+    def make(self, state: Any) -> Tensor:
+        """The picture of a state, shape (1, C, H, W), in [-1, 1] but for overshoot."""
         with gradients(False):
-            if partial is None:
-                return synthesis(ws, noise_mode=NOISE_MODE)
-            return synthesis.finish(partial, ws.detach(), noise_mode=NOISE_MODE)
+            return self._draggable.picture(state, self._view)
 
     def forget(self) -> None:
-        """Let go of the unfinished synthesis: it holds a whole graph, and steps get collected."""
-        self._partial = None
+        """Let go of the view: it holds a whole graph, and steps get collected."""
+        self._view = None
 
 
 @dataclass(frozen=True, eq=False)
 class DragStep:
-    """A drag after `step` updates; latents, points, losses and picture all belong together.
+    """A drag after `step` updates; state, points, losses and picture all belong together.
 
     Args:
         step: Updates made since the drag began; 0 is the picture as it was.
@@ -43,11 +40,11 @@ class DragStep:
             "held" (the steps are used up, and the mask took most of the pull), "max_steps",
             "max_seconds", or "diverged" (this update gave numbers that are not finite; everything
             here is as it was before it).
-        ws: Latents, shape (1, num_ws, w_dim), on the model's device.
+        state: What was dragged, on the model's device; of a StyleGAN2 that is `ws`.
         points: Where the handles are now, (x, y) in image pixels, shape (K, 2), on the CPU.
         targets: Where they should go, shape (K, 2), on the CPU.
         motion_loss: Motion supervision, summed over the points.
-        mask_loss: Mean change outside the mask (`framework.drag.motion.mask_loss`), without its
+        mask_loss: Mean change outside the mask (`framework.drag.mask.mask_loss`), without its
             weight; 0 without a mask.
         distance_px: Distance of each point to its target, in image pixels.
         drift: Of each point, the mean absolute difference between its features and those of its
@@ -57,13 +54,13 @@ class DragStep:
             looked at when it is the last.
         pull_length: With a mask, how long the points' gradient usually is.
         settled: With a mask, how many steps the handles have been at their targets.
-        optimizer: What Adam remembers; with it a later `drag` goes on as if it had not stopped.
+        optimizer: What Adam remembers; with it a later drag goes on as if it had not stopped.
         picture: How `image` makes the picture.
     """
 
     step: int
     status: Status
-    ws: Tensor
+    state: Any
     points: Tensor
     targets: Tensor
     motion_loss: float
@@ -75,6 +72,11 @@ class DragStep:
     confidence: tuple[float, ...] = ()
     pull_length: float = 0.0
     settled: int = 0
+
+    @property
+    def ws(self) -> Tensor:
+        """The latents of a StyleGAN2, shape (1, num_ws, w_dim)."""
+        return self.state
 
     @property
     def mean_distance_px(self) -> float:
@@ -112,9 +114,9 @@ class DragStep:
         return min(self.confidence, default=None)
 
     def image(self) -> Tensor:
-        """The picture of `ws`, shape (1, C, H, W), in [-1, 1] but for overshoot.
+        """The picture of `state`, shape (1, C, H, W), in [-1, 1] but for overshoot.
 
-        Made when asked for: while the drag waits at this step, by finishing the synthesis it
-        already began; later, from the latents again (the same picture).
+        Made when asked for: while the drag waits at this step, by finishing what it already
+        began; later, from the state again (the same picture).
         """
-        return self.picture.make(self.ws)
+        return self.picture.make(self.state)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-import framework.drag.algorithm as algorithm
+import framework.drag.methods.draggan as draggan
 from framework.cli.common import render, seed_latents
-from framework.cli.drag_settings import SettingsChoice, load_preset
+from framework.cli.drag_settings import SettingsChoice
 from framework.cli.edit import main
 from framework.drag.edit_file import EditFile
 from framework.drag.settings import DragSettings
@@ -118,7 +118,7 @@ def test_an_edit_goes_on_with_other_points_from_its_last_picture(tiny_model, tmp
 def test_flags_reach_the_settings(tiny_model, tmp_path):
     dragged(tiny_model, tmp_path / "out", "--lr", "2e-3", "--space", "w", "--preset", "draggan")
     settings = EditFile.load(tmp_path / "out" / "edit.safetensors").settings
-    paper = load_preset("draggan")
+    paper = DragSettings.preset("draggan")
     assert settings == DragSettings.from_dict(
         {**paper.to_dict(), "learning_rate": 2e-3, "latent_space": "w", "max_steps": 4}
     )
@@ -135,7 +135,7 @@ def test_a_settings_file_takes_the_place_of_a_preset(tiny_model, tmp_path):
 @pytest.mark.parametrize(("side", "preset"), [(64, "small"), (128, "small"), (256, "draggan")])
 def test_auto_takes_the_preset_of_the_pictures_size_and_says_so(side, preset):
     settings, origin = SettingsChoice().resolve((side // 2, side))
-    assert settings == load_preset(preset) and origin == f"preset {preset}"
+    assert settings == DragSettings.preset(preset) and origin == f"preset {preset}"
 
 
 def test_a_mask_is_kept_and_holds_the_rest(tiny_model, tmp_path):
@@ -262,11 +262,11 @@ def test_a_task_that_fails_on_the_way_does_not_stop_the_others(
     tasks.write_text("\n".join(lines))
 
     def fails_once(*arguments):
-        monkeypatch.setattr(algorithm, "adam_update", adam_update)
+        monkeypatch.setattr(draggan, "adam_update", adam_update)
         raise UserError("the model gives NaN")
 
-    adam_update = algorithm.adam_update
-    monkeypatch.setattr(algorithm, "adam_update", fails_once)
+    adam_update = draggan.adam_update
+    monkeypatch.setattr(draggan, "adam_update", fails_once)
     batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--steps", "1", "--json"]
     assert main([*batch, "--no-video", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
@@ -296,8 +296,8 @@ def test_ctrl_c_keeps_what_is_done(tiny_model, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return adam_update(*arguments)
 
-    adam_update = algorithm.adam_update
-    monkeypatch.setattr(algorithm, "adam_update", interrupted)
+    adam_update = draggan.adam_update
+    monkeypatch.setattr(draggan, "adam_update", interrupted)
     out = tmp_path / "out"
     assert dragged(tiny_model, out, "--video", points="20,40:50,40", steps=100) == 130
     outcome = last_json(capsys)

@@ -58,7 +58,7 @@ def test_fractions_of_a_pixel_are_kept(shifter):
 
 
 def test_without_tracking_the_points_are_believed_to_have_moved(shifter):
-    settings = DragSettings(learning_rate=1e-6, tracking="off")
+    settings = DragSettings(learning_rate=1e-6, tracker="off")
     *_, last = finish(shifter, shifter.ws(), [(20, 30)], [(25, 30)], settings=settings)
     assert (last.status, last.step, last.max_distance_px) == ("lost", 4, 1)
     assert shifter.shift(last.ws).norm() < 0.1  # nothing has, and the drag sees it
@@ -159,7 +159,7 @@ def test_a_mask_without_weight_is_none(shifter):
 
 def test_what_is_no_longer_there_is_lost_and_stays_lost(shifter):
     """A2f: a tracker that believes itself; going on from the edit does not hide the loss."""
-    settings = DragSettings(learning_rate=1e-6, tracking="off", max_steps=3)
+    settings = DragSettings(learning_rate=1e-6, tracker="off", max_steps=3)
     arguments = (shifter, shifter.ws(), [(20, 30)])
     *_, part = finish(*arguments, [(26, 30)], settings=settings)
     assert part.status == "max_steps" and part.lost
@@ -347,7 +347,7 @@ def test_a_drag_that_is_left_early_holds_no_features(shifter):
         if step.step == 3:
             break
     gc.collect()
-    assert step.picture._partial is None
+    assert step.picture._view is None
     assert torch.equal(step.image(), shifter.synthesis(step.ws))
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from framework.drag.motion import balance, directions, fixed_area, mask_loss, motion_loss
+from framework.drag.mask import balance, fixed_area, mask_loss
+from framework.drag.motion import directions, motion_loss
 
 SIZE = (32, 32)
 

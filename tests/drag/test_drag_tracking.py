@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from framework.drag import algorithm
+from framework.drag.algorithm import drag_points
 from framework.drag.features import patches
 from framework.drag.settings import DragSettings
-from framework.drag.tracking import track
+from framework.drag.trackers import nearest
+from framework.drag.trackers.nearest import search
 
 SIZE = (32, 40)
 
@@ -25,7 +26,7 @@ def test_tracking_equals_the_equation(radius):
     features = torch.randn(1, 6, *SIZE)
     points = [(10, 12), (0, 0), (39, 31), (38, 1), (20, 31)]
     templates = torch.randn(len(points), 6)
-    found, drift = track(
+    found, drift = search(
         features, torch.tensor(points).float(), templates[:, :, None, None], radius, SIZE
     )
     for i, point in enumerate(points):
@@ -41,7 +42,7 @@ def test_what_moved_by_whole_pixels_is_found_there(template_radius, point):
     after = before.roll((-2, 3), dims=(2, 3))
     points = torch.tensor([point])
     templates = patches(before, points, template_radius, SIZE)
-    found, drift = track(after, points, templates, 3, SIZE)
+    found, drift = search(after, points, templates, 3, SIZE)
     torch.testing.assert_close(found, points + torch.tensor([[3.0, -2.0]]))
     assert drift.item() < 1e-5
 
@@ -51,14 +52,14 @@ def test_patches_find_what_one_feature_confuses():
     points = torch.tensor([[20.0, 15.0]])
     after = before.roll((2, 2), dims=(2, 3))
     template = patches(before, points, 2, SIZE)
-    found, _ = track(after, points, template, 3, SIZE)
+    found, _ = search(after, points, template, 3, SIZE)
     assert found.tolist() == [[22.0, 17.0]]
 
 
 def test_where_all_is_alike_a_point_stays():
     points = torch.tensor([[20.0, 15.0], [0.0, 0.0], [39.0, 31.0]])
     features = torch.ones(1, 3, 16, 20)
-    found, _ = track(features, points, patches(features, points, 0, SIZE), 5, SIZE)
+    found, _ = search(features, points, patches(features, points, 0, SIZE), 5, SIZE)
     torch.testing.assert_close(found, points)
 
 
@@ -67,7 +68,7 @@ def test_points_never_leave_the_picture():
     points = torch.tensor([[38.5, 30.5], [0.5, 0.25]])
     templates = patches(before, points, 0, SIZE)
     for shift in [(3, 3), (-3, -3)]:
-        found, _ = track(before.roll(shift, dims=(2, 3)), points, templates, 4, SIZE)
+        found, _ = search(before.roll(shift, dims=(2, 3)), points, templates, 4, SIZE)
         assert (found >= 0).all() and (found <= torch.tensor([39, 31])).all()
 
 
@@ -81,12 +82,12 @@ def test_a_drag_searches_the_radius_of_its_settings(tiny_generator, monkeypatch,
 
     def look(features, points, templates, radius_px, img_size):
         searched.append(radius_px)
-        return track(features, points, templates, radius_px, img_size)
+        return search(features, points, templates, radius_px, img_size)
 
-    monkeypatch.setattr(algorithm, "track", look)
+    monkeypatch.setattr(nearest, "search", look)
     ws = tiny_generator.mapping.w_avg.expand(1, tiny_generator.num_ws, -1)
     chosen = DragSettings(max_steps=2, **settings)
-    list(algorithm.drag_points(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=chosen))
+    list(drag_points(tiny_generator, ws, [(20, 40)], [(50, 40)], settings=chosen))
     assert set(searched) <= {0, radius} and radius in searched
 
 
@@ -95,5 +96,5 @@ def test_nothing_beyond_the_searched_square_is_found():
     before = torch.randn(1, 6, *SIZE)
     points = torch.tensor([[20.0, 15.0]])
     after = before.roll((0, 3), dims=(2, 3))
-    found, drift = track(after, points, patches(before, points, 0, SIZE), 2, SIZE)
+    found, drift = search(after, points, patches(before, points, 0, SIZE), 2, SIZE)
     assert (found - points).abs().max() <= 2 and drift.item() > 1e-3

@@ -139,7 +139,7 @@ def test_a_drag_is_judged_by_where_the_car_went(generator, judge, car, dx):
 
 
 def test_what_the_drag_believes_does_not_count(generator, judge, car):
-    blind = replace(SETTINGS, tracking="off", learning_rate=1e-5)
+    blind = replace(SETTINGS, tracker="off", learning_rate=1e-5)
     (outcome,) = run_tasks(generator, judge, [pull_wheel(car, 6.0)], blind)
     assert outcome.status == "lost" and outcome.doubtful and outcome.wrong  # A2f
     assert outcome.left_px > 5

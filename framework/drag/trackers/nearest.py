@@ -1,12 +1,27 @@
-"""Point tracking: where the handles are after a step (Pan et al. 2023, eq. 2)."""
+"""Point tracking: the nearest features are where a handle is now (Pan et al. 2023, eq. 2)."""
 
 import torch
 from torch import Tensor
 
-from framework.drag.features import inside, patches
+from framework.drag.features import differences, inside, patches
+from framework.drag.interface import View
+from framework.drag.settings import Sizes
 
 
-def track(
+class Tracker:
+    """Searches each handle around where it was; with a template's radius above 0, by patches."""
+
+    def __init__(self, view: View, handles: Tensor, sizes: Sizes) -> None:
+        self._sizes = sizes
+        self._templates = patches(view.features, handles, sizes.template_radius_px, sizes.img_size)
+
+    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The points found again, and their drift."""
+        radius_px = 0 if asked is None else self._sizes.tracking_radius_px
+        return search(view.features, points, self._templates, radius_px, self._sizes.img_size)
+
+
+def search(
     features: Tensor,
     points: Tensor,
     templates: Tensor,
@@ -36,18 +51,6 @@ def track(
     moves = _moves(radius_px, points.device)
     drift, choice = _first_min(distances[:, moves[:, 2]])
     return points + moves[choice, :2].to(points.dtype), drift
-
-
-def differences(window: Tensor, templates: Tensor, side: int) -> Tensor:
-    """Mean |window - template| at every place of the searched square, shape (K, side, side)."""
-    template_side = templates.shape[-1]
-    total = window.new_zeros(len(window), side, side)
-    for row in range(template_side):
-        for column in range(template_side):
-            part = window[:, :, row : row + side, column : column + side]
-            wanted = templates[:, :, row, column, None, None]
-            total = total + (part - wanted).abs().mean(dim=1)
-    return total / template_side**2
 
 
 def _moves(radius_px: int, device: torch.device) -> Tensor:

@@ -1,0 +1,113 @@
+"""What can be dragged, and what drags it: the drag is written against these, not against a model.
+
+A model is an adapter away (`stylegan2.py` is one). It has *states*: whatever of a picture changes
+while it is dragged, such as latents. A part of a state is trainable; features at a block, and a
+picture, are made of the whole of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from framework.drag.settings import Sizes
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the drag sees of a state; with gradients on it holds the graph that led to it.
+
+    Args:
+        leaf: What `Draggable.gradient` differentiates by.
+        features: Shape (1, C, h, w), in the type of the points.
+        running: The picture as far as it is made where the features are, shape (1, D, h, w), which
+            a mask holds as well; None where the model has none.
+        rest: What `Draggable.picture` goes on from.
+    """
+
+    leaf: Tensor
+    features: Tensor
+    running: Tensor | None = None
+    rest: Any = None
+
+
+class Draggable(Protocol):
+    """A model whose pictures can be dragged; it is only read, and serves many drags at once.
+
+    States are never written to: each of these returns something new.
+    """
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """The pictures' (height, width): the scale of points, over any size of features."""
+        ...
+
+    def own(self, state: Any) -> Any:
+        """A copy of a caller's state, checked, on the model's device; `InvalidEdit` if it is none.
+
+        It can get gradients whatever the caller's mode.
+        """
+        ...
+
+    def trainable(self, state: Any) -> Tensor:
+        """The part of a state that the drag moves, any shape."""
+        ...
+
+    def moved(self, state: Any, update: Tensor) -> Any:
+        """The state with an update added to its trainable part."""
+        ...
+
+    def view(self, state: Any) -> View:
+        """Features of a state, with a graph where gradients are on."""
+        ...
+
+    def gradient(self, view: View, loss: Tensor, keep: bool = False) -> Tensor:
+        """Gradient of a scalar by the trainable part, in its shape; `keep` the graph for more."""
+        ...
+
+    def picture(self, state: Any, view: View | None = None) -> Tensor:
+        """The picture, shape (1, C, H, W), about [-1, 1]; faster from the state's own view."""
+        ...
+
+    def finer(self, state: Any) -> Tensor | None:
+        """Features of a larger block, for the last look; None where there is none."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Drag:
+    """A drag as asked for, checked: tensors on the model's device, in one type.
+
+    Args:
+        start: The state before it.
+        handles: Points (x, y) in image pixels, shape (K, 2).
+        targets: Where they should go, shape (K, 2).
+        mask: Shape (H, W), 1 = may change, or None.
+    """
+
+    start: Any
+    handles: Tensor
+    targets: Tensor
+    mask: Tensor | None
+
+
+class Tracker(Protocol):
+    """A way to find handles again: `Tracker` of each file of `trackers/`, found by its name."""
+
+    def __init__(self, view: View, handles: Tensor, sizes: Sizes) -> None:
+        """Take hold of handles (x, y), shape (K, 2), in the picture before the drag."""
+        ...
+
+    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Find the points after an update.
+
+        Args:
+            view: The state now.
+            points: Where they were before the update, shape (K, 2).
+            asked: The moves that they were asked to make, shape (K, 2); None if nothing was.
+
+        Returns:
+            Where they are, inside the picture, and their drift, shape (K,): the mean absolute
+            difference between their features and those of the handles before the drag.
+        """
+        ...

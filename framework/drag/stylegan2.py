@@ -1,0 +1,91 @@
+"""StyleGAN2 as a `Draggable`: its states are `ws`, its features those of a synthesis block."""
+
+import torch
+from torch import Tensor
+
+from framework.drag.inputs import check_latents
+from framework.drag.interface import View
+from framework.drag.settings import DragSettings
+from framework.errors import UserError
+from framework.models.frozen import NOISE_MODE, gradients
+from framework.models.stylegan2 import Generator
+
+PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
+
+
+class StyleGAN2:
+    """A generator's synthesis, stopped at the feature block and finished on demand.
+
+    Args:
+        generator: A frozen generator.
+        settings: Its feature block, latent space and layers.
+
+    Raises:
+        UserError: If the model does not have the block.
+    """
+
+    def __init__(self, generator: Generator, settings: DragSettings | None = None) -> None:
+        settings = settings or DragSettings()
+        self.generator, self.synthesis = generator, generator.synthesis
+        height, width = generator.img_size
+        self.img_size = int(height), int(width)
+        self.resolution = _feature_block(settings.feature_resolution, self.synthesis.resolutions)
+        self.in_common = settings.latent_space == "w"  # one vector moves all latents
+        self.layers = generator.num_ws if self.in_common else min(settings.layers, generator.num_ws)
+
+    def own(self, state: Tensor) -> Tensor:
+        """A copy of latents, shape (1, num_ws, w_dim) or (num_ws, w_dim)."""
+        weights = next(self.generator.parameters())
+        dtype = torch.float64 if weights.dtype == torch.float64 else torch.float32
+        with gradients(False):
+            ws = check_latents(self.generator, state).detach()
+            return ws.to(weights.device, dtype, copy=True)
+
+    def trainable(self, state: Tensor) -> Tensor:
+        """The first `layers` latents, shape (1, layers, w_dim); (1, 1, w_dim) in W."""
+        return state[:, : 1 if self.in_common else self.layers]
+
+    def moved(self, state: Tensor, update: Tensor) -> Tensor:
+        """Latents with the update on those that move."""
+        ws = state.clone()
+        ws[:, : self.layers] += update
+        return ws
+
+    def view(self, state: Tensor) -> View:
+        """Features and running picture of the feature block."""
+        ws = state.detach().requires_grad_(torch.is_grad_enabled())
+        partial = self.synthesis.partial(ws, self.resolution, noise_mode=NOISE_MODE)
+        running = None if partial.img is None else partial.img.to(ws.dtype)
+        return View(ws, partial.x.to(ws.dtype), running, partial)
+
+    def gradient(self, view: View, loss: Tensor, keep: bool = False) -> Tensor:
+        """Gradient by the latents that move."""
+        (gradient,) = torch.autograd.grad(loss, view.leaf, retain_graph=keep)
+        gradient = gradient[:, : self.layers]
+        return gradient.sum(dim=1, keepdim=True) if self.in_common else gradient
+
+    def picture(self, state: Tensor, view: View | None = None) -> Tensor:
+        """The picture, by finishing the synthesis of a view or from the latents alone."""
+        if view is None:
+            return self.synthesis(state, noise_mode=NOISE_MODE)
+        return self.synthesis.finish(view.rest, state, noise_mode=NOISE_MODE)
+
+    def finer(self, state: Tensor) -> Tensor | None:
+        """Features of the last block, where the feature block is an earlier one."""
+        last = self.synthesis.resolutions[-1]
+        if self.resolution == last:
+            return None
+        return self.synthesis.partial(state, last, noise_mode=NOISE_MODE).x.to(state.dtype)
+
+
+def _feature_block(wanted: int | None, offered: tuple[int, ...]) -> int:
+    """Nominal side of the block whose features are compared."""
+    if wanted is None:
+        return offered[min(PAPER_BLOCK, len(offered) - 1)]
+    if wanted not in offered:
+        raise UserError(
+            f"{wanted}: this model has {', '.join(map(str, offered))};"
+            " preset=draggan takes what there is",
+            "feature_resolution",
+        )
+    return wanted
