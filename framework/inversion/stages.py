@@ -18,7 +18,7 @@ from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import Distance
 from framework.models.frozen import gradients
 from framework.models.stylegan2 import Generator
-from framework.models.stylegan2.statistics import StyleStatistics
+from framework.models.stylegan2.statistics import StyleStatistics, styles_of_seeds
 
 _REFINES_SHARE = 0.75  # of the seconds, where tuning follows: its steps cost more and need fewer
 USUAL = 0.999  # quantile of latents of seeds; those beyond lie where edits are not to be trusted
@@ -118,13 +118,7 @@ def usual_deviations(
         samples: Seeds to look at.
         seed: Of their z.
     """
-    rng = torch.Generator().manual_seed(seed)
-    device = next(generator.parameters()).device
-    classes = generator.c_dim
-    found: list[Tensor] = []
     with gradients(False):
-        for numbers in torch.arange(samples).split(500):
-            z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
-            labels = torch.eye(classes, device=device)[numbers % classes] if classes else None
-            found.append(statistics.deviations(generator.mapping(z, labels)[:, :1]))
-    return torch.cat(found).quantile(USUAL).item()
+        styles = styles_of_seeds(generator, samples, seed)
+        deviations = [statistics.deviations(ws[:, :1]) for ws in styles]
+    return torch.cat(deviations).quantile(USUAL).item()

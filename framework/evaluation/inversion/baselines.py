@@ -85,8 +85,7 @@ class StageRunner:
 
     def results(self, picture: Tensor, watch: Watch = lambda _: None) -> Iterator[Result]:
         """Invert one photograph (1, C, H, W); a result as each stage ends."""
-        device = next(self.generator.parameters()).device
-        clock, steps = Stopwatch(device), 0
+        clock, steps = Stopwatch(next(self.generator.parameters()).device), 0
         for step in invert(
             self.generator, picture, self.distance, self.settings,
             encoder=self.encoder, statistics=self.statistics,
@@ -94,34 +93,26 @@ class StageRunner:
             watch(f"{step.stage} {step.step}")
             if step.status != "running":
                 steps += step.step if step.stage != "embed" else 0
-                yield self._result(step, clock, steps)
+                method = self.methods[self.settings.stages.index(step.stage)]
+                yield _result(method, self.generator, step, clock, steps)
 
-    def _result(self, step: InversionStep, clock: Stopwatch, steps: int) -> Result:
-        seconds, work_seconds, peak_mb = clock.seconds(), clock.work_seconds(), clock.peak_mb()
-        done = self.settings.stages.index(step.stage) + 1
-        # Changes of weights as a file holds them: what is measured is what is kept.
-        deltas = None if step.deltas is None else step.deltas.half()
-        generator = personal(self.generator, step.noise_of(0), deltas)
-        return Result(
-            method="+".join(self.settings.stages[:done]),
-            image=drawn(generator, step.ws),
-            ws=step.ws,
-            generator=generator,
-            seconds=seconds,
-            work_seconds=work_seconds,
-            peak_mb=peak_mb,
-            steps=steps,
-            status=step.status,
-        )
+
+def _result(
+    method: str, generator: Generator, step: InversionStep, clock: Stopwatch, steps: int
+) -> Result:
+    """A stage's last step as a result; the time ends here."""
+    spent = clock.spent()
+    # Changes of weights as a file holds them: what is measured is what is kept.
+    deltas = None if step.deltas is None else step.deltas.half()
+    own = personal(generator, step.noise_of(0), deltas)
+    image = drawn(own, step.ws)
+    return Result(method, image, step.ws, own, steps=steps, status=step.status, **spent)
 
 
 def drawn(generator: Generator, ws: Tensor) -> Tensor:
     """The pictures of latents, (N, C, H, W)."""
     with gradients(False):
         return generator.synthesis(ws, noise_mode=NOISE_MODE)
-
-
-# -------------------------------------------------------------------------------------- searches
 
 
 def mean_result(generator: Generator) -> Result:
@@ -153,18 +144,7 @@ def from_mean(
     clock = Stopwatch(picture.device)
     for step in _search(runner, picture, replace(settings, steps=steps)):
         watch(f"from w_avg in the time of {rival.method}: {step.step} of {steps}")
-    generator = personal(runner.generator, step.noise_of(0))
-    return Result(
-        method=FROM_MEAN + rival.method,
-        image=drawn(generator, step.ws),
-        ws=step.ws,
-        generator=generator,
-        seconds=clock.seconds(),
-        work_seconds=clock.work_seconds(),
-        peak_mb=clock.peak_mb(),
-        steps=step.step,
-        status=step.status,
-    )
+    return _result(FROM_MEAN + rival.method, runner.generator, step, clock, step.step)
 
 
 def _search(
@@ -179,9 +159,8 @@ def _search(
 
 def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettings) -> float:
     """Time of computing of one step, the median of a few: the first ones are slower."""
-    clock, ends = Stopwatch(picture.device), []
-    for _ in _search(runner, picture, settings):
-        ends.append(clock.work_seconds())
+    clock = Stopwatch(picture.device)
+    ends = [clock.work_seconds() for _ in _search(runner, picture, settings)]
     return median(after - before for before, after in pairwise(ends))
 
 
@@ -215,8 +194,8 @@ def _nearest(
     least, first = torch.full((len(photos),), torch.inf), 0
     for batch in batches:
         if distance is None:
-            found = nearest_vectors(photos.flatten(1), batch.flatten(1), 1)
-            place, far = (column[:, 0].cpu() for column in found)
+            nearest = nearest_vectors(photos.flatten(1), batch.flatten(1), 1)
+            place, far = (column[:, 0].cpu() for column in nearest)
         else:
             far, place = _table(features, distance, batch).min(dim=1)
         index = torch.where(far < least, place + first, index)

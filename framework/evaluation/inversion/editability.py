@@ -6,7 +6,7 @@ pictures that fall apart when they are edited (Tov et al. 2021; Katsumata et al.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from framework.drag.algorithm import drag_points
 from framework.drag.settings import DragSettings
 from framework.models.frozen import NOISE_MODE
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.models.stylegan2.statistics import StyleStatistics
+from framework.models.stylegan2.statistics import StyleStatistics, styles_of_seeds
 
 Point = tuple[float, float]
 POINTS_RULE = (
@@ -31,31 +31,15 @@ _AT_ONCE = 16
 
 @torch.no_grad()
 def sampled_ws(generator: Generator, count: int, seed: int = 0) -> Tensor:
-    """Latents of the generator's own pictures, not truncated: what inverted ones are compared with.
+    """Latents of the generator's own pictures, not truncated, (count, num_ws, w_dim).
 
-    Args:
-        generator: The generator; classes take turns.
-        count: How many.
-        seed: Of z, drawn on the CPU.
-
-    Returns:
-        Shape (count, num_ws, w_dim).
+    Inverted ones are compared with them. z is drawn on the CPU; classes take turns.
     """
-    device = next(generator.parameters()).device
-    z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(seed))
-    c = None
-    if generator.c_dim:
-        c = torch.eye(generator.c_dim, device=device)[torch.arange(count) % generator.c_dim]
-    return generator.mapping(z.to(device), c)
+    return torch.cat(list(styles_of_seeds(generator, count, seed, at_once=count)))
 
 
 def latent_error(ws: Tensor, true: Tensor, statistics: StyleStatistics) -> Tensor:
-    """How far latents are from the true ones, in standard deviations of w.
-
-    Args:
-        ws: Shape (N, num_ws, w_dim).
-        true: Same shape.
-        statistics: The unit.
+    """How far latents (N, num_ws, w_dim) are from the true ones, in standard deviations of w.
 
     Returns:
         Root mean square over layers and coordinates, shape (N,).
@@ -72,8 +56,7 @@ def share_below(values: Sequence[float], reference: Sequence[float]) -> list[flo
 # ------------------------------------------------------------------------------ drag there, back
 
 
-@dataclass(frozen=True, eq=False)
-class Return:
+class Return(NamedTuple):
     """A drag and the way back.
 
     Attributes:
@@ -114,9 +97,8 @@ def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
     grey = image.detach().float().reshape(-1, *image.shape[-2:]).mean(dim=0).cpu()
     height, width = grey.shape
     padded = F.pad(grey[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    right, left = padded[1:-1, 2:], padded[1:-1, :-2]
-    below, above = padded[2:, 1:-1], padded[:-2, 1:-1]
-    strength = (right - left).square() + (below - above).square()
+    across, down = padded[1:-1, 2:] - padded[1:-1, :-2], padded[2:, 1:-1] - padded[:-2, 1:-1]
+    strength = across.square() + down.square()
 
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
     free = (rows >= height // 4) & (rows < height - height // 4)
@@ -130,22 +112,17 @@ def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
 
 
 def outward(points: Sequence[Point], size: tuple[int, int], by_px: float) -> tuple[Point, ...]:
-    """Points pulled straight away from the picture's centre, kept inside the picture.
+    """Points (x, y) pulled straight away from the centre of a picture (H, W), kept inside it.
 
-    Args:
-        points: (x, y) in pixels.
-        size: The picture's (H, W).
-        by_px: How far; a point in the very centre goes to the right.
+    A point in the very centre goes to the right.
     """
-    height, width = size
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    middle_x, middle_y = (size[1] - 1) / 2, (size[0] - 1) / 2
     targets = []
     for x, y in points:
         away_x, away_y = x - middle_x, y - middle_y
         length = math.hypot(away_x, away_y)
         cos, sin = (away_x / length, away_y / length) if length > 0 else (1.0, 0.0)
-        place = x + by_px * cos, y + by_px * sin
-        targets.append(_inside(place, size))
+        targets.append(_inside((x + by_px * cos, y + by_px * sin), size))
     return tuple(targets)
 
 
@@ -202,34 +179,28 @@ def _inside(point: Point, size: tuple[int, int]) -> Point:
 
 
 def random_edits(statistics: StyleStatistics, count: int, length: float, seed: int = 0) -> Tensor:
-    """Random directions in W, every coordinate scaled by its spread.
+    """Random directions in W, every coordinate scaled by its spread, drawn on the CPU.
 
     Args:
         statistics: The spread.
         count: How many.
         length: Root mean square over coordinates, in standard deviations.
-        seed: Of the directions, drawn on the CPU.
+        seed: Of the directions.
 
     Returns:
         What is added to all layers' latents, shape (count, w_dim).
     """
     shape = (count, len(statistics.w_std))
-    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    unit = drawn / drawn.square().mean(dim=1, keepdim=True).sqrt()
+    normal = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    unit = normal / normal.square().mean(dim=1, keepdim=True).sqrt()
     return length * unit.to(statistics.w_std) * statistics.w_std
 
 
 @torch.no_grad()
 def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> Tensor:
-    """The discriminator's logits of pictures, each judged alone: its neighbours count otherwise.
+    """The discriminator's logits (N,) of the pictures of latents; higher is more like a photograph.
 
-    Args:
-        generator: Draws the pictures.
-        discriminator: Without labels.
-        ws: Shape (N, num_ws, w_dim).
-
-    Returns:
-        Shape (N,); higher is more like a photograph.
+    Each picture is judged alone: its neighbours count otherwise.
     """
     images = [generator.synthesis(part, noise_mode=NOISE_MODE) for part in ws.split(_AT_ONCE)]
     logits = [discriminator(image[None]) for image in torch.cat(images)]
@@ -239,11 +210,11 @@ def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> T
 def realism_shifts(
     generator: Generator, discriminator: Discriminator, ws: Tensor, edits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What random edits do to pictures in the eyes of the discriminator.
+    """What random edits do to pictures in the eyes of a discriminator without labels.
 
     Args:
         generator: Draws the pictures.
-        discriminator: Without labels.
+        discriminator: Judges them.
         ws: Shape (N, num_ws, w_dim).
         edits: Shape (K, w_dim), as `random_edits` gives them.
 

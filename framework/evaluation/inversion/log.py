@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -50,11 +49,11 @@ class ReportFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._file = open(results, "a+b", opener=open_in_place)
         try:
-            self._lock(flag)
+            _lock(self._file, f"{flag} {self.path}")
             self._lines = self._read()
             if not self._lines:
                 self._append({"format": _FORMAT, "identity": identity})
-            self._check(json.loads(json.dumps(identity)), flag)
+            self._check(json.loads(json.dumps(identity)), f"{flag} {self.path}")
             self._append({"kind": _SESSION, **session})
         except BaseException:
             self._file.close()
@@ -63,12 +62,7 @@ class ReportFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     @property
@@ -78,14 +72,14 @@ class ReportFolder:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """All records: kind, index and what was found."""
+        """All records: kind, index and facts."""
         return [line for line in self._lines[1:] if line["kind"] != _SESSION]
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
         """What worked on it, in order."""
-        found = [line for line in self._lines[1:] if line["kind"] == _SESSION]
-        return [{n: value for n, value in line.items() if n != "kind"} for line in found]
+        sessions = [line for line in self._lines[1:] if line["kind"] == _SESSION]
+        return [{n: value for n, value in line.items() if n != "kind"} for line in sessions]
 
     def keep(self, record: Record) -> None:
         """Write a record: its pictures, then its line."""
@@ -103,18 +97,6 @@ class ReportFolder:
     def _folder(self, kind: str, index: int) -> Path:
         return self.path / PICTURES / f"{kind}{index:04d}"
 
-    def _lock(self, flag: str) -> None:
-        """Keep other processes out; the lock dies with this one, however it ends."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{flag} {self.path}: another process is writing this report; wait for it, or "
-                "give a new folder"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: nothing can be promised there
-
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines; what a killed process began to write is cut off."""
         self._file.seek(0)
@@ -129,17 +111,13 @@ class ReportFolder:
             pass
         raise UserError(f"{self.path / RESULTS}: damaged; give a new folder")
 
-    def _check(self, identity: dict[str, Any], flag: str) -> None:
+    def _check(self, identity: dict[str, Any], where: str) -> None:
         """Compare what the records are of with what is asked for."""
         head = self._lines[0]
         if head.get("format") != _FORMAT:
-            raise UserError(f"{flag} {self.path}: its {RESULTS} is no report's; give a new folder")
-        differing = differences(head["identity"], identity)
-        if differing:
-            raise UserError(
-                f"{flag} {self.path}: holds a report with another {', '.join(differing)}; "
-                "give a new folder"
-            )
+            raise UserError(f"{where}: its {RESULTS} is no report's; give a new folder")
+        if differing := ", ".join(differences(head["identity"], identity)):
+            raise UserError(f"{where}: holds a report with another {differing}; give a new folder")
 
     def _append(self, facts: dict[str, Any]) -> None:
         line = json.dumps(facts)
@@ -149,12 +127,24 @@ class ReportFolder:
         self._lines.append(json.loads(line))  # as it would be read back
 
 
-def differences(held: Any, ours: Any, name: str = "") -> list[str]:
+def _lock(file: Any, where: str) -> None:
+    """Keep other processes out; the lock dies with this one, however it ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{where}: another process is writing this report; wait for it, or give a new folder"
+        ) from None
+    except OSError:
+        pass  # a file system without locks: nothing can be promised there
+
+
+def differences(stored: Any, ours: Any, name: str = "") -> list[str]:
     """Names of the values that are not equal, with dots between levels."""
-    if not isinstance(held, dict) or not isinstance(ours, dict):
-        return [] if held == ours else [name]
+    if not isinstance(stored, dict) or not isinstance(ours, dict):
+        return [] if stored == ours else [name]
     return [
-        found
-        for key in sorted({*held, *ours})
-        for found in differences(held.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
+        differing
+        for key in sorted({*stored, *ours})
+        for differing in differences(stored.get(key), ours.get(key), f"{name}.{key}".lstrip("."))
     ]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.evaluation import image_metrics
 from framework.evaluation.generator.features import SHIPPED, open_discriminator
+from framework.evaluation.image_metrics import ms_ssim, mse01, mse_pm1, protocol, psnr, ssim
 from framework.media.images import to_float, to_uint8
 from framework.models.features.distance import DiscriminatorDistance, Distance, MultiscaleDistance
 from framework.ops.memory import release_free
@@ -17,11 +17,7 @@ from framework.ops.memory import release_free
 Numbers = dict[str, float]
 HIGHER_IS_BETTER = frozenset({"psnr", "ssim", "ms_ssim"})
 _IMAGE_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse_pm1": image_metrics.mse_pm1,
-    "mse01": image_metrics.mse01,
-    "psnr": image_metrics.psnr,
-    "ssim": image_metrics.ssim,
-    "ms_ssim": image_metrics.ms_ssim,
+    metric.__name__: metric for metric in (mse_pm1, mse01, psnr, ssim, ms_ssim)
 }
 
 
@@ -43,11 +39,7 @@ class Measures:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, photos: Tensor) -> list[Numbers]:
-        """Measure pictures (N, C, H, W) in [-1, 1] against photographs; rounded here.
-
-        Returns:
-            For each its numbers by column.
-        """
+        """Numbers by column of each picture (N, C, H, W) in [-1, 1] against its photograph."""
         a, b = rounded(images), rounded(photos)
         columns = {name: metric(a, b) for name, metric in _IMAGE_METRICS.items()}
         columns |= {self.distance.name: self.distance(a, b), self.ruler_name: self.ruler(a, b)}
@@ -57,7 +49,7 @@ class Measures:
     def protocol(self, size: tuple[int, int]) -> dict[str, Any]:
         """How the numbers are made for pictures of (H, W) px; JSON values."""
         return {
-            **image_metrics.protocol(size),
+            **protocol(size),
             "values": "clamped to [-1, 1] and rounded to 8 bits, as the saved pictures are",
             self.distance.name: self.distance.protocol(),
             self.ruler_name: self.ruler.protocol(),
@@ -82,15 +74,12 @@ def choose_ruler(distance: Distance) -> tuple[str, Distance, str]:
     ruler = DiscriminatorDistance(open_discriminator(SHIPPED).discriminator)
     if not isinstance(distance, DiscriminatorDistance) or distance.digest != ruler.digest:
         return SHIPPED, ruler, ""
-    made = MultiscaleDistance()
+    instead = MultiscaleDistance()
     note = (
         f"{SHIPPED} is this model's own discriminator, which the stages descend on; the "
-        f"independent distance is {made.name} instead"
+        f"independent distance is {instead.name} instead"
     )
-    return made.name, made, note
-
-
-# ------------------------------------------------------------------------------- time and memory
+    return instead.name, instead, note
 
 
 class Stopwatch:
@@ -104,8 +93,13 @@ class Stopwatch:
         self.device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        self._known = device.type == "cuda" or _reset_peak()
+        self._has_peak = device.type == "cuda" or _reset_peak()
         self._start, self._start_cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float | None]:
+        """Everything until now by the names of a report's columns."""
+        seconds, work_seconds = self.seconds(), self.work_seconds()
+        return {"seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb()}
 
     def seconds(self) -> float:
         """Seconds until now; waits for the GPU."""
@@ -114,22 +108,21 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
     def work_seconds(self) -> float:
-        """Seconds of computing until now: of all processors' on a CPU, wall time on a GPU.
+        """Seconds of computing until now: of all processors on a CPU, wall time on a GPU.
 
-        What else a machine does at the time is no part of it, so that methods that ran at different
-        times can be given the same.
+        What else a machine does is no part of it: methods that ran at different times compare.
         """
-        if self.device.type == "cuda":
-            return self.seconds()
-        return time.process_time() - self._start_cpu
+        on_gpu = self.device.type == "cuda"
+        return self.seconds() if on_gpu else time.process_time() - self._start_cpu
 
     def peak_mb(self) -> float | None:
         """Most memory until now, in MB (10^6 bytes); None where it cannot be known."""
-        if not self._known:
+        if not self._has_peak:
             return None
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
-        return _peak_kib() * 1024 / 1e6
+        status = Path("/proc/self/status").read_text()
+        return float(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def memory_protocol(device: torch.device) -> str:
@@ -147,8 +140,3 @@ def _reset_peak() -> bool:
     except OSError:
         return False  # what is known then is of the process's whole life: no number of a stage
     return True
-
-
-def _peak_kib() -> float:
-    status = Path("/proc/self/status").read_text()
-    return float(status.partition("VmHWM:")[2].split()[0])

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from framework.evaluation.inversion.baselines import FROM_MEAN
@@ -16,19 +16,58 @@ from framework.files import write_text
 
 PAGE, NUMBERS, PER_IMAGE = "report.md", "report.json", "per_image.csv"
 _SETS = {"nearest": "counted", "picture": "counted", "embedded": "embedded", "synthetic": None}
+Facts = Mapping[str, Any]
+
+# ruff: noqa: E501 - a paragraph of the page is a line
+_RECONSTRUCTION = """\
+## Reconstruction
+
+{count} held-out photographs, every method on each. Mean with its 95 % interval (bootstrap over photographs). {lower}: lower is better; {higher}: higher is better.
+
+{table}"""
+_COSTS = """\
+
+
+Wall time, time of computing and steps: median of a photograph's whole way. Peak: the most of any."""
+_COMPARISONS = """\
+### Photograph by photograph
+
+On how many a stage is better than the one before and than each baseline, and the mean difference with its 95 % interval: one that does not hold 0 is no accident of the draw.
+
+{table}
+
+{improved}"""
+_LATENTS = """\
+## Where the latents lie
+
+Distance from `w_avg` in standard deviations of w (root mean square over layers and coordinates); rank: the share of the model's own latents (`sampled`) that lie nearer, 0.5 is typical; beyond usual: the share farther than {usual_deviations:.2f}, which one in a thousand of its own is; `nscd`: how far style vectors point away from the mean direction.
+
+{table}"""
+_EDITABILITY = """\
+## Can it still be edited?
+
+**Drag there and back**: {drag_points} points of the photograph ({points}) are dragged {drag_by_px:g} px {direction}. `moved` is the distance between the reconstruction and its picture after the drag (a drag that moves nothing returns easily), `returned to` the distance after the drag back, in the units of the table above; `missed` how far the points are from their targets, `home` from where they had been, as tracked.
+
+**Random edits**: {edits} directions in W, {edit_length:g} standard deviations long; `logit` is the discriminator's of the reconstruction, `logit shift` what an edit changes. Compare with `sampled`, the same done to the model's own pictures.
+
+{table}"""
+_SYNTHETIC = """\
+## Its own pictures, inverted
+
+{count} pictures of latents that are known (not truncated); `latent_error` is the distance to them in standard deviations of w.
+
+{table}"""
 _SHEETS = {
     "grid.png": "The first {rows} photographs in the order they were drawn, none left out.",
-    "worst.png": "**The worst**: all methods on the photographs whose final result is worst by "
-    "`{ruler}`, a measure that no stage descends on. Worst first.",
+    "worst.png": "**The worst**: all methods on the photographs whose final result is worst by `{ruler}`, a measure that no stage descends on. Worst first.",
     "worst_embedded.png": "The worst first guesses of all photographs that were embedded.",
     "edited.png": "Dragged and dragged back; arrows show what was asked.",
     "synthetic.png": "Pictures of the generator's own, inverted.",
 }
+_KEPT = f"Every picture is in `{PICTURES}/`, every number of every one in `{PER_IMAGE}`."
 
 
-def write_pages(
-    folder: ReportFolder, tables: Tables, protocol: Mapping[str, Any], channels: int
-) -> list[str]:
+def write_pages(folder: ReportFolder, tables: Tables, protocol: Facts, channels: int) -> list[str]:
     """Write everything that can be said with the records so far.
 
     Args:
@@ -56,49 +95,42 @@ def per_image(tables: Tables) -> str:
     writer = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for kind, name in _SETS.items():
-        for index, record in sorted(tables.by_kind.get(kind, {}).items()):
+        for index, record in tables.by_kind.get(kind, {}).items():
             about = {"set": name or kind, "index": index, "picture": record["picture"]}
             for row in record["rows"]:
                 writer.writerow(about | {n: v for n, v in row.items() if v is not None})
     return text.getvalue()
 
 
-# ----------------------------------------------------------------------------------------- a page
-
-
-def page(
-    tables: Tables, numbers: Mapping[str, Any], protocol: Mapping[str, Any], sheets: Sequence[str]
-) -> str:
+def page(tables: Tables, numbers: Facts, protocol: Facts, sheets: Sequence[str]) -> str:
     """The report to read, in Markdown."""
     counts = numbers["counts"]
+    first_guess, own = numbers["reconstruction_embedded"], numbers["synthetic"]
     parts = [
         f"# How well `{protocol['model']['name']}` inverts photographs",
         _protocol(protocol, counts),
-        "## Reconstruction\n\n"
-        f"{counts.get('picture', 0)} held-out photographs, every method on each. Mean with its "
-        "95 % interval (bootstrap over photographs). "
-        + ", ".join(f"`{n}`" for n in tables.columns if n not in HIGHER_IS_BETTER)
-        + ": lower is better; "
-        + ", ".join(f"`{n}`" for n in tables.columns if n in HIGHER_IS_BETTER)
-        + ": higher is better.\n\n"
-        + _summary(tables, numbers["reconstruction"]),
+        _RECONSTRUCTION.format(
+            count=counts.get("picture", 0),
+            lower=", ".join(f"`{n}`" for n in tables.columns if n not in HIGHER_IS_BETTER),
+            higher=", ".join(f"`{n}`" for n in tables.columns if n in HIGHER_IS_BETTER),
+            table=_summary(tables, numbers["reconstruction"]),
+        ),
         _comparisons(tables, numbers["comparisons"]),
-    ]
-    if numbers["reconstruction_embedded"]:
-        parts.append(
-            f"## The first guess alone\n\n{counts['embedded']} held-out photographs.\n\n"
-            + _summary(tables, numbers["reconstruction_embedded"])
-        )
-    parts += [
+        first_guess
+        and f"## The first guess alone\n\n{counts['embedded']} held-out photographs.\n\n"
+        + _summary(tables, first_guess),
         _latents(tables, numbers["latents"], protocol),
         _editability(tables, numbers["editability"], protocol),
-        _synthetic(tables, numbers["synthetic"], counts),
+        own
+        and _SYNTHETIC.format(
+            count=counts["synthetic"], table=_summary(tables, own, ("latent_error",))
+        ),
         _pictures(tables, sheets, counts),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _protocol(protocol: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+def _protocol(protocol: Facts, counts: Mapping[str, int]) -> str:
     model, data, session = protocol["model"], protocol["data"], protocol["sessions"][-1]
     encoder, stages, measures = protocol["encoder"], protocol["stages"], protocol["measures"]
     held_out = data["held_out"]
@@ -123,48 +155,41 @@ def _protocol(protocol: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         "libraries": ", ".join(f"{n} {session[n]}" for n in ("torch", "torchmetrics")),
         "date": session["date"],
     }
-    lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(f)} |" for name, f in facts.items())]
+    rows = [(name, text.replace("|", "\\|")) for name, text in facts.items()]
+    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)]
     notes = [f"- {note}" for note in protocol["notes"]]
-    whole = f"All of it is in `{NUMBERS}`."
-    return "\n".join([*lines, "", whole, "", *notes])
+    return "\n".join([*lines, "", f"All of it is in `{NUMBERS}`.", "", *notes])
 
 
-def _distance(name: str, measures: Mapping[str, Any]) -> str:
-    told = measures[name]
-    of = told.get("sha256_of_weights")
-    network = told.get("network") or "no network"
-    return f"`{name}`: {network}" + (f", weights `{of[:12]}`" if of else "")
+def _distance(name: str, measures: Facts) -> str:
+    facts = measures[name]
+    weights = f", weights {_short(facts)}" if facts.get("sha256_of_weights") else ""
+    return f"`{name}`: {facts.get('network') or 'no network'}{weights}"
 
 
-def _short(facts: Mapping[str, Any]) -> str:
+def _short(facts: Facts) -> str:
     return f"`{facts['sha256_of_weights'][:12]}`"
 
 
-def _brief(settings: Mapping[str, Any] | None) -> str:
+def _brief(settings: Facts | None) -> str:
     """A stage's length; the rest stands in the file of numbers."""
     settings = settings or {}
-    told = [f"{settings[n]} {n}" for n in ("iterations", "steps") if n in settings]
-    return f"({', '.join(told)})"
+    lengths = [f"{settings[n]} {n}" for n in ("iterations", "steps") if n in settings]
+    return f"({', '.join(lengths)})"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+# ----------------------------------------------------------------------------------------- tables
 
 
-def _summary(tables: Tables, summary: Mapping[str, Any], extra: Sequence[str] = ()) -> str:
-    names = [*tables.columns, *extra]
-    heads = ["method", *names, "seconds", "computing", "steps", "peak MB"]
-    lines = []
-    for method, told in summary.items():
-        cells = [_interval(told[n]) for n in names]
-        cells += [_number(told[f"{n}_median"]) for n in ("seconds", "work_seconds", "steps")]
-        cells.append(_number(told["peak_mb_max"], 4))
-        lines.append([_method(tables, method), *cells])
-    return (
-        _table(heads, lines)
-        + "\n\nWall time, time of computing and steps: median of a photograph's whole way. Peak: "
-        "the most of any."
-    )
+def _by_method(
+    tables: Tables, head: str, table: Facts, columns: Mapping[str, Callable[[Facts], str]]
+) -> str:
+    """A row a method, its name first, and what each column makes of its numbers."""
+    rows = [
+        [_method(tables, method), *(cell(line) for cell in columns.values())]
+        for method, line in table.items()
+    ]
+    return _table([head, *columns], rows)
 
 
 def _method(tables: Tables, method: str) -> str:
@@ -173,114 +198,75 @@ def _method(tables: Tables, method: str) -> str:
     return f"**{method}**" if method in tables.stages else f"`{method}`"
 
 
-def _comparisons(tables: Tables, lines: Sequence[Mapping[str, Any]]) -> str:
+def _summary(tables: Tables, summary: Facts, extra: Sequence[str] = ()) -> str:
+    columns = {n: _interval_of(n) for n in (*tables.columns, *extra)} | {
+        "seconds": lambda line: _number(line["seconds_median"]),
+        "computing": lambda line: _number(line["work_seconds_median"]),
+        "steps": lambda line: _number(line["steps_median"]),
+        "peak MB": lambda line: _number(line["peak_mb_max"], 4),
+    }
+    return _by_method(tables, "method", summary, columns) + _COSTS
+
+
+def _comparisons(tables: Tables, lines: Sequence[Facts]) -> str:
     if not lines:
         return ""
     # The two errors and their logarithm are in the same order: one of them is enough here.
     names = [n for n in tables.columns if n not in ("mse_pm1", "psnr")]
-    heads = ["method", "against", *(f"{n} better on" for n in names)]
-    rows = [
-        [
-            f"**{line['method']}**",
-            _method(tables, line["against"]),
-            *(f"{line[n]['better']} of {line['of']}: {_interval(line[n])}" for n in names),
-        ]
-        for line in lines
-    ]
-    return (
-        "### Photograph by photograph\n\nOn how many a stage is better than the one before and "
-        "than each baseline, and the mean difference with its 95 % interval: one that does not "
-        "hold 0 is no accident of the draw.\n\n"
-        + _table(heads, rows)
-        + "\n\n"
-        + _improved(tables, lines, names)
-    )
-
-
-def _improved(tables: Tables, lines: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """A line for each step from one stage to the next."""
-    told = []
+    rows, improved = [], []
     for line in lines:
-        if line["against"] in tables.stages:
+        method, against, count = line["method"], line["against"], line["of"]
+        cells = [f"{line[n]['better']} of {count}: {_interval(line[n])}" for n in names]
+        rows.append([f"**{method}**", _method(tables, against), *cells])
+        if against in tables.stages:
             better = ", ".join(f"{line[n]['better']} by `{n}`" for n in names)
-            told.append(f"Of {line['of']} photographs {line['method']} improved {better}.")
-    return "\n".join(told)
+            improved.append(f"Of {count} photographs {method} improved {better}.")
+    table = _table(["method", "against", *(f"{n} better on" for n in names)], rows)
+    return _COMPARISONS.format(table=table, improved="\n".join(improved))
 
 
-def _latents(tables: Tables, latents: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
-    if not latents:
+def _latents(tables: Tables, latents: Facts, protocol: Facts) -> str:
+    columns: dict[str, Callable[[Facts], str]] = {
+        "count": lambda line: str(line["count"]),
+        "distance from `w_avg`": _interval_of("deviations"),
+        "rank": lambda line: _number(line.get("rank"), 2),
+        "beyond usual": lambda line: f"{line['beyond_usual']:.1%}",
+        "`nscd`": _interval_of("nscd"),
+    }
+    table = _by_method(tables, "latents", latents, columns)
+    return _LATENTS.format(table=table, **protocol) if latents else ""
+
+
+def _editability(tables: Tables, edited: Facts, protocol: Facts) -> str:
+    if not edited:
         return ""
-    rows = [
-        [
-            _method(tables, method),
-            str(told["count"]),
-            _interval(told["deviations"]),
-            _number(told.get("rank", math.nan), 2),
-            f"{told['beyond_usual']:.1%}",
-            _interval(told["nscd"]),
-        ]
-        for method, told in latents.items()
-    ]
-    heads = ["latents", "count", "distance from `w_avg`", "rank", "beyond usual", "`nscd`"]
-    return (
-        "## Where the latents lie\n\nDistance from `w_avg` in standard deviations of w (root mean "
-        "square over layers and coordinates); rank: the share of the model's own latents "
-        "(`sampled`) that lie nearer, 0.5 is typical; beyond usual: the share farther than "
-        f"{protocol['usual_deviations']:.2f}, which one in a thousand of its own is; `nscd`: how "
-        "far style vectors point away from the mean direction.\n\n" + _table(heads, rows)
-    )
-
-
-def _editability(tables: Tables, table: Mapping[str, Any], protocol: Mapping[str, Any]) -> str:
-    if not table:
-        return ""
-    near, ruler = protocol["perceptual"], protocol["ruler"]
-    names = [n for n in ("mse01", near, ruler) if n in tables.columns]
-    heads = ["latents", "count", *(f"moved, {n}" for n in names)]
-    heads += [f"returned to, {n}" for n in names] + ["missed px", "home px", "logit", "logit shift"]
-    rows = []
-    for method, told in table.items():
-        cells = [_interval(told[when][n]) for when in ("moved", "returned") for n in names]
-        cells += [_interval(told[n]) for n in ("missed_px", "home_px")]
-        cells += [_interval(told[n]) if n in told else "" for n in ("logit", "logit_shift")]
-        count = f"{told['count']}" + (f", {told['failed']} failed" if told["failed"] else "")
-        rows.append([_method(tables, method), count, *cells])
-    how = protocol["editability"]
-    return (
-        "## Can it still be edited?\n\n"
-        f"**Drag there and back**: {how['drag_points']} points of the photograph "
-        f"({how['points']}) are dragged "
-        f"{how['drag_by_px']:g} px {how['direction']}. `moved` is the distance between the "
-        "reconstruction and its picture after the drag (a drag that moves nothing returns easily), "
-        "`returned to` the distance after the drag back, in the units of the table above; `missed` "
-        "how far the points are from their targets, `home` from where they had been, as "
-        "tracked.\n\n"
-        f"**Random edits**: {how['edits']} directions in W, {how['edit_length']:g} standard "
-        "deviations long; `logit` is the discriminator's of the reconstruction, `logit shift` what "
-        "an edit changes. Compare with `sampled`, the same done to the model's own pictures.\n\n"
-        + _table(heads, rows)
-    )
-
-
-def _synthetic(tables: Tables, synthetic: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    if not synthetic:
-        return ""
-    return (
-        f"## Its own pictures, inverted\n\n{counts['synthetic']} pictures of latents that are "
-        "known (not truncated); `latent_error` is the distance to them in standard deviations of "
-        "w.\n\n" + _summary(tables, synthetic, ("latent_error",))
-    )
+    wanted = ("mse01", protocol["perceptual"], protocol["ruler"])
+    names = [n for n in wanted if n in tables.columns]
+    columns: dict[str, Callable[[Facts], str]] = {
+        "count": lambda line: (
+            f"{line['count']}" + (f", {line['failed']} failed" if line["failed"] else "")
+        )
+    }
+    for when, text in (("moved", "moved"), ("returned", "returned to")):
+        columns |= {f"{text}, {n}": _interval_of(when, n) for n in names}
+    columns |= {
+        "missed px": _interval_of("missed_px"),
+        "home px": _interval_of("home_px"),
+        "logit": _interval_of("logit"),
+        "logit shift": _interval_of("logit_shift"),
+    }
+    table = _by_method(tables, "latents", edited, columns)
+    return _EDITABILITY.format(table=table, **protocol["editability"])
 
 
 def _pictures(tables: Tables, sheets: Sequence[str], counts: Mapping[str, int]) -> str:
     rows = min(GRID_ROWS, counts.get("picture", 0))
-    told = [
+    shown = [
         f"{text.format(rows=rows, ruler=tables.ruler)}\n\n![{name}]({name})"
         for name, text in _SHEETS.items()
         if name in sheets
     ]
-    kept = f"Every picture is in `{PICTURES}/`, every number of every one in `{PER_IMAGE}`."
-    return "## Pictures\n\n" + "\n\n".join([*told, kept]) if told else ""
+    return "\n\n".join(["## Pictures", *shown, _KEPT]) if shown else ""
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -288,8 +274,19 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _interval(told: Mapping[str, Any]) -> str:
-    mean, low, high = (_number(told[n]) for n in ("mean", "low", "high"))
+def _interval_of(*path: str) -> Callable[[Facts], str]:
+    """A cell with the mean and interval at a place in a line; empty where there is none."""
+
+    def cell(line: Facts) -> str:
+        for name in path:
+            line = line.get(name, {})
+        return _interval(line)
+
+    return cell
+
+
+def _interval(numbers: Facts) -> str:
+    mean, low, high = (_number(numbers.get(n)) for n in ("mean", "low", "high"))
     return f"{mean} ({low} to {high})" if low else mean
 
 

@@ -40,48 +40,43 @@ def identity(report: InversionReport, model: str, held_out: float) -> dict[str, 
             "channels": generator.img_channels,
             "latents": [generator.num_ws, generator.w_dim],
         },
-        "encoder": None if runner.encoder is None else encoder_facts(runner.encoder),
-        "data": data_facts(report, held_out),
-        "stages": stage_facts(report),
+        "encoder": None if runner.encoder is None else _encoder_facts(runner.encoder),
+        "data": _data_facts(report, held_out),
+        "stages": {
+            **runner.settings.to_dict(),
+            "one_picture_at_a_time": True,
+            "tuned_weights": "differences in half precision, as they are saved",
+            "noise": "constant",
+            "from_w_avg": "refine from w_avg without encoder, in the time of computing (processor "
+            "time on a CPU, wall time on a GPU) of the other method's whole way, as many steps as "
+            "fit",
+            "nearest": f"among at most {report.settings.gallery} training pictures, drawn",
+        },
         "measures": report.measures.protocol(size),
-        "editability": editability_facts(report),
+        "editability": _editability_facts(report),
     }
 
 
-def data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
+def _data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
     """Which pictures, how they were brought to size, and which are held out by which rule."""
-    told = report.held_out.facts()
+    source = report.held_out.facts()
     whole = getattr(report.held_out, "whole", report.held_out)
     rule = "all pictures: the encoder's training is said to have seen none of them"
     if held_out > 0:
         rule = f"BLAKE2b of the picture's name in the lowest {held_out:g}; not trained on"
     return {
-        "source": Path(told.get("source", "")).name,
+        "source": Path(source.get("source", "")).name,
         "pictures": len(whole),
         "fingerprint": whole.fingerprint,
-        "crop": told.get("crop"),
-        "resize": told.get("filter"),
+        "crop": source.get("crop"),
+        "resize": source.get("filter"),
         "range": "[-1, 1]",
         "held_out": {"share": held_out, "rule": rule, "pictures": len(report.held_out)},
         "order": f"drawn with seed {report.settings.seed}",
     }
 
 
-def stage_facts(report: InversionReport) -> dict[str, Any]:
-    """Settings of all stages and of the searches that they are compared with."""
-    settings = report.runner.settings
-    return {
-        **settings.to_dict(),
-        "one_picture_at_a_time": True,
-        "tuned_weights": "differences in half precision, as they are saved",
-        "noise": "constant",
-        "from_w_avg": "refine from w_avg without encoder, in the time of computing (processor time "
-        "on a CPU, wall time on a GPU) of the other method's whole way, as many steps as fit",
-        "nearest": f"among at most {report.settings.gallery} training pictures, drawn",
-    }
-
-
-def editability_facts(report: InversionReport) -> dict[str, Any]:
+def _editability_facts(report: InversionReport) -> dict[str, Any]:
     """How results are edited."""
     settings = report.settings
     judge = "the model's own discriminator, each picture alone"
@@ -96,8 +91,7 @@ def editability_facts(report: InversionReport) -> dict[str, Any]:
     }
 
 
-def encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
-    """Which encoder."""
+def _encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
     return {
         "kind": type(encoder).__name__,
         "sha256_of_weights": state_digest(encoder),
@@ -136,15 +130,15 @@ def generator_quality(folder: Path, provenance: Mapping[str, Any]) -> dict[str, 
     Returns:
         Numbers by their names on the card; empty if nothing is told.
     """
-    told = {n: str(v) for n, v in provenance.items() if _is_quality(n)}
+    quality = {n: str(v) for n, v in provenance.items() if _is_quality(n)}
     card = folder / "README.md"
     if folder.is_dir() and card.is_file():
         for line in card.read_text("utf-8", "replace").splitlines():
             cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
             # Further columns are other models', for comparison.
             if len(cells) >= 2 and line.startswith("|") and _is_quality(cells[0]):
-                told[cells[0]] = cells[1]
-    return told
+                quality[cells[0]] = cells[1]
+    return quality
 
 
 def _is_quality(name: str) -> bool:
@@ -153,32 +147,27 @@ def _is_quality(name: str) -> bool:
 
 def honest_notes(report: InversionReport, quality: Mapping[str, str], held_out: float) -> list[str]:
     """What a reader must know before believing the numbers, a sentence or two each."""
-    told = getattr(report.runner.generator, "provenance", {})
-    data = str(told.get("data", "")).rstrip(".")
+    provenance = getattr(report.runner.generator, "provenance", {})
+    data = str(provenance.get("data", "")).rstrip(".")
+    trained = "The model does not say what its generator was trained on."
     if data:
         trained = f"The generator was trained on: {data}."
-    else:
-        trained = "The model does not say what its generator was trained on."
+    measures = "This model tells no measure of its own pictures (FID, KID or alike)."
+    if quality:
+        numbers = "; ".join(f"{name} {value}" for name, value in quality.items())
+        measures = f"The model's own measure: {numbers}."
     notes = [
         f"{trained} What is held out here is held out of the encoder's training; where the "
         "generator's own training saw these photographs, its numbers flatter all methods that use "
         "it.",
-        "No inversion is better than its generator. " + _quality(quality),
+        f"No inversion is better than its generator. {measures}",
+        "There is no encoder: `embed` is the picture of `w_avg`."
+        if report.runner.encoder is None
+        else _held_out_of(provenance.get("encoder"), report),
     ]
-    if report.runner.encoder is None:
-        notes.append("There is no encoder: `embed` is the picture of `w_avg`.")
-    else:
-        notes.append(_held_out_of(told.get("encoder"), report))
     if held_out == 0:
         notes.append("No picture was set aside by a rule: all of the data count as held out.")
     return notes
-
-
-def _quality(quality: Mapping[str, str]) -> str:
-    if not quality:
-        return "This model tells no measure of its own pictures (FID, KID or alike)."
-    told = "; ".join(f"{name} {value}" for name, value in quality.items())
-    return f"The model's own measure: {told}."
 
 
 def _held_out_of(trained: Any, report: InversionReport) -> str:

@@ -10,11 +10,13 @@ from framework.errors import UserError
 
 PHOTO = "photo"
 DRAG_STEPS = 60  # of each drag, at most
+_COUNTS = ("count", "embedded", "edited", "synthetic", "editability")  # may grow
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """How much is looked at.
+    """How much is measured.
 
     Args:
         count: Held-out photographs that go through all stages and baselines.
@@ -53,12 +55,11 @@ class ReportSettings:
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for records to belong together; counts may grow."""
-        counts = ("count", "embedded", "edited", "synthetic", "editability")
-        return {n: value for n, value in asdict(self).items() if n not in counts}
+        return {n: value for n, value in asdict(self).items() if n not in _COUNTS}
 
 
 class Record(NamedTuple):
-    """What was found about one photograph.
+    """What was measured of one photograph.
 
     Attributes:
         kind: "nearest", "embedded", "picture", "synthetic" or "latents".
@@ -71,6 +72,3 @@ class Record(NamedTuple):
     index: int
     facts: dict[str, Any]
     images: dict[str, np.ndarray]
-
-
-Key = tuple[str, int]

@@ -4,7 +4,7 @@ The work is a stream of records, one for each photograph and question, so that w
 can stop at any time and go on later; tables and pages are made of the records alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -45,6 +45,8 @@ _BATCH = 16
 _LATENT_SAMPLES = 2000  # of the generator's own latents, for how far from w_avg they lie
 _DIRECTION_SAMPLES = 10_000  # of them, for where their styles point
 _LATENT_SEED = 1  # of both
+_COSTS = ("seconds", "work_seconds", "peak_mb", "steps", "status")
+_WAYS = ("missed_px", "home_px", "handles", "targets", "steps", "status")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +78,12 @@ class InversionReport:
             done: Kinds and numbers of records that are there already.
             watch: Told what is being done, often.
         """
+        looks = self.runner.settings.stages[0] == "embed" and self.runner.encoder is not None
+        embedded = min(self.settings.embedded, len(self.held_out)) if looks else 0
         questions: list[tuple[str, int, Callable[[int, Watch], Record]]] = [
             ("latents", 1, self._latents),
             ("nearest", self.count if self.gallery is not None else 0, self._nearest),
-            ("embedded", self._embedded_count, self._embedded),
+            ("embedded", embedded, self._embedded),
             ("picture", self.count, self._picture),
             ("synthetic", self.settings.synthetic, self._synthetic),
         ]
@@ -103,11 +107,6 @@ class InversionReport:
         """Photographs that go through everything."""
         return min(self.settings.count, len(self.held_out))
 
-    @property
-    def _embedded_count(self) -> int:
-        looks = self.runner.settings.stages[0] == "embed" and self.runner.encoder is not None
-        return min(self.settings.embedded, len(self.held_out)) if looks else 0
-
     def _photo(self, index: int) -> Tensor:
         """Held-out photograph by its place in `order`, (1, C, H, W) on the model's device."""
         return self._floats([self.held_out.image(self.order[index])])
@@ -117,73 +116,51 @@ class InversionReport:
         stacked = np.stack(pictures).transpose(0, 2, 3, 1)
         return to_float(stacked).to(next(self.runner.generator.parameters()).device)
 
-    def _facts(self, index: int) -> dict[str, Any]:
-        return {"picture": self.held_out.name(self.order[index])}
-
     # -------------------------------------------------------------------------------- questions
 
     def _latents(self, index: int, _watch: Watch) -> Record:
         """How far from `w_avg` the generator's own latents lie."""
         ws = sampled_ws(self.runner.generator, _LATENT_SAMPLES, _LATENT_SEED)
-        facts = {
-            "deviations": self.runner.statistics.deviations(ws).tolist(),
-            "nscd": self._nscd(ws).tolist(),
-        }
-        return Record("latents", index, facts, {})
+        deviations = self.runner.statistics.deviations(ws).tolist()
+        return Record(
+            "latents", index, {"deviations": deviations, "nscd": self._nscd(ws).tolist()}, {}
+        )
 
     def _nearest(self, index: int, watch: Watch) -> Record:
         """The training pictures nearest to a photograph; all are searched with the first asked."""
         watch("among training pictures")
-        found = {name: row[index] for name, row in self._nearest_of_all.items()}
-        assert self.gallery is not None
-        facts: dict[str, Any] = self._facts(index)
-        images, rows = {PHOTO: self._shown(self._photo(index))}, []
-        for method, number in found.items():
-            facts[method] = self.gallery.name(number)
-            image = self._floats([self.gallery.image(number)])
-            rows.append(self._row(Result(method, image), self._photo(index)))
-            images[method] = self._shown(image)
-        return Record("nearest", index, {**facts, "rows": rows}, images)
+        gallery = self.gallery
+        assert gallery is not None
+        numbers = {method: row[index] for method, row in self._nearest_of_all.items()}
+        results = [Result(m, self._floats([gallery.image(n)])) for m, n in numbers.items()]
+        names = {method: gallery.name(number) for method, number in numbers.items()}
+        return self._answer("nearest", index, results, **names)
 
     @cached_property
     def _nearest_of_all(self) -> dict[str, list[int]]:
         """Numbers in the gallery for each counted photograph, by method."""
+        gallery, distance = self.gallery, self.runner.distance
+        assert gallery is not None
         photos = torch.cat([self._photo(index) for index in range(self.count)])
-        distance = self.runner.distance
-        kinds = {NEAREST_PIXEL: None, NEAREST + distance.name: distance}
-        numbers = self.searched
-        found = {}
-        for method, measure in kinds.items():
-            index, _ = nearest_of_each(photos, self._batches, measure)
-            found[method] = [numbers[i] for i in index.tolist()]
-        return found
-
-    @cached_property
-    def searched(self) -> list[int]:
-        """Numbers of the training pictures that nearest ones are searched among."""
-        assert self.gallery is not None
         rng = np.random.default_rng(self.settings.seed)
-        drawn_numbers = rng.permutation(len(self.gallery))[: self.settings.gallery]
-        return sorted(drawn_numbers.tolist())
+        numbers = sorted(rng.permutation(len(gallery))[: self.settings.gallery].tolist())
 
-    def _batches(self) -> Iterator[Tensor]:
-        assert self.gallery is not None
-        for first in range(0, len(self.searched), _BATCH):
-            numbers = self.searched[first : first + _BATCH]
-            yield self._floats([self.gallery.image(number) for number in numbers])
+        def batches() -> Iterator[Tensor]:
+            for first in range(0, len(numbers), _BATCH):
+                yield self._floats([gallery.image(i) for i in numbers[first : first + _BATCH]])
+
+        kinds = {NEAREST_PIXEL: None, NEAREST + distance.name: distance}
+        places = {m: nearest_of_each(photos, batches, kind)[0] for m, kind in kinds.items()}
+        return {method: [numbers[i] for i in place.tolist()] for method, place in places.items()}
 
     def _embedded(self, index: int, _watch: Watch) -> Record:
         """The mean picture and the encoder's first guess, which cost little: of many."""
-        photo = self._photo(index)
-        results = [self._mean, *self._embedder.results(photo)]
-        rows = [self._row(result, photo) for result in results]
-        images = {PHOTO: self._shown(photo), "embed": self._shown(results[-1].image)}
-        return Record("embedded", index, {**self._facts(index), "rows": rows}, images)
-
-    @cached_property
-    def _embedder(self) -> StageRunner:
         settings = replace(self.runner.settings, stages=("embed",))
-        return replace(self.runner, settings=settings)
+        embedder = replace(self.runner, settings=settings)
+        results = [self._mean, *embedder.results(self._photo(index))]
+        record = self._answer("embedded", index, results)
+        guess = {PHOTO: record.images[PHOTO], "embed": to_uint8(results[-1].image)[0]}
+        return record._replace(images=guess)
 
     @cached_property
     def _mean(self) -> Result:
@@ -194,54 +171,55 @@ class InversionReport:
         photo = self._photo(index)
         stages = list(self.runner.results(photo, watch))
         rivals = [from_mean(self.runner, photo, stage, watch) for stage in stages]
-        rows, images = [], {PHOTO: self._shown(photo)}
-        for result in [self._mean, *rivals, *stages]:
-            rows.append(self._row(result, photo))
-            images[result.method] = self._shown(result.image)
-        facts = {**self._facts(index), "rows": rows}
+        record = self._answer("picture", index, [self._mean, *rivals, *stages])
         if self.settings.editability and index < self.settings.edited:
-            facts["edited"] = [self._edited(result, photo, images, watch) for result in stages]
-        return Record("picture", index, facts, images)
+            edited = [self._edited(stage, photo, record.images, watch) for stage in stages]
+            record.facts["edited"] = edited
+        return record
 
     def _synthetic(self, index: int, watch: Watch) -> Record:
         """A picture whose latents are known: how near the inversion comes to both."""
-        true = self._known[index : index + 1]
+        true = self._true_ws[index : index + 1]
         photo = drawn(self.runner.generator, true)
-        rows, images = [], {PHOTO: self._shown(photo)}
-        for result in [self._mean, *self.runner.results(rounded(photo), watch)]:
-            row = self._row(result, photo)
-            assert result.ws is not None
-            row["latent_error"] = latent_error(result.ws, true, self.runner.statistics).item()
-            rows.append(row)
-            images[result.method] = self._shown(result.image)
-        facts: dict[str, Any] = {"picture": f"sample {index}", "rows": rows}
+        results = [self._mean, *self.runner.results(rounded(photo), watch)]
+        rows = [self._row(result, photo, true) for result in results]
+        images = {PHOTO: photo} | {result.method: result.image for result in results}
+        shown = {name: to_uint8(image)[0] for name, image in images.items()}
+        record = Record("synthetic", index, {"picture": f"sample {index}", "rows": rows}, shown)
         if self.settings.editability:
-            known = Result("sampled", photo, true, self.runner.generator)
-            facts["edited"] = [self._edited(known, photo, images, watch)]
-        return Record("synthetic", index, facts, images)
+            sampled = Result("sampled", photo, true, self.runner.generator)
+            record.facts["edited"] = [self._edited(sampled, photo, record.images, watch)]
+        return record
 
     @cached_property
-    def _known(self) -> Tensor:
+    def _true_ws(self) -> Tensor:
         return sampled_ws(self.runner.generator, self.settings.synthetic, self.settings.seed)
 
-    # --------------------------------------------------------------------------------- one result
+    # ---------------------------------------------------------------------------------- answers
 
-    def _row(self, result: Result, photo: Tensor) -> dict[str, Any]:
-        """One line of the table."""
-        row: dict[str, Any] = {"method": result.method}
-        row |= self.measures(result.image, photo)[0]
-        row |= {"seconds": result.seconds, "work_seconds": result.work_seconds}
-        row |= {"peak_mb": result.peak_mb, "steps": result.steps, "status": result.status}
+    def _answer(self, kind: str, index: int, results: Iterable[Result], **facts: Any) -> Record:
+        """What methods made of a held-out photograph."""
+        photo, name = self._photo(index), self.held_out.name(self.order[index])
+        rows = [self._row(result, photo) for result in results]
+        images = {PHOTO: to_uint8(photo)[0]} | {r.method: to_uint8(r.image)[0] for r in results}
+        return Record(kind, index, {"picture": name, **facts, "rows": rows}, images)
+
+    def _row(self, result: Result, photo: Tensor, true: Tensor | None = None) -> dict[str, Any]:
+        """One line of the table; with `latent_error` where the true latents are known."""
+        row = {"method": result.method, **self.measures(result.image, photo)[0]}
+        row |= {name: getattr(result, name) for name in _COSTS}
         if result.ws is not None:
             row["deviations"] = self.runner.statistics.deviations(result.ws).item()
             row["nscd"] = self._nscd(result.ws, result.generator).item()
+            if true is not None:
+                row["latent_error"] = latent_error(result.ws, true, self.runner.statistics).item()
         return row
 
+    @torch.no_grad()
     def _nscd(self, ws: Tensor, generator: Generator | None = None) -> Tensor:
         """Style-direction alignment, (N,); see `alignment_loss`."""
-        with torch.no_grad():
-            styles = style_vectors(generator or self.runner.generator, ws)
-            return alignment_loss(styles, self._directions)
+        styles = style_vectors(generator or self.runner.generator, ws)
+        return alignment_loss(styles, self._directions)
 
     @cached_property
     def _directions(self) -> list[Tensor]:
@@ -260,18 +238,13 @@ class InversionReport:
             way = there_and_back(result.generator, result.ws, handles, by_px, self.settings.drag)
         except InvalidEdit as error:  # told in the table; the other photographs go on
             return {"method": result.method, "failed": str(error)}
-        images[f"{result.method} there"] = self._shown(way.there)
-        images[f"{result.method} back"] = self._shown(way.back)
+        images[f"{result.method} there"] = to_uint8(way.there)[0]
+        images[f"{result.method} back"] = to_uint8(way.back)[0]
         facts: dict[str, Any] = {
             "method": result.method,
             "moved": self.measures(way.there, way.start)[0],
             "returned": self.measures(way.back, way.start)[0],
-            "missed_px": way.missed_px,
-            "home_px": way.home_px,
-            "handles": way.handles,
-            "targets": way.targets,
-            "steps": way.steps,
-            "status": way.status,
+            **{name: getattr(way, name) for name in _WAYS},
         }
         if self.discriminator is not None:
             before, shifts = realism_shifts(
@@ -282,9 +255,5 @@ class InversionReport:
 
     @cached_property
     def _edits(self) -> Tensor:
-        settings = self.settings
-        statistics = self.runner.statistics
-        return random_edits(statistics, settings.edits, settings.edit_length, settings.seed)
-
-    def _shown(self, image: Tensor) -> np.ndarray:
-        return to_uint8(image)[0]
+        s = self.settings
+        return random_edits(self.runner.statistics, s.edits, s.edit_length, s.seed)

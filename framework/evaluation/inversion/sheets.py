@@ -1,6 +1,6 @@
 """The sheets of a report: photographs and what every method made of them, row by row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,36 +19,28 @@ _LINE_PX = _TEXT_PX + 4
 
 Tile = np.ndarray | None
 Row = tuple[str, Sequence[Tile]]
+Parts = tuple[list[str], list[Row]]
 
 
 def write_sheets(folder: ReportFolder, tables: Tables, channels: int) -> list[str]:
     """Write every sheet for which there are pictures; returns the files' names."""
+    draw = _Sheets(folder, tables, channels)
     counted = tables.counted()
-    methods = tables.methods(counted)
-    names = [PHOTO, *tables.stages, *(name for name in methods if name not in tables.stages)]
-    titles = [title(name) for name in names]
-    first = list(counted)[:GRID_ROWS]
-    worst = [line["index"] for line in tables.worst()]
-
-    def rows(kind: str, indices: Sequence[int], names: Sequence[str]) -> list[Row]:
-        return [
-            (_caption(tables, kind, i), [_tile(folder, kind, i, n, channels) for n in names])
-            for i in indices
-        ]
-
+    names = [PHOTO, *tables.stages]
+    names += [name for name in tables.methods(counted) if name not in tables.stages]
+    synthetic = tables.rows("synthetic")
+    inverted = [PHOTO, *(n for n in tables.methods(synthetic) if n != MEAN)]
     sheets = {
-        "grid.png": (titles, rows("picture", first, names)),
-        "worst.png": (titles, rows("picture", worst, names)),
-        "worst_embedded.png": _worst_embedded(folder, tables, channels),
-        "edited.png": _edited(folder, tables, channels),
-        "synthetic.png": _synthetic(rows, tables),
+        "grid.png": draw.methods("picture", list(counted)[:GRID_ROWS], names),
+        "worst.png": draw.methods("picture", [line["index"] for line in tables.worst()], names),
+        "worst_embedded.png": draw.worst_embedded(),
+        "edited.png": draw.edited(),
+        "synthetic.png": draw.methods("synthetic", synthetic, inverted),
     }
-    written = []
-    for name, (heads, lines) in sheets.items():
-        if lines:
-            save_png(folder.path / name, sheet(heads, lines))
-            written.append(name)
-    return written
+    written = {name: parts for name, parts in sheets.items() if parts[1]}
+    for name, (titles, rows) in written.items():
+        save_png(folder.path / name, sheet(titles, rows))
+    return list(written)
 
 
 def title(method: str) -> str:
@@ -72,26 +64,24 @@ def sheet(titles: Sequence[str], rows: Sequence[Row]) -> np.ndarray:
     Returns:
         uint8 (height, width, 3).
     """
-    tile = next(t for _, tiles in rows for t in tiles if t is not None)
-    height, width = tile.shape[:2]
+    height, width = next(t for _, tiles in rows for t in tiles if t is not None).shape[:2]
     font = ImageFont.load_default(_TEXT_PX)
     head_px = _LINE_PX * max(text.count("\n") + 1 for text in titles) + _GAP_PX
     row_px = _LINE_PX + height + 2 * _GAP_PX
     width_px = _GAP_PX + len(titles) * (width + _GAP_PX)
+    lefts = range(_GAP_PX, width_px, width + _GAP_PX)
     paper = Image.new("RGB", (width_px, head_px + len(rows) * row_px), PAPER)
     draw = ImageDraw.Draw(paper)
-    for column, text in enumerate(titles):
-        left = _GAP_PX + column * (width + _GAP_PX)
+    for left, text in zip(lefts, titles, strict=True):
         lines = [shortened(line, font, width) for line in text.split("\n")]
         draw.multiline_text((left, _GAP_PX), "\n".join(lines), font=font, fill=INK, spacing=2)
-        for number, (_, tiles) in enumerate(rows):
-            shown = tiles[column]
-            if shown is not None:
-                top = head_px + number * row_px + _LINE_PX
-                paper.paste(Image.fromarray(shown), (left, top))
-    for number, (caption, _) in enumerate(rows):
+    for number, (caption, tiles) in enumerate(rows):
+        top = head_px + number * row_px
         caption = shortened(caption, font, width_px - 2 * _GAP_PX)
-        draw.text((_GAP_PX, head_px + number * row_px), caption, font=font, fill=INK)
+        draw.text((_GAP_PX, top), caption, font=font, fill=INK)
+        for left, tile in zip(lefts, tiles, strict=True):
+            if tile is not None:
+                paper.paste(Image.fromarray(tile), (left, top + _LINE_PX))
     return np.asarray(paper)
 
 
@@ -103,68 +93,58 @@ def shortened(text: str, font: Any, width_px: int) -> str:
     return kept if kept == text else f"…{kept}"
 
 
-# ---------------------------------------------------------------------------------- single sheets
+class _Sheets:
+    """Titles and rows of a report's sheets."""
 
+    def __init__(self, folder: ReportFolder, tables: Tables, channels: int) -> None:
+        self.folder, self.tables, self.channels = folder, tables, channels
 
-def _synthetic(rows: Any, tables: Tables) -> tuple[list[str], list[Row]]:
-    found = tables.rows("synthetic")
-    titles = [PHOTO, *(n for n in tables.methods(found) if n != MEAN)]
-    return [title(name) for name in titles], rows("synthetic", list(found), titles)
+    def methods(self, kind: str, indices: Iterable[int], names: Sequence[str]) -> Parts:
+        """A photograph a row, a method a column."""
+        last = self.tables.stages[-1]
+        return [title(name) for name in names], [
+            (self._caption(kind, i, last), [self._tile(kind, i, name) for name in names])
+            for i in indices
+        ]
 
+    def worst_embedded(self) -> Parts:
+        """The worst first guesses among all that were embedded, worst at the left."""
+        worst = [line["index"] for line in self.tables.worst_embedded()]
+        titles = [self._caption("embedded", i, "embed").replace("   ", "\n") for i in worst]
+        names = (PHOTO, "embed") if worst else ()
+        return titles, [(name, [self._tile("embedded", i, name) for i in worst]) for name in names]
 
-def _worst_embedded(
-    folder: ReportFolder, tables: Tables, channels: int
-) -> tuple[list[str], list[Row]]:
-    """The worst first guesses among all that were embedded, worst at the left."""
-    worst = [line["index"] for line in tables.worst_embedded()]
-    titles = [_caption(tables, "embedded", i, "embed").replace("   ", "\n") for i in worst]
-    rows: list[Row] = [
-        (name, [_tile(folder, "embedded", i, name, channels) for i in worst])
-        for name in (PHOTO, "embed")
-    ]
-    return titles, rows if worst else []
+    def edited(self) -> Parts:
+        """Of every stage, the result with what is pulled, after the drag, after the way back."""
+        titles, rows = [PHOTO], []
+        for stage in self.tables.stages:
+            titles += [title(stage), "dragged", "and back"]
+        for i, record in self.tables.by_kind.get("picture", {}).items():
+            if "edited" in record:
+                ways = [tile for edit in record["edited"] for tile in self._ways(i, edit)]
+                rows.append((record["picture"], [self._tile("picture", i, PHOTO), *ways]))
+        return titles, rows
 
+    def _ways(self, index: int, edit: dict[str, Any]) -> list[Tile]:
+        method = edit["method"]
+        if "failed" in edit:
+            return [self._tile("picture", index, method), None, None]
+        start = self.folder.image("picture", index, method, self.channels)
+        assert start is not None
+        factor = enlargement(start.shape[0], start.shape[1], _TILE_PX)
+        asked = draw_task(rgb(start), edit["handles"], edit["targets"], factor=factor)
+        return [asked, *(self._tile("picture", index, f"{method} {w}") for w in ("there", "back"))]
 
-def _edited(folder: ReportFolder, tables: Tables, channels: int) -> tuple[list[str], list[Row]]:
-    """Of every stage, the result with what is pulled, after the drag, and after the way back."""
-    records = tables.by_kind.get("picture", {})
-    found = {i: record["edited"] for i, record in sorted(records.items()) if "edited" in record}
-    titles = [PHOTO]
-    for stage in tables.stages:
-        titles += [title(stage), "dragged", "and back"]
-    lines: list[Row] = []
-    for i, edits in found.items():
-        tiles = [_tile(folder, "picture", i, PHOTO, channels)]
-        for edit in edits:
-            tiles += _ways(folder, i, edit, channels)
-        lines.append((records[i]["picture"], tiles))
-    return titles, lines
+    def _tile(self, kind: str, index: int, name: str) -> Tile:
+        kind = "nearest" if name.startswith(NEAREST) else kind
+        image = self.folder.image(kind, index, name, self.channels)
+        if image is None:
+            return None
+        factor = enlargement(image.shape[0], image.shape[1], _TILE_PX)
+        return enlarge(rgb(image), factor, "bicubic")
 
-
-def _ways(
-    folder: ReportFolder, index: int, edit: Mapping[str, Any], channels: int
-) -> list[np.ndarray | None]:
-    start = folder.image("picture", index, edit["method"], channels)
-    assert start is not None
-    factor = enlargement(start.shape[0], start.shape[1], _TILE_PX)
-    asked = draw_task(rgb(start), edit["handles"], edit["targets"], factor=factor)
-    names = [f"{edit['method']} {when}" for when in ("there", "back")]
-    return [asked, *(_tile(folder, "picture", index, name, channels) for name in names)]
-
-
-def _tile(
-    folder: ReportFolder, kind: str, index: int, name: str, channels: int
-) -> np.ndarray | None:
-    kind = "nearest" if name.startswith(NEAREST) else kind
-    image = folder.image(kind, index, name, channels)
-    if image is None:
-        return None
-    factor = enlargement(image.shape[0], image.shape[1], _TILE_PX)
-    return enlarge(rgb(image), factor, "bicubic")
-
-
-def _caption(tables: Tables, kind: str, index: int, method: str | None = None) -> str:
-    """A picture's name and its number by the measure that worst ones are chosen by."""
-    row = tables.rows(kind)[index][method or tables.stages[-1]]
-    name = tables.by_kind[kind][index]["picture"]
-    return f"{name}   {tables.ruler} {row[tables.ruler]:.4f}"
+    def _caption(self, kind: str, index: int, method: str) -> str:
+        """A picture's name and its number by the measure that worst ones are chosen by."""
+        record, ruler = self.tables.by_kind[kind][index], self.tables.ruler
+        number = next(row[ruler] for row in record["rows"] if row["method"] == method)
+        return f"{record['picture']}   {ruler} {number:.4f}"

@@ -1,11 +1,11 @@
 """Records of a report to its numbers: means with intervals, differences, counts, the worst."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from framework.evaluation.intervals import Interval, bootstrap, paired
+from framework.evaluation.intervals import bootstrap, paired
 from framework.evaluation.inversion.baselines import FROM_MEAN, MEAN
 from framework.evaluation.inversion.editability import share_below
 from framework.evaluation.inversion.measures import HIGHER_IS_BETTER
@@ -14,6 +14,7 @@ WORST = 8
 LATENTS = ("deviations", "nscd", "latent_error")
 COSTS = ("seconds", "work_seconds", "peak_mb", "steps")
 Line = dict[str, Any]
+Rows = Mapping[int, Mapping[str, Line]]  # by a photograph's number and by method
 
 
 class Tables:
@@ -40,10 +41,8 @@ class Tables:
         self.columns, self.stages, self.ruler = list(columns), list(stages), ruler
         self.usual, self.seed = usual, seed
         self.by_kind: dict[str, dict[int, Line]] = {}
-        for record in records:
+        for record in sorted(records, key=lambda record: record["index"]):
             self.by_kind.setdefault(record["kind"], {})[record["index"]] = record
-
-    # ---------------------------------------------------------------------------------- all of it
 
     def to_dict(self) -> dict[str, Any]:
         """All tables; JSON values but for NaN and infinity."""
@@ -61,43 +60,36 @@ class Tables:
 
     def counts(self) -> dict[str, int]:
         """Records by kind."""
-        return {kind: len(found) for kind, found in sorted(self.by_kind.items())}
+        return {kind: len(records) for kind, records in sorted(self.by_kind.items())}
 
     def rows(self, kind: str) -> dict[int, dict[str, Line]]:
         """Rows of one kind by number and method."""
-        found = sorted(self.by_kind.get(kind, {}).items())
-        return {index: {row["method"]: row for row in record["rows"]} for index, record in found}
+        records = self.by_kind.get(kind, {})
+        return {i: {row["method"]: row for row in r["rows"]} for i, r in records.items()}
 
     def counted(self) -> dict[int, dict[str, Line]]:
         """Rows of the photographs that went through everything, nearest pictures among them."""
         nearest = self.rows("nearest")
         return {i: {**nearest.get(i, {}), **rows} for i, rows in self.rows("picture").items()}
 
-    def methods(self, rows: Mapping[int, Mapping[str, Line]]) -> list[str]:
+    def methods(self, rows: Rows) -> list[str]:
         """Methods that occur: baselines first, then the stages."""
         names = dict.fromkeys(name for methods in rows.values() for name in methods)
-        plain = sorted(n for n in names if n not in self.stages and not n.startswith(FROM_MEAN))
-        plain = [n for n in plain if n == MEAN] + [n for n in plain if n != MEAN]
         rivals = [n for n in names if n.startswith(FROM_MEAN)]
+        plain = sorted({*names} - {*rivals, *self.stages}, key=lambda n: (n != MEAN, n))
         return plain + rivals + [n for n in self.stages if n in names]
 
     # -------------------------------------------------------------------------------- one of them
 
-    def summary(
-        self, rows: Mapping[int, Mapping[str, Line]], extra: Sequence[str] = ()
-    ) -> dict[str, Line]:
+    def summary(self, rows: Rows, extra: Sequence[str] = ()) -> dict[str, Line]:
         """By method: each measure's mean with its interval, and what it costs."""
         table = {}
         for method in self.methods(rows):
-            lines = [methods[method] for methods in rows.values() if method in methods]
-            table[method] = {
-                "count": len(lines),
-                **{n: self._mean(lines, n).to_dict() for n in (*self.columns, *extra)},
-                "seconds_median": _of(median, lines, "seconds"),
-                "work_seconds_median": _of(median, lines, "work_seconds"),
-                "steps_median": _of(median, lines, "steps"),
-                "peak_mb_max": _of(max, lines, "peak_mb"),
-            }
+            lines = _lines_of(rows, method)
+            table[method] = {"count": len(lines), **self._means(lines, (*self.columns, *extra))}
+            for name in ("seconds", "work_seconds", "steps"):
+                table[method][f"{name}_median"] = _of(median, lines, name)
+            table[method]["peak_mb_max"] = _of(max, lines, "peak_mb")
         return table
 
     def comparisons(self) -> list[Line]:
@@ -105,19 +97,18 @@ class Tables:
 
         A search from `w_avg` is compared with the stage whose time it had.
         """
-        rows, found = self.counted(), []
+        rows = self.counted()
         baselines = [n for n in self.methods(rows) if n not in self.stages]
+        lines = []
         for number, stage in enumerate(self.stages):
             others = [self.stages[number - 1]] if number else []
-            others += [n for n in baselines if n in (FROM_MEAN + stage,) or "@" not in n]
-            found += [self._compared(rows, stage, other) for other in others]
-        return [line for line in found if line["of"]]
+            others += [n for n in baselines if n == FROM_MEAN + stage or "@" not in n]
+            lines += [self._compared(rows, stage, other) for other in others]
+        return [line for line in lines if line["of"]]
 
-    def _compared(
-        self, rows: Mapping[int, Mapping[str, Line]], method: str, against: str
-    ) -> dict[str, Any]:
+    def _compared(self, rows: Rows, method: str, against: str) -> Line:
         pairs = [(m[method], m[against]) for m in rows.values() if {method, against} <= m.keys()]
-        line: dict[str, Any] = {"method": method, "against": against, "of": len(pairs)}
+        line: Line = {"method": method, "against": against, "of": len(pairs)}
         for name in self.columns:
             sign = 1 if name in HIGHER_IS_BETTER else -1
             after, before = [a[name] for a, _ in pairs], [b[name] for _, b in pairs]
@@ -130,43 +121,37 @@ class Tables:
         own = self.by_kind.get("latents", {}).get(0)
         rows, table = self.rows("picture"), {}
         if own is not None:
-            table["sampled"] = {n: bootstrap(own[n], self.seed).to_dict() for n in LATENTS[:2]}
-            table["sampled"] |= self._far(own["deviations"])
+            pairs = zip(own["deviations"], own["nscd"], strict=True)
+            table["sampled"] = self._places([{"deviations": d, "nscd": n} for d, n in pairs])
         for method in self.stages:
-            lines = [methods[method] for methods in rows.values() if method in methods]
-            if not lines:
-                continue
-            values = [line["deviations"] for line in lines]
-            table[method] = {n: self._mean(lines, n).to_dict() for n in LATENTS[:2]}
-            table[method] |= self._far(values)
-            if own is not None:
-                table[method]["rank"] = fmean(share_below(values, own["deviations"]))
+            if lines := _lines_of(rows, method):
+                table[method] = self._places(lines)
+                if own is not None:
+                    deviations = [line["deviations"] for line in lines]
+                    table[method]["rank"] = fmean(share_below(deviations, own["deviations"]))
         return table
 
-    def _far(self, deviations: Sequence[float]) -> Line:
-        beyond = fmean(value > self.usual for value in deviations)
-        return {"count": len(deviations), "beyond_usual": beyond}
+    def _places(self, lines: Sequence[Line]) -> Line:
+        beyond = fmean(line["deviations"] > self.usual for line in lines)
+        return {**self._means(lines, LATENTS[:2]), "count": len(lines), "beyond_usual": beyond}
 
     def editability(self) -> dict[str, Line]:
         """Drags there and back and random edits, of results and of the model's own pictures."""
-        table: dict[str, Line] = {}
+        edits: dict[str, list[Line]] = {}
         for kind in ("synthetic", "picture"):
-            records = self.by_kind.get(kind, {}).values()
-            lines = [line for record in records for line in record.get("edited", [])]
-            for method in dict.fromkeys(line["method"] for line in lines):
-                table[method] = self._edited([e for e in lines if e["method"] == method])
-        return table
+            for record in self.by_kind.get(kind, {}).values():
+                for line in record.get("edited", []):
+                    edits.setdefault(line["method"], []).append(line)
+        return {method: self._edited(lines) for method, lines in edits.items()}
 
     def _edited(self, lines: Sequence[Line]) -> Line:
-        failed = sum("failed" in line for line in lines)
-        lines = [line for line in lines if "failed" not in line]
-        told: Line = {"count": len(lines), "failed": failed}
+        whole = [line for line in lines if "failed" not in line]
+        table: Line = {"count": len(whole), "failed": len(lines) - len(whole)}
         numbers = ("missed_px", "home_px", "logit", "logit_shift")
-        told |= {n: self._mean(lines, n).to_dict() for n in numbers if lines and n in lines[0]}
+        table |= self._means(whole, [n for n in numbers if whole and n in whole[0]])
         for when in ("moved", "returned"):
-            measured = [line[when] for line in lines]
-            told[when] = {n: self._mean(measured, n).to_dict() for n in self.columns}
-        return told
+            table[when] = self._means([line[when] for line in whole], self.columns)
+        return table
 
     def worst(self) -> list[Line]:
         """The photographs whose final result is worst, worst first."""
@@ -177,25 +162,31 @@ class Tables:
         return self._worst("embedded", self.stages[0])
 
     def _worst(self, kind: str, method: str) -> list[Line]:
-        rows, records = self.rows(kind), self.by_kind.get(kind, {})
         sign = 1 if self.ruler in HIGHER_IS_BETTER else -1
-        worst = sorted(rows, key=lambda i: sign * rows[i][method][self.ruler])[:WORST]
+        rows = {i: methods[method] for i, methods in self.rows(kind).items()}
+        worst = sorted(rows, key=lambda i: sign * rows[i][self.ruler])[:WORST]
+        names = {i: record["picture"] for i, record in self.by_kind.get(kind, {}).items()}
         return [
-            {
-                "index": i,
-                "picture": records[i]["picture"],
-                **{n: rows[i][method][n] for n in self.columns},
-            }
+            {"index": i, "picture": names[i], **{n: rows[i][n] for n in self.columns}}
             for i in worst
         ]
 
-    def _mean(self, lines: Sequence[Line], name: str) -> Interval:
-        return bootstrap([line[name] for line in lines if line.get(name) is not None], self.seed)
+    def _means(self, lines: Sequence[Line], names: Iterable[str]) -> Line:
+        """Of each column the mean of what is known, with its interval."""
+        return {n: bootstrap(_known(lines, n), self.seed).to_dict() for n in names}
 
 
-def _of(reduce: Any, lines: Sequence[Line], name: str) -> float:
+def _lines_of(rows: Rows, method: str) -> list[Line]:
+    return [methods[method] for methods in rows.values() if method in methods]
+
+
+def _known(lines: Sequence[Line], name: str) -> list[float]:
+    return [line[name] for line in lines if line.get(name) is not None]
+
+
+def _of(reduce: Callable[[list[float]], float], lines: Sequence[Line], name: str) -> float:
     """Median or maximum of what is known; NaN where nothing is."""
-    values = [line[name] for line in lines if line.get(name) is not None]
+    values = _known(lines, name)
     return reduce(values) if values else math.nan
 
 

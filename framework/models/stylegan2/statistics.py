@@ -1,5 +1,6 @@
 """Where a generator's styles lie: their mean and spread, the units that inversion measures in."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -58,21 +59,41 @@ def style_statistics(
     if samples < 2:
         raise UserError(f"samples {samples}: a spread needs at least 2")
     device = next(generator.parameters()).device
-    rows = _label_rows(generator, labels, device)
-    rng = torch.Generator().manual_seed(seed)
     total = torch.zeros(2, generator.w_dim, dtype=torch.float64, device=device)
     own = getattr(generator.mapping, "w_avg", None) if labels is None else None
     shift = torch.zeros(generator.w_dim, device=device) if own is None else own
-    for numbers in torch.arange(samples).split(_AT_ONCE):
-        z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
-        c = None if rows is None else rows[numbers.to(device) % len(rows)]
+    for ws in styles_of_seeds(generator, samples, seed, labels):
         # Sums of squares lose digits far from zero, hence around w_avg.
-        w = (generator.mapping(z, c)[:, 0] - shift).double()
+        w = (ws[:, 0] - shift).double()
         total += torch.stack([w.sum(dim=0), w.square().sum(dim=0)])
     mean, square = total / samples
     w_std = (square - mean.square()).clamp_min(0).sqrt().float().clamp_min(_LEAST_STD)
     w_avg = (shift + mean).float() if own is None else own.detach().clone()
     return StyleStatistics(w_avg, w_std)
+
+
+def styles_of_seeds(
+    generator: Generator,
+    samples: int,
+    seed: int,
+    labels: Tensor | None = None,
+    at_once: int = _AT_ONCE,
+) -> Iterator[Tensor]:
+    """Styles (at_once, num_ws, w_dim) of z drawn on the CPU, so that every device has the same.
+
+    Args:
+        generator: The generator.
+        samples: How many z are mapped.
+        seed: Of their drawing.
+        labels: Rows (M, c_dim) that the z take in turn; all classes in turn if None.
+        at_once: How many are drawn and mapped together.
+    """
+    device = next(generator.parameters()).device
+    rows = _label_rows(generator, labels, device)
+    rng = torch.Generator().manual_seed(seed)
+    for numbers in torch.arange(samples).split(at_once):
+        z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
+        yield generator.mapping(z, None if rows is None else rows[numbers.to(device) % len(rows)])
 
 
 def _label_rows(generator: Generator, labels: Tensor | None, device: torch.device) -> Tensor | None:
