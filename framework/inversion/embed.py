@@ -10,7 +10,7 @@ from framework.errors import UserError
 from framework.inversion.deltas import shell
 from framework.inversion.settings import EmbedSettings
 from framework.inversion.step import InversionStep
-from framework.inversion.target import Target, check_target, weighted_sum, written
+from framework.inversion.target import Target, check_target, unmeasured, weighted_sum, written
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.blocks import in_float32
 from framework.models.features.distance import Distance
@@ -78,12 +78,7 @@ def _embed(
         current = None
         if encoder is not None and encoder.residual:
             current = (synthesis(ws, noise_mode=NOISE_MODE), ws)
-        best = {
-            "loss": torch.full((count,), torch.inf, device=ws.device),
-            "step": torch.zeros(count, dtype=torch.long, device=ws.device),
-            "ws": ws,
-            "images": torch.zeros_like(pictures),
-        }
+        best = unmeasured(pictures) | {"ws": ws}
     first, last = (0, 0) if encoder is None else (1, settings.iterations)
 
     for step in range(first, last + 1):

@@ -13,6 +13,7 @@ from torch import Tensor
 from framework.models.features.distance import Distance
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Generator
+from framework.models.stylegan2.statistics import styles_of_seeds
 
 SAMPLES = 256  # of the model's pictures, each of which costs one forward pass
 _FEWER = 128  # of a model of large pictures: the same limit, a few more false alarms
@@ -56,18 +57,13 @@ def familiarity(generator: Generator, distance: Distance) -> Familiarity:
         generator: A frozen generator.
         distance: Of its own discriminator (`DiscriminatorDistance`), on the generator's device.
     """
-    rng = torch.Generator().manual_seed(_SEED)
-    device, classes = next(generator.parameters()).device, generator.c_dim
     pixels = generator.img_size[0] * generator.img_size[1]
     count = SAMPLES if pixels <= _LARGE_PIXELS else _FEWER
-    found = []
+    at_once = max(1, _BATCH_PIXELS // pixels)
     with gradients(False):
-        for numbers in torch.arange(count).split(max(1, _BATCH_PIXELS // pixels)):
-            z = torch.randn(len(numbers), generator.z_dim, generator=rng).to(device)
-            labels = torch.eye(classes, device=device)[numbers % classes] if classes else None
-            ws = generator.mapping(z, labels)
-            found.append(_features(distance, generator.synthesis(ws, noise_mode=NOISE_MODE)))
-    features = torch.cat(found)
+        styles = styles_of_seeds(generator, count, _SEED, at_once=at_once)
+        images = (generator.synthesis(ws, noise_mode=NOISE_MODE) for ws in styles)
+        features = torch.cat([_features(distance, batch) for batch in images])
     fold = torch.arange(count) % _FOLDS
     unseen = [_mahalanobis(features[fold == k], *_fit(features[fold != k])) for k in range(_FOLDS)]
     usual = torch.cat(unseen).median().clamp(min=1e-12).item()

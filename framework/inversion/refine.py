@@ -18,10 +18,10 @@ from framework.inversion.settings import RefineSettings
 from framework.inversion.step import InversionStep
 from framework.inversion.target import (
     Target,
-    check_target,
-    check_ws,
+    check_inputs,
     deadline_of,
     status_of,
+    unmeasured,
     weighted_sum,
     written,
 )
@@ -75,12 +75,8 @@ def refine(
             model gives NaN for these latents.
     """
     settings = settings or RefineSettings()
-    if settings.stop is not None and distance is None:
-        raise UserError("stop: there is no perceptual distance to compare with it")
-    wanted = settings.perceptual > 0 or settings.stop is not None
     with gradients(False):
-        target = check_target(generator, pictures, weight, distance if wanted else None)
-        start = check_ws(generator, ws, len(target.pictures))
+        target, start = check_inputs(generator, pictures, ws, distance, settings, weight)
         if statistics is None:
             statistics = style_statistics(generator, _SAMPLES)
     encoder = encoder if settings.encoder > 0 else None
@@ -113,14 +109,8 @@ def _refine(
             optimizers["ws"] = Adam.new(start[:, :1])
         rows = torch.arange(len(start), device=start.device)
         finished = torch.zeros_like(rows, dtype=torch.bool)
-        endless = torch.full(rows.shape, torch.inf, device=rows.device)
-        best = {
-            "loss": endless,
-            "perceptual": endless,
-            "step": torch.zeros_like(rows),
-            "images": torch.zeros_like(target.pictures),
-            **moving,
-        }
+        best = unmeasured(target.pictures) | moving
+        best["perceptual"] = best["loss"]
         latest: dict[str, Tensor] = {}
     step, diverged = 0, False
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from framework.inversion.embed import embed
 from framework.inversion.refine import refine

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.errors import UserError
 from framework.inversion.losses import pixel_loss
+from framework.inversion.settings import RefineSettings, TuneSettings
 from framework.inversion.step import Status
 from framework.models.features.distance import Distance, masked
 from framework.models.stylegan2 import Generator
@@ -57,6 +58,26 @@ class Target:
             weight=None if self.weight is None else self.weight[keep],
             features=tuple(level[keep] for level in self.features),
         )
+
+
+def check_inputs(
+    generator: Generator,
+    pictures: Any,
+    ws: Any,
+    distance: Distance | None,
+    settings: RefineSettings | TuneSettings,
+    weight: Any,
+) -> tuple[Target, Tensor]:
+    """What refine and tune begin with: the photographs and their latents, both checked.
+
+    Raises:
+        UserError: If they do not fit the model, each other or the settings.
+    """
+    if settings.stop is not None and distance is None:
+        raise UserError("stop: there is no perceptual distance to compare with it")
+    wanted = settings.perceptual > 0 or settings.stop is not None
+    target = check_target(generator, pictures, weight, distance if wanted else None)
+    return target, check_ws(generator, ws, len(target.pictures))
 
 
 def check_target(
@@ -124,6 +145,16 @@ def check_ws(generator: Generator, ws: Any, count: int) -> Tensor:
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """The loss (N,) of its terms; a term without a weight only informs."""
     return sum((weights[n] * t for n, t in terms.items() if n in weights), torch.zeros(()))
+
+
+def unmeasured(pictures: Tensor) -> dict[str, Tensor]:
+    """The best of each of N pictures before anything was measured, as `written` takes it."""
+    count, device = len(pictures), pictures.device
+    return {
+        "loss": torch.full((count,), torch.inf, device=device),
+        "step": torch.zeros(count, dtype=torch.long, device=device),
+        "images": torch.zeros_like(pictures),
+    }
 
 
 def written(

@@ -17,8 +17,7 @@ from framework.inversion.settings import Locality, Parameters, TuneSettings
 from framework.inversion.step import InversionStep
 from framework.inversion.target import (
     Target,
-    check_target,
-    check_ws,
+    check_inputs,
     deadline_of,
     status_of,
     weighted_sum,
@@ -70,12 +69,8 @@ def tune(
             if the model gives NaN for these latents.
     """
     settings = settings or TuneSettings()
-    if settings.stop is not None and distance is None:
-        raise UserError("stop: there is no perceptual distance to compare with it")
-    wanted = settings.perceptual > 0 or settings.stop is not None
     with gradients(False):
-        target = check_target(generator, pictures, weight, distance if wanted else None)
-        pivots = check_ws(generator, ws, len(target.pictures))
+        target, pivots = check_inputs(generator, pictures, ws, distance, settings, weight)
         maps = _check_noise(generator, noise or {}, len(pivots))
         if statistics is None and settings.locality is not None:
             statistics = style_statistics(generator, _SAMPLES)
