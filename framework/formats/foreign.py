@@ -32,8 +32,9 @@ from framework.formats.torch_files import (
 from framework.formats.zip_entries import ZIP_START, first_names
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Generator
+from framework.models.stylegan2.statistics import styles_of_seeds
 
-_MOST_DRAWN, _SAMPLES_AT_ONCE = 4096, 500
+_MOST_DRAWN = 4096
 
 
 class Dialect(NamedTuple):
@@ -120,15 +121,9 @@ def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
 
     Where the generator takes labels, all of them are equally frequent.
     """
-    rng = torch.Generator().manual_seed(0)
     total = torch.zeros(generator.w_dim)
-    for numbers in torch.arange(samples).split(_SAMPLES_AT_ONCE):
-        z = torch.randn(len(numbers), generator.z_dim, generator=rng)
-        labels = None
-        if generator.c_dim:
-            labels = torch.zeros(len(numbers), generator.c_dim)
-            labels[torch.arange(len(numbers)), numbers % generator.c_dim] = 1
-        total += generator.mapping(z, labels)[:, 0].sum(dim=0)
+    for ws in styles_of_seeds(generator, samples, seed=0):
+        total += ws[:, 0].sum(dim=0)
     generator.mapping.w_avg.copy_(total / samples)
 
 

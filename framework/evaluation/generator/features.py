@@ -35,6 +35,7 @@ SHIPPED = (
 _SHIPPED_FILE = Path(__file__).parents[2] / "zoo" / SHIPPED / "discriminator.safetensors"
 _LIBRARY = "torch_fidelity"
 _UNPUBLISHED = ("name", "range")  # what the protocols of `ppl` and `ppl_d` never said
+_SUFFIXES = {"lpips-vgg": "", "lite0": "_lite", "dfeat": "_d"}  # of path lengths, by distance
 _SMALL_PX, _LARGE_PX = 128, 224  # Lite0 was trained on 224; small pictures gain nothing by it
 _EXTRA = "pip install 'dragline[metrics]'"
 _ADVICE = (
@@ -128,9 +129,7 @@ class Lite0Features(FeatureNetwork):
     def protocol(self) -> dict[str, Any]:
         """Which weights, which layer, which resizing."""
         return {
-            "network": LITE0.name,
-            "weights": LITE0.file,
-            "sha256_of_weights": LITE0.sha256,
+            **LITE0.facts(),
             "layers": "head, mean over positions",
             "dimensions": NUM_FEATURES,
             "resize": f"to {_SMALL_PX}x{_SMALL_PX} (pictures larger than that to {_LARGE_PX}x"
@@ -169,9 +168,7 @@ class InceptionFeatures(FeatureNetwork):
     def protocol(self) -> dict[str, Any]:
         """Which weights, which layer, which resizing."""
         return {
-            "network": INCEPTION.name,
-            "weights": INCEPTION.file,
-            "sha256_of_weights": INCEPTION.sha256,
+            **INCEPTION.facts(),
             "layers": "pool3",
             "dimensions": 2048,
             "resize": "to 299x299 as TensorFlow 1 does (bilinear without antialiasing)",
@@ -191,17 +188,18 @@ class PerceptualDistance(nn.Module):
     """How different two pictures look, for the path length: a distance and its published name.
 
     Args:
-        distance: What measures.
+        distance: What measures: LPIPS with VGG16, which published path lengths are made with, that
+            of EfficientNet-Lite0 or that of a discriminator.
+        about: What the protocol says of the network besides.
 
     Attributes:
         suffix: What the names of numbers made with it end in.
     """
 
-    suffix: str
-
-    def __init__(self, distance: Distance) -> None:
+    def __init__(self, distance: Distance, about: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.distance = distance
+        self.distance, self.about = distance, about or {}
+        self.suffix = _SUFFIXES[distance.name]
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -210,40 +208,14 @@ class PerceptualDistance(nn.Module):
 
     def protocol(self) -> dict[str, Any]:
         """What tells this distance from every other; JSON values."""
-        facts = self.distance.protocol()
+        facts = {**self.about, **self.distance.protocol()}
         return {name: value for name, value in facts.items() if name not in _UNPUBLISHED}
 
 
-class BlockDistance(PerceptualDistance):
-    """The discriminator's that the features are of."""
-
-    suffix = "_d"
-
-    def __init__(self, features: DiscriminatorFeatures) -> None:
-        super().__init__(DiscriminatorDistance(features.discriminator))
-        self.about = features.protocol()
-
-    def protocol(self) -> dict[str, Any]:
-        """The features', and what is made of them."""
-        return {**self.about, **super().protocol()}
-
-
-class LiteDistance(PerceptualDistance):
-    """EfficientNet-Lite0's."""
-
-    suffix = "_lite"
-
-    def __init__(self, weights: Path) -> None:
-        super().__init__(Lite0Distance(weights))
-
-
-class LpipsDistance(PerceptualDistance):
-    """LPIPS with VGG16, which published path lengths are made with."""
-
-    suffix = ""
-
-    def __init__(self, weights: Path) -> None:
-        super().__init__(Lpips("vgg", weights))
+def block_distance(features: DiscriminatorFeatures) -> PerceptualDistance:
+    """The distance of the discriminator that the features are of."""
+    distance = DiscriminatorDistance(features.discriminator)
+    return PerceptualDistance(distance, features.protocol())
 
 
 # ------------------------------------------------------------------------------------- the choice
@@ -304,7 +276,7 @@ def open_networks(
             lacking.append(f"{VGG16.file} (PPL)")
             measured.append(f"ppl{distance.suffix}")
         else:
-            distance = LpipsDistance(vgg)
+            distance = PerceptualDistance(Lpips("vgg", vgg))
     if not lacking:
         return Networks(network, distance)
     note = f"measuring {' and '.join(measured)} for lack of {', '.join(lacking)}; {_ADVICE}"
@@ -315,11 +287,12 @@ def _without_download(features: str, weights: str | None, path_length: bool) -> 
     """EfficientNet-Lite0, or the discriminator of a model, for features and path length alike."""
     if features != "lite0":
         network = open_discriminator(features)
-        return Networks(network, BlockDistance(network) if path_length else None)
+        return Networks(network, block_distance(network) if path_length else None)
     path = find_weights(LITE0, weights)
     if path is None:
         raise UserError(f"--metrics.features lite0: its weights are not here; {LITE0.install}")
-    return Networks(Lite0Features(path), LiteDistance(path) if path_length else None)
+    distance = PerceptualDistance(Lite0Distance(path)) if path_length else None
+    return Networks(Lite0Features(path), distance)
 
 
 def open_discriminator(model: str) -> DiscriminatorFeatures:

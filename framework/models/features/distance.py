@@ -208,9 +208,8 @@ class Lpips(Distance):
         """Which heads on which weights."""
         return {
             "name": self.name,
+            **self.published.facts(),
             "network": f"LPIPS 0.1, {self.published.name}",
-            "weights": self.published.file,
-            "sha256_of_weights": self.published.sha256,
             "library": "torchmetrics",
             "range": "[-1, 1], not resized",
         }
@@ -253,9 +252,7 @@ class Lite0Distance(Distance):
         """Which weights, and what is made of the features."""
         return {
             "name": self.name,
-            "network": LITE0.name,
-            "weights": LITE0.file,
-            "sha256_of_weights": LITE0.sha256,
+            **LITE0.facts(),
             "layers": "last of each size, unit length over channels",
             "distance": "square difference, sum over channels, mean over positions and levels",
             "range": "[-1, 1], not resized",

@@ -39,6 +39,10 @@ class Published:
     package: tuple[str, str] | None = None
     install: str = ""
 
+    def facts(self) -> dict[str, str]:
+        """What a protocol says of it."""
+        return {"network": self.name, "weights": self.file, "sha256_of_weights": self.sha256}
+
 
 INCEPTION = Published(
     "Inception-v3 of 2015-12-05",

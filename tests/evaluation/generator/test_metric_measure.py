@@ -16,10 +16,10 @@ from framework.data import ImageDataset, open_dataset
 from framework.errors import UserError
 from framework.evaluation.generator import measure as measuring
 from framework.evaluation.generator.features import (
-    BlockDistance,
     DiscriminatorFeatures,
     FeatureNetwork,
     Networks,
+    block_distance,
 )
 from framework.evaluation.generator.measure import MetricSettings, Report, check_fit, draw, measure
 from framework.evaluation.generator.ppl import path_lengths, trimmed_mean
@@ -63,7 +63,7 @@ class Counting(DiscriminatorFeatures):
 
 def tiny_networks() -> Networks:
     features = Counting()
-    return Networks(features, BlockDistance(features))
+    return Networks(features, block_distance(features))
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,7 @@ def test_path_length_is_torchmetrics():
 
     from framework.training.randomness import keyed_generator
 
-    network, distance = generator(), BlockDistance(Counting())
+    network, distance = generator(), block_distance(Counting())
     lengths = path_lengths(network, distance, torch.zeros(20, 0), 0, 6, ignore)
     z = torch.randn(2, 20, network.z_dim, generator=keyed_generator("cpu", 0, "paths"))
     _, _, theirs = perceptual_path_length(

@@ -14,10 +14,10 @@ from framework.data import decoded, open_dataset
 from framework.errors import UserError
 from framework.evaluation.generator import features
 from framework.evaluation.generator.features import (
-    BlockDistance,
     DiscriminatorFeatures,
     InceptionFeatures,
-    LpipsDistance,
+    PerceptualDistance,
+    block_distance,
     open_discriminator,
     open_networks,
 )
@@ -79,7 +79,7 @@ def fidelity(monkeypatch) -> None:
 def test_without_weights_one_line_says_what_is_measured_instead_and_how_to_have_more():
     networks = open_networks()
     assert isinstance(networks.features, DiscriminatorFeatures)
-    assert isinstance(networks.distance, BlockDistance)
+    assert networks.distance.suffix == "_d"
     note = networks.note
     assert "\n" not in note and note.startswith("measuring kid_d and ppl_d for lack of ")
     for text in (INCEPTION.file, VGG16.file, "torch-fidelity", "--metrics.weights"):
@@ -166,7 +166,7 @@ def test_a_picture_looks_the_same_in_any_company(shipped, cars):
 
 
 def test_the_distance_of_blocks_is_none_to_itself_and_grows(shipped, cars):
-    distance, images = BlockDistance(shipped), cars[:4].float() / 127.5 - 1
+    distance, images = block_distance(shipped), cars[:4].float() / 127.5 - 1
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(distance(images, images), torch.zeros(4))
     near, far = distance(images, images + 0.01 * noise), distance(images, images + 0.1 * noise)
@@ -175,7 +175,7 @@ def test_the_distance_of_blocks_is_none_to_itself_and_grows(shipped, cars):
 
 def test_the_distance_of_path_lengths_is_what_it_always_was(shipped, cars):
     a, b = cars[:3].float() / 127.5 - 1, cars[3:6].float() / 127.5 - 1
-    distance = BlockDistance(shipped)
+    distance = block_distance(shipped)
     pairs = zip(*(block_features(shipped.discriminator, x) for x in (a, b)), strict=True)
     naive = [(p - q).square().mean(dim=(1, 2, 3)) for p, q in pairs]
     torch.testing.assert_close(distance(a, b), sum(naive) / len(naive))
@@ -190,7 +190,7 @@ def test_the_distance_of_path_lengths_is_what_it_always_was(shipped, cars):
 def test_published_path_lengths_are_made_with_vgg(tmp_path):
     _, path = save_trunk("vgg", tmp_path)
     a, b = random_pictures(2, 32, seed=1), random_pictures(2, 32, seed=2)
-    distance = LpipsDistance(path)
+    distance = PerceptualDistance(Lpips("vgg", path))
     torch.testing.assert_close(distance(a, b), Lpips("vgg", path)(a, b))
     assert distance.suffix == "" and distance.protocol() == {
         "network": "LPIPS 0.1, VGG16",
