@@ -60,3 +60,8 @@ def fit(
     if (h, w) == (size[0], size[1]):
         return picture
     return to_canvas(picture, fit_geometry((h, w), (size[0], size[1]), crop), FILTERS[filter])
+
+
+def planar(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, C) as (C, H, W)."""
+    return np.ascontiguousarray(picture.transpose(2, 0, 1))

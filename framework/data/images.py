@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from framework.data.advice import class_remarks, enlargement, size_remarks
-from framework.data.fit import Crop, Filter, check_treatment, fit, size_pair
+from framework.data.fit import Crop, Filter, check_treatment, fit, planar, size_pair
 from framework.data.labels import Labels, LabelSource, read_labels
 from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
 from framework.data.sources import Source, open_source
@@ -118,13 +118,12 @@ def open_dataset(
         return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
     opened = open_source(source, follow_links)
     found = scan(opened, channels, progress)
-    judge(opened, found, on_bad)
+    judge(str(opened.path), found.problems, len(found.records), on_bad)
     if found.problems:
         total = len(found.records) + len(found.problems)
         log.warning("%s: %s; skipped", opened.path, summary(found.problems, total))
     if dedup:
-        firsts = {record.pixel_digest: record for record in reversed(found.records)}
-        found = Scan([r for r in found.records if firsts[r.pixel_digest] is r], found.problems)
+        found = Scan(found.distinct(), found.problems)
     names = [record.name for record in found.records]
     known = read_labels(opened, names, labels if use_labels else "none")
     return FileDataset(
@@ -221,9 +220,7 @@ class FileDataset(ImageDataset):
         """
         data = self.file(index)
         picture = decode(data, self.scan.records[index].name, self.channels).pixels
-        return np.ascontiguousarray(
-            fit(picture, self.size, self.crop, self.filter).transpose(2, 0, 1)
-        )
+        return planar(fit(picture, self.size, self.crop, self.filter))
 
     def file(self, index: int) -> bytes:
         """The file of picture `index` as it is.
@@ -318,8 +315,7 @@ class ToyDataset(ImageDataset):
     def image(self, index: int) -> np.ndarray:
         """Car `index`, uint8 (C, H, W)."""
         image = Image.fromarray(self._cars.image(index)).convert(MODES[self.channels])
-        pixels = np.asarray(image).reshape(*self.size, self.channels)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        return planar(np.asarray(image).reshape(*self.size, self.channels))
 
     def name(self, index: int) -> str:
         """`toycar00000123`."""

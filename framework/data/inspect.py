@@ -42,8 +42,7 @@ def inspect(
     found = scan(opened, progress=progress, near=True)
     names = [printable(record.name) for record in found.records]
     # One picture for each content: equal ones are reported as such, and not again as near.
-    firsts = {record.pixel_digest: record for record in reversed(found.records)}
-    unique = [record for record in found.records if firsts[record.pixel_digest] is record]
+    unique = found.distinct()
     near = None
     if len(unique) <= MAX_COMPARED:
         near = near_pairs([printable(r.name) for r in unique], [r.near_hash for r in unique])

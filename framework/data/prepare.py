@@ -59,18 +59,9 @@ def prepare(
         raise UserError(f"{out}: give a name that ends in .zip", "out")
     check_new_file(out)
     dataset = open_dataset(
-        source,
-        size,
-        channels,
-        use_labels=labels != "none",
-        on_bad=on_bad,
-        crop=crop,
-        filter=filter,
-        labels=labels,
-        dedup=dedup,
-        follow_links=follow_links,
-        progress=progress,
-    )
+        source, size, channels, labels != "none", on_bad, crop, filter, labels, dedup,
+        follow_links, progress,
+    )  # fmt: skip
     try:
         with folder_above(out), whole_file(out) as temporary:
             _write(dataset, temporary)

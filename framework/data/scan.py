@@ -41,6 +41,11 @@ class Scan:
     records: list[Record]  # in the order of the source's names
     problems: list[Problem]
 
+    def distinct(self) -> list[Record]:
+        """Of records with equal pixels the first."""
+        firsts = {record.pixel_digest: record for record in reversed(self.records)}
+        return [record for record in self.records if firsts[record.pixel_digest] is record]
+
 
 def scan(
     source: Source, channels: int = 3, progress: Progress | None = None, near: bool = False
@@ -100,24 +105,32 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
             yield from pool.map(function, items[start : start + 64])
 
 
-def judge(source: Source, found: Scan, on_bad: OnBad) -> None:
-    """Refuse a scan that should not be used.
+def judge(
+    where: str, problems: list[Problem], usable: int, on_bad: OnBad, remedy: str = "remove them"
+) -> None:
+    """Refuse pictures that should not be used.
+
+    Args:
+        where: What holds them.
+        problems: Those that cannot be used.
+        usable: How many can.
+        on_bad: See `open_dataset`.
+        remedy: What to do with bad ones.
 
     Raises:
         UserError: If a file is bad and `on_bad` is "error", if most are bad, or if none is left.
     """
     if on_bad not in ("error", "skip"):
         raise UserError(f"{on_bad}: give error or skip", "on_bad")
-    where, bad = printable(str(source.path)), len(found.problems)
-    total = bad + len(found.records)
+    bad, total, where = len(problems), len(problems) + usable, printable(where)
     if total == 0:
         raise UserError(f"{where}: no pictures found (PNG, JPEG, WebP, GIF, BMP or TIFF files)")
-    if bad and (on_bad == "error" or not found.records):
-        hint = "remove them, or leave them out: on_bad=skip" if found.records else "none is left"
-        raise UserError(f"{where}: {summary(found.problems, total)}; {hint}")
+    if bad and (on_bad == "error" or not usable):
+        hint = f"{remedy}, or leave them out: on_bad=skip" if usable else "none is left"
+        raise UserError(f"{where}: {summary(problems, total)}; {hint}")
     if bad > MAX_SKIPPED * total:
-        text = summary(found.problems, total)
-        raise UserError(f"{where}: {text}; more than half is too much to skip, remove them")
+        text = summary(problems, total)
+        raise UserError(f"{where}: {text}; more than half is too much to skip, {remedy}")
 
 
 def summary(problems: list[Problem], total: int) -> str:

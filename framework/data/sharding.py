@@ -13,7 +13,7 @@ import numpy as np
 from framework.data.fit import Crop, Filter
 from framework.data.images import FileDataset, ImageDataset, open_dataset
 from framework.data.labels import LabelSource, label_kind
-from framework.data.scan import MAX_SKIPPED, OnBad, Progress, in_threads, summary
+from framework.data.scan import OnBad, Progress, in_threads, judge
 from framework.data.shards import INDEX, PREFIX, Index, Shard, expanded, read_label
 from framework.data.sources import Problem
 from framework.data.tars import BrokenShard, HashedFile, Leftovers, engine, is_url, opened, samples
@@ -83,18 +83,9 @@ def shard(
     whole(seed, "seed")
     check_new_folder(out)
     dataset = open_dataset(
-        source,
-        size,
-        channels,
-        use_labels=labels != "none",
-        on_bad=on_bad,
-        crop=crop,
-        filter=filter,
-        labels=labels,
-        dedup=dedup,
-        follow_links=follow_links,
-        progress=progress,
-    )
+        source, size, channels, labels != "none", on_bad, crop, filter, labels, dedup,
+        follow_links, progress,
+    )  # fmt: skip
     try:
         folder = new_folder(out)
         shards = tuple(_written(dataset, folder, shard_mb * 1e6, seed, progress))
@@ -189,7 +180,8 @@ def index_shards(
             progress(len(looks), len(locations))
     problems = [problem for look in looks for problem in look.left.problems]
     found = [look for look in looks if look.shard is not None]
-    _judge(source, problems, sum(look.shard.count for look in found if look.shard), on_bad)
+    usable = sum(look.shard.count for look in found if look.shard)
+    judge(source, problems, usable, on_bad, remedy="mend them")
     sizes = set[tuple[int, int]]().union(*(look.sizes for look in found))
     index = Index(
         tuple(look.shard for look in found if look.shard),
@@ -280,16 +272,3 @@ def _label_dim(found: set[tuple[int, int]]) -> int:
     if len(kinds) != 1 or -1 in kinds:
         return 0
     return kinds.pop() or max(needed for _, needed in found)
-
-
-def _judge(source: str, problems: list[Problem], usable: int, on_bad: OnBad) -> None:
-    where, total = printable(source), usable + len(problems)
-    if not total:
-        raise UserError(f"{where}: no pictures found in the shards")
-    if problems and on_bad == "error":
-        raise UserError(
-            f"{where}: {summary(problems, total)}; mend them, or leave them out: on_bad=skip"
-        )
-    if len(problems) > MAX_SKIPPED * total:
-        text = f"{summary(problems, total)}; more than half is too much to skip"
-        raise UserError(f"{where}: {text}")

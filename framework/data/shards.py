@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from framework.data.fit import Crop, check_treatment, fit, size_pair
+from framework.data.fit import Crop, check_treatment, fit, planar, size_pair
 from framework.data.images import ImageDataset
 from framework.data.labels import label_kind
 from framework.data.tars import (
@@ -305,7 +305,7 @@ class ShardDataset(ImageDataset):
             pixels = decode(sample.picture, sample.name, self.channels).pixels
         except ImageRefused as error:
             raise BrokenShard(sample.name, f"{error.reason}; {_AGAIN}") from None
-        return np.ascontiguousarray(fit(pixels, self.size, self.crop).transpose(2, 0, 1))
+        return planar(fit(pixels, self.size, self.crop))
 
     def vector(self, sample: Sample[bytes]) -> np.ndarray:
         """A sample's label, float32 (label_dim,)."""

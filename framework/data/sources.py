@@ -12,10 +12,11 @@ import tarfile
 import threading
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from framework.errors import UserError
 from framework.media.images import MAX_FILE_BYTES, ImageRefused, Refusal, printable, read_bytes
@@ -49,23 +50,6 @@ class Problem:
         return f"{printable(self.name)} ({self.reason})"
 
 
-class Source(Protocol):
-    """What the scan and the dataset need to know about where files lie."""
-
-    path: Path
-    names: list[str]  # picture files, relative, "/" between folders, sorted by bytes
-    problems: list[Problem]  # entries that cannot even be opened
-    others: list[str]  # files that are no pictures by their name
-
-    def read(self, name: str) -> bytes:
-        """Bytes of one file; `ImageRefused` if it cannot be read."""
-        ...
-
-    def label_file(self) -> "LabelFile | None":
-        """The `dataset.json` of the pictures, or None where there is none."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class LabelFile:
     """A `dataset.json`."""
@@ -73,6 +57,32 @@ class LabelFile:
     where: str
     folder: str  # that its names begin in: "" or "a/b/"
     content: dict[str, Any]
+
+
+class Source(ABC):
+    """What the scan and the dataset need to know about where files lie."""
+
+    path: Path
+    names: list[str]  # picture files, relative, "/" between folders, sorted by bytes
+    problems: list[Problem]  # entries that cannot even be opened
+    others: list[str]  # files that are no pictures by their name
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Bytes of one file; `ImageRefused` if it cannot be read."""
+
+    @abstractmethod
+    def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
+        """Place and bytes of the `dataset.json` in a folder; None where there is none."""
+
+    def label_file(self) -> LabelFile | None:
+        """The `dataset.json` at the top, or of a folder that wraps all pictures."""
+        parts = common_folder(self.names).split("/")[:-1]
+        for depth in range(len(parts) + 1):
+            folder = "".join(f"{part}/" for part in parts[:depth])
+            if stored := self.label_bytes(folder):
+                return LabelFile(stored[0], folder, _parsed_labels(stored[1], stored[0]))
+        return None
 
 
 def open_source(path: str | Path, follow_links: bool = False) -> Source:
@@ -114,10 +124,10 @@ def common_folder(names: Sequence[str]) -> str:
     return "".join(f"{folder}/" for folder, _ in shared)
 
 
-def label_places(names: Sequence[str]) -> list[str]:
-    """Where a `dataset.json` may lie: at the top, or within what wraps all pictures."""
-    parts = common_folder(names).split("/")[:-1]
-    return ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
+def leads_out(name: str) -> bool:
+    """Whether an archive's name leads out of it: absolute, with a drive, or by `..`."""
+    name = name.replace("\\", "/")
+    return name.startswith("/") or name[1:2] == ":" or ".." in name.split("/")
 
 
 def _parsed_labels(data: bytes, where: str) -> dict[str, Any]:
@@ -134,7 +144,7 @@ def _parsed_labels(data: bytes, where: str) -> dict[str, Any]:
 
 
 @dataclass
-class FolderSource:
+class FolderSource(Source):
     """Picture files below a folder, at any depth.
 
     Symbolic links are used where they stay inside the folder; links that leave it are reported,
@@ -211,19 +221,16 @@ class FolderSource:
         except ImageRefused as error:
             raise ImageRefused(name, error.kind, error.reason) from None
 
-    def label_file(self) -> LabelFile | None:
-        """The `dataset.json` at the top of the folder, or of one that wraps all pictures."""
-        for folder in label_places(self.names):
-            path = self.path / folder / LABEL_FILE
-            if path.is_file():
-                return LabelFile(str(path), folder, _parsed_labels(path.read_bytes(), str(path)))
-        return None
+    def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
+        """Path and bytes of the `dataset.json` in a folder below this one."""
+        path = self.path / folder / LABEL_FILE
+        return (str(path), path.read_bytes()) if path.is_file() else None
 
 
 # -------------------------------------------------------------------------------------------- zip
 
 
-class ZipSource:
+class ZipSource(Source):
     """Picture files in a zip, read in place; opened once in each process that reads.
 
     Raises:
@@ -267,14 +274,10 @@ class ZipSource:
         except (OSError, KeyError) as error:
             raise ImageRefused(name, Refusal.UNREADABLE, f"cannot be read ({error})") from None
 
-    def label_file(self) -> LabelFile | None:
-        """The `dataset.json` at the top of the zip, or of a folder that wraps all pictures."""
-        for folder in label_places(self.names):
-            name = folder + LABEL_FILE
-            if name in self._labels:
-                where = f"{self.path}/{name}"
-                return LabelFile(where, folder, _parsed_labels(self.read(name), where))
-        return None
+    def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
+        """Place and bytes of the `dataset.json` in a folder of the zip."""
+        name = folder + LABEL_FILE
+        return (f"{self.path}/{name}", self.read(name)) if name in self._labels else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None, "_lock": None}
@@ -285,8 +288,7 @@ class ZipSource:
 
 def _suspicious(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
     # `orig_filename` is the name as stored: ZipInfo cuts at NUL and turns separators.
-    name = entry.orig_filename.replace("\\", "/")
-    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/") or "\0" in name:
+    if leads_out(entry.orig_filename) or "\0" in entry.orig_filename:
         return "has a name that leads out of the zip"
     if entry.filename in seen:
         return "occurs twice"

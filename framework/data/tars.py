@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 
-from framework.data.sources import READ, Problem, is_hidden
+from framework.data.sources import READ, Problem, is_hidden, leads_out
 from framework.errors import UserError
 from framework.media.images import MAX_FILE_BYTES, Refusal, printable
 
@@ -265,8 +265,7 @@ def _suffix(name: str) -> str:
 
 
 def _unusable(member: tarfile.TarInfo, suffix: str) -> tuple[Refusal, str] | None:
-    name = member.name.replace("\\", "/")
-    if name.startswith("/") or name[1:2] == ":" or ".." in name.split("/"):
+    if leads_out(member.name):
         return Refusal.UNREADABLE, "has a name that leads out of the tar file"
     if not member.isreg() or member.sparse is not None:
         return Refusal.UNREADABLE, "not a regular file"

@@ -4,7 +4,6 @@ The names of the weights are those of the transformers and diffusers libraries; 
 split, with an index that says which file holds which tensor.
 """
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.contents import Contents
 from framework.formats.foreign import read_value, unfold
-from framework.formats.source_file import LARGEST_BYTES, read_file
+from framework.formats.source_file import LARGEST_BYTES, read_file, read_table
 
 _DESCRIPTIONS = ("config.json", "model_index.json")
 _WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors", "pytorch_model.bin",
@@ -115,19 +114,11 @@ def _class(folder: Path) -> str:
 def _table(path: Path, strict: bool = True) -> dict[str, Any]:
     """The JSON table in a file of theirs; if not `strict`, an empty one for what is none."""
     try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            raise ValueError("too long")
-        text = path.read_text("utf-8")
-        if sum(map(text.count, "{[,")) > _MOST_VALUES:
-            raise ValueError("too many values")
-        table = json.loads(text)
-        if not isinstance(table, dict):
-            raise ValueError("no table")
+        return read_table(path)
     except (OSError, ValueError, RecursionError):
         if strict:
             raise BrokenCheckpoint(f"{path}: no whole JSON table; fetch it again") from None
         return {}
-    return table
 
 
 def _what_it_is(folder: Path) -> str:

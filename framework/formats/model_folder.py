@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
-from framework.formats.source_file import check_unfinished
+from framework.formats.source_file import check_unfinished, read_table
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import Undrawn
 from framework.models.stylegan2 import Discriminator, Generator
@@ -32,7 +32,6 @@ _NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
 }
 LARGEST_SIDE = 4096
 _MOST_MAPPING_LAYERS, _MOST_COLOURS, _LARGEST_FACTOR = 1000, 1000, 1e30
-_LARGEST_CONFIG, _MOST_CONFIG_VALUES = 8 << 20, 100_000
 _METADATA = {"format", "version", "network", "config"}
 _NO_COUNTS = (
     "img_size", "low_precision", "conv_clamp", "w_avg_beta", "architecture", "label_fade",
@@ -279,12 +278,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: not a model folder (no {_CONFIG} in it)")
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise ValueError("too long")
-        text = path.read_text(encoding="utf-8")
-        if sum(map(text.count, "{[,")) > _MOST_CONFIG_VALUES:
-            raise ValueError("too many values")
-        description = json.loads(text)
+        description = read_table(path)
         known = description["format"] == FORMAT
         version = int(description["version"])
         digests = description[DIGEST]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from framework.errors import BrokenCheckpoint, UnsafeCheckpoint, UserError
-from framework.formats.programs import asks_for
+from framework.formats.file_kinds import asks_for
 from framework.formats.text_opcodes import escaped, floating, is_wide, quoted, whole_number
 
 Constructor = Callable[..., Any]

@@ -46,9 +46,8 @@ def read_safetensors(source: Source) -> dict[str, Any]:
     Raises:
         BrokenCheckpoint: If the header is garbled, or a tensor does not lie within the file.
     """
-    start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
     try:
-        header = json.loads(bytes(source.data[LENGTH_BYTES:start]))
+        header, start = _header(source)
         rows = {name: row for name, row in header.items() if name != "__metadata__"}
         return {name: _tensor(source.data[start:], row) for name, row in rows.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -57,10 +56,15 @@ def read_safetensors(source: Source) -> dict[str, Any]:
 
 def metadata_of(source: Source) -> dict[str, str]:
     """What a file that `read_safetensors` read says besides."""
-    start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
-    facts = json.loads(bytes(source.data[LENGTH_BYTES:start])).get("__metadata__")
+    facts = _header(source)[0].get("__metadata__")
     facts = facts if isinstance(facts, dict) else {}
     return {name: fact for name, fact in facts.items() if isinstance(fact, str)}
+
+
+def _header(source: Source) -> tuple[Any, int]:
+    """The table of a file's tensors, and where their bytes begin."""
+    start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
+    return json.loads(bytes(source.data[LENGTH_BYTES:start])), start
 
 
 def _tensor(data: memoryview, row: dict[str, Any]) -> StoredTensor:

@@ -1,10 +1,12 @@
 """A model file of somebody else's, read once into memory after a look at what it is."""
 
+import json
 import mmap
 import os
 import stat
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from framework.formats.file_kinds import LOOKED_AT, other_kind
 from framework.formats.pickle_machine import Source
 
 LARGEST_BYTES = 8 << 30
+_LARGEST_TABLE, _MOST_VALUES = 8 << 20, 100_000
 # A FIFO must not wait, and Windows must not take the bytes for text.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _END_LOOKED_AT = 64
@@ -48,6 +51,24 @@ def read_file(path: Path) -> Source:
             f"{path}, byte {filled}: the file changes while it is read; wait until it is whole"
         )
     return Source(data, str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The JSON table in a file, refused before it can grow in memory.
+
+    Raises:
+        ValueError: If it is none, or longer than any model's description; also OSError and
+            RecursionError.
+    """
+    if path.stat().st_size > _LARGEST_TABLE:
+        raise ValueError("too long")
+    text = path.read_text("utf-8")
+    if sum(map(text.count, "{[,")) > _MOST_VALUES:
+        raise ValueError("too many values")
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise ValueError("no table")
+    return table
 
 
 def _checked_size(path: Path, facts: os.stat_result) -> int:
