@@ -13,14 +13,7 @@ _AT_ONCE = 2**22  # values drawn at a time
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and where it lies for other draws of as many pictures.
-
-    Attributes:
-        mean: Of the values.
-        low: Lower end of the 95 % interval; NaN for fewer than two values, which tell nothing.
-        high: Upper end.
-        count: Values.
-    """
+    """A mean of `count` values and its 95 % interval; ends are NaN for fewer than two."""
 
     mean: float
     low: float
@@ -35,9 +28,7 @@ class Interval:
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """Mean and 95 % percentile interval of `RESAMPLES` resamples (Efron & Tibshirani 1993, ch. 13).
 
-    Args:
-        values: One of each picture; infinite ones (PSNR of equal pictures) are taken as they are.
-        seed: Of the resampling.
+    Infinite values (PSNR of equal pictures) are taken as they are.
     """
     known = np.asarray(values, np.float64)
     count = len(known)

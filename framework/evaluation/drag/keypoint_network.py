@@ -16,12 +16,7 @@ WINDOW_CELLS = 3
 
 
 class KeypointNetwork(nn.Module):
-    """Pictures to one heat map a key point.
-
-    Args:
-        num_points: Key points a picture has.
-        widths: Channels at full, half, quarter and eighth resolution.
-    """
+    """Pictures to one heat map a key point; `widths` are channels at full, half … resolution."""
 
     def __init__(
         self, num_points: int, widths: tuple[int, int, int, int] = (16, 32, 48, 64)
@@ -41,13 +36,9 @@ class KeypointNetwork(nn.Module):
         self.heat = nn.Conv2d(half, num_points, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the heat maps.
+        """Pictures (N, 3, H, W) in [-1, 1], sides multiples of 8, to logits (N, K, H / 2, W / 2).
 
-        Args:
-            images: Pictures, shape (N, 3, H, W), in [-1, 1], sides multiples of 8.
-
-        Returns:
-            Shape (N, K, H / 2, W / 2); softmax over a map's cells is where its point may be.
+        Softmax over a map's cells is where its point may be.
         """
         half = self.at_half(self.at_full(images))
         quarter = self.at_quarter(half)
@@ -58,14 +49,11 @@ class KeypointNetwork(nn.Module):
 
 
 def read_points(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Read points off heat maps: the mean within a window about the peak.
-
-    Args:
-        logits: Shape (N, K, h, w).
+    """Read points off heat maps (N, K, h, w): the mean within a window about the peak.
 
     Returns:
-        Points (x, y) in picture pixels, shape (N, K, 2), and the heat that lies within the window,
-        shape (N, K), in (0, 1]: how sure the network is.
+        Points (x, y) in picture pixels, (N, K, 2), and the heat that lies within the window, (N,
+        K), in (0, 1]: how sure the network is.
     """
     n, k, h, w = logits.shape
     heat = logits.flatten(2).softmax(dim=2).view(n, k, h, w)

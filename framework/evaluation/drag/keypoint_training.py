@@ -34,13 +34,7 @@ HEAT_RADIUS_PX = 1.5
 
 @dataclass(frozen=True)
 class Drawings:
-    """Pictures with their key points.
-
-    Args:
-        names: Key points, in order, shape (K,).
-        images: Pictures, shape (N, 3, H, W), in [-1, 1].
-        points: Where they are, (x, y) in pixels, shape (N, K, 2).
-    """
+    """Pictures (N, 3, H, W) in [-1, 1] with their key points (x, y) in px, (N, K, 2), by name."""
 
     names: tuple[str, ...]
     images: Tensor
@@ -66,18 +60,15 @@ def train(
     seed: int,
     report: Callable[[int, float], None],
 ) -> KeypointNetwork:
-    """Train a network on disturbed drawings.
+    """Train a network on disturbed drawings (AdamW, one cycle of learning rates).
 
     Args:
         drawings: What to learn from.
-        steps: Updates (AdamW, one cycle of learning rates).
+        steps: Updates.
         batch_size: Drawings an update.
         learning_rate: Highest of the cycle.
         seed: Of weights, order and disturbances.
         report: Called after each update with its number and the mean error in pixels.
-
-    Returns:
-        The network, ready for use.
     """
     random = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -234,14 +225,8 @@ def disturb(
 ) -> tuple[Tensor, Tensor]:
     """Mirror half the drawings, warp all, then change colours and sharpness and add noise.
 
-    Args:
-        images: Shape (N, 3, H, W), in [-1, 1].
-        points: Shape (N, K, 2), (x, y) in pixels.
-        mirrored: See `mirror_order`.
-        random: Where chance comes from.
-
-    Returns:
-        Images and points of the same shapes; points may have left the picture.
+    Images (N, 3, H, W) in [-1, 1] and points (N, K, 2) in pixels keep their shapes; points may
+    leave the picture. `mirrored` is of `mirror_order`.
     """
     turned = torch.rand(len(images), generator=random) < 0.5
     width = images.shape[3]

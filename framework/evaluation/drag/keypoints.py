@@ -45,8 +45,8 @@ class KeypointJudge:
 
     Args:
         network: What finds them, trained, on the CPU.
-        facts: `names` of the key points (by place in the picture: `left_wheel_hub`), `img_size`
-            (H, W), `low` and `high` (see `usual`), and how it was trained.
+        facts: `names` of the key points (by place in the picture: `left_wheel_hub`), `img_size` (H,
+            W), `low` and `high` (see `usual`), and how it was trained.
     """
 
     def __init__(self, network: KeypointNetwork, facts: dict[str, Any]) -> None:
@@ -66,8 +66,7 @@ class KeypointJudge:
         """Open a judge: the shipped one, or what `train_judge` wrote into a folder.
 
         Raises:
-            UserError: If there is none.
-            BrokenCheckpoint: If it is damaged.
+            UserError: If there is none; `BrokenCheckpoint` if it is damaged.
         """
         folder = Path(folder)
         if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
@@ -94,14 +93,14 @@ class KeypointJudge:
         write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
 
     def __call__(self, images: np.ndarray | Tensor) -> Findings:
-        """Look at pictures.
+        """Find the key points in pictures.
 
         Args:
             images: uint8 (N, H, W, 3), or a float tensor (N, 3, H, W) in [-1, 1] (overshoot is
-                clipped); of the judge's size.
+                clipped).
 
         Raises:
-            UserError: If the pictures are of another size or kind.
+            UserError: If the pictures are not of the judge's size or kind.
         """
         pictures = images if isinstance(images, torch.Tensor) else to_float(images)
         if pictures.ndim != 4 or tuple(pictures.shape[1:]) != (3, *self.img_size):

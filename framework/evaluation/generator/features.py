@@ -45,12 +45,7 @@ _ADVICE = (
 
 
 class FeatureNetwork(nn.Module):
-    """Pictures to feature vectors.
-
-    Attributes:
-        suffix: What the names of numbers made with it end in.
-        num_features: Length of a vector.
-    """
+    """Pictures to vectors of length `num_features`; numbers made with it end in `suffix`."""
 
     suffix: str
     num_features: int
@@ -70,9 +65,7 @@ class FeatureNetwork(nn.Module):
 class DiscriminatorFeatures(FeatureNetwork):
     """Mean over positions of every block's normalised output, one vector a picture.
 
-    Args:
-        discriminator: Frozen from here on.
-        model: What the user called it; for the protocol's reader.
+    The discriminator is frozen from here on; `model` is what the user called it.
     """
 
     suffix = "_d"
@@ -108,11 +101,7 @@ class DiscriminatorFeatures(FeatureNetwork):
 
 
 class Lite0Features(FeatureNetwork):
-    """What EfficientNet-Lite0's classifier reads, of pictures brought to one of two sizes.
-
-    Args:
-        weights: The published file.
-    """
+    """What EfficientNet-Lite0's classifier reads, of pictures brought to one of two sizes."""
 
     suffix, num_features = "_lite", NUM_FEATURES
 
@@ -143,10 +132,8 @@ class Lite0Features(FeatureNetwork):
 class InceptionFeatures(FeatureNetwork):
     """The 2048 pooled features of the Inception-v3 that published FIDs are made with.
 
-    Network and resizing are torch-fidelity's, which agree with TensorFlow's to rounding.
-
-    Args:
-        weights: The published file.
+    Network and resizing are torch-fidelity's, which agree with TensorFlow's to rounding; `weights`
+    is the published file.
     """
 
     suffix, num_features = "", 2048
@@ -185,15 +172,10 @@ def has_torch_fidelity() -> bool:
 
 
 class PerceptualDistance(nn.Module):
-    """How different two pictures look, for the path length: a distance and its published name.
+    """How different two pictures look, for the path length; numbers made with it end in `suffix`.
 
-    Args:
-        distance: What measures: LPIPS with VGG16, which published path lengths are made with, that
-            of EfficientNet-Lite0 or that of a discriminator.
-        about: What the protocol says of the network besides.
-
-    Attributes:
-        suffix: What the names of numbers made with it end in.
+    Published path lengths are made with LPIPS on VGG16; a discriminator's or EfficientNet-Lite0's
+    stand in for it. `about` is what the protocol says of the network besides.
     """
 
     def __init__(self, distance: Distance, about: dict[str, Any] | None = None) -> None:
@@ -223,7 +205,7 @@ def block_distance(features: DiscriminatorFeatures) -> PerceptualDistance:
 
 @dataclass(frozen=True)
 class Networks:
-    """What a measurement looks at pictures with.
+    """What a measurement sees pictures with.
 
     Attributes:
         features: For FID, KID and precision/recall.

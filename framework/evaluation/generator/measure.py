@@ -73,11 +73,7 @@ class MetricSettings:
     model: str | None = None
 
     def check(self) -> None:
-        """Refuse numbers that cannot be.
-
-        Raises:
-            UserError: Naming the flag.
-        """
+        """Refuse numbers that cannot be, in a `UserError` that names the flag."""
         for name, least in (("fakes", _FEWEST), ("reals", _FEWEST), ("ppl", 0), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--metrics.{name} {getattr(self, name)}: at least {least}")
@@ -87,12 +83,7 @@ class MetricSettings:
 
 @dataclass
 class Report:
-    """What was measured.
-
-    Attributes:
-        numbers: By kind (`fid`, `kid_d`, `swd`, …), each number by its own name.
-        protocol: How each kind was measured; JSON values.
-    """
+    """Numbers by kind (`fid`, `kid_d`, `swd`, …) and name, and how they were made."""
 
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
     protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -112,16 +103,10 @@ def check_fit(
     name: str,
     remedy: str = "set --data.size, --data.channels, --data.labels",
 ) -> None:
-    """Compare what a generator draws with what the data are.
-
-    Args:
-        generator: The generator.
-        dataset: The pictures.
-        name: What an error calls the generator.
-        remedy: What to do if they do not fit.
+    """Compare what a generator, which errors call `name`, draws with what the data are.
 
     Raises:
-        UserError: If they differ, or if `check_data` complains.
+        UserError: If they differ (with `remedy`), or if `check_data` complains.
     """
     check_data(dataset)
     drawn = (*generator.img_size, generator.img_channels, generator.c_dim)
@@ -156,14 +141,14 @@ def measure(
     device: torch.device,
     watch: Watch = ignore,
 ) -> Report:
-    """Measure a generator against real pictures; all processes of a training do it together.
+    """Measure a generator against real pictures; all processes of a run do it together.
 
     No random number but keyed ones is drawn, and the generator is left as it is.
 
     Args:
         generator: The averaged one, on any device, in any precision.
         dataset: Real pictures of its size.
-        networks: What to look at them with; moved to `device`.
+        networks: What sees them; moved to `device`.
         settings: Counts, seeds, truncation.
         device: Where to compute.
         watch: See `shares.Watch`.

@@ -32,14 +32,10 @@ class _AsTheyAre(nn.Module):
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Squared Fréchet distance of the Gaussians with the sets' means and covariances.
+    """Squared Fréchet distance of Gaussians that have the means and covariances of features (·, D).
 
     Heusel et al. 2017, equation 6. It is biased: the same generator is further away with fewer
-    pictures, so only numbers of equal counts compare.
-
-    Args:
-        real: Features of real pictures, shape (M, D); M at least 2.
-        fake: Features of generated ones, shape (N, D).
+    pictures, so only numbers of equal counts compare. There are at least 2 real ones.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -61,12 +57,8 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance
     """Squared maximum mean discrepancy under the cubic kernel (Binkowski et al. 2018): KID.
 
     Unbiased, so it may be below 0. The value is the mean over 100 pairs of random subsets of up to
-    1000; the interval is of all pictures, see `kernel_interval`.
-
-    Args:
-        real: Features of real pictures, shape (M, D); M at least 3.
-        fake: Features of generated ones, shape (N, D); N at least 3.
-        seed: Of the subsets.
+    1000 of the features (M, D) and (N, D), M and N at least 3; the interval is of all of them, see
+    `kernel_interval`. `seed` is of the subsets.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -86,15 +78,11 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance
 
 
 def kernel_interval(real: Tensor, fake: Tensor) -> float:
-    """Half the width of the 95 % interval of the kernel distance between whole sets.
+    """Half the width of the 95 % interval of the kernel distance between whole sets (M, D), (N, D).
 
     1.96 standard errors by the jackknife: the distance is computed without each picture in turn,
     which needs only the sums of the kernel's rows. It says how far other pictures of the same data
-    and generator would bring the number, not another training.
-
-    Args:
-        real: Shape (M, D).
-        fake: Shape (N, D).
+    and generator would bring the number, not another run.
     """
     real, fake = real.double(), fake.double()
     variance = 0.0
@@ -119,18 +107,10 @@ def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Share of generated pictures among the real ones, and the other way round.
+    """Share of generated pictures among the real ones, and the other way round, from 0 to 1.
 
     Kynkäänniemi et al. 2019: a set's manifold is the union of balls about its members, each
-    reaching to its k-th nearest neighbour.
-
-    Args:
-        real: Features of real pictures, shape (M, D); M above k.
-        fake: Features of generated ones, shape (N, D); N above k.
-        k: Which neighbour.
-
-    Returns:
-        Precision and recall, from 0 to 1.
+    reaching to its k-th nearest neighbour. Features are (M, D) and (N, D), M and N above k.
     """
     # Distances are of large vectors that lie close together; about their centre less is rounded.
     centre = real.mean(dim=0)

@@ -11,14 +11,9 @@ from framework.models.digest import state_digest
 
 
 def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
-    """Open the networks to measure with.
+    """Open the networks to measure with; says in one line what could not be had, if it `speaks`.
 
-    Args:
-        settings: How is measured.
-        speaks: Say in one line what could not be had; one of several processes should.
-
-    Raises:
-        UserError: If a setting cannot be.
+    Of several processes one should. Raises `UserError` if a setting cannot be.
     """
     settings.check()
     networks = open_networks(
@@ -30,13 +25,7 @@ def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
 
 
 def note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
-    """Say so where a generator is judged by the very discriminator that it was trained against.
-
-    Args:
-        report: Of the model's generator; its protocol gets the note.
-        networks: What it was measured with.
-        opened: The model.
-    """
+    """Note in a report where a generator is judged by the discriminator of its own training."""
     if not isinstance(networks.features, DiscriminatorFeatures):
         return
     if "discriminator" not in opened.held:

@@ -32,15 +32,10 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 
 
 def nearest(fakes: Tensor, reals: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the training pictures nearest to each generated one.
+    """Find the `count` training pictures nearest to each generated one, (·, C, H, W) in [-1, 1].
 
     Distance is the root mean square difference of 32 px versions, so that a pixel's shift does not
     hide a copy.
-
-    Args:
-        fakes: Shape (N, C, H, W), in [-1, 1].
-        reals: Shape (M, C, H, W).
-        count: Neighbours a picture.
 
     Returns:
         Indices into `reals`, shape (N, count), nearest first, and distances, same shape.
@@ -49,13 +44,7 @@ def nearest(fakes: Tensor, reals: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def nearest_vectors(points: Tensor, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the `count` rows of `among` nearest to each of `points`; what `nearest` returns.
-
-    Args:
-        points: Shape (N, D).
-        among: Shape (M, D).
-        count: Neighbours a point.
-    """
+    """Find the `count` rows of `among` (M, D) nearest to each of `points` (N, D); see `nearest`."""
     rows = [torch.cdist(p, among, compute_mode=_EXACT) for p in points.split(_BATCH)]
     distances = torch.cat(rows) / points.shape[1] ** 0.5
     found = distances.topk(count, dim=1, largest=False)

@@ -23,7 +23,7 @@ def path_lengths(
     batch: int,
     watch: Watch,
 ) -> Tensor:
-    """Perceptual distance of two pictures a small step of w apart, over the step squared.
+    """Perceptual distance of two pictures a small step of w apart, over the step squared, (N,).
 
     Karras et al. 2019, section 4.1, in the variant that NVIDIA's tools call `ppl2_wend`: in W, at
     the end points of the paths, no truncation, no crop, the same stored noise in both pictures,
@@ -36,9 +36,6 @@ def path_lengths(
         seed: Of the paths.
         batch: Paths at once.
         watch: See `shares.Watch`.
-
-    Returns:
-        float32, shape (N,).
     """
     rng = keyed_generator("cpu", seed, "paths")
     z = torch.randn(2, len(labels), generator.z_dim, generator=rng)

@@ -52,13 +52,14 @@ def real_features(
 ) -> Tensor:
     """Features of `count` real pictures, from the cache or computed now and kept there.
 
-    Every process of a training calls it; the first one reads and writes the cache.
+    Every process of a run calls it; the first one reads and writes the cache. Pictures are never
+    mirrored; which they are, `chosen_reals` says.
 
     Args:
         network: On `device`.
-        dataset: The pictures; never mirrored.
-        count: See `chosen_reals`.
-        seed: See `chosen_reals`.
+        dataset: The pictures.
+        count: How many.
+        seed: Of their choice.
         batch: Pictures at once.
         device: Where the features are wanted.
         watch: See `shares.Watch`.

@@ -24,20 +24,17 @@ def ignore(text: str) -> None:
 def in_shares(
     make: Callable[[int, int], Tensor], table: Tensor, batch: int, watch: Watch, what: str
 ) -> Tensor:
-    """Fill `table` by batches, of which every process makes its share and gets all.
+    """Fill a table of zeros (N, ...) by batches: every process makes its share and gets all.
 
     Processes are busy for equally long and then exchange everything at once, so nobody waits long
     enough to run into a time-out. The result does not depend on how many they are.
 
     Args:
         make: Makes rows `first` to `last` (not included) of the table.
-        table: Zeros, shape (N, ...), where processes can exchange it; filled in place.
+        table: Where processes can exchange it; filled in place.
         batch: Rows at once.
         watch: See `Watch`.
         what: Name of the work, for `watch`.
-
-    Returns:
-        `table`.
     """
     count, together = len(table), batch * world_size()
     for start in range(0, count, together):

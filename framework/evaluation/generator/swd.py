@@ -18,12 +18,9 @@ UNIT = 1e3  # published numbers are multiplied by it
 
 
 def sliced_wasserstein(reals: Tensor, fakes: Tensor, seed: int = 0) -> dict[int, float]:
-    """Distance at each level of the pyramid, times 10^3; lower is better.
+    """Distance of pictures (N, C, H, W) in [-1, 1] at each level of the pyramid, times 10^3.
 
-    Args:
-        reals: Real pictures, shape (N, C, H, W), in [-1, 1].
-        fakes: As many generated ones.
-        seed: Of patch positions and directions.
+    Lower is better. `seed` is of patch positions and directions.
 
     Returns:
         {height of the level in px: distance}, largest level first.

@@ -61,14 +61,9 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class StageRunner:
-    """Runs the stages of an inversion, one photograph at a time.
+    """Runs the stages of an inversion, with everything set (`InversionSettings.suited`).
 
-    Args:
-        generator: Frozen, on its device.
-        distance: On the same device.
-        settings: Stages, with everything set (`InversionSettings.suited`).
-        statistics: Of the generator's latents.
-        encoder: Its own; None begins at `w_avg`.
+    Generator, distance and encoder are on one device; without encoder it begins at `w_avg`.
     """
 
     generator: Generator
@@ -128,13 +123,7 @@ def from_mean(
 
     Time is that of computing. The settings are those of refine (its defaults where that is no
     stage), but as many steps as there is time for, so that the learning rate comes down at the end;
-    how many is measured on this photograph just before, outside the time.
-
-    Args:
-        runner: Has generator, distance and settings.
-        picture: Shape (1, C, H, W).
-        rival: The other method's result.
-        watch: Told of every step.
+    how many is measured on this photograph (1, C, H, W) just before, outside the time.
     """
     assert rival.work_seconds is not None
     refining = runner.settings.refine or RefineSettings()
@@ -170,10 +159,10 @@ def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettin
 def nearest_of_each(
     photos: Tensor, gallery: Callable[[], Iterable[Tensor]], distance: Distance | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The training picture nearest to each photograph.
+    """The training picture nearest to each photograph (N, C, H, W) in [-1, 1].
 
     Args:
-        photos: Shape (N, C, H, W), in [-1, 1].
+        photos: The photographs.
         gallery: Begins the training pictures anew, in batches (B, C, H, W) in [-1, 1].
         distance: What is near; None for the root mean square difference of pixels.
 

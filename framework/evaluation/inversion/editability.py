@@ -57,18 +57,15 @@ def share_below(values: Sequence[float], reference: Sequence[float]) -> list[flo
 
 
 class Return(NamedTuple):
-    """A drag and the way back.
+    """A drag and the way back, of both the updates and how they ended.
 
     Attributes:
         handles: Where the points were, (x, y) in pixels.
         targets: Where they were pulled.
-        start: Picture before, shape (1, C, H, W).
-        there: Picture after the drag.
-        back: Picture after the drag back.
+        start: Picture before, shape (1, C, H, W); `there` after the drag, `back` after the way
+            back.
         missed_px: Mean distance of the points to their targets after the drag, as tracked.
         home_px: Mean distance of the points to where they had been after the drag back, as tracked.
-        steps: Updates of both drags.
-        status: How both ended.
     """
 
     handles: tuple[Point, ...]
@@ -83,16 +80,10 @@ class Return(NamedTuple):
 
 
 def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
-    """Points that a user might take hold of: where the picture changes most, around its centre.
+    """Points (x, y) that a user might take hold of: where the middle of a picture changes most.
 
-    By `POINTS_RULE`; the first in reading order where several are equal.
-
-    Args:
-        image: Shape (C, H, W) or (1, C, H, W).
-        count: Points at most.
-
-    Returns:
-        (x, y) in pixels, strongest first.
+    By `POINTS_RULE`, at most `count`, strongest first; of equal ones the first in reading order.
+    The picture is (C, H, W) or (1, C, H, W).
     """
     grey = image.detach().float().reshape(-1, *image.shape[-2:]).mean(dim=0).cpu()
     height, width = grey.shape
@@ -133,17 +124,10 @@ def there_and_back(
     by_px: float,
     settings: DragSettings,
 ) -> Return:
-    """Drag points of a picture outward, then back to where they were.
+    """Drag points (x, y) of a picture `by_px` pixels outward, then back to where they were.
 
-    An inversion that can be edited moves, and comes home: compare the picture after both drags
-    with the one before, in the units of the reconstruction.
-
-    Args:
-        generator: A frozen generator.
-        ws: Latents of one picture, shape (1, num_ws, w_dim).
-        handles: (x, y) in pixels, such as the photograph's `strong_points`.
-        by_px: How far, in pixels.
-        settings: Of both drags.
+    An inversion that can be edited moves, and comes home: compare the picture after both drags with
+    the one before, in the units of the reconstruction. `ws` are of one picture, (1, num_ws, w_dim).
 
     Raises:
         InvalidEdit: If the model gives NaN for these latents.
@@ -179,16 +163,10 @@ def _inside(point: Point, size: tuple[int, int]) -> Point:
 
 
 def random_edits(statistics: StyleStatistics, count: int, length: float, seed: int = 0) -> Tensor:
-    """Random directions in W, every coordinate scaled by its spread, drawn on the CPU.
+    """Random directions in W (count, w_dim), drawn on the CPU, coordinates scaled by their spread.
 
-    Args:
-        statistics: The spread.
-        count: How many.
-        length: Root mean square over coordinates, in standard deviations.
-        seed: Of the directions.
-
-    Returns:
-        What is added to all layers' latents, shape (count, w_dim).
+    `length` is their root mean square over coordinates, in standard deviations; they are added to
+    all layers' latents.
     """
     shape = (count, len(statistics.w_std))
     normal = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -210,13 +188,7 @@ def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> T
 def realism_shifts(
     generator: Generator, discriminator: Discriminator, ws: Tensor, edits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What random edits do to pictures in the eyes of a discriminator without labels.
-
-    Args:
-        generator: Draws the pictures.
-        discriminator: Judges them.
-        ws: Shape (N, num_ws, w_dim).
-        edits: Shape (K, w_dim), as `random_edits` gives them.
+    """What `random_edits` (K, w_dim) do to pictures of `ws` in the eyes of a discriminator.
 
     Returns:
         Logits before any edit, (N,), and how much each edit changes them, (N, K).

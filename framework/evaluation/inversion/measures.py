@@ -26,11 +26,7 @@ class Measures:
 
     Args:
         distance: What the stages descend on; a column of its own name.
-        ruler: A second distance that nothing descends on.
-        ruler_name: Its column.
-
-    Attributes:
-        names: The columns in their order.
+        ruler: A second distance that nothing descends on, in the column `ruler_name`.
     """
 
     def __init__(self, distance: Distance, ruler: Distance, ruler_name: str) -> None:

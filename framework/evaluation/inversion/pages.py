@@ -19,6 +19,28 @@ _SETS = {"nearest": "counted", "picture": "counted", "embedded": "embedded", "sy
 Facts = Mapping[str, Any]
 
 # ruff: noqa: E501 - a paragraph of the page is a line
+_PROTOCOL = """\
+| | |
+|---|---|
+| model | `{model[name]}`, {model[size]} px, weights `{model[sha256_of_weights]:.12}` |
+| encoder | {encoder_text} |
+| data | `{data[source]}`, {data[pictures]} pictures, fingerprint `{data[fingerprint]:.12}`, crop {data[crop]} |
+| held out | {data[held_out][pictures]}: {data[held_out][rule]} |
+| looked at | {through} through everything, {embedded} embedded, {data[order]} |
+| values | {measures[values]}; {measures[size]} px |
+| PSNR | {measures[psnr]} |
+| MS-SSIM | {measures[ms_ssim][scales]} scales |
+| perceptual distance | {near} |
+| independent distance | {far} |
+| stages | {lengths} |
+| machine | {session[processor]}, {session[threads]} threads, {session[device]} |
+| libraries | torch {session[torch]}, torchmetrics {session[torchmetrics]} |
+| date | {session[date]} |
+
+All of it is in `report.json`.
+
+{listed}"""
+_ENCODER = "{kind}, {:.2f} M parameters, weights `{sha256_of_weights:.12}`"
 _RECONSTRUCTION = """\
 ## Reconstruction
 
@@ -68,16 +90,13 @@ _KEPT = f"Every picture is in `{PICTURES}/`, every number of every one in `{PER_
 
 
 def write_pages(folder: ReportFolder, tables: Tables, protocol: Facts, channels: int) -> list[str]:
-    """Write everything that can be said with the records so far.
+    """Write everything that can be said with the records so far; returns the files, the page first.
 
     Args:
         folder: Has the records and pictures.
         tables: Their numbers.
         protocol: How they were made; JSON values, with "notes" and "sessions".
         channels: Of the pictures.
-
-    Returns:
-        Names of the files, the page first.
     """
     numbers = tables.to_dict()
     report = {"protocol": protocol, **numbers}
@@ -131,44 +150,37 @@ def page(tables: Tables, numbers: Facts, protocol: Facts, sheets: Sequence[str])
 
 
 def _protocol(protocol: Facts, counts: Mapping[str, int]) -> str:
-    model, data, session = protocol["model"], protocol["data"], protocol["sessions"][-1]
-    encoder, stages, measures = protocol["encoder"], protocol["stages"], protocol["measures"]
-    held_out = data["held_out"]
-    facts = {
-        "model": f"`{model['name']}`, {model['size']} px, weights {_short(model)}",
-        "encoder": f"{encoder['kind']}, {encoder['parameters'] / 1e6:.2f} M parameters, weights "
-        f"{_short(encoder)}"
-        if encoder
-        else "none",
-        "data": f"`{data['source']}`, {data['pictures']} pictures, fingerprint "
-        f"`{data['fingerprint'][:12]}`, crop {data['crop'] or 'none'}",
-        "held out": f"{held_out['pictures']}: {held_out['rule']}",
-        "looked at": f"{counts.get('picture', 0)} through everything, "
-        f"{counts.get('embedded', 0)} embedded, {data['order']}",
-        "values": f"{measures['values']}; {measures['size']} px",
-        "PSNR": measures["psnr"],
-        "MS-SSIM": f"{measures['ms_ssim']['scales']} scales",
-        "perceptual distance": _distance(protocol["perceptual"], measures),
-        "independent distance": _distance(protocol["ruler"], measures),
-        "stages": ", ".join(f"{n} {_brief(stages[n])}" for n in stages["stages"]),
-        "machine": f"{session['processor']}, {session['threads']} threads, {session['device']}",
-        "libraries": ", ".join(f"{n} {session[n]}" for n in ("torch", "torchmetrics")),
-        "date": session["date"],
-    }
-    rows = [(name, text.replace("|", "\\|")) for name, text in facts.items()]
-    lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows)]
-    notes = [f"- {note}" for note in protocol["notes"]]
-    return "\n".join([*lines, "", f"All of it is in `{NUMBERS}`.", "", *notes])
+    facts = _in_cells(protocol)
+    encoder, data, measures = facts["encoder"], facts["data"], facts["measures"]
+    stages = facts["stages"]
+    return _PROTOCOL.format(
+        **facts | {"data": {**data, "crop": data["crop"] or "none"}},
+        encoder_text=_ENCODER.format(encoder["parameters"] / 1e6, **encoder) if encoder else "none",
+        through=counts.get("picture", 0),
+        embedded=counts.get("embedded", 0),
+        near=_distance(facts["perceptual"], measures),
+        far=_distance(facts["ruler"], measures),
+        lengths=", ".join(f"{n} {_brief(stages[n])}" for n in stages["stages"]),
+        session=facts["sessions"][-1],
+        listed="\n".join(f"- {note}" for note in protocol["notes"]),
+    )
+
+
+def _in_cells(value: Any) -> Any:
+    """The same with texts as they may stand in a table's cell."""
+    if isinstance(value, Mapping):
+        return {name: _in_cells(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_cells(item) for item in value]
+    return value.replace("|", "\\|") if isinstance(value, str) else value
 
 
 def _distance(name: str, measures: Facts) -> str:
     facts = measures[name]
-    weights = f", weights {_short(facts)}" if facts.get("sha256_of_weights") else ""
-    return f"`{name}`: {facts.get('network') or 'no network'}{weights}"
-
-
-def _short(facts: Facts) -> str:
-    return f"`{facts['sha256_of_weights'][:12]}`"
+    digest = facts.get("sha256_of_weights")
+    return f"`{name}`: {facts.get('network') or 'no network'}" + (
+        f", weights `{digest[:12]}`" if digest else ""
+    )
 
 
 def _brief(settings: Facts | None) -> str:

@@ -25,10 +25,8 @@ _QUALITY_WORDS = ("fid", "kid", "wasserstein", "swd", "precision", "recall", "pp
 def identity(report: InversionReport, model: str, held_out: float) -> dict[str, Any]:
     """What may not change while a report's records are gathered; JSON values.
 
-    Args:
-        report: The questions.
-        model: What the user called the model.
-        held_out: Share of the pictures that is held out; 0 where all are.
+    `model` is what the user called the model; `held_out` the share of the pictures that is held
+    out, 0 where all are.
     """
     runner, generator = report.runner, report.runner.generator
     size = (int(generator.img_size[0]), int(generator.img_size[1]))
@@ -121,14 +119,10 @@ def session_facts(device: torch.device) -> dict[str, Any]:
 
 
 def generator_quality(folder: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What the model itself says about how good its pictures are: no inversion can be better.
+    """What a model itself says about how good its pictures are: no inversion can be better.
 
-    Args:
-        folder: The model; its card is read where it is a folder with one.
-        provenance: The generator's.
-
-    Returns:
-        Numbers by their names on the card; empty if nothing is told.
+    Numbers by their names, from the generator's provenance and the card in its folder, if it is one
+    with a card; empty if there are none.
     """
     quality = {n: str(v) for n, v in provenance.items() if _is_quality(n)}
     card = folder / "README.md"

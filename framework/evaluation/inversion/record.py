@@ -59,13 +59,10 @@ class ReportSettings:
 
 
 class Record(NamedTuple):
-    """What was measured of one photograph.
+    """What was measured of one photograph, of one kind by its number among all of that kind.
 
-    Attributes:
-        kind: "nearest", "embedded", "picture", "synthetic" or "latents".
-        index: Its number among all that are asked the same question.
-        facts: JSON values.
-        images: Pictures to keep, uint8 (H, W, C), by method.
+    Kinds are "nearest", "embedded", "picture", "synthetic" and "latents"; `facts` are JSON values,
+    `images` the pictures to keep, uint8 (H, W, C), by method.
     """
 
     kind: str

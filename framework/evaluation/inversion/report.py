@@ -72,12 +72,7 @@ class InversionReport:
     def records(
         self, done: set[Key] | frozenset[Key] = frozenset(), watch: Watch = lambda _: None
     ) -> Iterator[Record]:
-        """Answer every question that is not done.
-
-        Args:
-            done: Kinds and numbers of records that are there already.
-            watch: Told what is being done, often.
-        """
+        """Answer every question that is not `done`; `watch` is told what is being done, often."""
         looks = self.runner.settings.stages[0] == "embed" and self.runner.encoder is not None
         embedded = min(self.settings.embedded, len(self.held_out)) if looks else 0
         questions: list[tuple[str, int, Callable[[int, Watch], Record]]] = [

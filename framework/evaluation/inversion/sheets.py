@@ -55,14 +55,9 @@ def title(method: str) -> str:
 
 
 def sheet(titles: Sequence[str], rows: Sequence[Row]) -> np.ndarray:
-    """Rows of pictures under titles, each row under its caption.
+    """Rows of pictures under titles of one or more lines, each row under its caption.
 
-    Args:
-        titles: Of the columns; may have several lines.
-        rows: Caption and uint8 pictures (H, W, 3) of one size; None leaves a place empty.
-
-    Returns:
-        uint8 (height, width, 3).
+    Pictures are uint8 (H, W, 3) of one size, like the result; None leaves a place empty.
     """
     height, width = next(t for _, tiles in rows for t in tiles if t is not None).shape[:2]
     font = ImageFont.load_default(_TEXT_PX)
