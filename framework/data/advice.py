@@ -64,14 +64,7 @@ def fitting_side(sides: Sequence[float]) -> int:
 def next_commands(
     source: str, sizes: Sequence[tuple[int, int]], classes: int, unusable: int
 ) -> list[str]:
-    """What to run next, by count and size of the pictures: comments and commands, best first.
-
-    Args:
-        source: As given on the command line.
-        sizes: (H, W) of the usable pictures.
-        classes: How many there are; 0 without labels.
-        unusable: How many pictures cannot be used.
-    """
+    """What to run next, best first: comments and commands, by sizes (H, W) of usable pictures."""
     if not sizes:
         return []
     count, side = len(sizes), fitting_side([min(size) for size in sizes])

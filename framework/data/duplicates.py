@@ -14,12 +14,10 @@ MAX_COMPARED = 50_000  # pictures; the search compares every pair
 
 
 def difference_hash(picture: np.ndarray) -> bytes:
-    """128 bits that survive re-encoding and resizing: is each cell brighter than the one before?
+    """128 bits of a picture that survive re-encoding: is each cell brighter than the one before?
 
-    The picture is averaged to 9x8 and 8x9 grey cells; 64 comparisons to the right and 64 downwards.
-
-    Args:
-        picture: uint8 (H, W, C).
+    A uint8 (H, W, C) is averaged to 9x8 and 8x9 grey cells; 64 comparisons to the right, 64
+    downwards.
     """
     grey = Image.fromarray(picture.squeeze()).convert("L")
     bits = []

@@ -43,17 +43,14 @@ def check_treatment(crop: str, filter: str) -> None:
 def fit(
     picture: np.ndarray, size: tuple[int, int], crop: Crop = "center", filter: Filter = "lanczos"
 ) -> np.ndarray:
-    """Resize a picture to one size.
+    """Resize a picture uint8 (h, w, C) to one size (H, W).
 
     Args:
-        picture: uint8 (h, w, C) with 1, 3 or 4 channels.
-        size: (H, W) of the result.
+        picture: With 1, 3 or 4 channels.
+        size: Of the result.
         crop: "center" cuts the largest central part of the wanted shape, "pad" keeps everything and
             adds white borders, "stretch" ignores proportions.
         filter: "lanczos" is sharper; "box" averages, and is what NVIDIA's published FIDs used.
-
-    Returns:
-        uint8 (H, W, C).
     """
     check_treatment(crop, filter)
     h, w = picture.shape[:2]

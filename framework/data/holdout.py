@@ -29,15 +29,10 @@ def is_held_out(name: str, share: float) -> bool:
 def split(
     dataset: ImageDataset, share: float, flag: str = "--data.held_out"
 ) -> tuple["Part", "Part"]:
-    """A data set in two: what is trained on, and what is held out.
-
-    Args:
-        dataset: The whole.
-        share: Of the pictures that are held out, about; above 0.
-        flag: What set it, for messages.
+    """A data set in two: what is trained on, and the `share` (about; above 0) that is held out.
 
     Raises:
-        UserError: If there would be no pictures in one of the two.
+        UserError: Naming `flag`, if there would be no pictures in one of the two.
     """
     out = [is_held_out(dataset.name(index), share) for index in range(len(dataset))]
     numbers = np.flatnonzero(out), np.flatnonzero(np.logical_not(out))
@@ -55,10 +50,7 @@ def split(
 class Part(ImageDataset):
     """Some of the pictures of a data set, under numbers of their own.
 
-    Args:
-        whole: The data set.
-        numbers: Which ones.
-        kind: What tells this part from others, for the fingerprint.
+    `kind` tells this part from others, for the fingerprint.
     """
 
     def __init__(self, whole: ImageDataset, numbers: Sequence[int], kind: str) -> None:

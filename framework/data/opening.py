@@ -13,19 +13,9 @@ def open_pictures(
     crop: Crop = "center",
     on_bad: OnBad = "error",
 ) -> ImageDataset:
-    """Open a folder, a zip, `toycars`, or tar shards (`shards:FOLDER`).
+    """Open a folder, a zip, `toycars` (see `open_dataset`) or `shards:FOLDER` (see `open_shards`).
 
-    Args:
-        source: See `open_dataset` and `open_shards`.
-        size: Side or (H, W) of the pictures, in pixels; None where all have the same size already.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        use_labels: Give labels to training.
-        crop: "center" cuts, "pad" adds white borders, "stretch" ignores proportions.
-        on_bad: "error" stops at files that cannot be used, "skip" leaves them out; shards were
-            looked at when they were indexed.
-
-    Raises:
-        UserError: See `open_dataset` and `open_shards`.
+    Shards were looked at when they were indexed, so `on_bad` is not asked of them.
     """
     if source.startswith(PREFIX):
         return open_shards(source, size, channels, use_labels, crop)

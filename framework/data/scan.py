@@ -50,13 +50,9 @@ class Scan:
 def scan(
     source: Source, channels: int = 3, progress: Progress | None = None, near: bool = False
 ) -> Scan:
-    """Decode every file once; collect facts about the good and reasons for the bad.
+    """Decode every file once, to these channels; collect facts about the good, reasons for the bad.
 
-    Args:
-        source: Where the files lie.
-        channels: What to decode to; see `decode`.
-        progress: Called as `progress(done, total)`.
-        near: Also compute the hashes that find near duplicates.
+    `near` also computes the hashes that find near duplicates.
     """
 
     def look(name: str) -> Record | Problem:
@@ -108,14 +104,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
 def judge(
     where: str, problems: list[Problem], usable: int, on_bad: OnBad, remedy: str = "remove them"
 ) -> None:
-    """Refuse pictures that should not be used.
-
-    Args:
-        where: What holds them.
-        problems: Those that cannot be used.
-        usable: How many can.
-        on_bad: See `open_dataset`.
-        remedy: What to do with bad ones.
+    """Refuse pictures, of which so many are `usable`, that should not be used.
 
     Raises:
         UserError: If a file is bad and `on_bad` is "error", if most are bad, or if none is left.

@@ -45,14 +45,9 @@ _TABLES = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One tar file of an index.
+    """One tar file of an index, by its name beside the index or its URL.
 
-    Attributes:
-        name: File name beside the index, or a URL.
-        count: Usable pictures.
-        bytes: Size of the tar file.
-        sha256: Its digest.
-        unusable: Numbers of the samples in it that are left out.
+    It has `count` usable pictures; `unusable` are numbers of the samples in it that are left out.
     """
 
     name: str
@@ -64,10 +59,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """What `shards.json` says.
+    """What `shards.json` says, of shards in the order that numbers the pictures.
 
     Attributes:
-        shards: In the order that numbers the pictures.
         size: Common (H, W) of the pictures; None if they differ.
         label_dim: Length of a label; 0 unless every picture has one of the same kind.
         classes: Names of the classes, where known.

@@ -103,11 +103,9 @@ class HashedFile:
         self._file, self._digest, self.bytes, self._over = file, hashlib.sha256(), 0, False
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes; fewer at the end.
+        """The next `size` bytes; fewer at the end, and `EOFError` the second time there.
 
-        Raises:
-            EOFError: The second time at the end: `tarfile` would ask millions of times more to get
-                past a member that claims a terabyte.
+        `tarfile` would ask millions of times more to get past a member that claims a terabyte.
         """
         if self._over:
             raise EOFError("it ends too early")
@@ -171,15 +169,9 @@ def open_regular(path: str) -> IO[bytes]:
 
 
 def samples(file: HashedFile, where: str, left: Leftovers) -> Iterator[Sample[bytes]]:
-    """Pictures with their labels, undecoded, from a stream.
+    """Pictures with their labels, undecoded, from a tar file at its start, called `where`.
 
-    Args:
-        file: The tar file, at its start.
-        where: What to call it in messages.
-        left: Takes what is left aside.
-
-    Raises:
-        BrokenShard: If the file is no tar file, or not a whole one.
+    `left` takes what is left aside. Raises `BrokenShard` if it is no tar file, or not a whole one.
     """
 
     def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -20,11 +20,9 @@ TensorSource = StoredTensor | Tensor
 
 @dataclass
 class NetworkParts:
-    """One network of a file.
+    """One network of a file: arguments of `Generator` or `Discriminator`, and its state dict.
 
-    Attributes:
-        config: Arguments of `Generator` or `Discriminator`.
-        tensors: State dict under NVIDIA's names, most of it still in the file.
+    Tensors are under NVIDIA's names, most of them still in the file.
     """
 
     config: dict[str, Any]

@@ -16,20 +16,7 @@ _DRAGGAN_WORD = "stylegan2"  # DragGAN looks for it in the file's name to choose
 
 
 def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
-    """Write a model with all its networks; see `export_networks`.
-
-    Args:
-        model: As in `load_generator`.
-        to: Whose file it shall be.
-        out: New file.
-
-    Returns:
-        What gets lost and what the other program has to be told, a sentence each.
-
-    Raises:
-        UserError: If the model does not open, the file exists, or the other program has no such
-            network.
-    """
+    """Write a model, as `load_generator` takes it, with all its networks; see `export_networks`."""
     opened = open_model(model)
     kinds = ("generator", "discriminator", "training_generator")
     networks = [opened.network(kind) if kind in opened.held else None for kind in kinds]
@@ -44,14 +31,14 @@ def export_networks(
     out: str | Path,
     training_generator: Generator | None = None,
 ) -> list[str]:
-    """Write networks as a file of another program, whole or not at all.
+    """Write networks as a new file of another program, whole or not at all.
 
     Args:
         generator: The averaged generator.
         discriminator: Its opponent, if there is one.
         to: `nvidia`, a pickle for stylegan2-ada-pytorch, stylegan3 and DragGAN; `rosinality`, for
             stylegan2-pytorch and what was built on it; or `onnx`, the averaged generator alone.
-        out: New file.
+        out: Where to.
         training_generator: The generator as trained; only NVIDIA's files have a place for it.
 
     Returns:

@@ -92,9 +92,7 @@ def looks_like_old_pickle(start: bytes) -> bool:
 def other_kind(start: bytes, end: bytes = b"") -> str:
     """What a file is if it is evidently no model and no latents, and what to do; else empty.
 
-    Args:
-        start: Its first bytes, up to `LOOKED_AT` of them.
-        end: Its last bytes, some dozen.
+    `start` are its first bytes, up to `LOOKED_AT` of them, `end` its last, some dozen.
     """
     if start[3:8] == bytes(5) and start[8:9] == b"{":  # safetensors, whose length may be a sign
         return ""

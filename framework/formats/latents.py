@@ -145,12 +145,10 @@ def _read_safetensors(source: Source) -> Named:
 
 
 def write_latents(path: str | Path, ws: Tensor, kind: Kind) -> Path:
-    """Write latents as another program wants them, whole or not at all.
+    """Write latents (N, num_ws, w_dim) as another program wants them, whole or not at all.
 
-    Args:
-        path: Where to, with the kind's ending.
-        ws: Shape (N, num_ws, w_dim); DragGAN's and NVIDIA's take one.
-        kind: See the table above.
+    The path has the kind's ending (see the table above); DragGAN's and NVIDIA's files take one
+    picture's.
 
     Raises:
         UserError: If kind, ending or shape do not fit, or it cannot be written.

@@ -40,12 +40,8 @@ def write_nvidia(
 ) -> list[str]:
     """Write `G`, `D` and `G_ema` as the field's training snapshots have them.
 
-    Args:
-        file: Where to.
-        generator: The averaged generator, `G_ema`.
-        discriminator: Its opponent; without one, `D` is a module without tensors that says so.
-        training_generator: The generator as trained, `G`; the averaged one again if None, whose
-            numbers are in the file only once.
+    Without a discriminator, `D` is a module without tensors that says so. `G` is the generator as
+    trained; the averaged one again if None, whose numbers are in the file only once.
 
     Returns:
         What gets lost and what the other program has to be told, a sentence each.

@@ -134,12 +134,7 @@ def load_encoder_parts(model: str | Path) -> EncoderWeights:
 
 
 def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
-    """Look into a model of any kind; arguments and errors as in `load_generator`.
-
-    Args:
-        model: As there.
-        flag: What a complaint calls it.
-    """
+    """Look into a model of any kind, as `load_generator` takes it; complaints call it `flag`."""
     path = Path(model)
     if str(model) in zoo_models() and not os.path.exists(path):
         path = ZOO / str(model)

@@ -46,12 +46,7 @@ class PersistentId:
 
 
 def write_pickle(file: BinaryIO, value: Any) -> None:
-    """Write one pickle.
-
-    Args:
-        file: Where to.
-        value: None, numbers, texts, bytes, lists, tuples, sets, dictionaries and the markers of
-            this module, nested as a tree.
+    """Write one pickle of plain values and the markers of this module, nested as a tree.
 
     Raises:
         TypeError: If there is anything else in it.

@@ -218,12 +218,8 @@ def _filters(
 ) -> dict[str, Tensor]:
     """The resampling filter of every place that keeps one; theirs where it is used and stored.
 
-    Args:
-        state: Their state dict, in which the kernels may be left out.
-        places: Ours.
-        used: Where filters are used, and what each is called there.
-        gain: Of their kernels.
-        where: The file, for complaints.
+    `used` says where filters are used, and what each is called there; the kernels, of this gain,
+    may be left out of their state dict.
     """
     theirs = {ours: _filter(state[n], gain, n, where) for ours, n in used.items() if n in state}
     usual = next(iter(theirs.values()), setup_filter(RESAMPLE_TAPS))  # one filter for all

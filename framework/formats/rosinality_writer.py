@@ -30,10 +30,7 @@ def write_rosinality(
 ) -> list[str]:
     """Write `g_ema`, `latent_avg` and, where there is one, `d`, complete for a strict loading.
 
-    Args:
-        file: Where to.
-        generator: The averaged generator.
-        discriminator: Its opponent; left out, with a note, where that program has no such one.
+    The discriminator is left out, with a note, where that program has no such one.
 
     Returns:
         What gets lost and what the other program has to be told, a sentence each.

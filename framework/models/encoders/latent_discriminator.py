@@ -6,12 +6,7 @@ from torch import Tensor, nn
 
 
 class LatentDiscriminator(nn.Module):
-    """Four dense layers with leaky ReLUs of slope 0.2; sees one layer's style at a time.
-
-    Args:
-        w_dim: Length of a style.
-        width: Units of the hidden layers; `w_dim` if None.
-    """
+    """Four dense layers with leaky ReLUs of slope 0.2; sees one layer's style at a time."""
 
     def __init__(self, w_dim: int, width: int | None = None) -> None:
         super().__init__()

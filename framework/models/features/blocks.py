@@ -27,11 +27,8 @@ def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]
     """Output of every residual block, of unit mean square over the channels at each position.
 
     The epilogue is left out: its minibatch statistics tell about a picture's neighbours in the
-    batch, and its dense layers about one opponent's mistakes more than about pictures.
-
-    Args:
-        discriminator: In float32.
-        images: Shape (N, C, H, W), of the discriminator's size, in [-1, 1].
+    batch, and its dense layers about one opponent's mistakes more than about pictures. Pictures (N,
+    C, H, W) are in [-1, 1] and of the discriminator's size; it is in float32.
 
     Returns:
         Shapes (N, C_l, h_l, w_l), finest first.
@@ -44,12 +41,7 @@ def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]
 
 
 def block_protocol(discriminator: Discriminator, digest: str) -> dict[str, Any]:
-    """Whose features these are, and how pictures come to its size; JSON values.
-
-    Args:
-        discriminator: The network.
-        digest: Its `state_digest`.
-    """
+    """Whose features these are (by `state_digest`), how pictures come to its size; JSON values."""
     height, width = discriminator.img_size
     return {
         "network": "StyleGAN2 discriminator",

@@ -50,33 +50,20 @@ class Distance(nn.Module):
         return torch.stack(list(levels)).mean(dim=0)
 
     def compare(self, a: list[Tensor], b: list[Tensor], weight: Tensor | None = None) -> Tensor:
-        """Two pictures' features to distances.
+        """Two pictures' features to distances, (N,).
 
         A network sees a neighbourhood, so what lies outside the weight still tells a little in the
-        features beside it: give features of `masked` pictures, as `forward` does.
-
-        Args:
-            a: What `features` made of one.
-            b: And of the other.
-            weight: Where it counts, (N or 1, 1, H, W), not negative; averaged down to each level.
-
-        Returns:
-            Shape (N,).
+        features beside it: give features of `masked` pictures, as `forward` does. The weight (N or
+        1, 1, H, W) says where it counts; it is not negative, and averaged down to each level.
         """
         pairs = enumerate(zip(a, b, strict=True))
         return self.total([weighted_mean(self.gap(level, p, q), weight) for level, (p, q) in pairs])
 
     def forward(self, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Pictures to distances.
+        """Pictures (N, C, H, W) in [-1, 1] to distances, (N,).
 
-        Args:
-            a: Pictures (N, C, H, W) in [-1, 1].
-            b: Others.
-            weight: Where it counts, (N or 1, 1, H, W). Where it is 0 both pictures are the first's,
-                without gradient: whatever the network's reach, nothing there is asked for.
-
-        Returns:
-            Shape (N,).
+        The weight (N or 1, 1, H, W) says where it counts. Where it is 0 both pictures are the
+        first's, without gradient: whatever the network's reach, nothing there is asked for.
         """
         if weight is not None:
             fill = a.detach()
@@ -98,14 +85,10 @@ def masked(images: Tensor, fill: Tensor, weight: Tensor) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean over channels and positions, each position counting as much as its weight.
+    """Mean of values (N, C, h, w), each position counting as much as its weight, (N,).
 
-    Args:
-        values: Shape (N, C, h, w).
-        weight: Shape (N or 1, 1, H, W); averaged down to (h, w) where that is smaller.
-
-    Returns:
-        Shape (N,); 0 where no position counts.
+    The weight (N or 1, 1, H, W) is averaged down to (h, w) where that is smaller; the mean is 0
+    where no position counts.
     """
     if weight is None:
         return values.mean(dim=(1, 2, 3))
@@ -123,10 +106,8 @@ class DiscriminatorDistance(Distance):
     """Features of the GAN's own discriminator: needs no download and knows the pictures' kind.
 
     Used so by DGP (Pan et al. 2020) and GAN2Shape (Pan et al. 2021). Its numbers compare only with
-    numbers of the same discriminator; never call them LPIPS.
-
-    Args:
-        discriminator: A copy of it is made: the one that is being trained is another.
+    numbers of the same discriminator; never call them LPIPS. It is copied: the one that is being
+    trained is another.
     """
 
     name = "dfeat"
@@ -164,11 +145,9 @@ BACKBONES = {"vgg": (VGG16, 16), "alex": (ALEXNET, 31), "squeeze": (SQUEEZENET, 
 
 
 class Lpips(Distance):
-    """LPIPS 0.1 (Zhang et al. 2018): torchmetrics' heads on torchvision's weights.
+    """LPIPS 0.1 (Zhang et al. 2018): torchmetrics' heads on torchvision's published weights.
 
-    Args:
-        backbone: `vgg`, `alex` or `squeeze`.
-        weights: Its published file; see `find_weights`.
+    The backbone is `vgg`, `alex` or `squeeze`.
     """
 
     def __init__(self, backbone: str, weights: Path) -> None:
@@ -228,9 +207,6 @@ class Lite0Distance(Distance):
 
     LPIPS' formula (Zhang et al. 2018, equation 1) with all heads 1 and the levels' mean: never call
     it LPIPS, whose heads were fitted to people's answers.
-
-    Args:
-        weights: The published file; see `find_weights`.
     """
 
     name = "lite0"

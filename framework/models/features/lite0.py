@@ -117,14 +117,7 @@ def _blocks() -> Iterator[InvertedResidual]:
 
 
 def load_lite0(weights: Path) -> EfficientNetLite0:
-    """The network with the published weights.
-
-    Args:
-        weights: The file; see `find_weights`.
-
-    Raises:
-        UserError: If it holds anything else.
-    """
+    """The network with the published weights (`find_weights`); `UserError` if they are others."""
     network = EfficientNetLite0()
     try:
         network.load_state_dict(read_weights(weights))

@@ -27,13 +27,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """How pictures come to a network.
+    """How pictures come to a network: its side, mean and deviation of the channels on [0, 1].
 
-    Attributes:
-        side_px: Width and height that it sees.
-        mean: Of each channel, on [0, 1]; taken away.
-        std: Of each channel; divided by.
-        box: Part that is looked at (left, top, right, bottom), as shares of width and height.
+    Of a picture the part `box` is seen: (left, top, right, bottom), as shares of width and height.
     """
 
     side_px: int

@@ -27,8 +27,7 @@ class Published:
         sha256: Its digest; another file gives other numbers and is refused.
         url: Where it comes from; empty for what comes with a package.
         megabytes: How long fetching it takes.
-        package: The package that carries it, and where in it.
-        install: What installs that package.
+        package: The package that carries it, and where in it; `install` installs that.
     """
 
     name: str
@@ -144,10 +143,7 @@ def _packaged(wanted: Published) -> Path | None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a file by name; nothing in it is run.
-
-    Args:
-        path: A torch file that holds a state dict, or safetensors.
+    """Tensors by name of safetensors or a torch file that holds a state dict; nothing in it is run.
 
     Raises:
         UserError: If it holds anything else.

@@ -25,16 +25,10 @@ Architecture = Literal["resnet", "orig"]
 
 
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
-    """Append the standard deviation over groups of the batch as one feature map.
+    """Append the standard deviation over groups of the batch as one map: (N, C + 1, H, W).
 
-    Karras et al. 2018, section 3. Group members lie a group-count apart in the batch.
-
-    Args:
-        x: Features, shape (N, C, H, W).
-        group_size: Samples a group; the largest divisor of N up to it is used.
-
-    Returns:
-        Shape (N, C + 1, H, W).
+    Karras et al. 2018, section 3. Group members lie a group-count apart in the batch; a group is
+    the largest divisor of N up to `group_size`.
     """
     n, _, h, w = x.shape
     group = next(g for g in range(min(group_size, n), 0, -1) if n % g == 0)

@@ -15,12 +15,7 @@ _LEAST_STD = 1e-8  # of a coordinate that never changes
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """Mean and standard deviation of w = mapping(z), coordinate by coordinate.
-
-    Attributes:
-        w_avg: Shape (w_dim,).
-        w_std: Shape (w_dim,), above 0.
-    """
+    """Mean and standard deviation (above 0) of w = mapping(z) by coordinate, (w_dim,)."""
 
     w_avg: Tensor
     w_std: Tensor
@@ -81,12 +76,7 @@ def styles_of_seeds(
 ) -> Iterator[Tensor]:
     """Styles (at_once, num_ws, w_dim) of z drawn on the CPU, so that every device has the same.
 
-    Args:
-        generator: The generator.
-        samples: How many z are mapped.
-        seed: Of their drawing.
-        labels: Rows (M, c_dim) that the z take in turn; all classes in turn if None.
-        at_once: How many are drawn and mapped together.
+    `labels` are rows (M, c_dim) that the z take in turn; all classes in turn if None.
     """
     device = next(generator.parameters()).device
     rows = _label_rows(generator, labels, device)
