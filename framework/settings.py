@@ -95,6 +95,14 @@ class Settings:
         if not isinstance(value, str) or value not in choices:
             raise UserError(f"{value!r}: expected one of {', '.join(choices)}", name)
 
+    def _nested(self, name: str, kind: type["Settings"], or_else: str = "") -> None:
+        """Settings within these, by name as files have them; None where errors offer `or_else`."""
+        value = getattr(self, name)
+        if isinstance(value, Mapping):
+            object.__setattr__(self, name, kind.from_dict(value, name))
+        elif not isinstance(value, kind) and not (value is None and or_else):
+            raise UserError(f"{value!r}: expected its settings by name{or_else}", name)
+
     def _plain(self, name: str) -> Any:
         """The value of a setting, made plain for good."""
         value = plain(getattr(self, name))

@@ -1,53 +1,25 @@
 """`edit.safetensors`: a whole drag in one file, to look at, to render again and to go on from."""
 
-import json
-import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.drag.algorithm import drag_points
-from framework.drag.points import MAX_POINTS
+from framework.drag.edit_format import FORMAT as FORMAT
+from framework.drag.edit_format import InversionLink, as_float, read_edit, write_edit
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture, Status
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
-from framework.files import whole_file
 from framework.models.digest import state_digest
 from framework.models.frozen import Adam
 from framework.models.stylegan2 import Generator
-from framework.tensor_files import DIGEST, contents_digest, read_tensors
 
-FORMAT = "dragline-edit"
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class InversionLink:
-    """The inverted image that an edit began with.
-
-    Args:
-        file: Its file's name, without folders: it lies beside the edit.
-        sha256: Of the file's bytes.
-
-    Raises:
-        InvalidEdit: If they are none.
-    """
-
-    file: str
-    sha256: str
-
-    def __post_init__(self) -> None:
-        if not self.file or set(self.file) & set("/\\\0") or self.file in (".", ".."):
-            raise InvalidEdit(f"inverted image {self.file!r}: expected the name of a file")
-        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise InvalidEdit(f"inverted image {self.file!r}: its SHA-256 is none")
+# Of the last step alone.
+_OF_LAST = ("status", "optimizer", "confidence", "pull_length", "settled")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,30 +111,26 @@ class EditFile:
             raise InvalidEdit("an edit without steps cannot be saved")
         if steps[0].step != 0 and (start_ws is None or handles is None):
             raise InvalidEdit("the steps do not begin with step 0: give start_ws and handles")
-        first, last = steps[0], steps[-1]
-        ws = _stack([s.ws[0] for s in steps])
+        first = steps[0]
+        ws = _stack(s.ws[0] for s in steps)
         return cls(
             model_name=model_name,
             model_digest=model_digest or state_digest(generator),
             settings=settings,
-            status=last.status,
             img_size=StyleGAN2(generator).img_size,
-            start_ws=_float(first.ws if start_ws is None else start_ws).reshape(1, *ws.shape[1:]),
-            handles=_float(torch.as_tensor(first.points if handles is None else handles)),
+            start_ws=as_float(first.ws if start_ws is None else start_ws).reshape(1, *ws.shape[1:]),
+            handles=as_float(torch.as_tensor(first.points if handles is None else handles)),
             ws=ws,
-            points=_stack([s.points for s in steps]),
-            targets=_stack([s.targets for s in steps]),
+            points=_stack(s.points for s in steps),
+            targets=_stack(s.targets for s in steps),
             step=torch.tensor([s.step for s in steps]),
             motion_loss=torch.tensor([s.motion_loss for s in steps]),
             mask_loss=torch.tensor([s.mask_loss for s in steps]),
             drift=torch.tensor([s.drift for s in steps]),
-            mask=None if mask is None else _float(torch.as_tensor(mask)),
-            earlier_ws=ws[:0].clone() if earlier_ws is None else _float(earlier_ws),
-            optimizer=last.optimizer,
+            mask=None if mask is None else as_float(torch.as_tensor(mask)),
+            earlier_ws=ws[:0].clone() if earlier_ws is None else as_float(earlier_ws),
             inversion=inversion,
-            confidence=last.confidence,
-            pull_length=last.pull_length,
-            settled=last.settled,
+            **{name: getattr(steps[-1], name) for name in _OF_LAST},
         )
 
     @property
@@ -173,11 +141,12 @@ class EditFile:
     def steps(self, generator: Generator) -> Iterator[DragStep]:
         """The recorded steps, pictures included; only the last knows Adam's state."""
         device, picture = next(generator.parameters()).device, Picture(StyleGAN2(generator))
-        for i in range(len(self.ws)):
-            is_last = i == len(self.ws) - 1
+        for i, number in enumerate(self.step.tolist()):
+            end = {"status": "moving", "optimizer": None}
+            if i == len(self.step) - 1:
+                end = {name: getattr(self, name) for name in _OF_LAST}
             yield DragStep(
-                step=int(self.step[i]),
-                status=self.status if is_last else "moving",
+                step=number,
                 state=self.ws[i : i + 1].to(device),
                 points=self.points[i],
                 targets=self.targets[i],
@@ -185,11 +154,8 @@ class EditFile:
                 mask_loss=self.mask_loss[i].item(),
                 distance_px=tuple(self.distance_px[i].tolist()),
                 drift=tuple(self.drift[i].tolist()),
-                optimizer=self.optimizer if is_last else None,
                 picture=picture,
-                confidence=self.confidence if is_last else (),
-                pull_length=self.pull_length if is_last else 0.0,
-                settled=self.settled if is_last else 0,
+                **end,
             )
 
     def resume(
@@ -245,33 +211,7 @@ class EditFile:
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all; an old one is replaced."""
-        tensors = {
-            name: getattr(self, name).contiguous()
-            for name in (*_SHAPES, "step")
-            if getattr(self, name) is not None
-        }
-        metadata = {
-            "format": FORMAT,
-            "version": str(VERSION),
-            "model_name": self.model_name,
-            "model_digest": self.model_digest,
-            "settings": json.dumps(self.settings.to_dict()),
-            "status": self.status,
-            "img_size": json.dumps(list(self.img_size)),
-        }
-        if self.optimizer is not None:
-            tensors["adam.mean"] = _float(self.optimizer.mean)
-            tensors["adam.square"] = _float(self.optimizer.square)
-            metadata["adam.count"] = str(self.optimizer.count)
-        if self.mask is not None:
-            metadata["settling"] = json.dumps([self.pull_length, self.settled])
-        if self.confidence:
-            metadata["confidence"] = json.dumps(list(self.confidence))
-        if self.inversion is not None:
-            metadata["inversion"] = json.dumps(asdict(self.inversion))
-        metadata[DIGEST] = contents_digest(metadata, tensors)
-        with whole_file(path) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        write_edit(path, vars(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "EditFile":
@@ -280,154 +220,8 @@ class EditFile:
         Raises:
             InvalidEdit: If it is no such file, damaged, or its contents do not fit each other.
         """
-        path = Path(path)
-        tensors, metadata = read_tensors(
-            path, complaint="cannot be read as an edit", kind=InvalidEdit
-        )
-        try:
-            return _decode(metadata, tensors)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise InvalidEdit(f"{path}: not a whole edit file: {what}") from None
+        return cls(**read_edit(path))
 
 
-# Shape of every tensor by the names of its sides; sides of one name are equal throughout the file.
-_SHAPES = {
-    "start_ws": ("1", "num_ws", "w_dim"),
-    "handles": ("K", "2"),
-    "ws": ("N", "num_ws", "w_dim"),
-    "points": ("N", "K", "2"),
-    "targets": ("N", "K", "2"),
-    "motion_loss": ("N",),
-    "mask_loss": ("N",),
-    "drift": ("N", "K"),
-    "mask": ("H", "W"),
-    "earlier_ws": ("M", "num_ws", "w_dim"),
-}
-
-
-# What files said before they had digests.
-_METADATA_OF_OLD = {"format", "version", "model_name", "model_digest", "settings", "status",
-                    "img_size", "adam.count", "inversion"}  # fmt: skip
-
-
-def _check_digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Refuse a file in which a bit is another than was written; older ones have no digest."""
-    digest = metadata.get(DIGEST)
-    damaged = digest is None and metadata.keys() - _METADATA_OF_OLD  # its name was hit
-    if damaged or digest not in (None, contents_digest(metadata, tensors)):
-        raise ValueError("its digest is not of what it holds; damaged")
-
-
-def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> EditFile:
-    if metadata.get("format") != FORMAT:
-        raise ValueError("it has another format")
-    if metadata["version"] != str(VERSION):
-        raise ValueError(f"version {metadata['version']}, this program reads {VERSION}")
-    _check_digest(metadata, tensors)
-    height, width = json.loads(metadata["img_size"])
-    if not (type(height) is int and type(width) is int):
-        raise ValueError("img_size is not two whole numbers")
-    sides = {"1": 1, "2": 2, "H": height, "W": width}
-    values = {}
-    for name, shape in _SHAPES.items():
-        if name == "mask" and name not in tensors:
-            values[name] = None
-            continue
-        values[name] = _checked(name, tensors.pop(name), shape, sides)
-    mask = values["mask"]
-    if mask is not None and not (mask.min() >= 0 and mask.max() <= 1 and mask.any()):
-        raise ValueError("mask is not from 0 to 1, or all zero")
-    step = tensors.pop("step")
-    if step.shape != (sides["N"],) or step.dtype != torch.int64 or sides["N"] == 0:
-        raise ValueError("step has the wrong shape or type")
-    if not 1 <= sides["K"] <= MAX_POINTS:
-        raise ValueError(f"{sides['K']} points")
-    limits = torch.tensor([width - 1, height - 1])
-    for name in ("handles", "points", "targets"):
-        if (values[name] < 0).any() or (values[name] > limits).any():
-            raise ValueError(f"{name} lie outside the picture")
-    status = next((s for s in get_args(Status) if s == metadata["status"]), None)
-    if status is None:
-        raise ValueError(f"unknown status {metadata['status']!r}")
-    optimizer = _optimizer(metadata, tensors, sides)
-    link = metadata.get("inversion")
-    pull_length, settled = _settling(json.loads(metadata.get("settling", "[0.0, 0]")))
-    if tensors:
-        raise ValueError(f"unknown tensor {next(iter(tensors))!r}")
-    return EditFile(
-        model_name=metadata["model_name"],
-        model_digest=metadata["model_digest"],
-        settings=_settings(metadata),
-        status=status,
-        img_size=(height, width),
-        step=step,
-        optimizer=optimizer,
-        inversion=None if link is None else _link(json.loads(link)),
-        confidence=_confidence(json.loads(metadata.get("confidence", "[]")), sides["K"]),
-        pull_length=pull_length,
-        settled=settled,
-        **values,
-    )
-
-
-def _link(values: Any) -> InversionLink:
-    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
-        raise ValueError("inversion names no file")
-    return InversionLink(**values)
-
-
-def _settings(metadata: dict[str, str]) -> DragSettings:
-    """The drag's; in files without a digest the mask's weight is the paper's λ, another measure."""
-    settings = DragSettings.from_dict(json.loads(metadata["settings"]), "settings")
-    if DIGEST in metadata or settings.mask_weight == 0:
-        return settings
-    return replace(settings, mask_weight=DragSettings.mask_weight)
-
-
-def _settling(values: Any) -> tuple[float, int]:
-    length, steps = values if isinstance(values, list) and len(values) == 2 else (-1.0, 0)
-    if type(length) is not float or type(steps) is not int or not 0 <= length < math.inf:
-        raise ValueError("settling is not a length and a number of steps")
-    return length, max(0, steps)
-
-
-def _confidence(values: Any, count: int) -> tuple[float, ...]:
-    known = isinstance(values, list) and len(values) in (0, count)
-    if not known or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
-        raise ValueError("confidence is not one number from 0 to 1 of each point")
-    return tuple(map(float, values))
-
-
-def _optimizer(
-    metadata: dict[str, str], tensors: dict[str, Tensor], sides: dict[str, int]
-) -> Adam | None:
-    if "adam.count" not in metadata:
-        return None
-    shape = ("1", "rows", "w_dim")
-    mean = _checked("adam.mean", tensors.pop("adam.mean"), shape, sides)
-    square = _checked("adam.square", tensors.pop("adam.square"), shape, sides)
-    count = int(metadata["adam.count"])
-    if count < 0 or (square < 0).any():
-        raise ValueError("adam has impossible values")
-    return Adam(count, mean, square)
-
-
-def _checked(name: str, tensor: Tensor, shape: tuple[str, ...], sides: dict[str, int]) -> Tensor:
-    """The tensor, if it is finite float32 and fits the sides known so far; new sides are noted."""
-    if tensor.dtype != torch.float32 or tensor.ndim != len(shape):
-        raise ValueError(f"{name} is {tensor.dtype} with {tensor.ndim} sides")
-    for side, length in zip(shape, tensor.shape, strict=True):
-        if sides.setdefault(side, length) != length:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
-    if not torch.isfinite(tensor).all():
-        raise ValueError(f"{name} holds NaN or infinity")
-    return tensor
-
-
-def _float(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float32).contiguous()
-
-
-def _stack(tensors: list[Tensor]) -> Tensor:
-    return torch.stack([_float(tensor) for tensor in tensors])
+def _stack(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.stack([as_float(tensor) for tensor in tensors])

@@ -37,9 +37,8 @@ class Measurements:
 
     def to_cpu(self) -> "Measurements":
         """The same on the CPU, without graphs: one wait for the device, not eight."""
-        tensors = [getattr(self, field.name).detach() for field in fields(self)]
-        together = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
-        parts = together.split([tensor.numel() for tensor in tensors])
+        tensors = self._tensors()
+        parts = self._together().cpu().split([tensor.numel() for tensor in tensors])
         return Measurements(
             *(part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True))
         )
@@ -52,7 +51,13 @@ class Measurements:
     @property
     def finite(self) -> bool:
         """Whether every number is."""
-        return all(bool(getattr(self, field.name).isfinite().all()) for field in fields(self))
+        return bool(self._together().isfinite().all())
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name).detach() for field in fields(self)]
+
+    def _together(self) -> Tensor:
+        return torch.cat([tensor.flatten() for tensor in self._tensors()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,19 +103,6 @@ class Progress:
             usual_pull=handles.new_tensor(resume_from.pull_length),
             settled=resume_from.settled if same_targets else 0,
         )
-
-    def next(
-        self,
-        state: Any,
-        points: Tensor,
-        asked: Tensor,
-        optimizer: Adam,
-        usual_pull: Tensor,
-        arrived: bool,
-    ) -> "Progress":
-        """After one more update."""
-        settled = self.settled + arrived
-        return Progress(self.step + 1, state, points, optimizer, usual_pull, settled, asked)
 
     def seen(
         self,

@@ -1,6 +1,5 @@
 """What can be set about the three stages of an inversion. Needs no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -159,11 +158,7 @@ class TuneSettings(Settings):
         self._whole("seed")
         self._whole("rank", least=1)
         self._choice("parameters", get_args(Parameters))
-        if isinstance(self.locality, Mapping):
-            made = Locality.from_dict(self.locality, "locality")
-            object.__setattr__(self, "locality", made)
-        elif not isinstance(self.locality, Locality | None):
-            raise UserError(f"{self.locality!r}: expected its settings, or null", "locality")
+        self._nested("locality", Locality, ", or null")
 
 
 @dataclass(frozen=True)
@@ -191,13 +186,9 @@ class InversionSettings(Settings):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", _checked_stages(self.stages))
-        kinds = {"embed": EmbedSettings, "refine": RefineSettings, "tune": TuneSettings}
-        for name, kind in kinds.items():
-            value = getattr(self, name)
-            if isinstance(value, Mapping):
-                object.__setattr__(self, name, kind.from_dict(value, name))
-            elif not isinstance(value, kind) and not (value is None and name != "tune"):
-                raise UserError(f"{value!r}: expected its settings by name", name)
+        self._nested("embed", EmbedSettings, ", or null")
+        self._nested("refine", RefineSettings, ", or null")
+        self._nested("tune", TuneSettings)
         self._number("max_seconds", above_zero=True)
 
     def suited(self, has_encoder: bool, residual: bool = False) -> "InversionSettings":

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from framework.drag import edit_file
+from framework.drag import edit_format
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile
 from framework.drag.session import DragSession
@@ -124,7 +124,7 @@ def test_nothing_is_lost_when_saving_fails(path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr("framework.drag.edit_file.save_file", fail)
+    monkeypatch.setattr("framework.drag.edit_format.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         edit.save(path)
     assert path.read_bytes() == before and len(list(path.parent.iterdir())) == 1
@@ -169,9 +169,9 @@ def test_a_file_of_before_there_were_digests_opens(path):
 
 @pytest.mark.parametrize("values", [[-1.0, 3], [1.0], [float("inf"), 1], ["1", 1], 3, [1.0, 2.5]])
 def test_settling_is_a_length_and_a_number_of_steps(values):
-    assert edit_file._settling([2.5, 3]) == (2.5, 3)
+    assert edit_format._settling([2.5, 3]) == (2.5, 3)
     with pytest.raises(ValueError, match="settling is not"):
-        edit_file._settling(values)
+        edit_format._settling(values)
 
 
 @pytest.mark.parametrize(("then", "now"), [(20.0, 0.5), (0.0, 0.0)])

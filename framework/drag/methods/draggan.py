@@ -70,8 +70,9 @@ def run(
         both = pulls.together(usual if there else torch.zeros_like(usual))
         with gradients(False):
             optimizer, update = adam_update(at.optimizer, both.gradient, settings.learning_rate)
+            state = draggable.moved(at.state, update)
             usual = usual if there else usual_length(usual, both.pull_length)
-            at = at.next(draggable.moved(at.state, update), points, asked, optimizer, usual, there)
+        at = Progress(at.step + 1, state, points, optimizer, usual, at.settled + there, asked)
         del view, motion, pulls  # this step's graph, before the next is made: half the memory
 
 
