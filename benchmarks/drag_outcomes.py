@@ -51,13 +51,16 @@ def main() -> None:
     args = arguments()
     import torch
 
-    from framework.cli.common import open_generator
-    from framework.cli.drag_settings import SettingsChoice
+    from framework.drag.settings import DragSettings, preset_for
+    from framework.jobs.models import open_generator
+    from framework.jobs.settings import load_settings
     from framework.machine import processor
 
     torch.set_num_threads(args.threads)
     generator = open_generator(args.model, "cpu")
-    settings, origin = SettingsChoice(config=args.config).resolve(generator.img_size)
+    preset = preset_for(generator.img_size)
+    settings = load_settings(args.config) if args.config else DragSettings.preset(preset)
+    origin = args.config or f"preset {preset}"
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
     print(f"{args.model}, {origin}, psi {args.psi:g}, seeds from {args.first_seed}\n", flush=True)
     {"lost": lost, "masks": masks}[args.what](args, generator, settings)
@@ -68,9 +71,9 @@ def main() -> None:
 
 def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
     """How often the drag is wrong and says so, by part of the car."""
-    from framework.cli.common import seed_latents
     from framework.evaluation.drag.benchmark import SURE, make_tasks, run_tasks
     from framework.evaluation.drag.keypoints import KeypointJudge
+    from framework.jobs.models import seed_latents
 
     judge = KeypointJudge.load()
     seeds = range(args.first_seed, args.first_seed + 10 * args.tasks)
@@ -149,8 +152,8 @@ def make_pulls(args: argparse.Namespace, generator: Any) -> Iterator[Pull]:
     """The strongest point of each picture, pulled from or to the middle in turn."""
     import torch
 
-    from framework.cli.common import seed_latents
     from framework.evaluation.inversion.editability import outward, strong_points
+    from framework.jobs.models import seed_latents
 
     for index in range(args.tasks):
         ws = seed_latents(generator, args.first_seed + index, args.psi)

@@ -43,8 +43,8 @@ def arguments() -> argparse.Namespace:
 
 def variants(configs: list[str]) -> dict[str, Any]:
     """Drag settings by name; None leaves the picture alone."""
-    from framework.cli.drag_settings import load_settings
     from framework.drag.settings import DragSettings
+    from framework.jobs.settings import load_settings
 
     small = DragSettings.preset("small")
     presets = {
@@ -61,10 +61,10 @@ def main() -> None:
     args = arguments()
     import torch
 
-    from framework.cli.common import open_generator, seed_latents
     from framework.evaluation.drag.benchmark import make_tasks, run_tasks, summarize
     from framework.evaluation.drag.keypoints import KeypointJudge
     from framework.files import new_folder
+    from framework.jobs.models import open_generator, seed_latents
     from framework.machine import processor
 
     torch.set_num_threads(args.threads)
@@ -103,7 +103,7 @@ def save_picture(path: Path, generator: Any, judge: Any, results: dict[str, Any]
     """Draw one row a task: every variant's result, the target and where the judge sees the part."""
     import numpy as np
 
-    from framework.cli.common import render
+    from framework.jobs.models import render
     from framework.media.draw import HANDLE, TARGET, enlarge
     from framework.media.images import grid, save_png
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from framework import load_generator, to_uint8
-from framework.cli.clips import walk_latents
+from framework.jobs.clips import walk_latents
 from framework.media.draw import rgb
 from framework.media.video import write_video
 

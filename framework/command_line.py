@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from importlib import import_module
 from types import FrameType
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import docstring_parser
 from jsonargparse import ActionYesNo, ArgumentParser, DefaultHelpFormatter, auto_cli
 
 from framework.errors import UserError, named
+from framework.fields import Shown
 from framework.files import NO_ROOM
 
 USER_ERROR, BROKEN_PIPE = 2, 128 + signal.SIGPIPE
@@ -221,9 +222,9 @@ def _call(function: Callable[..., Any], program: str, words: list[str]) -> Any:
         return auto_cli(checked, args=words, as_positional=False, prog=program, **parsers)
 
 
-def helps_of(function: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring of a command's function says of each argument, in one line."""
-    text = docstring_parser.parse(inspect.getdoc(function) or "")
+def helps_of(owner: Any) -> dict[str, str]:
+    """What the docstring of a function or class says of each argument, in one line."""
+    text = docstring_parser.parse(inspect.getdoc(owner) or "")
     return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
 
 
@@ -278,37 +279,41 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def flag_of(parameter: inspect.Parameter, metavars: Mapping[str, str]) -> str:
+def shown(parameter: inspect.Parameter) -> tuple[Any, Shown]:
+    """A parameter's type, and how it looks."""
+    if get_origin(parameter.annotation) is not Annotated:
+        return parameter.annotation, Shown()
+    kind, *more = get_args(parameter.annotation)
+    return kind, next((note for note in more if isinstance(note, Shown)), Shown())
+
+
+def flag_of(parameter: inspect.Parameter) -> str:
     """What the user calls a parameter of a command: a flag, or a word where it has none."""
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        return metavars[parameter.name]
-    return f"--{parameter.name.rstrip('_').replace('_', '-')}"
+    look = shown(parameter)[1]
+    return look.placeholder if look.in_place else f"--{parameter.name.strip('_').replace('_', '-')}"
 
 
-def add_option(
-    group: Any, parameter: inspect.Parameter, help_text: str, metavars: Mapping[str, str]
-) -> None:
+def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None:
     """Add the flag of a parameter: its type and default are the flag's.
 
-    One that is positional-only has none: `def export(model, /, out)` is `export MODEL --out PATH`,
-    and a list of them takes one word or more.
+    One that is `Shown(in_place=True)` has none: `export MODEL --out PATH`; a list of them takes one
+    word or more.
     """
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-        several = get_origin(parameter.annotation) is list
-        kind = get_args(parameter.annotation)[0] if several else parameter.annotation
+    kind, look = shown(parameter)
+    if look.in_place:
+        several = get_origin(kind) is list
         group.add_argument(
-            parameter.name, type=kind, metavar=metavars[parameter.name], help=help_text,
-            **({"nargs": "+"} if several else {}),
+            parameter.name, type=get_args(kind)[0] if several else kind,
+            metavar=look.placeholder, help=help_text, **({"nargs": "+"} if several else {}),
         )  # fmt: skip
         return
-    flag = flag_of(parameter, metavars)
+    flag = flag_of(parameter)
     required = parameter.default is inspect.Parameter.empty
     default = None if required else parameter.default
-    if parameter.annotation is not bool:
-        metavar = metavars.get(parameter.name) or "|".join(_choices(parameter.annotation)) or None
+    if kind is not bool:
         group.add_argument(
-            flag, type=parameter.annotation, default=default, required=required, metavar=metavar,
-            help=help_text,
+            flag, type=kind, default=default, required=required,
+            metavar=look.placeholder or "|".join(_choices(kind)) or None, help=help_text,
         )  # fmt: skip
     elif default:
         action = ActionYesNo(yes_prefix="", no_prefix="no-")

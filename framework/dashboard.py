@@ -114,6 +114,16 @@ def open_run(
         return None
 
 
+def log_media(run: Any, group: str, pictures: dict[str, Any], clip: Path | None = None) -> None:
+    """Send pictures (uint8 arrays, by name) and a clip to an open run, under `group`/name."""
+    import wandb
+
+    media: dict[str, Any] = {f"{group}/{name}": wandb.Image(p) for name, p in pictures.items()}
+    if clip is not None:
+        media[f"{group}/video"] = wandb.Video(str(clip))
+    run.log(media)
+
+
 def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
     import wandb
 

@@ -25,7 +25,8 @@ class UserError(ValueError):
 
     Args:
         problem: What is wrong, and what to do; with a `field` it begins with the value, as in
-            "0: give 1 or more". Settings that would help are written as in Python: `on_bad=skip`.
+            "0: give 1 or more". Settings that would help are written as in Python: `on_bad=skip`,
+            and other fields between backticks.
         field: Name of the wrong input: a function's argument, a setting. A `problem` that begins
             with a flag, "--psi inf: …", is about that.
     """
@@ -51,19 +52,26 @@ class UserError(ValueError):
             self.field = field
 
     def rename(self, names: Mapping[str, str]) -> None:
-        """Say `names[field]` in the place of a field, and `--flag value` in that of `field=value`.
-
-        A field whose value is True becomes the bare flag, as switches are given.
-        """
+        """Speak of `names[field]` in the place of every field; see `spoken`."""
         self.field = names.get(self.field, self.field)
-        settings = rf"(?<![^\s(])({'|'.join(map(re.escape, names))})=([\w.,\[\]-]*\w\]?)"
+        self.problem = spoken(self.problem, names)
 
-        def as_flag(given: re.Match[str]) -> str:
-            flag = names[given[1]]
-            return flag if given[2] == "True" else f"{flag} {given[2]}"
 
-        if names:
-            self.problem = re.sub(settings, as_flag, self.problem)
+def spoken(text: str, names: Mapping[str, str]) -> str:
+    """A text about fields in a front's words: "`box`" as "--box", "on_bad=skip" as "--on-bad skip".
+
+    A field whose value is True becomes the bare flag, as switches are given.
+    """
+    if not names:
+        return text
+    any_name = "|".join(map(re.escape, names))
+
+    def as_flag(given: re.Match[str]) -> str:
+        flag = names[given[1]]
+        return flag if given[2] == "True" else f"{flag} {given[2]}"
+
+    text = re.sub(rf"(?<![^\s(])({any_name})=([\w.,\[\]-]*\w\]?)", as_flag, text)
+    return re.sub(rf"`({any_name})`", lambda name: names[name[1]], text)
 
 
 class BrokenCheckpoint(UserError):

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,23 @@ def tiny_model(tiny_generator, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save_model_folder(folder, tiny_generator, provenance={"data": "none"}, card="# tiny\n")
     return folder
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Callable[..., Path]:
+    """Makes picture files: smooth colours with noise, 40x30 px unless told."""
+    import numpy as np
+    from PIL import Image
+
+    def make(name: str = "car.png", size: tuple[int, int] = (40, 30), **save) -> Path:
+        width, height = size
+        x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+        colours = 255 * np.stack([x, y, (x + y) / 2], axis=2)
+        grain = np.random.default_rng(0).normal(0, 8, colours.shape)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = (colours + grain).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(path, **save)
+        return path
+
+    return make

@@ -6,6 +6,7 @@ they are arrows all the same.
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,14 +24,16 @@ ROOMS: dict[str, set[str]] = {
     "machine": set(),
     "threads": set(),
     "settings": set(),
+    "settings_file": set(),
+    "fields": set(),
     "tensor_files": set(),
     "dashboard": set(),
-    "command_line": set(),
+    "command_line": {"fields"},
     "ops": set(),
     "zoo": set(),
     "media": set(),
     "compositing": {"media"},
-    "data": {"media", "compositing", "command_line"},
+    "data": {"media", "compositing", "command_line", "fields"},
     "models": {"ops"},
     "formats": {"ops", "models", "zoo"},
     "inversion": {"models", "compositing"},
@@ -42,9 +45,13 @@ ROOMS: dict[str, set[str]] = {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "media",
         "command_line", "threads",
     },
+    "jobs": {
+        "ops", "models", "formats", "data", "inversion", "drag", "evaluation", "media",
+        "compositing", "dashboard", "command_line", "threads", "settings_file", "fields",
+    },
     "cli": {
-        "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
-        "compositing", "dashboard", "command_line", "threads",
+        "jobs", "training", "command_line", "threads", "settings_file", "fields",
+        "ops", "models", "formats", "data", "evaluation", "dashboard",  # of train.py
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
@@ -55,6 +62,10 @@ TRAINS = {"training", "cli"}
 TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
 # The package's own front door hands out names of every room; nothing may be learned from it.
 FRONT_DOOR = "framework"
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
+OF_TRAIN = {
+    f"framework.cli.{name}" for name in ("train", "train_parser", "validation", "start", "late")
+}
 # Reading is torch's, with weights_only; its complaints are pickle's.
 PICKLE_ERRORS = {"PickleError", "UnpicklingError"}
 
@@ -158,7 +169,44 @@ def test_ops_stand_on_torch_alone(name: str):
 
 def test_only_command_lines_and_training_open_the_dashboard():
     users = {room_of(n) for n in MODULES if "framework.dashboard" in imports(n, TREES[n])}
-    assert users <= {"cli", "training", "studio"}
+    assert users <= {"cli", "training", "jobs"}
+
+
+def speaks_to_a_terminal(tree: ast.AST) -> list[str]:
+    """What a module prints, and the flags that its texts name."""
+    faults = [f"line {call.lineno}: print" for called, call in calls(tree) if called == "print"]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            faults += [f"line {node.lineno}: {flag}" for flag in FLAG.findall(node.value)]
+    return faults
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "jobs"])
+def test_jobs_neither_print_nor_name_flags(name: str):
+    assert not speaks_to_a_terminal(TREES[name])
+
+
+@pytest.mark.parametrize("source", ["print(1)", 'UserError("--psi 2: no")', '"""See --help."""'])
+def test_the_reader_of_what_is_said_sees_every_kind(source: str):
+    assert speaks_to_a_terminal(ast.parse(source))
+
+
+def inner_imports(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Imports of ours within functions, in their order; several from one module are one."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.ImportFrom | ast.Import):
+                    yield node
+
+
+def test_jobs_are_imported_when_they_are_chosen_and_nothing_else_is_put_off():
+    put_off = {
+        name: len(list(inner_imports(TREES[name])))
+        for name in MODULES
+        if room_of(name) == "jobs" or (room_of(name) == "cli" and name not in OF_TRAIN)
+    }
+    assert sum(put_off.values()) <= 12, put_off
 
 
 def test_the_rules_themselves_point_downwards():

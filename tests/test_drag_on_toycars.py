@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from framework.cli.common import open_generator, seed_latents
-from framework.cli.drag_settings import SettingsChoice
+from framework.drag.settings import DragSettings, preset_for
 from framework.evaluation.drag.benchmark import PULL_PX, make_tasks, run_tasks, summarize
 from framework.evaluation.drag.keypoint_training import held_out_error_px
 from framework.evaluation.drag.keypoints import KeypointJudge
 from framework.formats import zoo_models
+from framework.jobs.models import open_generator, seed_latents
 
 # Another model folder can be put to the same test.
 MODEL = os.environ.get("DRAGLINE_TOYCARS_MODEL", "toycars64")
@@ -45,7 +45,7 @@ def tasks(generator, judge):
 @pytest.fixture(scope="module")
 def settings(generator):
     """What `edit.py drag` takes for a model of this size."""
-    return SettingsChoice().resolve(generator.img_size)[0]
+    return DragSettings.preset(preset_for(generator.img_size))
 
 
 def test_the_judge_sees_drawings_it_never_saw(judge):

@@ -1,26 +1,40 @@
-"""`python edit.py COMMAND`: one typed function per command is its whole configuration.
+"""`python edit.py COMMAND`: the flags of a command are the fields of its request.
 
-Nothing imported here loads torch, so that help and mistakes answer at once.
+A command is a function of a request, the terminal and what it prints: its docstring is the help,
+the request's docstring explains the flags. Nothing imported here loads torch, so that help and
+mistakes answer at once; a command imports its job when it is called.
 """
 
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import docstring_parser
 
 from framework.cli.demo import demo
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
+from framework.cli.export_model import export
 from framework.cli.generate import generate
+from framework.cli.import_model import import_
 from framework.cli.invert import invert
 from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
-from framework.cli.model_files import export, import_
+from framework.cli.terminal import Terminal
 from framework.cli.video import video
-from framework.command_line import Formatter, Parser, add_option, flag_of, refuse_empty, run
-from framework.errors import UserError, named
+from framework.command_line import (
+    Formatter,
+    Parser,
+    add_option,
+    flag_of,
+    helps_of,
+    refuse_empty,
+    run,
+    shown,
+)
+from framework.errors import UserError, named, spoken
 from framework.threads import shorten_spin
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -46,45 +60,46 @@ First steps:
   python edit.py drag --model vehicles64 --image car.jpg --points "38,12:44,15" --out out/car"""
 
 
-# What stands behind a flag in the help, and what comes in the help's second group.
-METAVARS = {
-    "out": "PATH", "model": "MODEL", "seed": "N", "seeds": "LIST", "points": "X,Y:X,Y;…",
-    "edit": "FILE", "tasks": "FILE", "mask": "PICTURE", "config": "YAML", "steps": "N",
-    "lr": "RATE", "at": "STEP", "psi": "PSI", "columns": "N", "frames": "N", "fps": "N",
-    "device": "DEVICE", "class_": "N", "file": "FILE", "photos": "PHOTO", "photo": "PHOTO",
-    "image": "FILE", "stages": "LIST", "box": "L,T,R,B", "perceptual_weights": "PATH",
-    "refine_steps": "N", "tune_steps": "N", "max_seconds": "SEC", "model_out": "FOLDER",
-    "rotate": "DEGREES", "align": "X,Y:X,Y", "align_to": "X,Y:X,Y",
-    "data": "FOLDER", "pick": "N|NAME", "held_out": "SHARE", "count": "N",
-}  # fmt: skip
-ADVANCED = {
-    "psi", "class_", "preset", "config", "steps", "lr", "space", "wandb", "device", "columns",
-    "frames", "fps", "perceptual", "perceptual_weights", "refine_steps", "tune_steps",
-    "max_seconds", "photo", "points_in", "seam",
-}  # fmt: skip
+def request_of(command: Callable[..., None]) -> type:
+    """The class of the request that a command takes first."""
+    return next(iter(inspect.signature(command).parameters.values())).annotation
 
 
-def in_place(command: Callable[..., None]) -> list[str]:
-    """Parameters that stand on the command line without a flag: the positional-only ones."""
-    parameters = inspect.signature(command).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+def options(command: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    """What can be given to a command: the request's fields, own ones first, and what is printed."""
+    fields = dict(inspect.signature(request_of(command)).parameters)
+    order = [name for owner in request_of(command).__mro__ for name in helps_of(owner)]
+    own = {name: fields[name] for name in dict.fromkeys(order) if name in fields}
+    return own | dict(list(inspect.signature(command).parameters.items())[2:])
+
+
+def flags(command: Callable[..., None]) -> dict[str, str]:
+    """What the user calls each of them."""
+    return {name: flag_of(parameter) for name, parameter in options(command).items()}
+
+
+def helps(command: Callable[..., None]) -> Iterator[tuple[str, str]]:
+    """What each of them means, as the nearest docstring says."""
+    texts = helps_of(command)
+    for owner in request_of(command).__mro__:
+        texts = helps_of(owner) | texts
+    names = flags(command)
+    return ((name, spoken(texts[name], names)) for name in names)
 
 
 def build_parser() -> Parser:
-    """Build the parser of all commands from their signatures and docstrings."""
+    """Build the parser of all commands."""
     parser = Parser(prog=PROGRAM, description=DESCRIPTION, formatter_class=Formatter)
     subcommands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         text = docstring_parser.parse(inspect.getdoc(command) or "")
         description = f"{text.short_description}\n\n{text.long_description}".replace("::", ":")
         sub = Parser(description=description, formatter_class=Formatter)
-        helps = {
-            param.arg_name: " ".join((param.description or "").split()) for param in text.params
-        }
         advanced = sub.add_argument_group("more options")
-        for parameter in inspect.signature(command).parameters.values():
-            group = advanced if parameter.name in ADVANCED else sub
-            add_option(group, parameter, helps[parameter.name], METAVARS)
+        parameters = options(command)
+        for option, help_text in helps(command):
+            later = shown(parameters[option])[1].advanced
+            add_option(advanced if later else sub, parameters[option], help_text)
         subcommands.add_subcommand(name, sub, help=text.short_description)
     return parser
 
@@ -102,14 +117,19 @@ def _dispatch(arguments: list[str]) -> None:
         parser.print_help()
         raise UserError("which command? see the list above")
     chosen = parser.parse_args(arguments)
-    options = chosen[chosen["command"]].as_dict()
     command = COMMANDS[chosen["command"]]
-    flags = _flags(command)
-    given = {name: options[name.rstrip("_")] for name in flags}
-    refuse_empty(given, flags)
-    words = [given.pop(name) for name in in_place(command)]
-    with named(flags):
-        command(*words, **given)
+    names = flags(command)
+    values = chosen[chosen["command"]].as_dict()
+    given: dict[str, Any] = {name: values[name.rstrip("_")] for name in names}
+    refuse_empty(given, names)
+    fields = inspect.signature(request_of(command)).parameters
+    printed = {name: given.pop(name) for name in list(given) if name not in fields}
+    terminal = Terminal(names)
+    try:
+        with named(names):
+            command(request_of(command)(**given), terminal, **printed)
+    finally:
+        terminal.close()
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -121,9 +141,3 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _flags(command: Callable[..., None]) -> dict[str, str]:
-    """What the user calls each argument of a command."""
-    parameters = inspect.signature(command).parameters
-    return {name: flag_of(parameter, METAVARS) for name, parameter in parameters.items()}

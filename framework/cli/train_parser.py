@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
-from framework.cli import settings_file
+from framework import settings_file
 from framework.errors import UserError
 
 MODEL = "framework.training.stylegan2.module.StyleGAN2Training"

@@ -4,7 +4,7 @@ import inspect as signatures
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from framework.command_line import (
     Formatter,
@@ -19,6 +19,7 @@ from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
 from framework.data.sharding import index_shards, shard
 from framework.errors import named
+from framework.fields import Shown
 
 PROGRAM = "python -m framework.data"
 EXAMPLES = """
@@ -58,7 +59,7 @@ _COMMANDS: dict[str, tuple[Callable[..., dict[str, Any]], str, str]] = {
     "shard": (shard, SHARD, "make tar shards of data that outgrow a disk"),
     "index": (index_shards, INDEX, "write down what existing tar shards hold"),
 }
-_METAVARS = {
+_PLACEHOLDERS = {
     "source": "SOURCE", "out": "PATH", "size": "SIZE", "channels": "N", "shard_mb": "MB",
     "seed": "N",
 }  # fmt: skip
@@ -72,7 +73,7 @@ def build_parser() -> Parser:
         sub = Parser(description=description, formatter_class=Formatter)
         helps = helps_of(function)
         for parameter in _parameters(function).values():
-            add_option(sub, parameter, helps[parameter.name], _METAVARS)
+            add_option(sub, parameter, helps[parameter.name])
         if name == "inspect":
             sub.add_argument("--json", action="store_true", help="Print the report as JSON.")
         commands.add_subcommand(name, sub, help=summary)
@@ -83,14 +84,15 @@ def _parameters(function: Callable[..., Any]) -> dict[str, signatures.Parameter]
     """What the user can set of a command's function; what it reads comes first, without a flag."""
     parameters = dict(signatures.signature(function).parameters)
     parameters.pop("progress")
-    place = {"source": signatures.Parameter.POSITIONAL_ONLY}
-    return {
-        name: parameter.replace(
-            kind=place.get(name, parameter.kind),
-            annotation=str if name in ("source", "out") else parameter.annotation,
-        )
-        for name, parameter in parameters.items()
-    }
+    return {name: _shown(parameter) for name, parameter in parameters.items()}
+
+
+def _shown(parameter: signatures.Parameter) -> signatures.Parameter:
+    """The parameter with the look of its flag; what is a path is a text there."""
+    name = parameter.name
+    kind = str if name in ("source", "out") else parameter.annotation
+    look = Shown(_PLACEHOLDERS.get(name, ""), in_place=name == "source")
+    return parameter.replace(annotation=Annotated[kind, look])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +108,7 @@ def _dispatch(words: list[str]) -> None:
     options: dict[str, Any] = chosen[command].as_dict()
     options["progress"] = _Counter() if sys.stderr.isatty() else None
     as_json = options.pop("json", False)
-    flags = {name: flag_of(p, _METAVARS) for name, p in _parameters(function).items()}
+    flags = {name: flag_of(p) for name, p in _parameters(function).items()}
     refuse_empty({name: options[name] for name in flags}, flags)
     with named(flags):
         facts = function(**options)

@@ -1,11 +1,8 @@
-"""A model that photographs are put into, and photographs."""
+"""A model that photographs are put into."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 _CONFIG = Path("configs/train/stylegan2/debug_cpu.yaml").resolve()
 SMALL = {
@@ -50,24 +47,6 @@ def save_small_model(folder: Path, encoder: bool = False, seed: int = 0, **confi
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder without an encoder."""
     return save_small_model(tmp_path_factory.mktemp("models") / "small")
-
-
-@pytest.fixture
-def photograph(tmp_path: Path) -> Callable[..., Path]:
-    """Makes picture files: smooth colours with noise, 40x30 px unless told."""
-
-    def make(name: str = "car.png", size: tuple[int, int] = (40, 30), **save) -> Path:
-        width, height = size
-        x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
-        colours = 255 * np.stack([x, y, (x + y) / 2], axis=2)
-        grain = np.random.default_rng(0).normal(0, 8, colours.shape)
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = (colours + grain).clip(0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(path, **save)
-        return path
-
-    return make
 
 
 @pytest.fixture

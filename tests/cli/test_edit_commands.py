@@ -7,14 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-import framework.cli.demo as demo_module
 import framework.formats
-from framework.cli import doctor
-from framework.cli.clips import shown_steps, walk_latents
-from framework.cli.common import numbered_folder, parse_seeds, render, seed_latents
+import framework.jobs.demo as demo_module
 from framework.cli.edit import main
 from framework.command_line import TORCHVISION_MISMATCH
 from framework.errors import UserError
+from framework.jobs.clips import shown_steps, walk_latents
+from framework.jobs.demo import numbered_folder
+from framework.jobs.doctor import examine
+from framework.jobs.models import render, seed_latents
+from framework.jobs.requests.files import DoctorRequest
+from framework.jobs.requests.pictures import parse_seeds
 from framework.media.images import to_uint8
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
@@ -42,7 +45,7 @@ def test_seed_lists_and_ranges(text, seeds):
     "text", ["", "a", "1,", "5-3", "-1", "1-2-3", "4294967296", "0-99999", "1.5", "²"]
 )
 def test_what_is_no_seed_list_is_refused_by_name(text):
-    with pytest.raises(UserError, match="--seeds"):
+    with pytest.raises(UserError, match=r"^seeds "):
         parse_seeds(text)
 
 
@@ -157,7 +160,7 @@ def test_the_demo_runs_again_and_again_and_says_where_to_look(
     tiny_model, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tiny_model.parent)
-    monkeypatch.setattr(framework.formats, "zoo_models", lambda: [tiny_model.name])
+    monkeypatch.setattr(framework.formats.opening, "zoo_models", lambda: [tiny_model.name])
     show = demo_module.Show(tiny_model.name, 3, "20,40:20,41")
     monkeypatch.setattr(demo_module, "SHOWS", (show, demo_module.Show("absent64", 1, "1,1:2,2")))
     for name in ("demo", "demo-2"):
@@ -168,7 +171,7 @@ def test_the_demo_runs_again_and_again_and_says_where_to_look(
 
 
 def test_a_demo_without_shipped_models_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(framework.formats, "zoo_models", lambda: [])
+    monkeypatch.setattr(framework.formats.opening, "zoo_models", lambda: [])
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
     assert "no model came with this copy" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
@@ -235,6 +238,6 @@ def test_doctor_fails_on_a_device_that_is_not_there(capsys):
 
 def test_examine_goes_on_without_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    facts, problems, _ = doctor.examine(None, "auto")
-    assert len(problems) == 1 and "torch cannot be imported" in problems[0]
-    assert facts["python"] and "forward_ms" not in facts
+    found = examine(DoctorRequest())
+    assert len(found.problems) == 1 and "torch cannot be imported" in str(found.problems[0])
+    assert found.facts["python"] and "forward_ms" not in found.facts

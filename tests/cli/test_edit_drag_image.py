@@ -165,11 +165,10 @@ def test_an_edit_of_a_photograph_goes_on_and_is_pasted_again(whole, tmp_path, ca
 
 
 def test_the_film_of_such_an_edit_is_on_its_own_generator(whole, tmp_path, monkeypatch):
-    import framework.media.video as video
-
     frames = []
     monkeypatch.setattr(
-        video, "write_video", lambda path, pictures, fps: frames.extend(pictures) or len(frames)
+        "framework.jobs.video.write_video",
+        lambda path, pictures, fps: frames.extend(pictures) or len(frames),
     )
     assert dragged(tmp_path / "out", "--image", str(whole)) == 0
     edit = str(tmp_path / "out" / "edit.safetensors")

@@ -7,9 +7,8 @@ import pytest
 
 from framework.cli.edit import (
     COMMANDS,
-    METAVARS,
     build_parser,
-    in_place,
+    flags,
     main,
 )
 from framework.command_line import plain_complaint
@@ -42,11 +41,12 @@ def test_every_help_has_complete_commands_and_explains_every_flag(command, capsy
     text = capsys.readouterr().out
     assert f"python edit.py {command}" in text
     assert "Args:" not in text and "::" not in text
-    flags = re.findall(r"^  (--[\w-]+)", text, re.M)
+    told = re.findall(r"^  (--[\w-]+)", text, re.M)
     explained = re.findall(r"^  (--[\w-]+)\S*(?: \S+)*(?:  +|\n {20,})\S", text, re.M)
-    assert flags and flags == explained
+    assert told and told == explained
     words = re.findall(r"^  ([A-Z]{3,}) +\S", text, re.M)
-    assert words == [METAVARS[name] for name in in_place(COMMANDS[command])]
+    names = flags(COMMANDS[command]).values()
+    assert words == [name for name in names if not name.startswith("--")]
     assert ("torch" in sys.modules) == with_torch
 
 

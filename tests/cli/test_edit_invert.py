@@ -8,16 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-import framework.cli.inverter as inverter_module
 import framework.inversion.refine as refine_module
+import framework.jobs.stages as stages_module
 from framework.cli.edit import main
-from framework.cli.invert_settings import InversionChoice
-from framework.cli.photos import find_photos
 from framework.compositing.geometry import photo_box, to_canvas
 from framework.formats import load_generator
 from framework.formats.opening import open_model
 from framework.inversion.inverted_image import InvertedImage
 from framework.inversion.settings import STEPS_FROM_MEAN, InversionSettings, RefineSettings
+from framework.jobs.photograph import find_photos
+from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.settings import inversion_settings
 from framework.media.images import read_image, to_float, to_uint8
 from framework.models.encoders.loading import build_encoder
 from tests.cli.conftest import save_small_model
@@ -256,7 +257,7 @@ def test_latents_beyond_the_models_own_are_a_note(
     reached = outcome["stages"]["refine"]["deviations"]
     assert reached < outcome["usual_deviations"] and "editable region" not in captured.err
 
-    monkeypatch.setattr(inverter_module, "usual_deviations", lambda *_: factor * reached)
+    monkeypatch.setattr(stages_module, "usual_deviations", lambda *_: factor * reached)
     assert inverted(small_model, tmp_path / "again", photograph(), flags=stages) == 0
     assert ("out of the editable region" in capsys.readouterr().err) is (factor < 1)
 
@@ -274,17 +275,19 @@ def test_flags_and_file_reach_the_settings(small_model, photograph, tmp_path):
 
 
 def test_more_steps_where_there_is_no_encoder():
-    assert InversionChoice().resolve(True, False).refine == RefineSettings()
-    blind = InversionChoice().resolve(False, False).refine
+    assert inversion_settings(InversionChoice(), True, False).refine == RefineSettings()
+    blind = inversion_settings(InversionChoice(), False, False).refine
     assert blind == RefineSettings(steps=STEPS_FROM_MEAN)
-    assert InversionChoice(refine_steps=5).resolve(False, False).refine == RefineSettings(steps=5)
-    looks = [InversionChoice().resolve(True, again).embed for again in (False, True)]
+    assert inversion_settings(
+        InversionChoice(refine_steps=5), False, False
+    ).refine == RefineSettings(steps=5)
+    looks = [inversion_settings(InversionChoice(), True, again).embed for again in (False, True)]
     assert [look.iterations for look in looks if look] == [1, 5]
 
 
 def test_the_shipped_settings_are_the_defaults_for_a_model_with_an_encoder():
     shipped = InversionChoice(config=str(CONFIGS / "edit" / "invert" / "default.yaml"))
-    assert shipped.resolve(True, False) == InversionSettings().suited(True)
+    assert inversion_settings(shipped, True, False) == InversionSettings().suited(True)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import framework.formats.model_folder as model_folder
-from framework.cli.common import render, seed_latents
 from framework.cli.edit import main
 from framework.drag.edit_file import EditFile
 from framework.errors import BrokenCheckpoint, UserError
@@ -23,6 +22,7 @@ from framework.formats import (
 )
 from framework.formats.rosinality import generator_names
 from framework.formats.run_checkpoint import FORMAT_VERSION, write_checkpoint
+from framework.jobs.models import render, seed_latents
 from framework.media.images import to_uint8
 from framework.models.stylegan2 import Discriminator, Generator
 from tests.formats import fixtures

@@ -9,15 +9,15 @@ import pytest
 from PIL import Image
 
 from framework.cli.edit import main
-from framework.cli.framing import Framing
-from framework.cli.networks import Networks
-from framework.cli.photos import read_photo
 from framework.compositing.geometry import valid_mask
 from framework.compositing.photograph import Photograph
 from framework.drag.edit_file import EditFile
 from framework.errors import UserError
 from framework.formats import load_generator
 from framework.inversion.inverted_image import InvertedImage
+from framework.jobs.models import Networks
+from framework.jobs.photograph import read_photo
+from framework.jobs.requests.framing import Framing
 from framework.media.images import to_float
 from tests.cli.conftest import save_small_model
 
@@ -54,10 +54,10 @@ def test_what_lies_outside_the_photograph_is_mirrored_and_told(small, photograph
     assert np.array_equal(photo.canvas[:, 12:], wanted[:, :-5:-1])
     note = "25 % of the model's picture lies outside the photograph: filled with the photograph"
     assert [n for n in photo.notes if n.startswith(note)]
-    padded = read_photo(path, small, Framing("pad", "28,4,44,20"))
+    padded = read_photo(path, small, Framing(crop="pad", box="28,4,44,20"))
     assert (padded.canvas[:, 12:] == 255).all()
     assert "25 %" in padded.notes[0] and "filled with white" in padded.notes[0]
-    for framing in (Framing(), Framing("pad"), Framing(box="0,0,30,30"), Framing(rotate=12)):
+    for framing in (Framing(), Framing(crop="pad"), Framing(box="0,0,30,30"), Framing(rotate=12)):
         assert not [n for n in read_photo(path, small, framing).notes if "outside" in n]
 
 
@@ -68,7 +68,7 @@ def test_what_lies_outside_the_photograph_is_mirrored_and_told(small, photograph
      {"align": "2,2:10,2", "align_to": "12,14:15,14"}],
 )  # fmt: skip
 def test_a_part_that_lies_mostly_outside_is_refused(small, photograph, flags):
-    with pytest.raises(UserError, match=r"--(box|align) .* % of the model's picture empty"):
+    with pytest.raises(UserError, match=r"`(box|align)` .* % of the model's picture empty"):
         read_photo(photograph(), small, Framing(**flags))
 
 
@@ -209,11 +209,10 @@ def dragged(small_model, tmp_path_factory):
 # D2f
 @pytest.mark.parametrize("overlay", [True, False])
 def test_the_clip_of_a_photograph_shows_all_of_it(dragged, tmp_path, monkeypatch, overlay):
-    import framework.media.video as video
-
     frames = []
     monkeypatch.setattr(
-        video, "write_video", lambda path, pictures, fps: frames.extend(pictures) or len(frames)
+        "framework.jobs.video.write_video",
+        lambda path, pictures, fps: frames.extend(pictures) or len(frames),
     )
     words = ["video", "--edit", str(dragged / "edit.safetensors"), "--show", "photo"]
     words += [] if overlay else ["--no-overlay"]
@@ -230,7 +229,7 @@ def test_the_clip_of_a_photograph_shows_all_of_it(dragged, tmp_path, monkeypatch
 
 
 def test_a_large_photograph_is_shrunk_for_its_clip(dragged, monkeypatch):
-    import framework.cli.inverted as module
+    import framework.jobs.paste as module
 
     image = dragged / "cut.inv.safetensors"
     base = load_generator(InvertedImage.load(image).model_name)
@@ -279,7 +278,7 @@ def test_a_photograph_that_is_not_there_cannot_be_shown(
 def test_a_photograph_of_something_else_is_warned_of_once(
     small_model, photograph, tmp_path, capsys, monkeypatch, strangeness, warns
 ):
-    monkeypatch.setattr("framework.cli.networks.Networks.strangeness", lambda *_: strangeness)
+    monkeypatch.setattr("framework.jobs.models.Networks.strangeness", lambda *_: strangeness)
     assert inverted(small_model, photograph(), tmp_path / "out") == 0
     said = capsys.readouterr()
     lines = [line for line in said.err.splitlines() if "does not look like" in line]
@@ -292,7 +291,7 @@ def test_a_photograph_of_something_else_is_warned_of_once(
 def test_white_borders_do_not_make_a_photograph_strange(small_model, photograph):
     networks = Networks(str(small_model), "cpu")
     path = photograph(size=(40, 20))
-    padded, whole = (read_photo(path, networks.generator, Framing(c)) for c in ("pad", None))
+    padded, whole = (read_photo(path, networks.generator, Framing(crop=c)) for c in ("pad", None))
     assert (padded.canvas[0] == 255).all() and not (whole.canvas[0] == 255).all()
     seen = padded.whole.canvas(replace(padded.geometry, fill="mirror"), 3)
     assert np.array_equal(padded.without_borders(), seen)

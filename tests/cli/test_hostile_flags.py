@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zlib import crc32
 
@@ -20,9 +21,10 @@ from conftest import save_small_model
 
 import framework.cli.edit as edit
 import framework.data.__main__ as data
-from framework.cli.common import MAX_SEED
-from framework.command_line import flag_of
+from framework.command_line import flag_of, shown
 from framework.files import new_folder
+from framework.jobs.report import ReportOutcome
+from framework.jobs.requests.pictures import MAX_SEED
 
 TEXTS = [
     "", " ", "a\0b", "a\nb", "\udcff\udc00", "\udcff", "x" * 5000, "x" * 300, "{dir}", "{file}",
@@ -41,21 +43,22 @@ SWITCH = ["=", "=bogus", "=1e40"]
 
 
 @cache
-def commands() -> dict[str, tuple[Callable[..., int], dict[str, inspect.Parameter], Any]]:
-    """Every command: its main, its parameters, its metavars."""
+def commands() -> dict[str, tuple[Callable[..., int], dict[str, inspect.Parameter]]]:
+    """Every command: its main, its parameters."""
     table: dict[str, Any] = {
-        f"edit {name}": (edit.main, dict(inspect.signature(command).parameters), edit.METAVARS)
+        f"edit {name}": (edit.main, edit.options(command))
         for name, command in edit.COMMANDS.items()
     }
     return table | {
-        f"data {name}": (data.main, data._parameters(function), data._METAVARS)
+        f"data {name}": (data.main, data._parameters(function))
         for name, (function, *_) in data._COMMANDS.items()
     }
 
 
 def values(parameter: inspect.Parameter) -> list[str]:
-    kind = str(parameter.annotation)
-    if parameter.annotation is bool:
+    annotation = shown(parameter)[0]
+    kind = str(annotation)
+    if annotation is bool:
         return SWITCH
     if "Literal" in kind:
         return WORDS
@@ -65,7 +68,7 @@ def values(parameter: inspect.Parameter) -> list[str]:
 
 
 def flags() -> list[tuple[str, str]]:
-    return [(command, name) for command, (_, parameters, _) in commands().items()
+    return [(command, name) for command, (_, parameters) in commands().items()
             for name in parameters]  # fmt: skip
 
 
@@ -145,15 +148,21 @@ def quick_commands(monkeypatch, places):
     """Parsers that are built once, and a demo that shows nothing."""
     for front in (edit, data):
         monkeypatch.setattr(front, "build_parser", cache(front.build_parser))
-    monkeypatch.setattr("framework.formats.zoo_models", lambda: ["toycars64"])
-    monkeypatch.setattr("framework.cli.drag.drag", lambda out, **_: new_folder(out))
+    monkeypatch.setattr("framework.formats.opening.zoo_models", lambda: ["toycars64"])
+
+    def shows_nothing(request, watcher):
+        new_folder(request.out)
+        return SimpleNamespace(stop=None)
+
+    monkeypatch.setattr("framework.jobs.demo.drag", shows_nothing)
 
 
 @pytest.fixture
 def no_report(monkeypatch):
     """A report of which only the flags are read."""
-    monkeypatch.setattr("framework.cli.invert_report._run", lambda *_: None)
-    monkeypatch.setattr("framework.cli.inverter.Inverter.prepare", lambda _: None)
+    nothing = ReportOutcome(Path("report"), [], 0, 0, {})
+    monkeypatch.setattr("framework.jobs.report._run", lambda *_: nothing)
+    monkeypatch.setattr("framework.jobs.stages.Inverter.prepare", lambda _: None)
 
 
 def command_line(line: str, places: dict[str, Path], out: Path) -> list[str]:
@@ -164,9 +173,10 @@ def command_line(line: str, places: dict[str, Path], out: Path) -> list[str]:
 
 def with_value(words: list[str], parameter: inspect.Parameter, flag: str, value: str) -> list[str]:
     """A command line that works, with another value of one flag."""
-    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+    kind, look = shown(parameter)
+    if look.in_place:
         return [value, *words[1:]]
-    if parameter.annotation is bool:
+    if kind is bool:
         return [*words, flag + value]
     if flag in words:
         place = words.index(flag)
@@ -191,8 +201,8 @@ def ends_well(run: Callable[[], int], monkeypatch) -> str:
 
 
 def check(command: str, name: str, chosen, places, tmp_path: Path, monkeypatch) -> None:
-    main, parameters, metavars = commands()[command]
-    flag = flag_of(parameters[name], metavars)
+    main, parameters = commands()[command]
+    flag = flag_of(parameters[name])
     lines = GOOD[command]
     monkeypatch.chdir(tmp_path)
     for number, value in chosen:

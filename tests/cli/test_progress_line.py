@@ -1,7 +1,8 @@
 import io
 import json
 
-from framework.cli.common import ProgressLine, json_line
+from framework.cli.terminal import ProgressLine
+from framework.files import json_line
 
 
 class Terminal(io.StringIO):

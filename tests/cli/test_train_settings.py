@@ -9,11 +9,10 @@ import lightning
 import pytest
 import yaml
 
-from framework.cli import settings_file
-from framework.cli.drag_settings import load_settings
-from framework.cli.invert_settings import read_yaml
+from framework import settings_file
 from framework.cli.train import main
 from framework.errors import UserError
+from framework.jobs.settings import load_settings
 from framework.training.trainer import (
     INSTEAD,
     OBEYED,
@@ -111,7 +110,7 @@ def test_settings_that_would_never_end_are_refused_at_once(name, refused, tmp_pa
 def test_settings_of_edits_are_held_to_the_same(name, tmp_path):
     file = tmp_path / "bomb.yaml"
     file.write_text(TEXTS[name])
-    for read in (load_settings, read_yaml):
+    for read in (load_settings, settings_file.read):
         with pytest.raises(UserError, match=rf"^{file}"):
             read(file)
     for path in ("/dev/zero", tmp_path, tmp_path / "nowhere"):

@@ -95,7 +95,7 @@ def test_small_pictures_have_a_preset_of_their_own(side, name):
 
 def test_settings_and_tasks_are_read_without_torch():
     code = (
-        "import sys, framework.drag.settings, framework.drag.tasks, framework.drag;"
+        "import sys, framework.drag.settings, framework.drag, framework.jobs.tasks;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from framework.cli.model_files import export
+from framework.cli.edit import main
 from framework.errors import UserError
 from framework.formats import load_generator, save_model_folder
 from framework.formats.export import export_networks
@@ -63,14 +63,15 @@ def test_the_synthesis_can_be_cut_out_of_a_graph(tmp_path):
 def test_the_command_exports_and_says_how_to_run_it(tmp_path, capsys):
     folder = save_model_folder(tmp_path / "model", made(Generator))
     out = tmp_path / "a.onnx"
-    export(str(folder), to="onnx", out=str(out))
+    words = ["export", str(folder), "--to", "onnx", "--out", str(out)]
+    assert main(words) == 0
     said = capsys.readouterr().out
     assert "Inputs: z, truncation_psi;" in said and "constant" in said and "run(['image']" in said
     model = onnx.load(out)
     facts = {entry.key: entry.value for entry in model.metadata_props}
     assert facts["digest"] == load_generator(folder).digest and '"z_dim": 10' in facts["config"]
-    with pytest.raises(UserError, match=r"already there"):
-        export(str(folder), to="onnx", out=str(out))
+    assert main(words) == 2
+    assert "already there" in capsys.readouterr().err
     with pytest.raises(UserError, match="ONNX, a network for inference"):
         load_generator(out)
 

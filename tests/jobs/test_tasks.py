@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from framework.drag.tasks import read_tasks
 from framework.errors import UserError
+from framework.jobs.tasks import read_tasks
 
 SIZE = (64, 64)
 GOOD = {"seed": 7, "handles": [[20, 30]], "targets": [[26, 30.5]]}
@@ -22,10 +22,13 @@ def test_lines_and_arrays_give_the_same_tasks(tmp_path):
     lines = write(tmp_path, json.dumps(GOOD) + "\n\n" + json.dumps(other) + "\n")
     (first, second), wrong = read_tasks(lines, SIZE)
     assert not wrong and first.where == "line 1"
-    assert (first.name, first.seed, first.ws, first.mask) == ("line_1", 7, None, None)
-    assert first.handles == ((20.0, 30.0),) and first.targets == ((26.0, 30.5),)
-    assert (second.name, second.seed) == ("roof", None)
-    assert second.ws == tmp_path / "a.safetensors" and second.mask == tmp_path / "m.png"
+    assert first.name == "line_1" and second.name == "roof"
+    assert first.given == {"seed": 7, "points": "20.0,30.0:26.0,30.5"}
+    assert second.given == {
+        "ws": str(tmp_path / "a.safetensors"),
+        "mask": str(tmp_path / "m.png"),
+        "points": "1,2:3,4",
+    }
     array = write(tmp_path, json.dumps([GOOD, other], indent=1))
     assert replace(read_tasks(array, SIZE)[0][1], where="line 3") == second
 
@@ -107,5 +110,5 @@ def test_a_line_that_is_no_task_is_named(tmp_path, line, reason):
 def test_points_of_a_photograph_that_is_not_open_yet_may_lie_anywhere(tmp_path):
     task = {"image": "a.jpg", "points": "2000,3000:2010,3000", "box": "0,0,9,9", "pick": 2}
     ((read,), wrong) = read_tasks(write(tmp_path, json.dumps(task)), None)
-    assert not wrong and read.handles == ((2000.0, 3000.0),)
-    assert (read.image, read.box, read.pick) == (tmp_path / "a.jpg", "0,0,9,9", "2")
+    assert not wrong
+    assert read.given == {**task, "image": str(tmp_path / "a.jpg"), "pick": "2"}

@@ -1,27 +1,24 @@
-"""An inverted image as drags and films need it: its own generator, its photograph, its file."""
+"""An inverted image opened: its own generator, and the photograph that edits are pasted into."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.cli.common import render
-from framework.cli.invert_settings import Paste, Seam
-from framework.cli.photos import ORIGINAL
 from framework.compositing.geometry import Geometry, check_photo, photo_box
 from framework.compositing.photograph import Photograph
 from framework.drag.edit_file import EditFile, InversionLink
 from framework.errors import UserError, blame
 from framework.files import copy_file, sha256_file
 from framework.inversion.inverted_image import InvertedImage
+from framework.jobs.models import render
+from framework.jobs.photograph import ORIGINAL
+from framework.jobs.requests.drag import Paste, Seam
+from framework.jobs.watcher import SILENT, Watcher
 from framework.media.images import printable
-
-if TYPE_CHECKING:
-    from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Generator
 
 _CLIP_PX = 1280  # longer side of a clip of a photograph
 _SMALLEST_MARKS = 0.3  # of those for the whole picture
@@ -43,7 +40,7 @@ class Inverted:
     image: InvertedImage
     file: Path
     sha256: str
-    generator: "Generator"
+    generator: Generator
     original: Path | None
     photo: Photograph | None
 
@@ -92,7 +89,7 @@ class Inverted:
     def reconstruction(self) -> np.ndarray:
         """The picture before any edit, uint8 (H, W, C)."""
         ws = self.image.ws if self.image.pivot is None else self.image.pivot
-        return render(self.generator, ws.to(next(self.generator.parameters()).device))
+        return render(self.generator, ws)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +117,7 @@ class InPhoto:
         """
         geometry = inverted.image.geometry
         if geometry is None or inverted.photo is None:
-            raise UserError(f"--show photo: the photograph does not lie beside {inverted.file}")
+            raise UserError(f"photo: the photograph does not lie beside {inverted.file}", "show")
         photo, geometry = inverted.photo.shrunk(geometry, _CLIP_PX)
         left, top, right, bottom = photo_box(geometry)
         marks = max(_SMALLEST_MARKS, max(right - left, bottom - top) / max(photo.size))
@@ -138,7 +135,11 @@ class InPhoto:
 
 
 def open_inverted(
-    file: Path, base: "Generator", photo: str | None = None, flag: str = "--image"
+    file: Path,
+    base: Generator,
+    photo: str | None = None,
+    watcher: Watcher = SILENT,
+    field: str = "image",
 ) -> Inverted:
     """Open an inverted image for a model.
 
@@ -146,29 +147,33 @@ def open_inverted(
         file: Its file.
         base: The shared generator.
         photo: The photograph's file; None to look for it beside the image.
-        flag: What named the file, for complaints.
+        watcher: Who is told what is odd.
+        field: What named the file, for complaints.
 
     Raises:
         UserError: If the file is damaged, or made with another model; or the photograph does not
             fit it.
     """
-    with blame(flag, str(file)):
+    with blame(field, str(file)):
         image = InvertedImage.load(file)
-    with blame(flag, str(file)):
         generator = image.generator(base)
     original = _find_original(image, file) if photo is None else Path(photo)
     opened = None
     if original is not None and image.geometry is not None:
-        with blame("--photo", str(original)):
+        with blame("photo", str(original)):
             opened = Photograph.read(original)
             check_photo(opened.levels, image.geometry)
         if photo is not None and sha256_file(original) != image.photo.get("sha256"):
-            print(f"note: {printable(photo)} is not the file that was inverted", file=sys.stderr)
+            watcher.note(f"{printable(photo)} is not the file that was inverted")
     return Inverted(image, file, sha256_file(file), generator, original, opened)
 
 
 def open_linked(
-    edit: Path, record: EditFile, base: "Generator", photo: str | None = None
+    edit: Path,
+    record: EditFile,
+    base: Generator,
+    photo: str | None = None,
+    watcher: Watcher = SILENT,
 ) -> Inverted | None:
     """Open the inverted image that an edit began with, which lies beside it; None if there is none.
 
@@ -180,10 +185,10 @@ def open_linked(
         return None
     file = edit.parent / link.file
     if not file.exists():
-        raise UserError(f"--edit {edit}: began with {link.file}, which has to lie beside it")
+        raise UserError(f"{edit}: began with {link.file}, which has to lie beside it", "edit")
     if sha256_file(file) != link.sha256:
-        raise UserError(f"--edit {edit}: {file} is not the inverted image that it began with")
-    return open_inverted(file, base, photo, f"--edit {edit}")
+        raise UserError(f"{edit}: {file} is not the inverted image that it began with", "edit")
+    return open_inverted(file, base, photo, watcher, "edit")
 
 
 def _find_original(image: InvertedImage, file: Path) -> Path | None:

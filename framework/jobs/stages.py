@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from framework.cli.common import portable_name
-from framework.cli.invert_settings import InversionChoice
-from framework.cli.networks import Networks
-from framework.cli.photos import Photo
 from framework.compositing.geometry import valid_mask
 from framework.evaluation.image_metrics import mse01, psnr
 from framework.inversion.inverted_image import InvertedImage, thumbnail
 from framework.inversion.settings import InversionSettings
 from framework.inversion.stages import invert, usual_deviations
 from framework.inversion.step import InversionStep
+from framework.jobs.models import Networks, portable_name
+from framework.jobs.photograph import Photo
+from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.settings import base_settings, inversion_settings
 from framework.media.draw import rgb
 from framework.media.images import to_float
-from framework.models.digest import state_digest
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import Distance, choose_distance
 from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
@@ -32,30 +31,28 @@ class Inverter:
 
     Args:
         networks: The model's.
-        choice: What the command line says about settings.
-        perceptual: What it says about the distance.
-        perceptual_weights: File or folder with a distance's published weights.
+        choice: What the request says of settings and distance.
     """
 
     networks: Networks
     choice: InversionChoice
-    perceptual: str = "auto"
-    perceptual_weights: str | None = None
 
     def prepare(self) -> None:
-        """Load all that is needed; whatever is wrong with the model or the flags is said now."""
-        _ = self.choice.base(), self.settings, self.distance, self.usual, self.digest
+        """Load all that is needed; whatever is wrong with the model or the request is said now."""
+        _ = base_settings(self.choice), self.settings, self.distance, self.usual
+        _ = self.networks.digest
 
     @cached_property
     def encoder(self) -> StyleEncoder | None:
         """The model's, unless the stages do without."""
-        return self.networks.encoder if "embed" in self.choice.base().stages else None
+        return self.networks.encoder if "embed" in base_settings(self.choice).stages else None
 
     @cached_property
     def settings(self) -> InversionSettings:
         """The settings that hold, everything set."""
         encoder = self.encoder
-        return self.choice.resolve(encoder is not None, encoder is not None and encoder.residual)
+        residual = encoder is not None and encoder.residual
+        return inversion_settings(self.choice, encoder is not None, residual)
 
     @cached_property
     def distance(self) -> Distance:
@@ -71,11 +68,6 @@ class Inverter:
     def usual(self) -> float:
         """How far from `w_avg` 99.9 % of this model's own latents lie, in standard deviations."""
         return usual_deviations(self.networks.generator, self.statistics)
-
-    @cached_property
-    def digest(self) -> str:
-        """What files know the generator by."""
-        return state_digest(self.networks.generator)
 
     def notes(self) -> list[str]:
         """What the user shall know of how it is done."""
@@ -128,7 +120,7 @@ class Inverter:
         """What a stage found, as its file holds it."""
         return InvertedImage(
             ws=step.ws,
-            generator_digest=self.digest,
+            generator_digest=self.networks.digest,
             model_name=portable_name(self.networks.model),
             geometry=photo.geometry,
             noise=step.noise_of(0),
@@ -156,6 +148,8 @@ class Inverter:
 
     @cached_property
     def _distance(self) -> tuple[Distance, str]:
-        needed = self.perceptual in ("auto", "dfeat")
+        needed = self.choice.perceptual in ("auto", "dfeat")
         discriminator = self.networks.discriminator if needed else None
-        return choose_distance(self.perceptual, discriminator, self.perceptual_weights)
+        return choose_distance(
+            self.choice.perceptual, discriminator, self.choice.perceptual_weights
+        )

@@ -1,16 +1,14 @@
 """Frames for clips: the steps of an edit, or a walk between latents."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-from framework.cli.common import render
+import numpy as np
+from torch import Tensor
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from framework.cli.inverted import InPhoto
-    from framework.models.stylegan2 import Generator
+from framework.jobs.models import render
+from framework.jobs.paste import InPhoto
+from framework.media.draw import draw_state, rgb
+from framework.models.stylegan2 import Generator
 
 MAX_STEP_FRAMES = 120
 
@@ -23,14 +21,14 @@ def shown_steps(count: int, at_most: int = MAX_STEP_FRAMES) -> list[int]:
 
 
 def edit_frames(
-    generator: "Generator",
-    latents: "Sequence[Tensor]",
+    generator: Generator,
+    latents: Sequence[Tensor],
     points: Sequence[Sequence[Sequence[float]]],
     targets: Sequence[Sequence[float]],
     overlay: bool = True,
     at_most: int = MAX_STEP_FRAMES,
-    in_photo: "InPhoto | None" = None,
-) -> "Iterator[np.ndarray]":
+    in_photo: InPhoto | None = None,
+) -> Iterator[np.ndarray]:
     """Draw the steps of a drag, one frame each.
 
     Args:
@@ -45,11 +43,8 @@ def edit_frames(
     Yields:
         uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
     """
-    from framework.media.draw import draw_state, rgb
-
-    device = next(generator.parameters()).device
     for index in shown_steps(len(latents), at_most):
-        picture = render(generator, latents[index].to(device))
+        picture = render(generator, latents[index])
         if in_photo is None:
             picture = rgb(picture)
             way, ends, size = points[: index + 1], targets, 1.0
@@ -62,7 +57,7 @@ def edit_frames(
         yield picture
 
 
-def walk_latents(keys: "Tensor", frames_per_leg: int) -> "Iterator[Tensor]":
+def walk_latents(keys: Tensor, frames_per_leg: int) -> Iterator[Tensor]:
     """Walk through latents and back to the first, without a kink (Catmull and Rom 1974).
 
     Args:

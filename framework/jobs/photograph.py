@@ -1,24 +1,24 @@
-"""Photographs as a command reads them: the file, upright, and what of it a model sees."""
+"""Photographs as a job reads them: the file, upright, and what of it a model sees."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from framework.cli.framing import Framing
-from framework.compositing.geometry import Geometry
+from framework.compositing.aligned import align_geometry, at_border
+from framework.compositing.geometry import Geometry, fit_geometry
 from framework.compositing.photograph import Photograph
 from framework.data.sources import FolderSource
 from framework.errors import UserError, blame
 from framework.files import sha256_file
+from framework.jobs.requests.framing import Framing
 from framework.media.images import MODES, printable
-
-if TYPE_CHECKING:
-    from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Generator
 
 ORIGINAL = "original"  # name, without ending, of a photograph's copy beside its inverted image
+_MOST_OUTSIDE = 0.5  # of the model's picture; beyond it there is little to invert
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Photo:
         return self.whole.canvas(geometry, self.canvas.shape[2])
 
 
-def read_photo(path: Path, generator: "Generator", framing: Framing | None = None) -> Photo:
+def read_photo(path: Path, generator: Generator, framing: Framing | None = None) -> Photo:
     """Read a photograph for a model.
 
     Args:
@@ -66,10 +66,10 @@ def read_photo(path: Path, generator: "Generator", framing: Framing | None = Non
     height, width = generator.img_size
     channels = generator.img_channels
     if channels not in MODES:
-        raise UserError(f"--model: its pictures have {channels} channels; photographs 1, 3 or 4")
+        raise UserError(f": its pictures have {channels} channels; photographs 1, 3 or 4", "model")
     whole = Photograph.read(path)
     with blame(printable(str(path))):
-        geometry, outside = (framing or Framing()).geometry(whole.size, (height, width))
+        geometry, outside = frame(framing or Framing(), whole.size, (height, width))
     notes = [*whole.notes, *outside]
     if whole.alpha is not None and channels != 4:
         notes.append("transparency laid on white for the model; the cut-out keeps it")
@@ -80,8 +80,66 @@ def read_photo(path: Path, generator: "Generator", framing: Framing | None = Non
     return Photo(path, sha256_file(path), whole, seen, geometry, (*notes,))
 
 
+def frame(
+    framing: Framing, photo_size: tuple[int, int], canvas_size: tuple[int, int]
+) -> tuple[Geometry, list[str]]:
+    """Lay a photograph of a size on a picture of another; sizes are (height, width).
+
+    Returns:
+        The geometry, and notes about what of the picture is no photograph.
+
+    Raises:
+        UserError: If the framing does not fit the photograph, or most of the picture is outside.
+    """
+    if framing.aligned is not None:
+        with blame("align", framing.align or ""):
+            geometry = align_geometry(photo_size, canvas_size, framing.aligned, framing.aligned_to)
+    else:
+        geometry = fit_geometry(
+            photo_size, canvas_size, framing.crop or "center", framing.corners,
+            rotate_deg=framing.rotate or 0,
+        )  # fmt: skip
+    # The borders of "pad" are white by intent, and so is what else is missing there.
+    if framing.crop == "pad":
+        geometry = replace(geometry, fill="colour")
+    else:
+        geometry = at_border(replace(geometry, fill="mirror"))
+    outside = _outside(framing, geometry)
+    if outside <= 0:
+        return geometry, []
+    share = f"{math.ceil(100 * outside)} % of the model's picture"
+    if outside > _MOST_OUTSIDE:
+        raise UserError(
+            f"{_given(framing)}: the photograph leaves {share} empty, more than half; give a part"
+            " that lies within it"
+        )
+    how = "white" if geometry.fill == "colour" else "the photograph mirrored"
+    return geometry, [f"{share} lies outside the photograph: filled with {how}, not counted"]
+
+
+def _outside(framing: Framing, geometry: Geometry) -> float:
+    """The share of the model's picture that is neither photograph nor a wanted border."""
+    height, width = geometry.canvas_size
+    left, top, right, bottom = geometry.valid_box
+    whole = height * width
+    if framing.crop == "pad":
+        if framing.corners is None:
+            return 0.0
+        x0, y0, x1, y1 = framing.corners
+        scale = min(width / (x1 - x0), height / (y1 - y0))
+        whole = max(1, round((x1 - x0) * scale)) * max(1, round((y1 - y0) * scale))
+    return 1 - (right - left) * (bottom - top) / whole
+
+
+def _given(framing: Framing) -> str:
+    """What was said of the place, as it was."""
+    given = {name: getattr(framing, name) for name in ("box", "rotate", "align")}
+    words = [f"`{name}` {value}" for name, value in given.items() if value is not None]
+    return " ".join(words) or f"`crop` {framing.crop or 'center'}"
+
+
 def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Name every photograph that the command line means: files, and all in folders.
+    """Name every photograph that is meant: files, and all in folders.
 
     Returns:
         A name for results, unique, and the file; whether it is a picture is seen on reading. And
@@ -90,30 +148,30 @@ def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]
     Raises:
         UserError: If a word names nothing, or a folder holds no pictures.
     """
-    found: list[tuple[str, Path]] = []
+    photos: list[tuple[str, Path]] = []
     problems: list[str] = []
     for word in words:
         path = Path(word)
         if not path.exists():
             raise UserError(f"{printable(word)}: no such photograph or folder")
         if not path.is_dir():
-            found.append((path.stem, path))
+            photos.append((path.stem, path))
             continue
         source = FolderSource(path)
         if not source.names:
             raise UserError(f"{printable(word)}: holds no pictures")
-        found += [
+        photos += [
             (str(Path(name).with_suffix("")).replace("/", "-"), path / name)
             for name in source.names
         ]
         problems += map(str, source.problems)
-    return list(_unique(found)), problems
+    return list(_unique(photos)), problems
 
 
-def _unique(found: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
+def _unique(photos: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
     """Give every name but the first of its kind a number."""
     taken: set[str] = set()
-    for name, path in found:
+    for name, path in photos:
         name = printable(name).replace("\\", "_").strip(". ") or "photo"
         free, number = name, 2
         while free.lower() in taken:

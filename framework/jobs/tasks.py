@@ -1,4 +1,4 @@
-"""Many drags from one file: a list of tasks as JSON lines or one JSON array. Needs no torch."""
+"""Many drags from one file: rows of JSON, each a drag's request. Needs no torch."""
 
 import json
 from collections.abc import Iterator
@@ -6,50 +6,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.drag.points import Point, check_points, parse_points
+from framework.drag.points import check_points, parse_points
 from framework.errors import InvalidEdit, UserError, blame
+from framework.jobs.requests.pictures import MAX_SEED
 
 STARTS = ("seed", "ws", "image", "edit")
 KEYS = ("name", *STARTS, "pick", "box", "handles", "targets", "points", "mask")
-MAX_SEED = 2**32 - 1
 MAX_BYTES = 64 * 2**20
 _ANY_SIZE = (2**31, 2**31)  # of a photograph that is not open yet
 
 
 @dataclass(frozen=True)
-class DragTask:
-    """One drag to do.
+class Task:
+    """One row.
 
     Args:
-        where: The task's place in its file, "line 3" or "item 3".
+        where: Its place in the file, "line 3" or "item 3".
         name: Unique within the file; names the results. Made from the place if not given.
-        handles: Points (x, y) in pixels.
-        targets: Where they go, as many.
-        seed: Seed of the picture; this or one of the next three is given, the others are None.
-        ws: File with the picture's latents.
-        image: Photograph, inverted image or file with latents.
-        edit: Edit, from whose last picture the drag begins.
-        pick: Which picture of a file with several latents, by number or name, or None.
-        box: Part of a photograph to use, "left,top,right,bottom", or None.
-        mask: Picture file whose white may change, or None.
+        given: What it says: fields of a `DragRequest`. Paths are made whole, points are a text.
     """
 
     where: str
     name: str
-    handles: tuple[Point, ...]
-    targets: tuple[Point, ...]
-    seed: int | None = None
-    ws: Path | None = None
-    image: Path | None = None
-    edit: Path | None = None
-    pick: str | None = None
-    box: str | None = None
-    mask: Path | None = None
+    given: dict[str, Any]
 
 
 def read_tasks(
     path: str | Path, img_size: tuple[int, int] | None
-) -> tuple[list[DragTask], dict[str, str]]:
+) -> tuple[list[Task], dict[str, str]]:
     """Read tasks from a file: the good ones, and what is wrong with the others.
 
     Each task is an object such as `{"seed": 7, "handles": [[20, 30]], "targets": [[26, 30]]}`, one
@@ -77,7 +61,7 @@ def read_tasks(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read as text ({reason})") from None
-    tasks: dict[str, DragTask] = {}
+    tasks: dict[str, Task] = {}
     wrong: dict[str, str] = {}
     for where, value in _items(path, text):
         try:
@@ -120,7 +104,7 @@ def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> DragTask:
+def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> Task:
     if isinstance(value, str):
         value = _decode(value)
     if not isinstance(value, dict):
@@ -129,7 +113,7 @@ def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> Dr
         if key not in KEYS:
             raise InvalidEdit(f"no key {key!r}; there are {', '.join(KEYS)}")
     value = {key: item for key, item in value.items() if item is not None}
-    handles, targets = _task_points(value, img_size)
+    points = _points(value, img_size)
     if sum(key in value for key in STARTS) != 1:
         raise InvalidEdit(f"give one of {', '.join(STARTS)}")
     seed, pick = value.get("seed"), value.get("pick")
@@ -140,16 +124,14 @@ def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> Dr
         raise InvalidEdit(f"{name!r}: expected a text that can name a file", "name")
     if pick is not None and not (isinstance(pick, str) or type(pick) is int):
         raise InvalidEdit(f"{pick!r}: expected a number or a name", "pick")
-    return DragTask(
-        where=where,
-        name=name,
-        handles=tuple(handles),
-        targets=tuple(targets),
-        seed=seed,
+    given = {
+        "seed": seed,
+        "points": points,
         **{key: _file(value, key, folder) for key in ("ws", "image", "edit", "mask")},
-        pick=None if pick is None else str(pick),
-        box=_text(value, "box"),
-    )
+        "pick": None if pick is None else str(pick),
+        "box": _text(value, "box"),
+    }
+    return Task(where, name, {key: item for key, item in given.items() if item is not None})
 
 
 def _text(value: dict, key: str) -> str | None:
@@ -159,19 +141,22 @@ def _text(value: dict, key: str) -> str | None:
     return text
 
 
-def _task_points(value: dict, img_size: tuple[int, int]) -> tuple[list[Point], list[Point]]:
+def _points(value: dict, img_size: tuple[int, int]) -> str:
+    """Points that lie in a picture of this size, as text, to the bit."""
     if "points" in value:
         if "handles" in value or "targets" in value:
             raise InvalidEdit("give either points or handles and targets")
         if not isinstance(value["points"], str):
             raise InvalidEdit(f"{value['points']!r}: expected text such as 20,30:26,30", "points")
-        return parse_points(value["points"], img_size)
+        parse_points(value["points"], img_size)
+        return value["points"]
     for key in ("handles", "targets"):
         if key not in value:
             raise InvalidEdit(f"key {key!r} is missing")
-    return check_points(value["handles"], value["targets"], img_size)
+    pairs = zip(*check_points(value["handles"], value["targets"], img_size), strict=True)
+    return ";".join(f"{x!r},{y!r}:{to_x!r},{to_y!r}" for (x, y), (to_x, to_y) in pairs)
 
 
-def _file(value: dict, key: str, folder: Path) -> Path | None:
+def _file(value: dict, key: str, folder: Path) -> str | None:
     name = _text(value, key)
-    return None if name is None else folder / name
+    return None if name is None else str(folder / name)

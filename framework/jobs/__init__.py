@@ -1,0 +1,1 @@
+"""What a person asks for, carried out: a request, its job, an outcome. Nothing here prints."""

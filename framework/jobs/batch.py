@@ -1,0 +1,131 @@
+"""Many drags of one model: the rows of a task file, the good ones done, the bad ones named."""
+
+from pathlib import Path
+from typing import Any, TextIO
+
+from framework.errors import UserError, blame
+from framework.files import json_line, naming, new_folder
+from framework.jobs.drag import carry_out
+from framework.jobs.models import Networks
+from framework.jobs.outcomes import BatchOutcome, DragOutcome
+from framework.jobs.outputs import CLIP
+from framework.jobs.picture_files import kind_of, picture_file
+from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
+from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.stages import Inverter
+from framework.jobs.starts import OpenDrag, PhotoDrag, open_drag
+from framework.jobs.tasks import Task, read_tasks
+from framework.jobs.watcher import SILENT, Prefixed, Watcher
+from framework.media.video import check_clip_path
+
+RESULTS = "results.jsonl"
+
+
+def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> BatchOutcome:
+    """Look at all rows of a request's tasks, name the bad ones, and do the others.
+
+    Raises:
+        UserError: At once, if none can be done, or one cannot and `on_bad` is "error".
+    """
+    if request.video:
+        check_clip_path(Path(request.out) / CLIP)
+    rows = _Rows(request)
+    good, wrong = rows.checked(watcher)
+    count = len(good) + len(wrong)
+    if wrong and (request.on_bad == "error" or not good):
+        text = "; ".join(f"{where}: {reason}" for where, reason in wrong.items())
+        raise UserError(
+            f"{request.tasks}: {len(wrong)} of {count} tasks cannot be done: {text}", "tasks"
+        )
+    folder = new_folder(request.out)
+    outcome = BatchOutcome(count=count, results=folder / RESULTS)
+    with _Results(outcome, watcher) as results:
+        for where, reason in wrong.items():
+            results.fail(where.replace(" ", "_"), reason)
+        watcher.say(f"{len(good)} tasks")
+        for task in good:
+            try:
+                done = carry_out(rows.opened(task), watcher, folder.resolve().name)
+            except UserError as error:  # found only while dragging; the other tasks go on
+                results.fail(task.name, str(error))
+                continue
+            results.keep(task.name, done)
+            outcome.stop = done.stop
+            if done.stop is not None:
+                break
+    return outcome
+
+
+class _Rows:
+    """Opens tasks, each when it is needed: photographs and personal models are large."""
+
+    def __init__(self, request: DragRequest) -> None:
+        self._request = request
+        self._networks = Networks(request.model or "", request.device)
+        self._inverter = Inverter(self._networks, InversionChoice(stages=request.stages))
+
+    def checked(self, watcher: Watcher) -> tuple[list[Task], dict[str, str]]:
+        """The tasks that can be done, and why not, by place, for all others.
+
+        Raises:
+            UserError: If file or model cannot be opened.
+        """
+        in_model = self._request.points_in == "model"
+        size = self._networks.img_size  # opens the model, whose faults are no row's
+        path = self._request.tasks or ""
+        with blame("tasks", path):
+            tasks, wrong = read_tasks(path, size if in_model else None)
+        good = []
+        for task in tasks:
+            try:
+                self.opened(task, Prefixed(watcher, task.name))
+                good.append(task)
+            except UserError as error:
+                wrong[task.where] = str(error)
+        return good, dict(sorted(wrong.items(), key=lambda item: int(item[0].split()[1])))
+
+    def opened(self, task: Task, watcher: Watcher = SILENT) -> OpenDrag | PhotoDrag:
+        """Read and check all that a row names."""
+        return open_drag(self._row(task), self._networks, watcher, self._inverter)
+
+    def _row(self, task: Task) -> DragRequest:
+        """The request of a row; what the batch says of photographs is for these alone."""
+        given = dict(task.given)
+        image = given.get("image")
+        if image is None or kind_of(picture_file(image)) != "photograph":
+            given = dict.fromkeys(OF_PHOTOGRAPHS) | given
+        return self._request.row(str(Path(self._request.out) / task.name), **given)
+
+
+class _Results:
+    """What became of each task: a line of results.jsonl, and a word to who looks on."""
+
+    def __init__(self, outcome: BatchOutcome, watcher: Watcher) -> None:
+        self._outcome, self._watcher = outcome, watcher
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> "_Results":
+        with naming(self._outcome.results):
+            self._file = open(self._outcome.results, "w", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with naming(self._outcome.results):
+                self._file.close()
+
+    def keep(self, name: str, done: DragOutcome) -> None:
+        self._outcome.outcomes.append(done)
+        self._write({"name": name, **done.to_dict()})
+        self._watcher.done(name, done)
+
+    def fail(self, name: str, reason: str) -> None:
+        self._outcome.failed.append(name)
+        self._write({"name": name, "error": reason})
+        self._watcher.failed(name, reason)
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        with naming(self._outcome.results):
+            assert self._file is not None
+            self._file.write(f"{json_line(facts)}\n")
+            self._file.flush()

@@ -1,0 +1,175 @@
+"""A model opened once, its networks as they are needed, and the pictures it draws."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.errors import UserError, blame
+from framework.formats.devices import usable_device
+from framework.formats.opening import OpenedModel, open_model
+from framework.inversion.familiarity import Familiarity, familiarity
+from framework.jobs.requests.pictures import MAX_SEED
+from framework.media.images import to_float, to_uint8
+from framework.models.digest import state_digest
+from framework.models.encoders.loading import build_encoder
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.distance import DiscriminatorDistance
+from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.work import synthesis_gflop
+from framework.ops.memory import tune_malloc
+from framework.threads import use_threads
+
+MAX_PSI = 100  # beyond which networks answer with noise, and then with infinity
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device that is meant; "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UserError: If the word names no device, or one that is not here.
+    """
+    if device == "auto":
+        device = "cpu"
+        if torch.cuda.is_available() or torch.mps.is_available():
+            device = "cuda" if torch.cuda.is_available() else "mps"
+    return usable_device(device)
+
+
+def open_generator(model: str, device: str = "auto") -> Generator:
+    """Load a generator for editing; see `Networks`."""
+    return Networks(model, device).generator
+
+
+@dataclass
+class Networks:
+    """A model's networks, frozen, on one device, each loaded when it is first asked for.
+
+    Args:
+        model: Zoo name, folder or file.
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        UserError: From every attribute: if model or device are not there, or a file is damaged.
+    """
+
+    model: str
+    device: str = "auto"
+
+    @cached_property
+    def where(self) -> torch.device:
+        """The device."""
+        return pick_device(self.device)
+
+    @cached_property
+    def opened(self) -> OpenedModel:
+        """The model looked into, the C allocator tuned for its networks."""
+        tune_malloc()
+        with blame("model", self.model):
+            return open_model(self.model)
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The averaged generator; torch gets as many threads as a step of it is worth on a CPU."""
+        where = self.where  # first, for it is known at once whether it is here
+        with blame("model", self.model):
+            generator = self.opened.network("generator").to(where)
+        if where.type == "cpu":
+            use_threads(synthesis_gflop(generator))
+        return generator
+
+    @cached_property
+    def digest(self) -> str:
+        """What files know the generator by."""
+        return state_digest(self.generator)
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """(height, width) of its pictures."""
+        height, width = self.generator.img_size
+        return height, width
+
+    @cached_property
+    def discriminator(self) -> Discriminator | None:
+        """The generator's opponent, if the model has one."""
+        if "discriminator" not in self.opened.held:
+            return None
+        with blame("model", self.model):
+            return self.opened.network("discriminator").to(self.where)
+
+    @cached_property
+    def encoder(self) -> StyleEncoder | None:
+        """Photographs to latents, if the model has one."""
+        if "encoder" not in self.opened.held:
+            return None
+        with blame("model", self.model):
+            return build_encoder(self.opened.encoder(), self.generator)
+
+    @cached_property
+    def familiarity(self) -> Familiarity | None:
+        """What tells whether a picture is of the model's kind; None without a discriminator."""
+        if self.discriminator is None:
+            return None
+        return familiarity(self.generator, DiscriminatorDistance(self.discriminator).to(self.where))
+
+    def strangeness(self, picture: np.ndarray) -> float | None:
+        """How far a picture, uint8 (H, W, C), is from the model's own, in what those are usually.
+
+        None where nothing tells; beyond `framework.inversion.familiarity.FAMILIAR` it is probably
+        of something else.
+        """
+        if self.familiarity is None:
+            return None
+        value = self.familiarity.strangeness(to_float(picture[None]).to(self.where)).item()
+        return round(value, 3) if math.isfinite(value) else None
+
+
+def seed_latents(
+    generator: Generator, seed: int, psi: float = 0.7, class_index: int | None = None
+) -> Tensor:
+    """Return the latents (1, num_ws, w_dim) that the field means by a seed.
+
+    That is `numpy.random.RandomState(seed).randn(1, z_dim)` through the mapping network, truncated
+    by `psi`: the same picture as NVIDIA's tools draw from the same weights.
+
+    Raises:
+        UserError: For a seed out of range, or a class that the model does not have or needs.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise UserError(f"{seed}: give a number from 0 to {MAX_SEED}", "seed")
+    if not abs(psi) <= MAX_PSI:
+        raise UserError(f"{psi:g}: give a number up to {MAX_PSI}, usually 0.5 to 1", "psi")
+    device = next(generator.parameters()).device
+    z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.z_dim)).float()
+    label = _label(generator, class_index)
+    with torch.no_grad():
+        return generator.mapping(
+            z.to(device), None if label is None else label.to(device), truncation_psi=psi
+        )
+
+
+def render(generator: Generator, ws: Tensor) -> np.ndarray:
+    """Return the picture (H, W, C), uint8, of one latent (1, num_ws, w_dim) on any device."""
+    ws = ws.to(next(generator.parameters()).device)
+    with torch.no_grad():
+        return to_uint8(generator.synthesis(ws, noise_mode="const"))[0]
+
+
+def portable_name(model: str) -> str:
+    """Return a model's name for a file that may be opened from elsewhere: paths are made whole."""
+    return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def _label(generator: Generator, class_index: int | None) -> Tensor | None:
+    classes = generator.c_dim
+    if classes == 0:
+        if class_index is not None:
+            raise UserError(f"{class_index}: this model has no classes", "class_")
+        return None
+    if class_index is None or not 0 <= class_index < classes:
+        raise UserError(f": this model needs one, from 0 to {classes - 1}", "class_")
+    return torch.nn.functional.one_hot(torch.tensor([class_index]), classes).float()

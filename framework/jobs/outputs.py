@@ -1,0 +1,83 @@
+"""What a drag writes beside its numbers: the edit itself first, its pictures, the clips last."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from framework.drag.step import DragStep
+from framework.formats.used_by import mark_used
+from framework.jobs.clips import MAX_STEP_FRAMES, edit_frames, shown_steps
+from framework.jobs.log import StepLog
+from framework.jobs.models import render
+from framework.jobs.starts import OpenDrag
+from framework.jobs.watcher import Watcher
+from framework.media.draw import rgb, side_by_side
+from framework.media.images import save_png
+from framework.media.video import paced, write_video
+
+EDIT, CLIP, GIF = "edit.safetensors", "drag.mp4", "drag.gif"
+GIF_FRAMES = 40  # a GIF is kept in memory and is large
+
+
+def write_outputs(
+    opened: OpenDrag,
+    steps: Sequence[DragStep],
+    folder: Path,
+    log: StepLog,
+    watcher: Watcher,
+    clips: bool,
+) -> list[str]:
+    """Write the edit, the pictures and, if asked, the clips; return their names."""
+    watcher.progress("writing the edit and its pictures")
+    beside = [] if opened.inverted is None else opened.inverted.copy_to(folder)
+    opened.edit_file(steps).save(folder / EDIT)
+    mark_used(opened.model_name, folder / EDIT)
+    pictures = _write_pictures(opened, steps, folder)
+    files = [EDIT, *beside, *(f"{name}.png" for name in pictures)]
+    films = _write_clips(opened, steps, folder, watcher) if clips else []
+    log.pictures(pictures, folder / films[0] if films else None)
+    return [*files, *films]
+
+
+def _write_pictures(
+    opened: OpenDrag, steps: Sequence[DragStep], folder: Path
+) -> dict[str, np.ndarray]:
+    """Write what the edit is of, what it came to and how, and the photograph with it."""
+    before = render(opened.generator, opened.ws)
+    after = render(opened.generator, steps[-1].ws)
+    track = [opened.handles, *[step.points.tolist() for step in steps]]
+    pictures = {
+        "before": before,
+        "after": after,
+        "side_by_side": side_by_side(
+            rgb(before), rgb(after), opened.handles, opened.targets, track, opened.mask
+        ),
+    }
+    for name, picture in pictures.items():
+        save_png(folder / f"{name}.png", picture)
+    if opened.inverted is not None:
+        pasted = opened.inverted.pasted(after, opened.request.paste, opened.request.seam)
+        if pasted is not None:
+            pasted.save(folder / "pasted.png")
+            pictures["pasted"] = pasted.shown()
+    return pictures
+
+
+def _write_clips(
+    opened: OpenDrag, steps: Sequence[DragStep], folder: Path, watcher: Watcher
+) -> list[str]:
+    kinds = {CLIP: (24, MAX_STEP_FRAMES)} if opened.request.video else {}
+    kinds |= {GIF: (12, GIF_FRAMES)} if opened.request.gif else {}
+    for name, (fps, at_most) in kinds.items():
+        watcher.progress(f"writing {name}")
+        frames = edit_frames(
+            opened.generator,
+            [step.ws for step in steps],
+            [step.points.tolist() for step in steps],
+            opened.targets,
+            at_most=at_most,
+        )
+        count = len(shown_steps(len(steps), at_most))
+        write_video(folder / name, paced(frames, count, fps), fps)
+    return list(kinds)

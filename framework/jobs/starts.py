@@ -1,0 +1,318 @@
+"""Where drags start: a request opened, its model, latents, points and mask read and checked."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from framework.compositing.geometry import Geometry
+from framework.drag.algorithm import drag_points
+from framework.drag.edit_file import EditFile
+from framework.drag.inputs import check_latents
+from framework.drag.points import Point, parse_points
+from framework.drag.settings import DragSettings
+from framework.drag.step import DragStep
+from framework.errors import UserError, blame
+from framework.inversion.embed import mean_ws
+from framework.inversion.inverted_image import InvertedImage
+from framework.jobs.models import Networks, portable_name, seed_latents
+from framework.jobs.paste import Inverted, open_inverted, open_linked
+from framework.jobs.photograph import Photo, read_photo
+from framework.jobs.picture_files import kind_of, picked_latents, picture_file
+from framework.jobs.placing import placed_mask, placed_points
+from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
+from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.settings import drag_settings
+from framework.jobs.stages import Inverter
+from framework.jobs.watcher import SILENT, Watcher
+from framework.media.images import printable
+from framework.models.digest import state_digest
+from framework.models.stylegan2 import Generator
+
+
+@dataclass(frozen=True, eq=False)
+class OpenDrag:
+    """A drag that can begin.
+
+    Args:
+        request: What was asked for.
+        networks: The model's.
+        ws: Latents before the drag, (1, num_ws, w_dim).
+        handles: Points (x, y) in image pixels before the drag.
+        targets: Where they go.
+        mask: (H, W), 1 = may change, or None.
+        settings: How to drag.
+        facts: What else W&B is told, such as the seed.
+        past: Steps of the drag that is being continued; empty for a new one.
+        earlier_ws: Latents of earlier drags of the same edit, with other points.
+        inverted: The inverted image that the picture is, or began as.
+    """
+
+    request: DragRequest
+    networks: Networks
+    ws: torch.Tensor
+    handles: Sequence[Point]
+    targets: Sequence[Point]
+    mask: np.ndarray | None
+    settings: DragSettings
+    facts: dict[str, Any]
+    past: Sequence[DragStep] = ()
+    earlier_ws: torch.Tensor | None = None
+    inverted: Inverted | None = None
+
+    @property
+    def generator(self) -> Generator:
+        """The model; an inverted image has its own."""
+        return self.networks.generator if self.inverted is None else self.inverted.generator
+
+    @property
+    def model_name(self) -> str:
+        """How the edit file calls the model."""
+        return portable_name(self.networks.model)
+
+    def steps(self) -> Iterator[DragStep]:
+        """Check everything at once, with Python's warnings, and return the drag's steps."""
+        past = self.past[-1] if self.past else None
+        return drag_points(
+            self.generator, self.ws, self.handles, self.targets, self.mask, self.settings,
+            resume_from=past,
+        )  # fmt: skip
+
+    def checked(self, watcher: Watcher) -> "OpenDrag":
+        """Refuse what the algorithm refuses; what is only odd becomes a note."""
+        with warnings.catch_warnings(record=True) as oddities:
+            warnings.simplefilter("always")
+            self.steps()
+        for oddity in oddities:
+            watcher.note(str(oddity.message))
+        if self.inverted and self.inverted.lacks_photo and self.request.paste != "none":
+            watcher.note(
+                "the photo does not lie beside its inverted image, so there will be no pasted.png;"
+                " give it with `photo`"
+            )
+        return self
+
+    def edit_file(self, steps: Sequence[DragStep]) -> EditFile:
+        """Record the past and the new steps."""
+        own = self.generator is not self.networks.generator
+        return EditFile.from_steps(
+            steps,
+            self.generator,
+            model_name=self.model_name,
+            model_digest=state_digest(self.generator) if own else self.networks.digest,
+            settings=self.settings,
+            mask=None if self.mask is None else torch.from_numpy(self.mask),
+            start_ws=self.ws,
+            handles=self.handles,
+            earlier_ws=self.earlier_ws,
+            inversion=None if self.inverted is None else self.inverted.link,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoDrag:
+    """A drag of a photograph that has yet to be inverted; everything that can be is checked.
+
+    Args:
+        request: What was asked for.
+        inverter: What inverts it.
+        photo: The photograph.
+        handles: Points in the model's pixels.
+        targets: Where they go.
+        mask: (H, W), 1 = may change, or None.
+    """
+
+    request: DragRequest
+    inverter: Inverter
+    photo: Photo
+    handles: Sequence[Point]
+    targets: Sequence[Point]
+    mask: np.ndarray | None
+
+    def on(self, file: Path) -> OpenDrag:
+        """The drag of the inverted image that came of the photograph."""
+        networks = self.inverter.networks
+        inverted = open_inverted(file, networks.generator)
+        return _of_inverted(self.request, networks, inverted, self.handles, self.targets, self.mask)
+
+
+def open_drag(
+    request: DragRequest,
+    networks: Networks,
+    watcher: Watcher = SILENT,
+    inverter: Inverter | None = None,
+) -> OpenDrag | PhotoDrag:
+    """Read and check all that a request names; nothing is computed yet, nothing written.
+
+    Args:
+        request: One drag.
+        networks: Of the model that `model_of` names.
+        watcher: Who is told what is odd.
+        inverter: What inverts photographs; None for a new one.
+
+    Raises:
+        UserError: Naming the field, if anything does not fit.
+    """
+    if request.edit is not None:
+        with blame("edit", request.edit):
+            return _continued(request, networks, watcher).checked(watcher)
+    if request.seed is not None:
+        return _of_seed(request, networks).checked(watcher)
+    if request.ws is not None:
+        return _of_latents(request, networks, Path(request.ws), watcher).checked(watcher)
+    file = picture_file(request.image or "")
+    kind = kind_of(file)
+    if kind == "photograph":
+        return _of_photograph(request, networks, file, watcher, inverter)
+    for name in OF_PHOTOGRAPHS:
+        if getattr(request, name) is not None:
+            raise UserError(": only where `image` is a photograph", name)
+    if kind == "latents":
+        return _of_latents(request, networks, file, watcher).checked(watcher)
+    _refuse(request, "pick", "only of a file with several latents")
+    inverted = open_inverted(file, networks.generator, request.photo, watcher)
+    handles, targets, mask = _placed(request, networks, inverted.image.geometry)
+    return _of_inverted(request, networks, inverted, handles, targets, mask).checked(watcher)
+
+
+def model_of(request: DragRequest) -> str:
+    """The name of the model to open: the request's, or what its edit or its picture was made with.
+
+    Raises:
+        UserError: If neither says, or `image` is none.
+    """
+    if request.edit is not None:
+        with blame("edit", request.edit):
+            return request.model or EditFile.load(request.edit).model_name
+    if request.image is None:
+        return request.model or ""
+    file = picture_file(request.image)
+    kind = kind_of(file)
+    if kind == "edit":
+        raise UserError(f"{file}: is an edit; give it as `edit`", "image")
+    if request.model is not None:
+        return request.model
+    if kind != "inverted image":
+        raise UserError(f": needed with `image` {printable(str(file))}, which names none", "model")
+    with blame("image", str(file)):
+        return InvertedImage.load(file).model_name
+
+
+# ------------------------------------------------------------------------------- kinds of a start
+
+
+def _of_seed(request: DragRequest, networks: Networks) -> OpenDrag:
+    with blame("points"):
+        handles, targets = parse_points(request.points or "", networks.img_size)
+    ws = seed_latents(networks.generator, request.seed or 0, request.psi, request.class_)
+    facts = {"seed": request.seed, "psi": request.psi}
+    mask = placed_mask(request, networks.img_size, None)
+    return _drag(request, networks, ws, handles, targets, mask, facts)
+
+
+def _of_latents(request: DragRequest, networks: Networks, file: Path, watcher: Watcher) -> OpenDrag:
+    _refuse(request, "photo", "only with an inverted image")
+    with blame("image" if request.ws is None else "ws", str(file)):
+        ws = picked_latents(file, networks.generator.num_ws, request.pick, watcher)
+        ws = check_latents(networks.generator, ws)
+    handles, targets, mask = _placed(request, networks, None)
+    return _drag(request, networks, ws, handles, targets, mask, {"image": str(file)})
+
+
+def _of_inverted(
+    request: DragRequest,
+    networks: Networks,
+    inverted: Inverted,
+    handles: Sequence[Point],
+    targets: Sequence[Point],
+    mask: np.ndarray | None,
+) -> OpenDrag:
+    """The drag of an inverted image on its own generator."""
+    facts = {"image": inverted.file.name, "measures": inverted.image.measures}
+    ws = inverted.image.ws
+    return _drag(request, networks, ws, handles, targets, mask, facts, inverted=inverted)
+
+
+def _of_photograph(
+    request: DragRequest,
+    networks: Networks,
+    file: Path,
+    watcher: Watcher,
+    inverter: Inverter | None,
+) -> PhotoDrag:
+    _refuse(request, "photo", "only with an inverted image")
+    _refuse(request, "pick", "only of a file with several latents")
+    inverter = inverter or Inverter(networks, InversionChoice(stages=request.stages))
+    with blame("image", str(file)):
+        photo = read_photo(file, networks.generator, request)
+    handles, targets, mask = _placed(request, networks, photo.geometry)
+    # What the drag would refuse after the inversion is refused now.
+    mean = mean_ws(networks.generator)
+    _drag(request, networks, mean, handles, targets, mask, {}).checked(watcher)
+    inverter.prepare()
+    return PhotoDrag(request, inverter, photo, handles, targets, mask)
+
+
+def _continued(request: DragRequest, networks: Networks, watcher: Watcher) -> OpenDrag:
+    """Go on with an edit: with its points, or with others from one of its pictures."""
+    file = Path(request.edit or "")
+    record = EditFile.load(file)
+    inverted = open_linked(file, record, networks.generator, request.photo, watcher)
+    generator = networks.generator if inverted is None else inverted.generator
+    record.check_model(generator)
+    numbers = record.step.tolist()
+    if request.at is not None and request.at not in numbers:
+        raise UserError(f"{request.at}: the edit has steps {numbers[0]} to {numbers[-1]}", "at")
+    kept = len(numbers) if request.at is None else numbers.index(request.at) + 1
+    geometry = None if inverted is None else inverted.image.geometry
+    if request.points is None:
+        handles, targets = record.handles.tolist(), record.targets[-1].tolist()
+        past, ws = list(record.steps(generator))[:kept], record.start_ws
+        earlier = record.earlier_ws
+    else:
+        handles, targets = placed_points(request, networks.img_size, geometry)
+        past, ws = [], record.ws[kept - 1 : kept]
+        earlier = torch.cat([record.earlier_ws, record.ws[:kept]])
+    if request.mask is not None:
+        mask = placed_mask(request, networks.img_size, geometry)
+    else:
+        mask = None if record.mask is None else record.mask.numpy()
+    return _drag(
+        request, networks, ws, handles, targets, mask, {"edit": request.edit}, record.settings,
+        past=past, earlier_ws=earlier, inverted=inverted,
+    )  # fmt: skip
+
+
+def _drag(
+    request: DragRequest,
+    networks: Networks,
+    ws: torch.Tensor,
+    handles: Sequence[Point],
+    targets: Sequence[Point],
+    mask: np.ndarray | None,
+    facts: dict[str, Any],
+    default: DragSettings | None = None,
+    **more: Any,
+) -> OpenDrag:
+    """The drag with the settings that hold."""
+    settings, origin = drag_settings(request, networks.img_size, default)
+    facts = {**facts, "settings_from": origin, "handles": handles, "targets": targets}
+    return OpenDrag(request, networks, ws, handles, targets, mask, settings, facts, **more)
+
+
+def _placed(
+    request: DragRequest, networks: Networks, geometry: Geometry | None
+) -> tuple[list[Point], list[Point], np.ndarray | None]:
+    """Points and mask in the model's pixels."""
+    handles, targets = placed_points(request, networks.img_size, geometry)
+    return handles, targets, placed_mask(request, networks.img_size, geometry)
+
+
+def _refuse(request: DragRequest, name: str, why: str) -> None:
+    value = getattr(request, name)
+    if value is not None:
+        raise UserError(f"{value}: {why}", name)

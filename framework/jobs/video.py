@@ -1,0 +1,88 @@
+"""The clip of an edit drawn again, or of a walk between seeds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from framework.drag.edit_file import EditFile
+from framework.errors import UserError, blame
+from framework.files import check_place, folder_above
+from framework.jobs.clips import edit_frames, shown_steps, walk_latents
+from framework.jobs.models import open_generator, render, seed_latents
+from framework.jobs.outputs import CLIP
+from framework.jobs.paste import InPhoto, open_linked
+from framework.jobs.requests.pictures import VideoRequest, parse_seeds
+from framework.media.draw import rgb
+from framework.media.video import SUFFIXES, check_clip_path, paced, write_video
+
+WALK = "walk.mp4"
+# What is taken for a file that cannot be written, not for a folder of that name.
+OTHER_CLIPS = (".avi", ".mkv", ".mov", ".webm", ".webp", ".apng", ".png")
+
+
+@dataclass(frozen=True)
+class VideoOutcome:
+    """The clip: its file, how many frames it has, and how many a second."""
+
+    file: Path
+    frames: int
+    fps: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a script is told, ready for JSON."""
+        return {"files": [str(self.file)], "frames": self.frames, "fps": self.fps}
+
+
+def video(request: VideoRequest) -> VideoOutcome:
+    """Write the clip of an edit or of a walk.
+
+    Raises:
+        UserError: Naming the field, if anything does not fit; then nothing is left behind.
+    """
+    target = check_place(request.out)
+    in_folder = target.suffix.lower() not in (*SUFFIXES, *OTHER_CLIPS)
+    clip = target / (WALK if request.edit is None else CLIP) if in_folder else target
+    check_clip_path(clip)
+    if target.exists() and not (in_folder and target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target}: already there; give a new name", "out")
+    with folder_above(clip):
+        frames = _walk(request) if request.edit is None else _replay(request, request.edit)
+        return VideoOutcome(clip, write_video(clip, frames, request.fps), request.fps)
+
+
+def _walk(request: VideoRequest) -> Iterator[np.ndarray]:
+    """Frames from seed to seed and back to the first."""
+    seeds = parse_seeds(request.seeds or "")
+    generator = open_generator(request.model or "", request.device)
+    keys = [seed_latents(generator, seed, request.psi, request.class_) for seed in seeds]
+    walk = walk_latents(torch.cat(keys), request.frames)
+    return (rgb(render(generator, ws)) for ws in walk)
+
+
+def _replay(request: VideoRequest, edit: str) -> Iterator[np.ndarray]:
+    """Frames of an edit's steps, so that a few can be watched, too."""
+    with blame("edit", edit):
+        record = EditFile.load(edit)
+    generator = open_generator(request.model or record.model_name, request.device)
+    inverted = open_linked(Path(edit), record, generator)
+    generator = generator if inverted is None else inverted.generator
+    with blame("edit", edit):
+        record.check_model(generator)
+    in_photo = None
+    if request.show == "photo":
+        if inverted is None:
+            raise UserError(f"photo: {edit} began at no photograph", "show")
+        in_photo = InPhoto.of(inverted)
+    frames = edit_frames(
+        generator,
+        list(record.ws[:, None]),
+        record.points.tolist(),
+        record.targets[-1].tolist(),
+        request.overlay,
+        in_photo=in_photo,
+    )
+    return paced(frames, len(shown_steps(len(record.ws))), request.fps)
