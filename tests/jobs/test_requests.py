@@ -17,8 +17,8 @@ from framework.jobs.requests.invert import InvertRequest
 from framework.jobs.watcher import Cancelled, Watcher
 from tests.cli.conftest import save_small_model
 
-POINTS = "5,8:6.25,8"
-PAIRS = {"handles": [[5, 8]], "targets": [[6.25, 8]]}
+POINTS = "5,8:12.25,8"
+PAIRS = {"handles": [[5, 8]], "targets": [[12.25, 8]]}
 HOW = {"steps": 3, "lr": 0.05, "preset": "draggan", "video": False}
 FLAGS = ["--steps", "3", "--lr", "0.05", "--preset", "draggan", "--no-video"]
 
