@@ -10,7 +10,7 @@ import lightning
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from framework.cli.common import ProgressLine, print_json
+from framework.cli.terminal import ProgressLine
 from framework.data import ImageDataset
 from framework.errors import UserError
 from framework.evaluation.generator.features import Networks
@@ -23,7 +23,7 @@ from framework.evaluation.generator.measure import (
 )
 from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
 from framework.evaluation.generator.shares import Interrupted
-from framework.files import append_line
+from framework.files import append_line, json_line
 from framework.formats import OpenedModel, open_model
 from framework.formats.run_checkpoint import latest_whole, read_checkpoint
 from framework.training.callbacks import KimgCallback, StopSignals
@@ -63,7 +63,8 @@ def validate(
     seen = seen_kimg(generator.provenance)
     if settings.model is None and seen is not None:
         _log(run, report, seen)
-    print_json({"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol})
+    facts = {"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol}
+    print(json_line(facts), flush=True)
 
 
 def validate_encoder(
@@ -95,7 +96,8 @@ def validate_encoder(
         "pictures": f"{len(data.held_out)} held out of {data.source}",
     }
     seen_kimg = module.seen_images / 1000
-    print_json({"model": str(path), "seen_kimg": seen_kimg, **means, "protocol": protocol})
+    facts = {"model": str(path), "seen_kimg": seen_kimg, **means, "protocol": protocol}
+    print(json_line(facts), flush=True)
 
 
 def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
