@@ -31,7 +31,7 @@ def whole(value: Any, name: str, least: int = 0, most: int = MOST) -> int:
         UserError: Naming `name`, if it is none from `least` to `most`.
     """
     number = plain(value)
-    if type(number) is not int or not is_number(number) or not least <= number <= most:
+    if not is_number(number) or type(number) is not int or not least <= number <= most:
         upto = "" if most == MOST else f" and at most {most}"
         raise UserError(f"{value!r}: expected a whole number of at least {least}{upto}", name)
     return number

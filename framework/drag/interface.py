@@ -18,6 +18,7 @@ class View:
     """What the drag sees of a state; with gradients on it holds the graph that led to it.
 
     Args:
+        state: What is seen.
         leaf: What `Draggable.gradient` differentiates by.
         features: Shape (1, C, h, w), in the type of the points.
         running: The picture as far as it is made where the features are, shape (1, D, h, w), which
@@ -25,7 +26,8 @@ class View:
         rest: What `Draggable.picture` goes on from.
     """
 
-    leaf: Tensor
+    state: Any
+    leaf: Any
     features: Tensor
     running: Tensor | None = None
     rest: Any = None
@@ -94,7 +96,7 @@ class Drag:
 class Tracker(Protocol):
     """A way to find handles again: `Tracker` of each file of `trackers/`, found by its name."""
 
-    def __init__(self, view: View, handles: Tensor, sizes: Sizes) -> None:
+    def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         """Take hold of handles (x, y), shape (K, 2), in the picture before the drag."""
         ...
 

@@ -7,14 +7,13 @@ network. The limits were chosen on toy cars with a judge (docs/drag.md has the e
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from framework.drag.features import differences, inside, patches
-from framework.drag.interface import Drag, Draggable, View
+from framework.drag.interface import Draggable, View
 from framework.models.frozen import gradients
 
 COMPARED_PX = 128  # larger pictures are reduced to about this height first
@@ -27,25 +26,24 @@ LEAST_CONFIDENCE = 0.475  # below it the point is called lost
 
 
 def last_look(
-    draggable: Draggable, drag: Drag, before: View, now: View, state: Any, points: Tensor
+    draggable: Draggable, before: View, now: View, handles: Tensor, points: Tensor
 ) -> tuple[float, ...]:
     """How sure each point is, by the drag's features and those of a larger block.
 
     Args:
         draggable: The model.
-        drag: What was asked for.
-        before: Its start.
-        now: The state as it is.
-        state: The same, to be looked at more closely.
-        points: Where the points are said to be.
+        before: The state before the drag.
+        now: The state now.
+        handles: (x, y) in image pixels before the drag, shape (K, 2).
+        points: Where they are said to be now, shape (K, 2).
     """
     then, after = [before.features], [now.features.detach()]
     with gradients(False):
-        finer = draggable.finer(drag.start), draggable.finer(state)
+        finer = draggable.finer(before.state), draggable.finer(now.state)
         if finer[0] is not None and finer[1] is not None:
             then.append(finer[0])
             after.append(finer[1])
-        sure = confidence(then, after, drag.handles, points, draggable.img_size)
+        sure = confidence(then, after, handles, points, draggable.img_size)
     return tuple(sure.tolist())
 
 

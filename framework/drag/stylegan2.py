@@ -56,7 +56,7 @@ class StyleGAN2:
         ws = state.detach().requires_grad_(torch.is_grad_enabled())
         partial = self.synthesis.partial(ws, self.resolution, noise_mode=NOISE_MODE)
         running = None if partial.img is None else partial.img.to(ws.dtype)
-        return View(ws, partial.x.to(ws.dtype), running, partial)
+        return View(state, ws, partial.x.to(ws.dtype), running, partial)
 
     def gradient(self, view: View, loss: Tensor, keep: bool = False) -> Tensor:
         """Gradient by the latents that move."""

@@ -38,7 +38,7 @@ class Card:
 
     def view(self, state):
         leaf = state.detach().requires_grad_(torch.is_grad_enabled())
-        return View(leaf, self.draw(leaf))
+        return View(state, leaf, self.draw(leaf))
 
     def gradient(self, view, loss, keep=False):
         return torch.autograd.grad(loss, view.leaf, retain_graph=keep)[0]

@@ -31,7 +31,7 @@ def run(
     ends = Ends(settings, sizes)
     with gradients(False):
         before = draggable.view(drag.start)
-        tracker = named("trackers", settings.tracker)(before, drag.handles, sizes)
+        tracker = named("trackers", settings.tracker)(draggable, before, drag.handles, sizes)
         hold = Hold(draggable, drag.mask, before, settings)
         at = Progress.beginning(draggable, drag, resume_from)
 
@@ -54,7 +54,7 @@ def run(
             return
         status, sure = ends.status(measured.farthest_px, at.settled >= hold.settle_steps, pulls), ()
         if status != "moving":  # is what was taken hold of still there?
-            sure = last_look(draggable, drag, before, view, at.state, points)
+            sure = last_look(draggable, before, view, drag.handles, points)
         if status == "arrived" and min(sure) < LEAST_CONFIDENCE:
             status = "lost"
         last = at.seen(measured, status, sure, Picture(draggable, view))

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from framework.drag.features import differences, inside, patches
-from framework.drag.interface import View
+from framework.drag.interface import Draggable, View
 from framework.drag.settings import Sizes
 
 
 class Tracker:
     """Searches each handle around where it was; with a template's radius above 0, by patches."""
 
-    def __init__(self, view: View, handles: Tensor, sizes: Sizes) -> None:
+    def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         self._sizes = sizes
         self._templates = patches(view.features, handles, sizes.template_radius_px, sizes.img_size)
 

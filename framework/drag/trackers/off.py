@@ -3,14 +3,14 @@
 from torch import Tensor
 
 from framework.drag.features import differences, patches
-from framework.drag.interface import View
+from framework.drag.interface import Draggable, View
 from framework.drag.settings import Sizes
 
 
 class Tracker:
     """Believes; the drift shows how wrongly."""
 
-    def __init__(self, view: View, handles: Tensor, sizes: Sizes) -> None:
+    def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         self._sizes = sizes
         self._templates = self._patches(view, handles)
 
