@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from framework.drag.algorithm import drag_points
-from framework.drag.edit_format import FORMAT as FORMAT
 from framework.drag.edit_format import InversionLink, as_float, read_edit, write_edit
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture, Status

@@ -9,7 +9,6 @@ from torch import Tensor
 from framework.drag.interface import Drag, Draggable
 from framework.drag.points import Point, check_points
 from framework.errors import InvalidEdit
-from framework.models.stylegan2 import Generator
 
 
 def check_drag(
@@ -31,25 +30,6 @@ def check_drag(
         targets=torch.tensor(targets, **where),
         mask=None if mask is None else mask.to(**where),
     )
-
-
-def check_latents(generator: Generator, ws: Any) -> Tensor:
-    """Check one picture's latents against a model; returns them with shape (1, num_ws, w_dim).
-
-    Raises:
-        InvalidEdit: If they are not finite numbers of that shape.
-    """
-    wanted = (1, generator.num_ws, generator.w_dim)
-    if not isinstance(ws, Tensor) or not ws.is_floating_point():
-        raise InvalidEdit(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
-    shape = tuple(ws.shape)
-    if shape == wanted[1:]:
-        ws = ws[None]
-    elif shape != wanted:
-        raise InvalidEdit(f"latents {shape}: this model takes (1, num_ws, w_dim) = {wanted}")
-    if not torch.isfinite(ws).all():
-        raise InvalidEdit("latents hold NaN or infinity: invert or generate the picture again")
-    return ws
 
 
 def check_mask(mask: Any, img_size: tuple[int, int], handles: list[Point]) -> Tensor | None:

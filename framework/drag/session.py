@@ -11,11 +11,11 @@ from torch import Tensor
 
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile, InversionLink
-from framework.drag.inputs import check_latents, check_mask
+from framework.drag.inputs import check_mask
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
-from framework.drag.stylegan2 import StyleGAN2
+from framework.drag.stylegan2 import StyleGAN2, check_latents
 from framework.errors import InvalidEdit
 from framework.models.stylegan2 import Generator
 from framework.settings import whole

@@ -1,12 +1,13 @@
 """StyleGAN2 as a `Draggable`: its states are `ws`, its features those of a synthesis block."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from framework.drag.inputs import check_latents
 from framework.drag.interface import View
 from framework.drag.settings import DragSettings
-from framework.errors import UserError
+from framework.errors import InvalidEdit, UserError
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Generator
 
@@ -76,6 +77,25 @@ class StyleGAN2:
         if self.resolution == last:
             return None
         return self.synthesis.partial(state, last, noise_mode=NOISE_MODE).x.to(state.dtype)
+
+
+def check_latents(generator: Generator, ws: Any) -> Tensor:
+    """Check one picture's latents against a model; returns them with shape (1, num_ws, w_dim).
+
+    Raises:
+        InvalidEdit: If they are not finite numbers of that shape.
+    """
+    wanted = (1, generator.num_ws, generator.w_dim)
+    if not isinstance(ws, Tensor) or not ws.is_floating_point():
+        raise InvalidEdit(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
+    shape = tuple(ws.shape)
+    if shape == wanted[1:]:
+        ws = ws[None]
+    elif shape != wanted:
+        raise InvalidEdit(f"latents {shape}: this model takes (1, num_ws, w_dim) = {wanted}")
+    if not torch.isfinite(ws).all():
+        raise InvalidEdit("latents hold NaN or infinity: invert or generate the picture again")
+    return ws
 
 
 def _feature_block(wanted: int | None, offered: tuple[int, ...]) -> int:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from framework.drag.edit_file import FORMAT as EDIT_FORMAT
+from framework.drag.edit_format import FORMAT as EDIT_FORMAT
 from framework.errors import UserError, blame
 from framework.formats.latents import read_named_latents
 from framework.inversion.inverted_image import FORMAT, SUFFIX

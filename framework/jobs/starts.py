@@ -12,10 +12,10 @@ import torch
 from framework.compositing.geometry import Geometry
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile
-from framework.drag.inputs import check_latents
 from framework.drag.points import Point, parse_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
+from framework.drag.stylegan2 import check_latents
 from framework.errors import UserError, blame
 from framework.inversion.embed import mean_ws
 from framework.inversion.inverted_image import InvertedImage
