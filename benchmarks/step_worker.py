@@ -35,18 +35,19 @@ class Step:
 
         from framework.training.data import Batch
         from framework.training.stylegan2.module import StyleGAN2Training
+        from framework.training.stylegan2.settings import Machine, Networks, Regularization
 
         self.module = module = StyleGAN2Training(
-            z_dim=args.latent,
-            w_dim=args.latent,
-            mapping_layers=args.mapping_layers,
-            channel_base=args.channel_base,
-            discriminator_channel_base=args.discriminator_channel_base,
-            channel_max=args.channel_max,
-            r1_gamma=0.05,
-            pl_weight=args.pl_weight,
-            channels_last=channels_last,
-            low_precision=low,  # type: ignore[arg-type]
+            networks=Networks(
+                z_dim=args.latent,
+                w_dim=args.latent,
+                mapping_layers=args.mapping_layers,
+                channel_base=args.channel_base,
+                discriminator_channel_base=args.discriminator_channel_base,
+                channel_max=args.channel_max,
+            ),
+            regularization=Regularization(r1_gamma=0.05, pl_weight=args.pl_weight),
+            machine=Machine(channels_last=channels_last, low_precision=low),  # type: ignore[arg-type]
         )
         size, device = (args.img_size, args.img_size), torch.device(args.device)
         module.assemble(size, 3, 0, device, args.batch)
@@ -182,7 +183,7 @@ def missing(low: str, device: str) -> str | None:
     """Why a low precision cannot be measured on a device; None if it can."""
     import torch
 
-    from framework.training.precision import has_native_bfloat16
+    from framework.training.stylegan2.precision import has_native_bfloat16
 
     on_cpu = device == "cpu"
     if low == "float16" and on_cpu:

@@ -40,11 +40,13 @@ def whole(value: Any, name: str, least: int = 0, most: int = MOST) -> int:
 class Settings:
     """Base of frozen dataclasses of settings: to and from files, and checks of their values.
 
-    A value may be None where that is its default. Numbers of NumPy's and torch's become Python's
+    A value may be None where its type says so. Numbers of NumPy's and torch's become Python's
     before they are checked.
     """
 
     source: ClassVar[str] = "settings"  # what errors call values that come from no file
+    group: ClassVar[str] = ""  # name under which they stand within others; part of a field's name
+    largest: ClassVar[float] = math.inf  # what no number of theirs may exceed
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
@@ -73,27 +75,45 @@ class Settings:
         """All settings by name, ready for JSON; `from_dict` reads them back."""
         return asdict(self)  # type: ignore[call-overload]
 
-    def _number(self, *names: str, above_zero: bool = False) -> None:
+    def _number(
+        self, *names: str, above_zero: bool = False, most: float | None = None, below: float = 0
+    ) -> None:
+        """Check numbers; those of a tuple or list that is the default, or may be, one by one."""
+        most = self.largest if most is None else most
+        wanted = "a number above 0" if above_zero else "a number of at least 0"
+        wanted += f" and below {below:g}" if below else f" and at most {most:,}" * (most < MOST)
         for name in names:
             value = self._plain(name)
-            if value is None and type(self).__dict__.get(name, 0) is None:
+            kind = self._type(name)
+            if value is None and "None" in kind:
                 continue
-            if is_number(value) and (value > 0 or (value == 0 and not above_zero)):
-                continue
-            wanted = "a number above 0" if above_zero else "a number of at least 0"
-            hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
-            raise UserError(f"{value!r}: expected {wanted}{hint}", name)
+            several = isinstance(value, list | tuple) and ("tuple" in kind or "list" in kind)
+            for one in value if several else [value]:
+                fits = is_number(one) and 0 <= one <= most and not (below and one >= below)
+                if not fits or (one == 0 and above_zero):
+                    hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
+                    raise self._error(name, f"{wanted}{hint}")
 
-    def _whole(self, *names: str, least: int = 0, most: int = MOST) -> None:
+    def _whole(self, *names: str, least: int = 0, most: int | None = None) -> None:
+        most = int(min(self.largest, MOST)) if most is None else most
         for name in names:
             value = self._plain(name)
-            if value is not None or type(self).__dict__.get(name, 0) is not None:
-                whole(value, name, least, most)
+            if value is not None or "None" not in self._type(name):
+                whole(value, self._name(name), least, most)
 
     def _choice(self, name: str, choices: Sequence[str]) -> None:
         value = self._plain(name)
         if not isinstance(value, str) or value not in choices:
-            raise UserError(f"{value!r}: expected one of {', '.join(choices)}", name)
+            raise self._error(name, f"one of {', '.join(choices)}")
+
+    def _error(self, name: str, wanted: str) -> UserError:
+        return UserError(f"{getattr(self, name)!r}: expected {wanted}", self._name(name))
+
+    def _name(self, name: str) -> str:
+        return f"{self.group}.{name}" if self.group else name
+
+    def _type(self, name: str) -> str:
+        return next(str(f.type) for f in fields(self) if f.name == name)  # type: ignore[arg-type]
 
     def _nested(self, name: str, kind: type["Settings"], or_else: str = "") -> None:
         """Settings within these, by name as files have them; None where errors offer `or_else`."""

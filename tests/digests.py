@@ -27,13 +27,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURE = "toycar.png"  # drawn by `make_picture` into the folder in which the commands run
 
 SMALL_ENCODER = (
-    "--model.channel_base 128 --model.channel_max 16 --model.map_channels 8"
-    " --model.head_features 16 --model.width 16"
+    "--model.architecture.channel_base 128 --model.architecture.channel_max 16"
+    " --model.architecture.map_channels 8"
+    " --model.architecture.head_features 16 --model.architecture.width 16"
 )
 EVERYTHING = (
-    "--model.adv_image 0.1 --model.r1_interval 2 --model.adv_latent 0.1 --model.latent_lr 1e-3"
-    " --model.latent_r1_interval 3 --model.delta 2e-4 --model.w_norm 0.005 --model.nscd 0.5"
-    " --model.synthetic_share 0.3 --model.mirror true"
+    "--model.weights.adv_image 0.1 --model.discriminators.r1_interval 2"
+    " --model.weights.adv_latent 0.1 --model.discriminators.latent_lr 1e-3"
+    " --model.discriminators.latent_r1_interval 3 --model.weights.delta 2e-4"
+    " --model.weights.w_norm 0.005 --model.weights.nscd 0.5"
+    " --model.schedule.synthetic_share 0.3 --model.mirror true"
 )
 ENCODER_CLASS = "framework.training.encoder.module.EncoderTraining"
 FIT = "--run.wandb disabled --trainer.accelerator cpu"
@@ -60,10 +63,12 @@ CASES: dict[str, list[str]] = {
     "train a generator": [
         "train.py fit --config configs/train/stylegan2/debug_cpu.yaml"
         " --run.dir OUT/run --run.kimg 0.04"
-        f" --run.tick_kimg 0.02 --model.augment ada --model.ada_p 0.4 --model.pl_weight 2 {FIT}",
+        " --run.tick_kimg 0.02 --model.augment ada --model.augmentation.ada_p 0.4"
+        f" --model.regularization.pl_weight 2 {FIT}",
         "train.py fit --config configs/train/stylegan2/debug_cpu.yaml"
         " --run.dir OUT/run --run.kimg 0.06"
-        f" --run.tick_kimg 0.02 --model.augment ada --model.ada_p 0.4 --model.pl_weight 2 {FIT}",
+        " --run.tick_kimg 0.02 --model.augment ada --model.augmentation.ada_p 0.4"
+        f" --model.regularization.pl_weight 2 {FIT}",
     ],
     "train an encoder": [
         f"train.py fit --model {ENCODER_CLASS} --model.generator toycars64 {SMALL_ENCODER}"

@@ -81,6 +81,6 @@ def test_training_with_float16_stays_finite(tmp_path):
     assert main([
         "fit", "--config", "configs/train/stylegan2/debug_cpu.yaml",
         "--run.dir", str(tmp_path / "run"),
-        "--run.wandb", "disabled", "--model.init_args.low_precision", "float16",
+        "--run.wandb", "disabled", "--model.init_args.machine.low_precision", "float16",
     ]) == 0  # fmt: skip
     assert any((tmp_path / "run").glob("network-*"))

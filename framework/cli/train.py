@@ -33,7 +33,6 @@ from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.failures import told_in_words
 from framework.training.outlook import check_place, check_room
-from framework.training.precision import slow_remark
 from framework.training.run_folder import (
     CONFIG,
     check_folder,
@@ -58,7 +57,7 @@ HELP = {
 
   python train.py fit --config configs/train/stylegan2/toycars64.yaml
   python train.py fit --config configs/train/stylegan2/vehicles64.yaml --data.source my_pictures \\
-      --run.dir runs/mine --model.r1_gamma 0.2
+      --run.dir runs/mine --model.regularization.r1_gamma 0.2
   python train.py fit --config configs/train/encoder/small.yaml --data.source my_pictures \\
       --model.generator runs/mine/network-000400
 
@@ -200,7 +199,8 @@ class TrainCLI(LightningCLI):
         command = str(self.subcommand)
         settings = self.config[command]
         settings.data.size = self.datamodule.size
-        settings.model.init_args.update(Namespace(**self.model.settled()))
+        for group, values in self.model.settled().items():
+            settings.model.init_args[group].update(Namespace(**values))
         self.resolved = self._parser(command).dump(settings)
         if run.dry_run:
             self._describe()
@@ -224,7 +224,8 @@ class TrainCLI(LightningCLI):
         data, device = self.datamodule.dataset, self.trainer.strategy.root_device
         with sketching():
             networks = self.model.sketch(data.size, data.channels, data.label_dim, device)
-        check_room(Path(self.run_settings.dir), networks.values(), device)
+        widths = ", ".join(map(self.model.settings.flag, ("channel_base", "channel_max")))
+        check_room(Path(self.run_settings.dir), networks.values(), device, widths)
         return networks
 
     def fit(self, **kwargs: Any) -> None:
@@ -266,7 +267,7 @@ class TrainCLI(LightningCLI):
         update_record(folder, reached=before)
         self.status.before_sec = before.total_sec
         for setting in _BUILT_ON:
-            mark_used(self.model.settings.get(setting) or "", folder)
+            mark_used(getattr(self.model.settings, setting, None) or "", folder)
         facts = self.datamodule.facts()
         known = {"facts": facts, **self.model.facts(), **self.metrics.facts()}
         config = {**yaml.safe_load(self.resolved), **known}
@@ -282,9 +283,8 @@ class TrainCLI(LightningCLI):
         self._note()
 
     def _note(self) -> None:
-        choice = self.model.settings.get("low_precision", "auto")
-        slow = slow_remark(choice, self.trainer.strategy.root_device)
-        for remark in [*self.datamodule.remarks(), *([slow] if slow else [])]:
+        device = self.trainer.strategy.root_device
+        for remark in [*self.datamodule.remarks(), *self.model.remarks(device)]:
             print(f"note: {remark}", flush=True)
 
     def _check_checkpoint(self, path: Path) -> int:

@@ -3,14 +3,23 @@
 import re
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
 from framework import settings_file
 from framework.errors import UserError
+from framework.settings import Settings
+from framework.training.encoder.settings import EncoderSettings
+from framework.training.settings import TrainingSettings
+from framework.training.stylegan2.settings import StyleGAN2Settings
 
 MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
+SETTINGS: dict[str, type[TrainingSettings]] = {
+    "StyleGAN2Training": StyleGAN2Settings,
+    "EncoderTraining": EncoderSettings,
+}
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
     "EncoderTraining": "framework.training.encoder.module.EncoderTraining",
@@ -28,6 +37,10 @@ NAMEABLE = (
 )
 _DENIED = re.compile(r"Importing '([^']*)' is not allowed")
 _CLASS = re.compile(r".*Problem with given class_path '([^']*)': (.*)")
+_SETTING = re.compile(
+    r"Parser key \"([\w.]+)\": (.*)|Option '([\w.]+)' is not|unrecognized arguments: --([\w.]+)"
+)
+_HELP = "`python train.py fit --help` lists what there is"
 _UNION = re.compile(r"Does not validate against any .*? Errors: - (.*?) - Expected a .*")
 
 
@@ -37,14 +50,27 @@ class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 def guard() -> None:
     """Let the parser import no class but `NAMEABLE`, read local files alone, and of those few."""
-    set_loader("yaml", settings_file.load, (yaml.YAMLError,))
+    set_loader("yaml", _load, (yaml.YAMLError,))
     set_parsing_settings(
+        subclasses_disabled=[Settings],
         import_path_denylist=["*"],
         import_path_allowlist=list(NAMEABLE),
         instantiate_subclass_spec_in_any=False,
         config_read_mode_fsspec_enabled=False,
         config_read_mode_urls_enabled=False,
     )
+
+
+def _load(text: str) -> Any:
+    """The values of a YAML text; those of a run of before there were groups, in their groups."""
+    values = settings_file.load(text)
+    try:
+        model = values["model"]
+        settings = SETTINGS[model["class_path"].rpartition(".")[2]]
+        model["init_args"] = settings.grouped(model["init_args"])
+    except (KeyError, TypeError, AttributeError):
+        pass  # no file of a run's settings, or none that can be: the parser says so
+    return values
 
 
 def class_asked_for(words: list[str]) -> str:
@@ -86,6 +112,7 @@ def mistake(error: BaseException) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
+            cause.rename(_flags())
             return cause if "--" in str(cause) else UserError(f"{flag}{cause}")
         cause = cause.__cause__
     if not isinstance(error, ArgumentError | ImportError | TypeError | ValueError):
@@ -96,8 +123,31 @@ def mistake(error: BaseException) -> UserError | None:
         text = text.removeprefix(key[0])
     # Of the reasons why no type of a union fits, the first is of the type that was meant; but what
     # a class lacks is told only after all that a class may be.
-    text = _CLASS.sub(r"\1: \2", _UNION.sub(r"\1", text))
-    return UserError(f"{flag}{text[:280]}; `python train.py fit --help` lists what there is")
+    text = _UNION.sub(r"\1", text)
+    if flag == "--model: " and (module := _CLASS.match(text)):
+        return UserError(f"{_of_model(module[1], module[2])[:280]}; {_HELP}")
+    text = _CLASS.sub(r"\1: \2", text)
+    return UserError(f"{flag}{text[:280]}; {_HELP}")
+
+
+def _flags() -> dict[str, str]:
+    """The flags of the training modules' settings, by what errors call the settings."""
+    flags = [kind.flag(name) for kind in SETTINGS.values() for name in kind.names()]
+    return {flag.removeprefix("--model."): flag for flag in flags}
+
+
+def _of_model(class_path: str, complaint: str) -> str:
+    """What is wrong with a training module's settings, by the flag of the setting."""
+    name = class_path.rpartition(".")[2]
+    found, settings = _SETTING.match(complaint), SETTINGS.get(name)
+    if found is None or settings is None:
+        return f"--model: {class_path}: {complaint}"
+    if found[1]:
+        return f"--model.{found[1]}: {found[2]}"
+    setting = found[3] or found[4]
+    if setting in settings.groups():
+        return f"--model.{setting}: is {settings.flag(setting)} now"
+    return f"--model.{setting}: {name} has no such setting"
 
 
 def _not_nameable(flag: str, name: str) -> UserError:

@@ -73,7 +73,7 @@ def next_commands(
     common += " --data.on_bad skip" if 0 < unusable <= count else ""
     fade = ' --model.transition_kimg "[200,400]"' if classes > 1 and count < _MANY else ""
     small = f" --data.size {side}" if side < _SHIPPED_SIDE else ""
-    frozen = f" --model.freeze_d_layers {4 if side == 32 else 0}" if small else ""
+    frozen = f" --model.transfer.freeze_d_layers {4 if side == 32 else 0}" if small else ""
     tune = (
         "python train.py fit --config configs/train/stylegan2/finetune.yaml "
         f"{common} --model.start_from vehicles64{small}{frozen}{fade}"
@@ -84,7 +84,7 @@ def next_commands(
     if side <= _SHIPPED_SIDE:
         return lines
     large = min(side, _LARGEST_SIDE)
-    widths = " --model.channel_base 32768" if large == 512 else ""
+    widths = " --model.networks.channel_base 32768" if large == 512 else ""
     augment = " --model.augment none" if count >= _NO_AUGMENT else ""
     scratch = (
         "python train.py fit --config configs/train/stylegan2/auto.yaml "

@@ -126,14 +126,15 @@ def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) ->
     """What a step holds, and the flags that make it hold less."""
     height, width = data.dataset.size
     share = data.share(trainer.world_size)
-    at_once = min(module.settings["micro_batch"] or share, share)
+    at_once = min(module.settings.micro_batch or share, share)
     flags = []
     if at_once > 1:
         smaller = next(n for n in range(at_once // 2, 0, -1) if share % n == 0)
         flags.append(f"--model.micro_batch {smaller}")
-    if module.settings.get("low_precision") == "none":
-        flags.append("--model.low_precision auto")
-    flags.append("a smaller --model.channel_base")
+    machine = getattr(module.settings, "machine", None)
+    if machine is not None and machine.low_precision == "none":
+        flags.append("--model.machine.low_precision auto")
+    flags.append(f"a smaller {module.settings.flag('channel_base')}")
     if not on_gpu and data.cache is None:
         flags.append("--data.cache FOLDER for the pictures")
     return (

@@ -31,7 +31,9 @@ def check_place(folder: Path) -> None:
         raise UserError(f"--run.dir {folder}: {place} cannot be written to; give another folder")
 
 
-def check_room(folder: Path, networks: Iterable[nn.Module], device: torch.device) -> None:
+def check_room(
+    folder: Path, networks: Iterable[nn.Module], device: torch.device, flags: str
+) -> None:
     """Refuse networks that the device cannot hold in training, or the disk in a checkpoint.
 
     Both hold each weight, its average, and what Adam remembers of it.
@@ -40,6 +42,7 @@ def check_room(folder: Path, networks: Iterable[nn.Module], device: torch.device
         folder: Where the run will be.
         networks: On any device, such as `meta`.
         device: Where they will be trained.
+        flags: Those of the networks' widths, for the message.
 
     Raises:
         UserError: With what is needed and what there is.
@@ -48,7 +51,7 @@ def check_room(folder: Path, networks: Iterable[nn.Module], device: torch.device
     needed = 4 * weights * (2 + _ADAM)
     if needed > (memory := _memory(device)):
         raise UserError(
-            f"--model.channel_base, --model.channel_max: {weights / 1e6:,.0f} million weights take "
+            f"{flags}: {weights / 1e6:,.0f} million weights take "
             f"{needed / 1e9:,.1f} GB in training, {device} has {memory / 1e9:,.1f} GB; "
             "give smaller ones, or a smaller --data.size"
         )

@@ -1,8 +1,8 @@
 """A training in phases: what those of generators and of encoders share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import lightning
 import numpy as np
@@ -19,8 +19,10 @@ from framework.training.gradients import FiniteGuard, sum_gradients
 from framework.training.phases import Micro, Outcome, Phase
 from framework.training.randomness import keyed_generator
 from framework.training.same_run import check_same_run
+from framework.training.settings import TrainingSettings
 from framework.training.stats import StatsCollector
 
+S = TypeVar("S", bound=TrainingSettings)
 _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 
 
@@ -31,11 +33,13 @@ class Average(NamedTuple):
         network: The average.
         source: What it follows.
         kimg: Half-life in thousands of images.
+        rampup: The half-life is at most this share of the images seen; None for no ramp.
     """
 
     network: nn.Module
     source: nn.Module
     kimg: float
+    rampup: float | None
 
 
 class Headline(NamedTuple):
@@ -52,6 +56,22 @@ class Headline(NamedTuple):
     form: str
 
 
+class Sign(NamedTuple):
+    """A sign that a run is on a way that seldom ends well.
+
+    Attributes:
+        name: Of the alarm.
+        ticks: In a row that it takes before it is told.
+        holds: Whether this tick shows it.
+        line: What is told.
+    """
+
+    name: str
+    ticks: int
+    holds: bool
+    line: str
+
+
 class Exhibit(Protocol):
     """Pictures that show how far a training is: sheets, each uint8 (N, H, W, C), by name."""
 
@@ -64,7 +84,7 @@ class Exhibit(Protocol):
         ...
 
 
-class PhasedTraining(lightning.LightningModule):
+class PhasedTraining(lightning.LightningModule, Generic[S]):
     """Trains networks by the phases that a subclass builds for the data at hand.
 
     Everything random is keyed by (seed, position of the micro-batch among all images, phase), so a
@@ -72,10 +92,10 @@ class PhasedTraining(lightning.LightningModule):
     the same run.
 
     Args:
-        settings: Arguments of the subclass, `seed` and `micro_batch` among them.
+        settings: All that can be set about it.
 
     Attributes:
-        settings: As given.
+        settings: As given; what was left open in them is settled by `foresee`.
         seen_images: Of the whole run, over all processes.
         batch_size: Images of a batch, over all processes.
         micro_batch: Images that a process works on at once.
@@ -97,11 +117,11 @@ class PhasedTraining(lightning.LightningModule):
     remedy: str = "a lower --model.lr"
     passing: tuple[str, ...] = ()
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: S) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.settings = settings
-        self.seed: int = settings["seed"]
+        self.seed = settings.seed
         self.seen_images = 0
         self.frozen: list[nn.Module] = []
         self.ema_kimg: list[float] = []
@@ -125,7 +145,7 @@ class PhasedTraining(lightning.LightningModule):
         raise NotImplementedError
 
     def settled(self) -> dict[str, Any]:
-        """Settings that were open until `foresee`, by name."""
+        """Settings that were open until `foresee`, by group and name."""
         return {}
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
@@ -181,6 +201,14 @@ class PhasedTraining(lightning.LightningModule):
         """What looks at it before each status line."""
         return []
 
+    def signs(self, mean: dict[str, float]) -> Iterable[Sign]:
+        """What the averages of a tick, by name, warn of."""
+        return ()
+
+    def remarks(self, device: torch.device) -> list[str]:
+        """What a user should know of the settings on this device, each in a line."""
+        return []
+
     def exhibit(self, data: TrainingImages, columns: int, count: int) -> Exhibit:
         """Pictures for the snapshots' sheets.
 
@@ -228,7 +256,7 @@ class PhasedTraining(lightning.LightningModule):
 
     def fresh(self) -> "PhasedTraining":
         """The same training, its networks not built yet."""
-        return type(self)(**self.settings)
+        return type(self)(**self.settings.arguments())  # type: ignore[arg-type]
 
     # Training
 
@@ -239,7 +267,7 @@ class PhasedTraining(lightning.LightningModule):
         data: TrainingImages = self.trainer.datamodule  # type: ignore[attr-defined]
         self._identity = self.plan(self.trainer, data)
         share = data.share(self.trainer.world_size)
-        self.micro_batch = micro_batch(self.settings["micro_batch"], share)
+        self.micro_batch = micro_batch(self.settings.micro_batch, share)
         self.build(data, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -261,8 +289,7 @@ class PhasedTraining(lightning.LightningModule):
             self.guard.check(self.seen_images)
         self.end_batch()
         for average in self.averages():
-            rampup = self.settings.get("ema_rampup")
-            beta = ema_beta(self.batch_size, average.kimg, rampup, self.seen_images)
+            beta = ema_beta(self.batch_size, average.kimg, average.rampup, self.seen_images)
             update_ema(average.network, average.source, beta)
 
     @property

@@ -18,8 +18,8 @@ _PICTURES = {
 # Flags whose names are not those of the settings that networks are built from.
 _FLAGS = {
     "img_size": "--data.size", "img_channels": "--data.channels", "batch_size": "--data.batch_size",
-    "discriminator.channel_base": "--model.discriminator_channel_base",
-    "discriminator.architecture": "--model.discriminator_architecture",
+    "discriminator.channel_base": "--model.networks.discriminator_channel_base",
+    "discriminator.architecture": "--model.networks.discriminator_architecture",
     "encoder.type": "--model.encoder",
 }  # fmt: skip
 _NO_FLAG = ("c_dim", "label_fade", "w_avg_beta", "discriminates")
@@ -90,7 +90,8 @@ def _way_on(name: str, old: dict[str, Any]) -> Iterator[str]:
         generator = old.get("generator_name", "unset")
         yield "--model.generator " + ("THE_OLD_ONE" if generator == "unset" else str(generator))
     elif last not in _NO_FLAG and value != "unset":
-        flag = _FLAGS.get(name) or _FLAGS.get(last) or f"--model.{last}"
+        group = {"encoder": "architecture.", name: ""}.get(name.split(".")[0], "networks.")
+        flag = _FLAGS.get(name) or _FLAGS.get(last) or f"--model.{group}{last}"
         yield f"{flag} {value}".replace(", ", ",")
 
 

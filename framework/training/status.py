@@ -15,9 +15,25 @@ import torch
 
 from framework.files import append_line
 from framework.training.callbacks import KimgCallback
-from framework.training.health import Alarms
-from framework.training.phased import Headline
+from framework.training.phased import Headline, Sign
 from framework.training.run_folder import LOG, STATS
+
+
+class Alarms:
+    """Counts for how many ticks in a row each sign has held."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[str, int] = {}
+
+    def look(self, signs: Iterable[Sign]) -> tuple[int, list[str]]:
+        """Number of alarms that hold after a tick with these signs, and a line for each new one."""
+        lines, holding = [], 0
+        for name, ticks, holds, line in signs:
+            self._ticks[name] = self._ticks.get(name, 0) + 1 if holds else 0
+            holding += self._ticks[name] >= ticks
+            if self._ticks[name] == ticks:
+                lines.append(line)
+        return holding, lines
 
 
 class StatusLine(KimgCallback):
@@ -63,12 +79,14 @@ class StatusLine(KimgCallback):
         """Collect, print, write and log."""
         stats = pl_module.stats.collect()
         kimg = pl_module.seen_images / 1000
-        for name, value in self._clocks(kimg).items():
-            stats[name] = {"num": 1, "mean": float(value), "std": 0.0}
+        clocks = self._clocks(kimg)
         self.tick_ended, self.tick_first = time.monotonic(), kimg
         if not trainer.is_global_zero:
             return
-        warnings = self.alarms.look(stats, pl_module.settings)
+        mean = {name: moments["mean"] for name, moments in stats.items()}
+        holding, warnings = self.alarms.look(pl_module.signs(mean))
+        for name, value in {**clocks, "Guard/alarms": holding}.items():
+            stats[name] = {"num": 1, "mean": float(value), "std": 0.0}
         self._append(STATS, json.dumps({**stats, "timestamp": time.time()}))
         self._print(stats, kimg, pl_module.headlines)
         for warning in warnings:

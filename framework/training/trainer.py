@@ -48,7 +48,7 @@ INSTEAD: dict[str, str] = {
     "callbacks": "a training brings its own, and would not obey others",
     "profiler": "the time of each phase is Timing/* in stats.jsonl; benchmarks/train_step.py",
     "use_distributed_sampler": "every process reads its own share already",
-    "sync_batchnorm": "no network of generators has batch norm; encoders have --model.norm group",
+    "sync_batchnorm": "only an encoder has batch norm, with --model.architecture.norm batch",
     "reload_dataloaders_every_n_epochs": "the pictures are one endless stream",
     "default_root_dir": "a run lives in --run.dir",
     "barebones": "logging is --run.wandb",
@@ -111,7 +111,7 @@ def check_trainer(trainer: lightning.Trainer) -> None:
         # Scaled losses would miss R1's inner gradient, autocast would reach the float32 parts.
         raise UserError(
             f"--trainer.precision {trainer.precision}: leave it at 32-true; "
-            "--model.low_precision chooses what the large blocks compute in"
+            "--model.machine.low_precision chooses what the large blocks compute in"
         )
     if trainer.gradient_clip_val or trainer.accumulate_grad_batches != 1:
         raise UserError(

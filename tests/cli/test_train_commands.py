@@ -22,9 +22,19 @@ def said(args: list[str], log: Path, code: int, env: dict[str, str] | None = Non
 
 
 MISTAKES = {
-    "an unknown setting of the model": (["--model.colour", "red"], "--model: .*'colour'"),
+    "an unknown setting of the model": (
+        ["--model.colour", "red"],
+        "--model.colour: StyleGAN2Training has no",
+    ),
     "an unknown setting of the trainer": (["--trainer.speed", "9"], "--trainer.speed"),
-    "a negative learning rate": (["--model.lr", "-1"], "--model.lr -1.0: must be positive"),
+    "a setting of before there were groups": (
+        ["--model.pl_weight", "2"],
+        "--model.pl_weight: is --model.regularization.pl_weight now",
+    ),
+    "a negative learning rate": (
+        ["--model.lr", "-1"],
+        "--model.lr -1.0: expected a number above 0",
+    ),
     "a word for a number": (["--data.batch_size", "four"], "--data.batch_size: .*four"),
     "a batch of nothing": (["--data.batch_size", "0"], "--data.batch_size 0"),
     "an impossible size": (["--data.size", "100"], "--data.size 100: "),
@@ -88,7 +98,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     ("args", "expected"),
     [
         (["--model.seed", "1"], "seed 0, now 1"),
-        (["--model.w_dim", "16"], "generator.w_dim 8, now 16"),
+        (["--model.networks.w_dim", "16"], "generator.w_dim 8, now 16"),
         (["--data.batch_size", "8"], "batch_size 4, now 8"),
         (["--data.source", "toycars:65"], "64, now 65 and of toycars:64, now toycars:65"),
         (["--run.resume", "never"], "already holds a run"),
@@ -149,7 +159,7 @@ def test_a_snapshot_is_a_model_folder_with_a_card(trained):
     generator = load_generator(str(folder))
     assert generator.img_size == (16, 16) and load_discriminator(str(folder)).img_size == (16, 16)
     assert generator.provenance["data"]["source"] == "toycars"
-    assert generator.provenance["training"]["r1_interval"] == 4
+    assert generator.provenance["training"]["regularization"]["r1_interval"] == 4
     assert "16x16 px" in (folder / "README.md").read_text()
     assert load_generator(str(trained / "checkpoints" / "run-00000000008.ckpt")).w_dim == 8
 
@@ -157,7 +167,7 @@ def test_a_snapshot_is_a_model_folder_with_a_card(trained):
 def test_a_dry_run_says_everything_and_writes_nothing(tmp_path):
     text = said(fit(tmp_path / "run", "--run.dry_run", "true"), tmp_path / "log", 0)
     settings, numbers = text.split("\n\ngenerator: ")
-    assert yaml.safe_load(settings)["model"]["init_args"]["z_dim"] == 8
+    assert yaml.safe_load(settings)["model"]["init_args"]["networks"]["z_dim"] == 8
     assert re.match(r"0\.00\d M parameters\ndiscriminator: 0\.00\d M parameters\n", numbers)
     facts = json.loads(text.split("\ndata: ")[1])
     assert facts["count"] == 64 and facts["size"] == [16, 16]
@@ -190,7 +200,7 @@ def test_help_begins_with_commands_to_copy(tmp_path):
         assert flag in text
     assert text.index("\n  --run.dir ") < text.index("\n  --trainer.devices ")
     text = said(["fit", "--model.help", "StyleGAN2Training"], tmp_path / "log2", 0)
-    assert "--model.r1_gamma" in text and "Weight of R1" in text
+    assert "--model.regularization.r1_gamma" in text and "Weight of R1" in text
 
 
 TRAININGS = [

@@ -17,7 +17,11 @@ from tests.training.tiny_encoder import NETWORKS, SIZE, tiny_model
 
 CLASS = "framework.training.encoder.module.EncoderTraining"
 OUT = sum(is_held_out(f"toycar{i:08d}", 0.3) for i in range(40))
-SIZES = [word for name, value in NETWORKS.items() for word in (f"--model.{name}", str(value))]
+SIZES = [
+    word
+    for name, value in NETWORKS.items()
+    for word in (f"--model.architecture.{name}", str(value))
+]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,9 @@ def said(args: list[str], log: Path, code: int = 0) -> str:
 def trained(model, tmp_path_factory) -> Path:
     """The folder of a run of three batches."""
     run_dir = tmp_path_factory.mktemp("trained") / "run"
-    args = command(run_dir, model, "--model.adv_latent", "0.1", "--model.delta", "0.0002")
+    args = command(
+        run_dir, model, "--model.weights.adv_latent", "0.1", "--model.weights.delta", "0.0002"
+    )
     said(args, run_dir.with_suffix(".log"))
     return run_dir
 
@@ -77,7 +83,7 @@ def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, 
     assert ws.shape == (1, generator.num_ws, 6)
     facts = generator.provenance["encoder"]
     assert facts["seen_kimg"] == 0.012 and facts["perceptual"]["name"] == "dfeat"
-    assert facts["data"]["count"] == 40 - OUT and facts["training"]["delta"] == 2e-4
+    assert facts["data"]["count"] == 40 - OUT and facts["training"]["weights"]["delta"] == 2e-4
     card = (trained / "network-000000-012" / "README.md").read_text()
     assert "32x16 px, with an encoder" in card and "../reconstructions000000-012.png" in card
     sheets = {path.name for path in trained.glob("*.png")}
@@ -93,7 +99,7 @@ def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, 
 
 
 def test_validate_measures_all_that_is_held_out(trained, model, tmp_path):
-    args = command(trained, model, "--model.adv_latent", "0.1", verb="validate")
+    args = command(trained, model, "--model.weights.adv_latent", "0.1", verb="validate")
     report = json.loads(said(args, tmp_path / "log").splitlines()[-1])
     tick = json.loads((trained / "stats.jsonl").read_text().splitlines()[-1])
     for name in ("pixel", "psnr", "dfeat"):
@@ -102,7 +108,7 @@ def test_validate_measures_all_that_is_held_out(trained, model, tmp_path):
 
 
 def test_a_run_goes_on_where_it_stopped(trained, model, tmp_path):
-    extra = ("--model.adv_latent", "0.1", "--run.kimg", "0.016")
+    extra = ("--model.weights.adv_latent", "0.1", "--run.kimg", "0.016")
     run_dir = shutil.copytree(trained, tmp_path / "run")
     assert "from 0.012 to 0.016 kimg" in said(command(run_dir, model, *extra), tmp_path / "log")
 
@@ -111,8 +117,11 @@ MISTAKES = {
     "metrics of generators": (["--run.metrics_kimg", "1"], "--run.metrics_kimg 1: measures gen"),
     "another size": (["--data.size", "64"], r"--data.size: .* 32x16 px, these are 64x64; give"),
     "no such generator": (["--model.generator", "nonesuch"], "--model.generator nonesuch: no such"),
-    "no such weights": (["--model.perceptual_network", "lpips-vgg"], "perceptual_network lpips-v"),
-    "a setting of generators": (["--model.mapping_layers", "2"], "mapping_layers"),
+    "no such weights": (
+        ["--model.judges.perceptual_network", "lpips-vgg"],
+        "perceptual_network lpips-v",
+    ),
+    "a setting of generators": (["--model.networks.mapping_layers", "2"], "mapping_layers"),
 }
 
 
@@ -142,7 +151,9 @@ def test_settings_that_generators_share_begin_with_the_encoders_own_values(model
 
 
 def test_a_dry_run_counts_the_networks(model, tmp_path):
-    args = command(tmp_path / "run", model, "--run.dry_run", "true", "--model.adv_image", "0.1")
+    args = command(
+        tmp_path / "run", model, "--run.dry_run", "true", "--model.weights.adv_image", "0.1"
+    )
     text = said(args, tmp_path / "log")
     assert re.search(r"\nencoder: 0\.\d+ M parameters\ndiscriminator: 0\.\d+ M parameters\n", text)
     assert [path.name for path in tmp_path.iterdir()] == ["log"]

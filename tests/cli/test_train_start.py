@@ -14,9 +14,10 @@ from framework.errors import UserError
 from framework.formats import save_model_folder
 from framework.formats.run_checkpoint import write_checkpoint
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.training import outlook, precision
+from framework.training import outlook
 from framework.training.run_settings import RunSettings
-from framework.training.transfer import misfits, start_from
+from framework.training.stylegan2 import precision
+from framework.training.stylegan2.transfer import misfits, start_from
 
 CHOICES: tuple[precision.Choice, ...] = ("auto", "none", "float16", "bfloat16")
 FINETUNE = Path("configs/train/stylegan2/finetune.yaml").resolve()
@@ -41,7 +42,8 @@ def model(tmp_path_factory) -> Path:
 def words(folder: Path, model: object, *more: str) -> list[str]:
     return [
         "fit", "--config", str(FINETUNE), "--data.source", "toycars:24", "--run.dir", str(folder),
-        "--model.freeze_d_layers", "0", "--model.start_from", str(model), "--data.batch_size", "4",
+        "--model.transfer.freeze_d_layers", "0", "--model.start_from", str(model),
+        "--data.batch_size", "4",
         "--run.dry_run", "true", *more,
     ]  # fmt: skip
 
@@ -50,7 +52,7 @@ def words(folder: Path, model: object, *more: str) -> list[str]:
 def test_sizes_that_are_left_open_are_those_of_the_model(model, tmp_path, capsys):
     assert main(words(tmp_path / "run", model)) == 0
     settings = yaml.safe_load(capsys.readouterr().out.split("\n\n")[0])
-    given = settings["model"]["init_args"]
+    given = settings["model"]["init_args"]["networks"]
     wanted = {**SMALL, **STYLES, "discriminator_channel_base": 64}
     assert given.items() >= {**wanted, "discriminator_architecture": "orig"}.items()
     assert given["architecture"] == "resnet"
@@ -63,13 +65,23 @@ def test_a_run_goes_on_with_its_own_sizes_also_when_the_model_is_gone(model, tmp
     run, start = tmp_path / "run", tmp_path / "start"
     shutil.copytree(model, start)
     args = words(run, start, "--run.dry_run", "false", "--run.kimg", "0.004", "--model.augment", "")
-    args += ["--run.wandb", "disabled", "--trainer.accelerator", "cpu", "--model.pl_weight", "0"]
+    args += [
+        "--run.wandb",
+        "disabled",
+        "--trainer.accelerator",
+        "cpu",
+        "--model.regularization.pl_weight",
+        "0",
+    ]
     assert main(args) == 0
     assert "taken over" in capsys.readouterr().out
     shutil.rmtree(start)
     assert main([*args, "--run.kimg", "0.008"]) == 0
     assert "training from 0.004 to 0.008 kimg" in capsys.readouterr().out
-    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["w_dim"] == 10
+    assert (
+        yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["networks"]["w_dim"]
+        == 10
+    )
 
 
 # A7f
@@ -77,18 +89,23 @@ def test_a_run_goes_on_with_its_own_sizes_also_when_the_model_is_gone(model, tmp
 def test_a_model_of_other_widths_is_refused_with_the_settings_that_fit(
     name, value, model, tmp_path, capsys
 ):
-    assert main(words(tmp_path / "run", model, f"--model.{name}", str(value))) == 2
+    assert main(words(tmp_path / "run", model, f"--model.networks.{name}", str(value))) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1 and "tensors of other shapes" in line
-    assert "--model.channel_base 64 --model.channel_max 8" in line
-    assert "--model.discriminator_architecture orig" in line and "start_partial" in line
-    assert main(words(tmp_path / "run", model, "--model.discriminator_architecture", "resnet")) == 2
+    assert "--model.networks.channel_base 64 --model.networks.channel_max 8" in line
+    assert "--model.networks.discriminator_architecture orig" in line and "start_partial" in line
+    assert (
+        main(
+            words(tmp_path / "run", model, "--model.networks.discriminator_architecture", "resnet")
+        )
+        == 2
+    )
 
 
 # A7f
 def test_a_patchwork_is_made_where_it_is_asked_for(model):
     ours = networks(channel_max=4)
-    with pytest.raises(UserError, match=r"--model\.start_partial true"):
+    with pytest.raises(UserError, match=r"--model\.transfer\.start_partial true"):
         start_from(str(model), ours[0], [], ours[1])
     report = start_from(str(model), ours[0], [], ours[1], partial=True)
     assert report[0].taken and "synthesis.b16.conv0.weight" in report[0].fresh
@@ -125,7 +142,10 @@ EARLY = {
         ["--model", "EncoderTraining", "--model.generator", "nonesuch"],
         "--model.generator nonesuch: no such",
     ),
-    "layers to freeze": (["--model.freeze_d_layers", "900"], "--model.freeze_d_layers 900"),
+    "layers to freeze": (
+        ["--model.transfer.freeze_d_layers", "900"],
+        "--model.transfer.freeze_d_layers 900",
+    ),
     "micro-batches": (["--model.micro_batch", "3"], "--model.micro_batch 3"),
     "precision": (["--trainer.precision", "16-mixed"], "--trainer"),
     "a batch for devices": (
@@ -195,10 +215,12 @@ def test_a_precision_that_this_processor_lacks_is_remarked_on(monkeypatch):
 # ------------------------------------------------------------------------------------------ limits
 
 TOO_MUCH = {
-    "--model.seed": "1" + "0" * 20, "--model.z_dim": "9000000", "--model.w_dim": "1000000",
-    "--model.mapping_layers": "100000", "--model.channel_base": "1000000000",
-    "--model.channel_max": "100000000", "--model.micro_batch": "100000000000",
-    "--model.ema_kimg": "1e300", "--model.lr": "1e300", "--model.r1_interval": "1000000000000",
+    "--model.seed": "1" + "0" * 20, "--model.networks.z_dim": "9000000",
+    "--model.networks.w_dim": "1000000",
+    "--model.networks.mapping_layers": "100000", "--model.networks.channel_base": "1000000000",
+    "--model.networks.channel_max": "100000000", "--model.micro_batch": "100000000000",
+    "--model.averaging.ema_kimg": "1e300", "--model.lr": "1e300",
+    "--model.regularization.r1_interval": "1000000000000",
     "--data.size": "1048576", "--data.batch_size": "100000000000", "--data.workers": "100000",
     "--data.shuffle_buffer": "1000000000000", "--data.source": "toycars:1000000000000",
     "--run.kimg": "1e300", "--run.keep_snapshots": "1" + "0" * 30,
@@ -214,8 +236,10 @@ def test_numbers_that_no_machine_can_hold_are_refused_at_once(flag, refused):
 
 # B5f
 def test_networks_beyond_the_memory_are_refused_by_their_sketch(refused):
-    line = refused("--model.channel_base", "1000000", "--model.channel_max", "8000")
-    assert "--model.channel_base" in line and "GB in training" in line
+    line = refused(
+        "--model.networks.channel_base", "1000000", "--model.networks.channel_max", "8000"
+    )
+    assert "--model.networks.channel_base" in line and "GB in training" in line
 
 
 # A9f

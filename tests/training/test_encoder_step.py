@@ -10,8 +10,7 @@ import yaml
 from framework.errors import UserError
 from framework.models.digest import state_digest
 from framework.training.data import Batch
-from framework.training.encoder.limits import learning_rate
-from framework.training.encoder.objectives import Schedule
+from framework.training.encoder.settings import EncoderSettings, Schedule
 from framework.training.phases import Micro
 from framework.training.randomness import keyed_generator
 from tests.training.tiny import train, weights
@@ -40,7 +39,7 @@ def recipe(name: str) -> dict[str, Any]:
     given = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["model"]["init_args"]
     del given["generator"]
     short = {"progressive_kimg": (0.0, 0.001), "adv_image_kimg": (0, 0), "synthetic_kimg": 0.004}
-    at_once = {key: value for key, value in short.items() if key in given}
+    at_once = {key: value for key, value in short.items() if key in given.get("schedule", {})}
     return {**given, **NETWORKS, **at_once, "micro_batch": None, "r1_interval": 2}
 
 
@@ -93,11 +92,12 @@ def test_the_loss_is_the_sum_of_its_weighted_terms(model):
     module = built(model, **EVERYTHING)
     module.objective.advance(1000)
     (outcome,) = module.phases[0].objective(micro())
-    weights_of = {**module.settings, "dfeat": module.settings["perceptual"]}
+    weights = module.settings.weights
+    weights_of = {**weights.to_dict(), "dfeat": weights.perceptual}
     names = [n for n in outcome.stats if n not in ("Loss/E/loss", "Loss/latent")]
     each = sum(weights_of[n.removeprefix("Loss/")] * outcome.stats[n] for n in names)
     torch.testing.assert_close(outcome.stats["Loss/E/loss"], each)
-    missed = outcome.stats["Loss/latent"].sum() * module.settings["latent"]
+    missed = outcome.stats["Loss/latent"].sum() * weights.latent
     torch.testing.assert_close(outcome.loss, each.sum() + missed)
 
 
@@ -118,7 +118,7 @@ def test_a_few_pictures_are_learned(model):
 )
 def test_the_stage_is_a_function_of_the_images_seen(seen, stage):
     """Of batches of any size: a boundary that a batch steps over is passed all the same."""
-    assert Schedule(progressive=(100, 10)).stage(seen, num_ws=8) == stage
+    assert Schedule(progressive_kimg=(0.1, 0.01)).stage(seen, num_ws=8) == stage
     assert Schedule().stage(seen, num_ws=8) is None
 
 
@@ -135,14 +135,15 @@ def test_layers_are_set_free_one_by_one(model):
 
 @pytest.mark.parametrize(("seen", "ramp"), [(0, 0), (8, 0), (14, 0.5), (20, 1), (99, 1)])
 def test_the_adversary_comes_in_slowly(seen, ramp):
-    assert Schedule(adv_image=(8, 20)).ramp(seen) == ramp
-    assert Schedule(adv_image=(0, 0)).ramp(seen) == 1
+    assert Schedule(adv_image_kimg=(0.008, 0.02)).ramp(seen) == ramp
+    assert Schedule(adv_image_kimg=(0, 0)).ramp(seen) == 1
 
 
 def test_the_learning_rate_falls_on_half_a_cosine():
-    rates = [learning_rate(1e-3, 1e-4, 1000, seen) for seen in (0, 500, 1000, 5000)]
+    falling = EncoderSettings(lr=1e-3, lr_final=1e-4, lr_kimg=1)
+    rates = [falling.learning_rate(seen) for seen in (0, 500, 1000, 5000)]
     assert rates == pytest.approx([1e-3, 5.5e-4, 1e-4, 1e-4])
-    assert learning_rate(1e-3, None, 1000, 500) == 1e-3
+    assert EncoderSettings(lr=1e-3).learning_rate(500) == 1e-3
 
 
 def test_the_optimizers_follow_the_learning_rate_of_today(model):
@@ -150,7 +151,7 @@ def test_the_optimizers_follow_the_learning_rate_of_today(model):
     module = tiny_encoder(model, **settings)
     trainer = train(module, 12, tiny_pictures())
     groups = [optimizer.param_groups[0] for optimizer in trainer.optimizers]
-    expected = [learning_rate(1e-3, 1e-4, 16, 8), 3e-4 * 2 / 3, 1e-3 * 3 / 4]
+    expected = [module.settings.learning_rate(8), 3e-4 * 2 / 3, 1e-3 * 3 / 4]
     assert [group["lr"] for group in groups] == pytest.approx(expected)
     assert groups[0]["betas"] == (0.9, 0.99)
     assert groups[1]["betas"] == pytest.approx((0.9 ** (2 / 3), 0.99 ** (2 / 3)))
@@ -192,11 +193,14 @@ def test_each_look_has_its_own_gradient_and_leaves_the_one_before(model):
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "adversary": ({"adv_image": 0.1}, "--model.adv_image 0.1: .* has no discriminator"),
-    "features": ({"perceptual_network": "dfeat"}, "--model.perceptual_network dfeat: .*no disc"),
+    "adversary": ({"adv_image": 0.1}, "--model.weights.adv_image 0.1: .* has no discriminator"),
+    "features": (
+        {"perceptual_network": "dfeat"},
+        "judges.perceptual_network dfeat: .*no disc",
+    ),
     "no face network": (
         {"similarity": 0.1, "similarity_network": "arcface"},
-        "--model.similarity_network arcface: .*--model.similarity_weights",
+        "--model.judges.similarity_network arcface: .*--model.judges.similarity_weights",
     ),
 }
 
@@ -212,11 +216,14 @@ def test_what_cannot_be_had_is_refused_by_name(mistake, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"lr": -1}, "--model.lr -1: must be positive"),
-        ({"progressive_kimg": (1.0, 0.0)}, "--model.progressive_kimg .*positive"),
-        ({"adv_image_kimg": (2.0, 1.0)}, "--model.adv_image_kimg .*must not end before"),
-        ({"pixel": 0.0, "perceptual": 0.0}, "--model.pixel 0, --model.perceptual 0"),
-        ({"synthetic_share": 1.5}, "--model.synthetic_share 1.5: must be from 0 to 1"),
+        ({"lr": -1}, "lr -1: expected a number above 0"),
+        ({"progressive_kimg": (1.0, 0.0)}, "schedule.progressive_kimg .*positive"),
+        ({"adv_image_kimg": (2.0, 1.0)}, "schedule.adv_image_kimg .*not before the beginning"),
+        (
+            {"pixel": 0.0, "perceptual": 0.0},
+            "weights.pixel 0, weights.perceptual=0: ",
+        ),
+        ({"synthetic_share": 1.5}, "schedule.synthetic_share 1.5: expected a number .* at most 1"),
         ({"generator": "nonesuch"}, "--model.generator nonesuch: no such file"),
     ],
 )

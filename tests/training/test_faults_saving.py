@@ -163,7 +163,7 @@ def test_a_run_that_falls_back_keeps_what_it_saves_then(begun):
 def test_everything_that_makes_it_another_run_is_named_at_once(begun):
     """A16: before a step is taken, and before anything is written."""
     before = contents(begun)
-    changed = ("--data.size", "32", "--data.channels", "1", "--model.z_dim", "4")
+    changed = ("--data.size", "32", "--data.channels", "1", "--model.networks.z_dim", "4")
     line = refused(begun, *changed)
     for words in (
         "generator.img_size [16, 16], now [32, 32]",

@@ -22,9 +22,9 @@ from framework.formats.run_checkpoint import is_whole, latest_whole, newest_firs
 from framework.media.images import save_png
 from framework.training.callbacks import RunCheckpoints
 from framework.training.failures import in_words
-from framework.training.health import ALARMS, DIVERSITY, Alarms, Diversity
-from framework.training.status import StatusLine
+from framework.training.status import Alarms, StatusLine
 from framework.training.stylegan2 import losses
+from framework.training.stylegan2.health import DIVERSITY, Diversity
 from tests.training.processes import children, contents, finish, fit, start, wait_for
 from tests.training.tiny import tiny_data, tiny_module, train, weights
 
@@ -127,7 +127,7 @@ def run_out_of_host_memory() -> None:
 @pytest.mark.parametrize(
     ("before", "flags"),
     [
-        (run_out_of_gpu_memory, ["--model.micro_batch 2", "--model.channel_base"]),
+        (run_out_of_gpu_memory, ["--model.micro_batch 2", "--model.networks.channel_base"]),
         (run_out_of_host_memory, ["--model.micro_batch 2", "--data.cache FOLDER"]),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_gpu_that_is_full_is_told_in_one_line(tmp_path):
     log = tmp_path / "log"
     args = fit(
         tmp_path / "run", *SHORT, "--data.size", "256", "--data.batch_size", "64",
-        "--model.channel_base", "16384", "--model.channel_max", "512",
+        "--model.networks.channel_base", "16384", "--model.networks.channel_max", "512",
     )  # fmt: skip
     assert finish(start(args, log, before=take_most_of_the_gpu), 300) == 2
     line = log.read_text().splitlines()[-1]
@@ -259,7 +259,7 @@ def test_a_clock_that_is_set_back_changes_no_times(tmp_path, monkeypatch, capsys
     [
         (("--data.size", "2"), "--data.size 2: "),
         (("--data.size", "100"), "--data.size 100: "),
-        (("--model.lr", "-1"), "--model.lr -1.0: must be positive"),
+        (("--model.lr", "-1"), "--model.lr -1.0: expected a number above 0"),
         (("--data.batch_size", "0"), "--data.batch_size 0"),
         (("--model.augmentation", "ada"), "--model"),
     ],
@@ -327,24 +327,26 @@ def test_a_picture_that_vanishes_after_the_scan_is_named(tmp_path):
 # ------------------------------------------------------------------------------------------ alarms
 
 
-def tick(**means: float) -> dict[str, dict[str, float]]:
-    """Statistics of a tick; names with / and spaces are spelled with _."""
+def tick(**means: float) -> dict[str, float]:
+    """Averages of a tick; names with / and spaces are spelled with _."""
     names = {"diversity": DIVERSITY, "p": "Progress/augment", "sign": "Loss/signs/real"}
-    return {names[name]: {"num": 1, "mean": value, "std": 0.0} for name, value in means.items()}
+    return {names[name]: value for name, value in means.items()}
 
 
-def told(ticks: list[dict[str, dict[str, float]]], **settings: Any) -> list[list[str]]:
+def told(ticks: list[dict[str, float]], **settings: Any) -> list[list[str]]:
     """The first word that names each alarm, tick by tick."""
-    alarms, settings = Alarms(), {"ada_target": 0.6, "ada_p_max": 0.8, "augment": "", **settings}
+    alarms, module = Alarms(), tiny_module(**settings)
     words = ("all alike", "its limit", "by heart")
-    said = [alarms.look(stats, settings) for stats in ticks]
+    said = [alarms.look(module.signs(mean))[1] for mean in ticks]
     return [[next(w for w in words if w in line) for line in lines] for lines in said]
 
 
 def test_a_collapse_is_told_once_when_it_has_lasted_two_ticks():
     ticks = [tick(diversity=d) for d in (2.0, 0.05, 0.9, 0.05, 0.02, 0.0, 0.5, 0.05, 0.05)]
     assert told(ticks) == [[], [], [], [], ["all alike"], [], [], [], ["all alike"]]
-    assert [stats[ALARMS]["mean"] for stats in ticks] == [0, 0, 0, 0, 1, 1, 0, 0, 1]
+    alarms, module = Alarms(), tiny_module()
+    holding = [alarms.look(module.signs(mean))[0] for mean in ticks]
+    assert holding == [0, 0, 0, 0, 1, 1, 0, 0, 1]
 
 
 def test_p_at_its_limit_is_told_once():
@@ -389,7 +391,7 @@ def test_a_generator_that_draws_one_picture_is_announced(tmp_path, capsys):
     ticks = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     diversity = [t[DIVERSITY]["mean"] for t in ticks]
     assert diversity[0] > 0.3 and max(diversity[1:]) < 0.01
-    assert [t[ALARMS]["mean"] for t in ticks] == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert [t["Guard/alarms"]["mean"] for t in ticks] == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
 class CollapseOfClasses(Collapse):

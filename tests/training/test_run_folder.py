@@ -187,7 +187,8 @@ def test_every_changed_setting_comes_with_the_flag_that_gives_its_old_value():
     }  # fmt: skip
     said = refusal({"discriminator": {"channel_base": 128}}, changed)
     for flag in (
-        "--model.seed 0", "--data.batch_size 4", "--data.size [16,16]", "--model.w_dim 8",
-        "--model.discriminator_channel_base 128", "--model.discriminator_architecture resnet",
+        "--model.seed 0", "--data.batch_size 4", "--data.size [16,16]", "--model.networks.w_dim 8",
+        "--model.networks.discriminator_channel_base 128",
+        "--model.networks.discriminator_architecture resnet",
     ):  # fmt: skip
         assert f" {flag}" in said.split("or the old settings:")[1]

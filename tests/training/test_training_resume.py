@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from framework.formats.run_checkpoint import (
     checkpoint_path,
@@ -28,8 +29,10 @@ from tests.training import processes
 from tests.training.processes import finish, start, wait_for
 
 MODEL = (
-    "--model.pl_weight", "2", "--model.pl_interval", "3", "--model.lecam_weight", "0.3",
-    "--model.augment", "ada", "--model.ada_p", "0.3", "--model.ada_kimg", "0.1",
+    "--model.regularization.pl_weight", "2", "--model.regularization.pl_interval", "3",
+    "--model.regularization.lecam_weight", "0.3",
+    "--model.augment", "ada", "--model.augmentation.ada_p", "0.3",
+    "--model.augmentation.ada_kimg", "0.1",
 )  # fmt: skip
 EVERY_TWO = ("--run.checkpoint_kimg", "0.008", "--run.keep_checkpoints", "3")
 ENDLESS = ("--run.kimg", "1000")
@@ -116,6 +119,22 @@ def test_the_same_command_again_is_bit_equal(whole, tmp_path, stops):
     assert ticks(run_dir) == ticks(whole)
     said = (tmp_path / "log").read_text()
     assert f"training from {stops[-1] / 1000:g} to 0.048 kimg" in said
+
+
+def test_a_run_of_before_settings_had_groups_goes_on_by_its_own_config(whole, tmp_path):
+    run_dir = tmp_path / "run"
+    args = ("--run.kimg", "0.016", "--run.tick_kimg", "0.004")
+    assert finish(start(fit(run_dir, *args), tmp_path / "log")) == 0
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    given = config["model"]["init_args"]
+    groups = [name for name, value in given.items() if isinstance(value, dict)]
+    flat = {name: value for group in groups for name, value in given.pop(group).items()}
+    config["model"]["init_args"] = {**given, **flat}
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
+    command = ["fit", "--config", str(run_dir / "config.yaml"), "--run.kimg", "0.048"]
+    assert finish(start(command, tmp_path / "log")) == 0
+    assert len(flat) > 20 and differing(state(run_dir, 48), state(whole, 48)) == []
+    assert ticks(run_dir) == ticks(whole)
 
 
 def test_a_finished_run_has_nothing_to_do(whole, tmp_path):

@@ -74,7 +74,7 @@ def test_training_ends_with_the_batch_that_reaches_the_length(kimg):
 def status(tmp_path, seen: int = 40) -> tuple[StatusLine, SimpleNamespace, SimpleNamespace]:
     line = StatusLine(tmp_path, 0.04, 0.1)
     module = SimpleNamespace(
-        seen_images=0, batches_seen=0, stats=StatsCollector(), settings={}, headlines=()
+        seen_images=0, batches_seen=0, stats=StatsCollector(), signs=lambda mean: (), headlines=()
     )
     trainer = SimpleNamespace(is_global_zero=True, loggers=[])
     line.on_train_start(trainer, module)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.training.transfer import start_from
+from framework.training.stylegan2.transfer import start_from
 from tests.training.tiny import tiny_module, train
 
 SMALL = {"channel_base": 64, "channel_max": 8, "mapping_layers": 2}
@@ -86,7 +86,9 @@ def test_a_damaged_discriminator_is_not_taken_for_a_missing_one(model):
 @pytest.mark.parametrize("name, size", [("z_dim", 5), ("w_dim", 12), ("mapping_layers", 3)])
 def test_other_styles_are_refused_with_the_flags_that_fit(model, name, size):
     sizes = {"z_dim": 6, "w_dim": 10, **SMALL, name: size}
-    with pytest.raises(UserError, match=r"--model.z_dim 6 --model.w_dim 10 .*mapping_layers 2"):
+    with pytest.raises(
+        UserError, match=r"networks.z_dim 6 --model.networks.w_dim 10 .*mapping_layers 2"
+    ):
         start_from(model, Generator(16, **sizes), [], discriminator(7))
 
 

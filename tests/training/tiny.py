@@ -1,5 +1,6 @@
 """The smallest training there is: 16 px, eight feature maps, a few pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from framework.training.callbacks import StopAtKimg
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.settings import TrainingSettings
 from framework.training.stylegan2.module import StyleGAN2Training
+from framework.training.stylegan2.settings import StyleGAN2Settings
 from framework.training.trainer import TRAINER_DEFAULTS
 
 NETWORKS: dict[str, Any] = {
@@ -23,9 +26,18 @@ NETWORKS: dict[str, Any] = {
 }
 
 
+def in_groups(kind: type[TrainingSettings], **flat: Any) -> dict[str, Any]:
+    """Arguments of a training module from names and values without groups."""
+    default = kind().arguments()
+    return {
+        name: replace(default[name], **value) if isinstance(value, dict) else value
+        for name, value in kind.grouped(flat).items()
+    }
+
+
 def tiny_module(**settings: Any) -> StyleGAN2Training:
     """A training module, its networks not built yet."""
-    return StyleGAN2Training(**{**NETWORKS, **settings})
+    return StyleGAN2Training(**in_groups(StyleGAN2Settings, **{**NETWORKS, **settings}))
 
 
 def tiny_data(batch_size: int = 4, **settings: Any) -> TrainingImages:

@@ -9,7 +9,8 @@ from framework.formats import save_model_folder
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.training.data import TrainingImages
 from framework.training.encoder.module import EncoderTraining
-from tests.training.tiny import tiny_data
+from framework.training.encoder.settings import EncoderSettings
+from tests.training.tiny import in_groups, tiny_data
 
 SIZE = (16, 32)
 CPU = torch.device("cpu")
@@ -51,7 +52,8 @@ def tiny_model(folder: Path, seed: int = 0, opponent: bool = True, **sizes: Any)
 
 def tiny_encoder(model: Path, **settings: Any) -> EncoderTraining:
     """A training module, its networks not built yet."""
-    return EncoderTraining(str(model), **{**NETWORKS, **settings})
+    arguments = {"generator": str(model), **NETWORKS, **settings}
+    return EncoderTraining(**in_groups(EncoderSettings, **arguments))
 
 
 def tiny_pictures(batch_size: int = 4, **settings: Any) -> TrainingImages:

@@ -1,6 +1,6 @@
 """The networks of an encoder's training: which there are, and what is opened for them."""
 
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +16,8 @@ from framework.models.features.similarity import Similarity, choose_similarity
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.statistics import style_statistics
 from framework.models.stylegan2.styles import style_directions
-from framework.training.encoder.limits import in_images
-from framework.training.encoder.objectives import Reconstruction, Schedule, Weights
+from framework.training.encoder.objectives import Reconstruction
+from framework.training.encoder.settings import EncoderSettings
 
 _DIRECTIONS = 10_000  # styles whose vectors are averaged
 
@@ -39,47 +39,47 @@ class Frozen(NamedTuple):
 
 
 def with_judges(
-    settings: dict[str, Any], generator: Generator, discriminator: Discriminator | None
+    settings: EncoderSettings, generator: Generator, discriminator: Discriminator | None
 ) -> tuple[Frozen, str]:
     """A model with what judges its pictures, and a line about that where it was left open.
 
     Args:
-        settings: Arguments of `EncoderTraining`.
+        settings: Of the run.
         generator: The model's.
         discriminator: The model's, if it has one.
 
     Raises:
         UserError: If what should judge cannot be had.
     """
-    s, distance, similarity, note = settings, None, None, ""
-    if s["perceptual"] > 0:
+    judges, distance, similarity, note = settings.judges, None, None, ""
+    if settings.weights.perceptual > 0:
         distance, note = choose_distance(
-            s["perceptual_network"],
+            judges.perceptual_network,
             discriminator,
-            s["perceptual_weights"],
-            s["allow_download"],
-            "--model.perceptual_network",
-            "--model.perceptual_weights",
+            judges.perceptual_weights,
+            judges.allow_download,
+            "--model.judges.perceptual_network",
+            "--model.judges.perceptual_weights",
         )
-    if s["similarity"] > 0:
+    if settings.weights.similarity > 0:
         similarity = choose_similarity(
-            s["similarity_network"],
-            s["similarity_weights"],
-            s["allow_download"],
+            judges.similarity_network,
+            judges.similarity_weights,
+            judges.allow_download,
             lambda: GradualStyleEncoder(1, 512),
-            "--model.similarity_network",
-            "--model.similarity_weights",
+            "--model.judges.similarity_network",
+            "--model.judges.similarity_weights",
         )
     return Frozen(generator, discriminator, distance, similarity), note
 
 
 def new_networks(
-    settings: dict[str, Any], frozen: Frozen, size: tuple[int, int], channels: int
+    settings: EncoderSettings, frozen: Frozen, size: tuple[int, int], channels: int
 ) -> dict[str, nn.Module]:
     """Encoder and discriminators by name; the discriminator of pictures is the model's own.
 
     Args:
-        settings: Arguments of `EncoderTraining`.
+        settings: Of the run.
         frozen: What it is trained for.
         size: (H, W) of the pictures.
         channels: Of the pictures.
@@ -87,52 +87,47 @@ def new_networks(
     Raises:
         UserError: If the generator makes other pictures, or there is no discriminator.
     """
-    s, generator = settings, frozen.generator
-    _check_pictures(s, generator, size, channels)
-    networks: dict[str, nn.Module] = {"encoder": _new_encoder(s, generator)}
-    if s["adv_image"] > 0:
+    weights, generator = settings.weights, frozen.generator
+    _check_pictures(settings, generator, size, channels)
+    networks: dict[str, nn.Module] = {"encoder": _new_encoder(settings, generator)}
+    if weights.adv_image > 0:
         if frozen.discriminator is None:
             raise UserError(
-                f"--model.adv_image {s['adv_image']:g}: {s['generator']} has no discriminator; "
-                "leave it at 0"
+                f"--model.weights.adv_image {weights.adv_image:g}: {settings.generator} has no "
+                "discriminator; leave it at 0"
             )
         networks["discriminator"] = frozen.discriminator
-    if s["adv_latent"] > 0:
+    if weights.adv_latent > 0:
         networks["latent_discriminator"] = LatentDiscriminator(generator.w_dim)
     return networks
 
 
-def _new_encoder(settings: dict[str, Any], generator: Generator) -> StyleEncoder:
-    s = settings
-    sizes = {"norm": s["norm"], "residual": s["iterations"] > 1}
-    if s["encoder"] == "dragline":
-        names = ("channel_base", "channel_max", "blocks", "map_channels", "head_features")
+def _new_encoder(settings: EncoderSettings, generator: Generator) -> StyleEncoder:
+    sizes = asdict(settings.architecture) | {"residual": settings.iterations > 1}
+    width = sizes.pop("width")
+    if settings.encoder == "dragline":
         return Encoder(
-            generator.img_size,
-            generator.img_channels,
-            generator.num_ws,
-            generator.w_dim,
-            **{name: s[name] for name in names},
-            **sizes,
+            generator.img_size, generator.img_channels, generator.num_ws, generator.w_dim, **sizes
         )
-    kind = {"e4e": Encoder4Editing, "psp": GradualStyleEncoder}[s["encoder"]]
+    kind = {"e4e": Encoder4Editing, "psp": GradualStyleEncoder}[settings.encoder]
     return kind(
         generator.num_ws,
         generator.w_dim,
         generator.img_channels,
         img_size=seen_size(generator.img_size),
-        width=s["width"],
-        **sizes,
+        width=width,
+        norm=sizes["norm"],
+        residual=sizes["residual"],
     )
 
 
 def new_objective(
-    settings: dict[str, Any], frozen: Frozen, networks: dict[str, Any]
+    settings: EncoderSettings, frozen: Frozen, networks: dict[str, Any]
 ) -> Reconstruction:
     """What the networks are trained for; the encoder starts at the generator's mean style.
 
     Args:
-        settings: Arguments of `EncoderTraining`.
+        settings: Of the run.
         frozen: What it is trained for, where it will be trained.
         networks: As `new_networks` names them, likewise.
     """
@@ -143,20 +138,17 @@ def new_objective(
         networks["encoder"],
         generator,
         statistics,
-        Weights(**{field.name: s[field.name] for field in fields(Weights)}),
-        _schedule(s),
-        s["iterations"],
+        s.weights,
+        s.schedule,
+        s.iterations,
         frozen.distance,
         frozen.similarity,
-        _directions(generator) if s["nscd"] > 0 else None,
+        _directions(generator) if s.weights.nscd > 0 else None,
         networks.get("discriminator"),
         networks.get("latent_discriminator"),
-        r1_gamma=s["r1_gamma"],
-        r1_interval=s["r1_interval"],
-        latent_r1_gamma=s["latent_r1_gamma"],
-        latent_r1_interval=s["latent_r1_interval"],
-        loss_px=s["loss_px"],
-        mirror=s["mirror"],
+        s.discriminators,
+        s.judges.loss_px,
+        s.mirror,
     )
 
 
@@ -172,22 +164,11 @@ def _directions(generator: Generator) -> list[Tensor]:
         return style_directions(generator, generator.mapping(z, labels)[:, 0])
 
 
-def _schedule(settings: dict[str, Any]) -> Schedule:
-    progressive = settings["progressive_kimg"]
-    start, end = map(in_images, settings["adv_image_kimg"])
-    return Schedule(
-        None if progressive is None else (in_images(progressive[0]), in_images(progressive[1])),
-        (start, end),
-        in_images(settings["synthetic_kimg"]),
-        settings["synthetic_share"],
-    )
-
-
 def _check_pictures(
-    settings: dict[str, Any], generator: Generator, size: tuple[int, int], channels: int
+    settings: EncoderSettings, generator: Generator, size: tuple[int, int], channels: int
 ) -> None:
     """Refuse pictures of another size or other colours than the generator's."""
-    (height, width), name = generator.img_size, settings["generator"]
+    (height, width), name = generator.img_size, settings.generator
     if tuple(size) != (height, width):
         wanted = f"{height}" if height == width else f"[{height},{width}]"
         raise UserError(
@@ -201,13 +182,19 @@ def _check_pictures(
         )
 
 
-def check_labels(settings: dict[str, Any], generator: Generator, label_dim: int) -> None:
+def check_labels(settings: EncoderSettings, generator: Generator, label_dim: int) -> None:
     """Refuse pictures without the labels that discriminators and made pictures need."""
-    needs = ("adv_image", "adv_latent", "synthetic_kimg", "synthetic_share")
-    asked = [name for name in needs if settings[name] > 0]
+    weights, schedule = settings.weights, settings.schedule
+    needs = {
+        "adv_image": weights.adv_image,
+        "adv_latent": weights.adv_latent,
+        "synthetic_kimg": schedule.synthetic_kimg,
+        "synthetic_share": schedule.synthetic_share,
+    }
+    asked = [name for name, value in needs.items() if value > 0]
     if generator.c_dim and asked and label_dim != generator.c_dim:
         raise UserError(
-            f"--model.{asked[0]} {settings[asked[0]]:g}: {settings['generator']} knows "
+            f"{settings.flag(asked[0])} {needs[asked[0]]:g}: {settings.generator} knows "
             f"{generator.c_dim} classes, the pictures {label_dim}; give --data.labels folders with "
             "the same classes, or leave it at 0"
         )

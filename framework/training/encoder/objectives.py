@@ -21,77 +21,10 @@ from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.statistics import StyleStatistics
 from framework.models.stylegan2.styles import style_vectors
 from framework.training.encoder import losses
+from framework.training.encoder.settings import Discriminators, Schedule, Weights, in_images
 from framework.training.phases import Micro, Outcome, Phase
 from framework.training.stylegan2.augment import random_flips
 from framework.training.stylegan2.losses import r1_penalty
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How much each term counts; what counts nothing is not computed.
-
-    Attributes:
-        pixel: Mean square difference of the pictures.
-        perceptual: How different they look.
-        similarity: How different what they show is.
-        adv_image: Passing for real before the discriminator.
-        adv_latent: Styles passing for the mapping network's.
-        delta: Distance of layers' styles from the first layer's.
-        w_norm: Distance of the styles from the mean one.
-        nscd: Style vectors pointing away from random pictures' (LSAP).
-        latent: Distance from the styles that made a picture, of pictures that the generator made.
-    """
-
-    pixel: float = 1.0
-    perceptual: float = 1.0
-    similarity: float = 0.0
-    adv_image: float = 0.0
-    adv_latent: float = 0.0
-    delta: float = 0.0
-    w_norm: float = 0.0
-    nscd: float = 0.0
-    latent: float = 1.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What changes with the images seen.
-
-    Attributes:
-        progressive: Images until the second layer's style may leave the first's, and between each
-            layer after it and the next; None for all of them from the beginning.
-        adv_image: Images until the adversarial term begins to count, and until it counts fully.
-        synthetic: Images that the generator makes, at the beginning.
-        synthetic_share: Share of the pictures after those that it makes.
-    """
-
-    progressive: tuple[int, int] | None = None
-    adv_image: tuple[int, int] = (0, 0)
-    synthetic: int = 0
-    synthetic_share: float = 0.0
-
-    def stage(self, seen: int, num_ws: int) -> int | None:
-        """How many layers may leave the first one's style; None for all."""
-        if self.progressive is None:
-            return None
-        start, every = self.progressive
-        return 0 if seen < start else min(1 + (seen - start) // every, num_ws - 1)
-
-    def ramp(self, seen: int) -> float:
-        """How much the adversarial term counts, 0 to 1."""
-        start, end = self.adv_image
-        return (
-            float(seen >= start) if end <= start else min(max((seen - start) / (end - start), 0), 1)
-        )
-
-    def share(self, seen: int) -> float:
-        """Share of the pictures that the generator makes."""
-        return 1.0 if seen < self.synthetic else self.synthetic_share
-
-    @property
-    def makes_pictures(self) -> bool:
-        """Whether the generator makes any at all."""
-        return self.synthetic > 0 or self.synthetic_share > 0
 
 
 class Made(NamedTuple):
@@ -122,10 +55,7 @@ class Reconstruction:
         directions: Where each layer's style vectors point on average, where that counts.
         discriminator: Judges pictures, where that counts.
         latent_discriminator: Judges styles, where that counts.
-        r1_gamma: Weight of R1 of the discriminator of pictures.
-        r1_interval: Batches between its steps.
-        latent_r1_gamma: Weight of R1 of the discriminator of styles.
-        latent_r1_interval: Batches between its steps.
+        r1: Weights and intervals of R1 of both.
         loss_px: Pictures are compared at no more than so many pixels of the longer side (by a
             discriminator's features at its own size); None for the pictures' own.
         mirror: Show pictures mirrored half of the time.
@@ -142,10 +72,7 @@ class Reconstruction:
     directions: list[Tensor] | None = None
     discriminator: Discriminator | None = None
     latent_discriminator: LatentDiscriminator | None = None
-    r1_gamma: float = 10.0
-    r1_interval: int = 16
-    latent_r1_gamma: float = 10.0
-    latent_r1_interval: int = 16
+    r1: Discriminators = field(default_factory=Discriminators)
     loss_px: int | None = None
     mirror: bool = False
 
@@ -156,16 +83,16 @@ class Reconstruction:
     def phases(self) -> list[Phase]:
         """The phases of a batch in their order; those of weight 0 are left out."""
         phases = [Phase("Emain", "Emain", self.encoder, 1, self.e_main)]
-        d, latent_d, begins = self.discriminator, self.latent_discriminator, self.schedule.adv_image
+        d, latent_d, r1 = self.discriminator, self.latent_discriminator, self.r1
+        begins = in_images(self.schedule.adv_image_kimg[0])
         if d is not None:
-            phases.append(Phase("Dmain", "Dmain", d, 1, self.d_main, begins=begins[0]))
-            if self.r1_gamma > 0:
-                interval = self.r1_interval
-                phases.append(Phase("Dr1", "Dreg", d, interval, self.d_r1, begins=begins[0]))
+            phases.append(Phase("Dmain", "Dmain", d, 1, self.d_main, begins=begins))
+            if r1.r1_gamma > 0:
+                phases.append(Phase("Dr1", "Dreg", d, r1.r1_interval, self.d_r1, begins=begins))
         if latent_d is not None:
             phases.append(Phase("Lmain", "Lmain", latent_d, 1, self.l_main))
-            if self.latent_r1_gamma > 0:
-                phases.append(Phase("Lr1", "Lreg", latent_d, self.latent_r1_interval, self.l_r1))
+            if r1.latent_r1_gamma > 0:
+                phases.append(Phase("Lr1", "Lreg", latent_d, r1.latent_r1_interval, self.l_r1))
         return phases
 
     def advance(self, seen: int) -> None:
@@ -311,7 +238,7 @@ class Reconstruction:
         assert self.discriminator is not None
         images = self.reals(micro).requires_grad_()
         penalty = r1_penalty(self.discriminator(images, micro.labels), images)
-        loss = penalty.sum() * (self.r1_gamma / 2 * self.r1_interval)
+        loss = penalty.sum() * (self.r1.r1_gamma / 2 * self.r1.r1_interval)
         return Outcome(loss, {"Loss/r1_penalty": penalty})
 
     def l_main(self, micro: Micro) -> Outcome:
@@ -328,7 +255,7 @@ class Reconstruction:
         assert self.latent_discriminator is not None
         ws = self.real_styles(micro).requires_grad_()
         penalty = losses.latent_r1_penalty(self.latent_discriminator(ws)[:, 0], ws)
-        loss = penalty.sum() * (self.latent_r1_gamma / 2 * self.latent_r1_interval)
+        loss = penalty.sum() * (self.r1.latent_r1_gamma / 2 * self.r1.latent_r1_interval)
         return Outcome(loss, {"Loss/latent_r1_penalty": penalty})
 
 

@@ -27,7 +27,8 @@ def parse_policy(policy: str) -> tuple[str, ...]:
     names = tuple(name for name in policy.replace(" ", "").split(",") if name)
     for name in names:
         if name not in POLICIES:
-            raise UserError(f"augment {name!r}: choose from {', '.join(POLICIES)}")
+            choices = ", ".join(POLICIES)
+            raise UserError(f"{name!r}: choose from {choices}; or ada, or none", "augment")
     return names
 
 

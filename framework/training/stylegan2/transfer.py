@@ -131,13 +131,13 @@ def check_start(start: Start, generator: Any, discriminator: Any, partial: bool 
     if start.discriminator is not None:
         odd += misfits(discriminator, start.discriminator)
     if odd and not partial:
-        way = ", or --model.start_partial true, which leaves such layers new"
+        way = ", or --model.transfer.start_partial true, which leaves such layers new"
         raise _other_sizes(start, f"{len(odd)} tensors of other shapes, such as {odd[0]}", way)
 
 
 def _other_sizes(start: Start, what: str, way: str) -> UserError:
     sizes = sizes_of(start.average.config, getattr(start.discriminator, "config", {}))
-    flags = " ".join(f"--model.{name} {value}" for name, value in sizes.items())
+    flags = " ".join(f"--model.networks.{name} {value}" for name, value in sizes.items())
     return UserError(
         f"--model.start_from {start.name}: has {what}; leave sizes out (null), which takes the "
         f"model's, or give {flags}{way}"

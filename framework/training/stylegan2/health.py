@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from framework.training.callbacks import KimgCallback
+from framework.training.phased import Sign
 from framework.training.randomness import keyed_generator
+from framework.training.stylegan2.settings import StyleGAN2Settings
 
-DIVERSITY, ALARMS = "Guard/diversity", "Guard/alarms"
+DIVERSITY = "Guard/diversity"
 _LABELS, _EACH = 4, 4
 # Untrained networks lie around 2, trained ones around 1.
 _ALIKE, _ALIKE_TICKS = 0.1, 2
@@ -63,63 +65,34 @@ def _spread(pictures: Tensor) -> Tensor:
     return pictures.unflatten(0, (_LABELS, _EACH)).std(dim=1).mean()
 
 
-class Alarms:
-    """Looks at the averages of each tick."""
-
-    def __init__(self) -> None:
-        self._ticks: dict[str, int] = {}
-
-    def look(self, stats: dict[str, dict[str, float]], settings: dict[str, Any]) -> list[str]:
-        """Take in a tick's statistics and add to them how many alarms hold.
-
-        Args:
-            stats: As `StatsCollector.collect` gives them.
-            settings: The training module's.
-
-        Returns:
-            One line for each alarm that begins to hold.
-        """
-        mean = {name: moments["mean"] for name, moments in stats.items()}
-        lines, holding = [], 0
-        for name, ticks, holds, line in _signs(mean, settings):
-            self._ticks[name] = self._ticks.get(name, 0) + 1 if holds else 0
-            holding += self._ticks[name] >= ticks
-            if self._ticks[name] == ticks:
-                lines.append(line)
-        stats[ALARMS] = {"num": 1, "mean": float(holding), "std": 0.0}
-        return lines
-
-
-def _signs(
-    mean: dict[str, float], settings: dict[str, Any]
-) -> Iterator[tuple[str, int, bool, str]]:
-    """Each alarm: name, ticks in a row that it takes, whether this tick is one, its line."""
+def signs(mean: dict[str, float], settings: StyleGAN2Settings) -> Iterator[Sign]:
+    """What the averages of a tick, by name, warn of."""
     diversity = mean.get(DIVERSITY, 1.0)
-    yield (
+    yield Sign(
         "collapse",
         _ALIKE_TICKS,
         diversity < _ALIKE,
         f"generated pictures are all alike ({diversity:.2f} of the data's diversity): the "
         "generator has collapsed; begin again, or from an earlier model, with a higher "
-        "--model.r1_gamma or a lower --model.lr",
+        "--model.regularization.r1_gamma or a lower --model.lr",
     )
-    adaptive = settings.get("augment", "").strip() == "ada" and settings["ada_target"] is not None
-    limit = settings.get("ada_p_max", 1.0)
-    at_limit = adaptive and mean.get("Progress/augment", 0.0) >= limit - 1e-6
-    yield (
+    ada = settings.augmentation
+    adaptive = settings.adaptive and ada.ada_target is not None
+    at_limit = adaptive and mean.get("Progress/augment", 0.0) >= ada.ada_p_max - 1e-6
+    yield Sign(
         "p at its limit",
         1,
         at_limit,
-        f"ADA's p has reached its limit, --model.ada_p_max {limit:g}: the discriminator overfits "
-        "in spite of it; more pictures, or a smaller --model.channel_base, help more",
+        f"ADA's p has reached its limit, --model.augmentation.ada_p_max {ada.ada_p_max:g}: the "
+        "discriminator overfits in spite of it; more pictures, or a smaller "
+        "--model.networks.channel_base, help more",
     )
     sure = mean.get("Loss/signs/real", 0.0)
-    has_signs = settings.get("loss", "nonsaturating") in _LOSSES_WITH_SIGNS
-    yield (
+    yield Sign(
         "overfitting",
         _SURE_TICKS,
         # While p rises, something is being done about it.
-        has_signs and sure > _SURE and (at_limit or not adaptive),
+        settings.loss in _LOSSES_WITH_SIGNS and sure > _SURE and (at_limit or not adaptive),
         f"the discriminator knows the pictures by heart (r_t {sure:.2f}) and teaches little; "
         + ("more pictures help" if adaptive else "--model.augment ada, or more pictures, help"),
     )

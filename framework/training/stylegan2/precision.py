@@ -33,6 +33,6 @@ def slow_remark(choice: Choice, device: torch.device) -> str | None:
     if choice in ("auto", "none") or device.type != "cpu" or native:
         return None
     return (
-        f"--model.low_precision {choice}: this processor has no instructions for it and takes ten "
-        "times as long; none or auto are as good"
+        f"--model.machine.low_precision {choice}: this processor has no instructions for it and "
+        "takes ten times as long; none or auto are as good"
     )

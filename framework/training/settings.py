@@ -1,0 +1,81 @@
+"""What every training run is told about how it trains; each kind of run adds its own settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from framework.settings import MOST, Settings
+
+MOST_IMAGES = 65_536  # a process works on at once
+
+
+@dataclass(frozen=True)
+class TrainingGroup(Settings):
+    """Base of settings that belong together; errors name one as `networks.width`."""
+
+    source = "settings of a training run"
+    largest = 10**9
+
+
+@dataclass(frozen=True)
+class TrainingSettings(TrainingGroup):
+    """What every kind of run has.
+
+    Args:
+        lr: Learning rate, before the correction for lazy regularisation.
+        betas: Adam's decay rates.
+        mirror: Show each picture mirrored half of the time.
+        micro_batch: Images a process works on at once; its whole share if None.
+        seed: Seed of everything random.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    mirror: bool = False
+    micro_batch: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._number("lr", above_zero=True)
+        self._number("betas", below=1)
+        self._whole("micro_batch", least=1, most=MOST_IMAGES)
+        self._whole("seed", most=MOST)
+
+    def arguments(self) -> dict[str, Any]:
+        """The settings by name, groups as they are: what makes them again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """All settings by name, those in groups included; no two have the same."""
+        return [*cls.groups(), *({f.name for f in fields(cls)} - set(cls.groups().values()))]
+
+    @classmethod
+    def flag(cls, name: str) -> str:
+        """The flag that sets `name`, whatever group it stands in."""
+        group = cls.groups().get(name)
+        return f"--model.{group}.{name}" if group else f"--model.{name}"
+
+    @classmethod
+    def groups(cls) -> dict[str, str]:
+        """The group of every setting that stands in one, by the setting's name."""
+        return {
+            inner.name: f.name
+            for f in fields(cls)
+            if isinstance(f.default, Settings)
+            for inner in fields(f.default)  # type: ignore[arg-type]
+        }
+
+    @classmethod
+    def grouped(cls, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings by name, each in its group: files of before there were groups have none."""
+        groups = cls.groups()
+        tables: dict[str, Any] = {}
+        for name, value in flat.items():
+            if name in groups:
+                tables.setdefault(groups[name], {})[name] = value
+            elif isinstance(tables.get(name), dict) and isinstance(value, Mapping):
+                tables[name] |= value
+            else:
+                tables[name] = value
+        return tables
