@@ -254,6 +254,12 @@ def test_imports_stand_at_the_top():
     assert sum(map(in_functions, TREES.values())) < MOST_IN_FUNCTIONS
 
 
+@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "cli" and n not in OF_TRAIN])
+def test_a_verb_knows_its_job_and_nothing_below(name: str):
+    rooms = {room_of(i) for i in imports(name, TREES[name]) if i.startswith("framework.")}
+    assert rooms <= {"cli", "jobs", "command_line", "threads"} | EVERYWHERE
+
+
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
     edits = [n for n in MODULES if room_of(n) in ("cli", "jobs") and n not in OF_TRAIN]
     assert sum(in_functions(TREES[n]) for n in edits) <= 12

@@ -1,13 +1,13 @@
 """Many drags of one model: the rows of a task file, the good ones done, the bad ones named."""
 
 from pathlib import Path
-from typing import Any, TextIO
 
 from framework.errors import UserError, blame
-from framework.files import json_line, naming, new_folder
+from framework.files import new_folder
 from framework.jobs.drag import carry_out
+from framework.jobs.log import RESULTS, Results
 from framework.jobs.models import Networks
-from framework.jobs.outcomes import BatchOutcome, DragOutcome
+from framework.jobs.outcomes import BatchOutcome
 from framework.jobs.outputs import CLIP
 from framework.jobs.picture_files import kind_of, picture_file
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
@@ -17,8 +17,6 @@ from framework.jobs.starts import OpenDrag, PhotoDrag, open_drag
 from framework.jobs.tasks import Task, read_tasks
 from framework.jobs.watcher import SILENT, Prefixed, Watcher
 from framework.media.video import check_clip_path
-
-RESULTS = "results.jsonl"
 
 
 def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> BatchOutcome:
@@ -39,20 +37,28 @@ def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> BatchOutcome:
         )
     folder = new_folder(request.out)
     outcome = BatchOutcome(count=count, results=folder / RESULTS)
-    with _Results(outcome, watcher) as results:
-        for where, reason in wrong.items():
-            results.fail(where.replace(" ", "_"), reason)
-        watcher.say(f"{len(good)} tasks")
-        for task in good:
-            try:
-                done = carry_out(rows.opened(task), watcher, folder.resolve().name)
-            except UserError as error:  # found only while dragging; the other tasks go on
-                results.fail(task.name, str(error))
-                continue
-            results.keep(task.name, done)
+    results = Results(outcome.results)
+
+    def fail(name: str, reason: str) -> None:
+        outcome.failed.append(name)
+        results.add({"name": name, "error": reason})
+        watcher.failed(name, reason)
+
+    for where, reason in wrong.items():
+        fail(where.replace(" ", "_"), reason)
+    watcher.say(f"{len(good)} tasks")
+    for task in good:
+        try:
+            done = carry_out(rows.opened(task), watcher, folder.resolve().name)
+        except UserError as error:  # found only while dragging; the other tasks go on
+            fail(task.name, str(error))
+            continue
+        outcome.outcomes.append(done)
+        results.add({"name": task.name, **done.to_dict()})
+        watcher.done(task.name, done)
+        if done.stop is not None:
             outcome.stop = done.stop
-            if done.stop is not None:
-                break
+            break
     return outcome
 
 
@@ -95,37 +101,3 @@ class _Rows:
         if image is None or kind_of(picture_file(image)) != "photograph":
             given = dict.fromkeys(OF_PHOTOGRAPHS) | given
         return self._request.row(str(Path(self._request.out) / task.name), **given)
-
-
-class _Results:
-    """What became of each task: a line of results.jsonl, and a word to who looks on."""
-
-    def __init__(self, outcome: BatchOutcome, watcher: Watcher) -> None:
-        self._outcome, self._watcher = outcome, watcher
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "_Results":
-        with naming(self._outcome.results):
-            self._file = open(self._outcome.results, "w", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with naming(self._outcome.results):
-                self._file.close()
-
-    def keep(self, name: str, done: DragOutcome) -> None:
-        self._outcome.outcomes.append(done)
-        self._write({"name": name, **done.to_dict()})
-        self._watcher.done(name, done)
-
-    def fail(self, name: str, reason: str) -> None:
-        self._outcome.failed.append(name)
-        self._write({"name": name, "error": reason})
-        self._watcher.failed(name, reason)
-
-    def _write(self, facts: dict[str, Any]) -> None:
-        with naming(self._outcome.results):
-            assert self._file is not None
-            self._file.write(f"{json_line(facts)}\n")
-            self._file.flush()

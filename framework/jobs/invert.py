@@ -11,12 +11,12 @@ import numpy as np
 from framework.compositing.geometry import photo_box
 from framework.dashboard import WandbMode
 from framework.errors import UserError
-from framework.files import append_line, check_new_folder, copy_file, json_line, new_folder
+from framework.files import check_new_folder, copy_file, new_folder
 from framework.formats.used_by import mark_used
 from framework.inversion.familiarity import FAMILIAR
 from framework.inversion.inverted_image import SUFFIX
 from framework.inversion.step import InversionStep
-from framework.jobs.log import STATS, StepLog
+from framework.jobs.log import RESULTS, STATS, Results, StepLog
 from framework.jobs.models import Networks
 from framework.jobs.outcomes import InvertedMany, InvertOutcome
 from framework.jobs.photograph import Photo, find_photos, read_photo
@@ -26,8 +26,6 @@ from framework.jobs.stages import Inverter
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.draw import enlarge, enlargement, rgb, titled
 from framework.media.images import save_png, to_uint8
-
-RESULTS = "results.jsonl"
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,12 @@ def _invert_many(
     for problem in problems:
         watcher.failed("", problem)
     tell_notes(inverter, watcher)
-    lines: list[str] = []  # what is not written yet: no folder before there is something in it
+    results = Results(many.results)
     for name, path in photos:
         try:
             photo = read_photo(path, inverter.networks.generator, request)
             steps = inverter.stream(photo)
-            place = new_folder(out / name)
+            place = new_folder(out / name)  # not before something can be written into it
             outcome = carry_out(
                 inverter, photo, steps, Places(place, place, name), watcher, request.wandb,
                 out.resolve().name,
@@ -99,18 +97,14 @@ def _invert_many(
         except UserError as error:  # the others go on
             many.failed.append(str(path))
             reason = str(error) if str(path) in str(error) else f"{path}: {error}"
-            lines.append(json_line({"name": name, "error": reason}))
+            results.add({"name": name, "error": reason})
             watcher.failed("", reason)
             continue
-        lines.append(json_line({"name": name, **outcome.to_dict()}))
-        append_line(many.results, "\n".join(lines))
-        lines = []
+        results.add({"name": name, **outcome.to_dict()})
         watcher.done(name, outcome)
         if outcome.stop is not None:
             many.stop = outcome.stop
             break
-    if lines and out.exists():
-        append_line(many.results, "\n".join(lines))
     return many
 
 
@@ -152,14 +146,11 @@ def carry_out(
         image = inverter.described(images[list(images)[-1]], stages)
         file = image.save(places.image / f"{places.name}{SUFFIX}")
         mark_used(networks.model, file)
-        copy_file(photo.path, places.image / photo.original_name)
+        original = places.image / photo.original_name
+        copy_file(photo.path, original)
         drawn = {name: to_uint8(picture)[0] for name, picture in made.items()}
-        pictures = _pictures(photo, drawn, stages)
-        for name, picture in pictures.items():
-            save_png(places.pictures / f"{name}.png", picture)
-        pasted = photo.whole.pasted(list(drawn.values())[-1], photo.geometry)
-        pasted.save(places.pictures / "pasted.png")
-        pictures["pasted"] = pasted.shown()
+        pictures = _write_pictures(places.pictures, photo, drawn, stages)
+        names = (STATS, *(f"{name}.png" for name in pictures))
         outcome = InvertOutcome(
             photo=str(photo.path),
             strangeness=strangeness,
@@ -168,11 +159,7 @@ def carry_out(
             stages=stages,
             usual_deviations=inverter.usual,
             seconds=round(log.elapsed_sec, 3),
-            files=[
-                str(file), str(places.image / photo.original_name),
-                *(str(places.pictures / name)
-                  for name in (STATS, *(f"{name}.png" for name in pictures))),
-            ],
+            files=[str(path) for path in (file, original, *(places.pictures / n for n in names))],
             file=file,
             photo_size=photo.geometry.photo_size,
             seen_box=photo_box(photo.geometry),
@@ -180,7 +167,7 @@ def carry_out(
             notes=photo.notes,
             familiar_within=FAMILIAR,
             stop=stop,
-        )  # fmt: skip
+        )
         log.pictures(pictures)
         by_stage = {f"{s}/{n}": value for s, facts in stages.items() for n, value in facts.items()}
         log.summary({**by_stage, "seconds": outcome.seconds})
@@ -220,12 +207,21 @@ def _facts(step: InversionStep, seconds: float, stop: KeyboardInterrupt | None) 
     }
 
 
-def _pictures(
-    photo: Photo, drawn: dict[str, np.ndarray], stages: dict[str, dict[str, Any]]
+def _write_pictures(
+    folder: Path, photo: Photo, drawn: dict[str, np.ndarray], stages: dict[str, dict[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """What the model sees and every stage's reconstruction, all side by side on white."""
-    pictures = {"photo": photo.canvas, **drawn}
+    """What the model sees, every stage's reconstruction, all side by side, and the last in place.
+
+    Returns:
+        The pictures by their files' names, as they are shown.
+    """
     factor = enlargement(*photo.canvas.shape[:2])
     titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in drawn)]
+    pictures = {"photo": photo.canvas, **drawn}
     panels = [enlarge(rgb(picture), factor, "bicubic") for picture in pictures.values()]
-    return {**pictures, "side_by_side": titled(panels, titles)}
+    pictures["side_by_side"] = titled(panels, titles)
+    for name, picture in pictures.items():
+        save_png(folder / f"{name}.png", picture)
+    pasted = photo.whole.pasted(list(drawn.values())[-1], photo.geometry)
+    pasted.save(folder / "pasted.png")
+    return {**pictures, "pasted": pasted.shown()}

@@ -8,10 +8,10 @@ import numpy as np
 
 from framework.dashboard import WandbMode, log_media, open_run
 from framework.drag.step import DragStep
-from framework.files import json_line, naming, open_in_place
+from framework.files import append_line, json_line, naming, open_in_place
 from framework.inversion.step import InversionStep
 
-STATS = "stats.jsonl"
+STATS, RESULTS = "stats.jsonl", "results.jsonl"
 
 
 class StepLog:
@@ -143,3 +143,18 @@ def inversion_record(step: InversionStep, elapsed_sec: float) -> dict[str, Any]:
         "best_step": int(step.best_step[0]),
         **{name: terms.mean().item() for name, terms in step.terms.items()},
     }
+
+
+class Results:
+    """What became of each of many: a line of a file, as soon as its folder is there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[str] = []
+
+    def add(self, facts: dict[str, Any]) -> None:
+        """Write a line; where nothing could be done yet there is no folder, and it waits."""
+        self._waiting.append(json_line(facts))
+        if self._path.parent.exists():
+            append_line(self._path, "\n".join(self._waiting))
+            self._waiting = []

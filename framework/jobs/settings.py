@@ -11,7 +11,7 @@ from framework.drag.settings import DragSettings, preset_for
 from framework.errors import blame, named
 from framework.inversion.settings import InversionSettings
 from framework.jobs.requests.drag import DragRequest
-from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.requests.invert import InversionChoice, InvertRequest
 
 
 def drag_settings(
@@ -87,8 +87,8 @@ def base_settings(choice: InversionChoice) -> InversionSettings:
             settings = InversionSettings.from_dict(values, choice.config)
     if choice.stages is not None:
         settings = replace(settings, stages=choice.stages)
-    if choice.most_seconds is not None:
-        settings = replace(settings, max_seconds=choice.most_seconds)
+    if isinstance(choice, InvertRequest) and choice.max_seconds is not None:
+        settings = replace(settings, max_seconds=choice.max_seconds)
     return settings
 
 

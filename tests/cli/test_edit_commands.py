@@ -11,14 +11,7 @@ import framework.formats
 import framework.jobs.demo as demo_module
 from framework.cli.edit import main
 from framework.command_line import TORCHVISION_MISMATCH
-from framework.errors import UserError
-from framework.jobs.clips import shown_steps, walk_latents
-from framework.jobs.demo import numbered_folder
-from framework.jobs.doctor import examine
 from framework.jobs.models import render, seed_latents
-from framework.jobs.requests.files import DoctorRequest
-from framework.jobs.requests.pictures import parse_seeds
-from framework.media.images import to_uint8
 
 imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
 
@@ -31,30 +24,6 @@ def clip_facts(path: Path) -> tuple[tuple[int, int], int]:
     """Size (width, height) and number of frames."""
     count, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
     return next(imageio_ffmpeg.read_frames(str(path)))["size"], count
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"),
-    [("7", [7]), ("1,2,5-8", [1, 2, 5, 6, 7, 8]), (" 3 , 9 - 9", [3, 9]), ("2,2", [2, 2])],
-)
-def test_seed_lists_and_ranges(text, seeds):
-    assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "1,", "5-3", "-1", "1-2-3", "4294967296", "0-99999", "1.5", "²"]
-)
-def test_what_is_no_seed_list_is_refused_by_name(text):
-    with pytest.raises(UserError, match=r"^seeds "):
-        parse_seeds(text)
-
-
-def test_a_seed_means_what_it_means_to_nvidias_tools(tiny_generator):
-    z = torch.from_numpy(np.random.RandomState(5).randn(1, tiny_generator.z_dim)).float()
-    ws = tiny_generator.mapping(z, None, truncation_psi=0.5)
-    assert torch.equal(seed_latents(tiny_generator, 5, psi=0.5), ws)
-    image = to_uint8(tiny_generator.synthesis(ws, noise_mode="const"))[0]
-    assert np.array_equal(render(tiny_generator, ws), image)
 
 
 def test_generate_writes_each_seed_and_the_grid(tiny_model, tiny_generator, tmp_path, capsys):
@@ -94,17 +63,6 @@ def test_generate_refuses_in_one_line_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_a_walk_passes_through_its_latents_and_closes():
-    keys = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
-    walk = torch.cat(list(walk_latents(keys, 10)))
-    assert walk.shape == (30, 4, 5)
-    assert torch.equal(walk[::10], keys)
-    ring = torch.cat([walk, walk[:2]])
-    jumps = (ring[1:] - ring[:-1]).norm(dim=(1, 2))
-    turns = (ring[2:] - 2 * ring[1:-1] + ring[:-2]).norm(dim=(1, 2))
-    assert turns.max() < 0.5 * jumps.max()  # no kink, not at the keys and not at the seam
-
-
 def test_a_walk_between_seeds_is_a_clip(tiny_model, tmp_path, capsys):
     out = tmp_path / "deep" / "walk.mp4"
     flags = ["--seeds", "1,5", "--frames", "6", "--json"]
@@ -122,13 +80,6 @@ def test_the_clip_of_an_edit_is_drawn_again(tiny_model, tmp_path):
     assert main([*edit, str(tmp_path / "plain.mp4"), "--no-overlay"]) == 0
     assert clip_facts(tmp_path / "with" / "drag.mp4")[0] == (384, 384)
     assert clip_facts(tmp_path / "plain.mp4")[0] == (256, 256)
-
-
-def test_a_clip_takes_evenly_chosen_steps_of_a_long_drag():
-    assert shown_steps(5) == [0, 1, 2, 3, 4]
-    chosen = shown_steps(1000, at_most=100)
-    assert len(chosen) == len(set(chosen)) == 100
-    assert chosen[0] == 0 and chosen[-1] == 999
 
 
 @pytest.mark.parametrize(
@@ -185,15 +136,6 @@ def test_every_show_of_the_demo_fits_its_model():
         parse_points(show.points, framework.formats.load_generator(show.model).img_size)
 
 
-def test_a_numbered_folder_is_the_first_free_one(tmp_path):
-    assert numbered_folder(tmp_path / "a") == tmp_path / "a"
-    (tmp_path / "a").mkdir()
-    assert numbered_folder(tmp_path / "a") == tmp_path / "a"
-    (tmp_path / "a" / "x").write_text("")
-    (tmp_path / "a-2").write_text("")
-    assert numbered_folder(tmp_path / "a") == tmp_path / "a-3"
-
-
 def test_doctor_times_a_picture_and_tells_what_will_be_used(tiny_model, capsys):
     assert main(["doctor", "--model", str(tiny_model), "--device", "cpu", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -234,10 +176,3 @@ def test_doctor_fails_on_a_device_that_is_not_there(capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("error: --device cuda:99")
     assert json.loads(captured.out)["problems"]
-
-
-def test_examine_goes_on_without_torch(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    found = examine(DoctorRequest())
-    assert len(found.problems) == 1 and "torch cannot be imported" in str(found.problems[0])
-    assert found.facts["python"] and "forward_ms" not in found.facts

@@ -17,8 +17,6 @@ from framework.drag.edit_file import EditFile
 from framework.drag.settings import DragSettings
 from framework.errors import UserError
 from framework.jobs.models import render, seed_latents
-from framework.jobs.requests.drag import DragRequest
-from framework.jobs.settings import drag_settings
 
 ROOT = Path(__file__).parents[2]
 POINTS = "20,40:24,40"
@@ -131,13 +129,6 @@ def test_a_settings_file_takes_the_place_of_a_preset(tiny_model, tmp_path):
     dragged(tiny_model, tmp_path / "out", "--config", str(config))
     settings = EditFile.load(tmp_path / "out" / "edit.safetensors").settings
     assert (settings.motion_radius_px, settings.max_steps) == (2, 4)
-
-
-@pytest.mark.parametrize(("side", "preset"), [(64, "small"), (128, "small"), (256, "draggan")])
-def test_auto_takes_the_preset_of_the_pictures_size_and_says_so(side, preset):
-    request = DragRequest(out="o", model="m", seed=1, points="1,1:2,2")
-    settings, origin = drag_settings(request, (side // 2, side))
-    assert settings == DragSettings.preset(preset) and origin == f"preset {preset}"
 
 
 def test_a_mask_is_kept_and_holds_the_rest(tiny_model, tmp_path):

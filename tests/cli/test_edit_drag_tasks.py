@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import save_small_model
 from safetensors.torch import save_file
 
 from framework.cli.edit import main
 from framework.drag.edit_file import EditFile
+from tests.cli.conftest import save_small_model
 
 POINTS = "5,8:6,8"
 FEW = ("--steps", "1", "--no-video", "--preset", "draggan")

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import save_small_model
 from PIL import Image
 from safetensors import safe_open
 
 import framework.files as files
 from framework.cli.edit import main
 from framework.data.__main__ import main as data_main
+from tests.cli.conftest import save_small_model
 
 ROOT = Path(__file__).parents[2]
 FEW = "--points 5,8:6,8 --steps 1 --preset draggan"

@@ -15,10 +15,6 @@ from framework.compositing.geometry import photo_box, to_canvas
 from framework.formats import load_generator
 from framework.formats.opening import open_model
 from framework.inversion.inverted_image import InvertedImage
-from framework.inversion.settings import STEPS_FROM_MEAN, InversionSettings, RefineSettings
-from framework.jobs.photograph import find_photos
-from framework.jobs.requests.invert import InversionChoice
-from framework.jobs.settings import inversion_settings
 from framework.media.images import read_image, to_float, to_uint8
 from framework.models.encoders.loading import build_encoder
 from tests.cli.conftest import save_small_model
@@ -209,14 +205,6 @@ def test_where_all_are_bad_nothing_is_written(small_model, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_names_of_results_are_unique_whatever_the_case(tmp_path):
-    for name in ("a/Car.png", "a/car.jpg", "b/car.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found, problems = find_photos([str(tmp_path / "a"), str(tmp_path / "b")])
-    assert [name for name, _ in found] == ["Car", "car-2", "car-3"] and not problems
-
-
 def test_ctrl_c_keeps_the_best_so_far(small_model, photograph, tmp_path, monkeypatch, capsys):
     updates = []
 
@@ -272,22 +260,6 @@ def test_flags_and_file_reach_the_settings(small_model, photograph, tmp_path):
     assert {**settings["refine"]} | {"lr": 0.02, "steps": 6, "seed": 7} == settings["refine"]
     assert settings["tune"]["locality"] is None and settings["tune"]["seed"] == 7
     assert settings["perceptual"]["name"] == "dfeat"
-
-
-def test_more_steps_where_there_is_no_encoder():
-    assert inversion_settings(InversionChoice(), True, False).refine == RefineSettings()
-    blind = inversion_settings(InversionChoice(), False, False).refine
-    assert blind == RefineSettings(steps=STEPS_FROM_MEAN)
-    assert inversion_settings(
-        InversionChoice(refine_steps=5), False, False
-    ).refine == RefineSettings(steps=5)
-    looks = [inversion_settings(InversionChoice(), True, again).embed for again in (False, True)]
-    assert [look.iterations for look in looks if look] == [1, 5]
-
-
-def test_the_shipped_settings_are_the_defaults_for_a_model_with_an_encoder():
-    shipped = InversionChoice(config=str(CONFIGS / "edit" / "invert" / "default.yaml"))
-    assert inversion_settings(shipped, True, False) == InversionSettings().suited(True)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,16 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from framework.cli.edit import main
-from framework.compositing.geometry import valid_mask
 from framework.compositing.photograph import Photograph
 from framework.drag.edit_file import EditFile
-from framework.errors import UserError
 from framework.formats import load_generator
 from framework.inversion.inverted_image import InvertedImage
-from framework.jobs.models import Networks
-from framework.jobs.photograph import read_photo
-from framework.jobs.requests.framing import Framing
-from framework.media.images import to_float
 from tests.cli.conftest import save_small_model
 
 FEW = ("--stages", "refine", "--refine-steps", "1")
@@ -42,34 +35,6 @@ def inverted(model, photo, out, *flags):
 @pytest.fixture(scope="module")
 def small(small_model):
     return load_generator(small_model)
-
-
-# A10f
-def test_what_lies_outside_the_photograph_is_mirrored_and_told(small, photograph):
-    path = photograph()  # 40x30
-    photo = read_photo(path, small, Framing(box="28,4,44,20"))
-    assert photo.geometry.valid_box == (0, 0, 12, 16)
-    wanted = picture(path)[4:20, 28:40]
-    assert np.array_equal(photo.canvas[:, :12], wanted)
-    assert np.array_equal(photo.canvas[:, 12:], wanted[:, :-5:-1])
-    note = "25 % of the model's picture lies outside the photograph: filled with the photograph"
-    assert [n for n in photo.notes if n.startswith(note)]
-    padded = read_photo(path, small, Framing(crop="pad", box="28,4,44,20"))
-    assert (padded.canvas[:, 12:] == 255).all()
-    assert "25 %" in padded.notes[0] and "filled with white" in padded.notes[0]
-    for framing in (Framing(), Framing(crop="pad"), Framing(box="0,0,30,30"), Framing(rotate=12)):
-        assert not [n for n in read_photo(path, small, framing).notes if "outside" in n]
-
-
-# A10f
-@pytest.mark.parametrize(
-    "flags",
-    [{"box": "31,0,51,20"}, {"box": "-11,-11,5,5", "crop": "pad"},
-     {"align": "2,2:10,2", "align_to": "12,14:15,14"}],
-)  # fmt: skip
-def test_a_part_that_lies_mostly_outside_is_refused(small, photograph, flags):
-    with pytest.raises(UserError, match=r"`(box|align)` .* % of the model's picture empty"):
-        read_photo(photograph(), small, Framing(**flags))
 
 
 # A10f
@@ -186,11 +151,6 @@ def test_pictures_have_the_models_channels(tmp_path, capsys, channels, wanted):
         assert np.array_equal(picture(tmp_path / "inv" / "pasted.png")[..., 3], cut[..., 3])
 
 
-def test_the_valid_box_counts_and_nothing_else(small, photograph):
-    photo = read_photo(photograph(), small, Framing(box="28,4,44,20"))
-    assert valid_mask(photo.geometry).sum() == 12 * 16
-
-
 @pytest.fixture(scope="module")
 def dragged(small_model, tmp_path_factory):
     """A drag in a part of a cut-out of 300x200 px: its folder, which is not to be written to."""
@@ -286,15 +246,3 @@ def test_a_photograph_of_something_else_is_warned_of_once(
     outcome = json.loads(said.out.splitlines()[-1])
     assert outcome["strangeness"] == strangeness
     assert outcome["familiar"] is (None if strangeness is None else not warns)
-
-
-def test_white_borders_do_not_make_a_photograph_strange(small_model, photograph):
-    networks = Networks(str(small_model), "cpu")
-    path = photograph(size=(40, 20))
-    padded, whole = (read_photo(path, networks.generator, Framing(crop=c)) for c in ("pad", None))
-    assert (padded.canvas[0] == 255).all() and not (whole.canvas[0] == 255).all()
-    seen = padded.whole.canvas(replace(padded.geometry, fill="mirror"), 3)
-    assert np.array_equal(padded.without_borders(), seen)
-    assert networks.familiarity is not None
-    wanted = networks.familiarity.strangeness(to_float(seen[None])).item()
-    assert networks.strangeness(seen) == pytest.approx(wanted, abs=1e-3)

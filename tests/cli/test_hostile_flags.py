@@ -17,7 +17,6 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from conftest import save_small_model
 
 import framework.cli.edit as edit
 import framework.data.__main__ as data
@@ -25,6 +24,7 @@ from framework.command_line import flag_of, shown
 from framework.files import new_folder
 from framework.jobs.report import ReportOutcome
 from framework.jobs.requests.pictures import MAX_SEED
+from tests.cli.conftest import save_small_model
 
 TEXTS = [
     "", " ", "a\0b", "a\nb", "\udcff\udc00", "\udcff", "x" * 5000, "x" * 300, "{dir}", "{file}",

@@ -39,11 +39,6 @@ class InversionChoice:
     config: Annotated[str | None, Shown("YAML", advanced=True)] = None
     seed: Annotated[int | None, Shown("N")] = None
 
-    @property
-    def most_seconds(self) -> float | None:
-        """Seconds a photograph at most, all stages together; None for no limit."""
-        return None
-
 
 @dataclass(frozen=True, kw_only=True)
 class InvertRequest(Framing, InversionChoice):
@@ -65,11 +60,6 @@ class InvertRequest(Framing, InversionChoice):
     max_seconds: Annotated[float | None, Shown("SEC", advanced=True)] = None
     wandb: Annotated[WandbMode, Shown(advanced=True)] = "auto"
     device: Annotated[str, Shown("DEVICE", advanced=True)] = "auto"
-
-    @property
-    def most_seconds(self) -> float | None:
-        """See `InversionChoice`."""
-        return self.max_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
