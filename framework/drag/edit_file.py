@@ -88,7 +88,7 @@ class EditFile:
         earlier_ws: Tensor | None = None,
         inversion: InversionLink | None = None,
     ) -> "EditFile":
-        """The record of the steps that `drag` gave.
+        """The record of the steps that `drag_points` gave.
 
         Args:
             steps: At least one, all of the same points.
@@ -171,7 +171,7 @@ class EditFile:
             settings: Other settings; None for the file's.
 
         Returns:
-            Steps as from `drag`, beginning with the file's last.
+            Steps as from `drag_points`, beginning with the file's last.
         """
         *_, last = self.steps(generator)
         if targets is not None:

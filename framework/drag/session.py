@@ -15,7 +15,7 @@ from framework.drag.inputs import check_mask
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
-from framework.drag.stylegan2 import StyleGAN2, check_latents
+from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.stylegan2 import Generator
 from framework.settings import whole
@@ -66,10 +66,8 @@ class DragSession:
         *,
         history: int = HISTORY_STEPS,
     ) -> None:
-        ws = check_latents(generator, ws).detach()
-        ws = ws.to(next(generator.parameters()).device, copy=True)
-        self.generator = generator
-        self._img_size = StyleGAN2(generator).img_size
+        self.generator, self._model = generator, StyleGAN2(generator)
+        ws = self._model.own(ws)
         self.settings = settings or DragSettings()
         self.inversion: InversionLink | None = None  # the inverted image that it began with
         self._initial = _State(ws=ws, start_ws=ws)
@@ -128,19 +126,19 @@ class DragSession:
 
     def image(self) -> Tensor:
         """The picture now, shape (1, C, H, W), in [-1, 1] but for overshoot."""
-        return Picture(StyleGAN2(self.generator)).make(self.ws)
+        return Picture(self._model).make(self.ws)
 
     def set_points(self, handles: Any, targets: Any) -> None:
-        """Replace all points (see `drag`); no points at all is fine here."""
-        size = self._img_size
+        """Replace all points (see `drag_points`); no points at all is fine here."""
+        size = self._model.img_size
         checked = check_points(handles, targets, size, at_least=0)
         with self._exclusive():
             self._anchor(*map(tuple, checked))
 
     def add_point(self, handle: Any, target: Any) -> int:
         """Add a point and its target; returns its index."""
-        handle = check_point("handle", handle, self._img_size)
-        target = check_point("target", target, self._img_size)
+        handle = check_point("handle", handle, self._model.img_size)
+        target = check_point("target", target, self._model.img_size)
         with self._exclusive():
             if len(self.points) >= MAX_POINTS:
                 raise InvalidEdit(f"{MAX_POINTS} points are the most there can be")
@@ -156,7 +154,7 @@ class DragSession:
 
     def move_target(self, index: int, target: Any) -> None:
         """Give a point another target; it is still tracked by its first features."""
-        target = check_point("target", target, self._img_size)
+        target = check_point("target", target, self._model.img_size)
         with self._exclusive():
             index = self._checked_index(index)
             targets = (*self.targets[:index], target, *self.targets[index + 1 :])
@@ -167,7 +165,7 @@ class DragSession:
 
     def set_mask(self, mask: Any) -> None:
         """Set what may change, shape (H, W), 0 to 1, or None for everything."""
-        checked = check_mask(mask, self._img_size, list(self.points))
+        checked = check_mask(mask, self._model.img_size, list(self.points))
         with self._exclusive():
             if checked is not None:
                 checked = checked.to(self.ws.device, copy=True)
@@ -180,7 +178,7 @@ class DragSession:
             max_steps: Steps at most; None for the settings'.
 
         Yields:
-            The steps, beginning with the one the edit stands at (see `drag`).
+            The steps, beginning with the one the edit stands at (see `drag_points`).
 
         Raises:
             InvalidEdit: If there are no points, or the session is busy.

@@ -48,8 +48,8 @@ class DragSettings(Settings):
         stop_distance_px: The drag has arrived when every handle is within this distance of its
             target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
             2 for more.
-        max_steps: Steps after which a call to `drag` stops.
-        max_seconds: Seconds after which a call to `drag` stops, the caller's own time included;
+        max_steps: Steps after which a drag stops.
+        max_seconds: Seconds after which a drag stops, the caller's own time included;
             None for no limit.
 
     Raises:

@@ -2,12 +2,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from framework.drag.settings import PRESETS, DragSettings, preset_for
 from framework.errors import UserError
+from framework.jobs.requests.drag import Preset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG_FOLDER = ROOT / "configs" / "edit" / "drag"
@@ -82,6 +84,10 @@ def test_the_file_of_a_preset_has_all_its_values(name):
     values = yaml.safe_load((CONFIG_FOLDER / f"{name}.yaml").read_text("utf-8"))
     assert DragSettings.from_dict(values, name) == DragSettings.preset(name)
     assert name != "draggan" or set(values) == set(DragSettings().to_dict())
+
+
+def test_a_request_offers_every_preset():
+    assert get_args(Preset) == ("auto", *PRESETS)
 
 
 def test_every_file_is_that_of_a_preset():
