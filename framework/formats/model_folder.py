@@ -17,7 +17,7 @@ from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, whole_file, write_text
 from framework.formats.source_file import check_unfinished, read_table
 from framework.models.encoders.weights import EncoderWeights
-from framework.models.sketch import Undrawn
+from framework.models.sketch import Undrawn, fill
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
 from framework.tensor_files import DIGEST, contents_digest, opened_tensors, read_tensors
@@ -214,21 +214,8 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
     except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise BrokenCheckpoint(f"{where}: its configuration is not a {kind}'s: {reason}") from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    held = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if wanted != held:
-        odd = [name for name in wanted | held if wanted.get(name) != held.get(name)]
-        raise BrokenCheckpoint(
-            f"{where}: {len(odd)} tensors do not fit the configuration, such as "
-            + ", ".join(f"{n[:80]} {held.get(n, 'missing')}" for n in odd[:3])
-        )
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise BrokenCheckpoint(f"{where}: {name} holds {tensor.dtype}, which are no weights")
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
-    check_finite(tensors, where)
-    network.load_state_dict(tensors, assign=True)
-    network.eval().requires_grad_(False)
+    fill(network, tensors, where, "the configuration")
+    check_finite(network.state_dict(), where)
     return network
 
 

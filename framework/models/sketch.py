@@ -1,11 +1,14 @@
 """Networks without their values: to be filled, or only to be looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from framework.errors import BrokenCheckpoint
 
 
 class Undrawn(TorchFunctionMode):
@@ -25,6 +28,34 @@ class Undrawn(TorchFunctionMode):
         elif getattr(function, "__name__", "") in self._DRAWING:
             return args[0] if args else (kwargs or {}).get("tensor")
         return function(*args, **(kwargs or {}))
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str, what: str) -> None:
+    """Give a network the tensors of a file, in float32, and freeze it in evaluation.
+
+    Args:
+        network: Made without values.
+        tensors: Its state; counters may be whole numbers, nothing else.
+        where: What holds them, for complaints.
+        what: What says which tensors there must be.
+
+    Raises:
+        BrokenCheckpoint: If names, shapes or kinds are not the network's.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    odd = [name for name in wanted | given if wanted.get(name) != given.get(name)]
+    if odd:
+        raise BrokenCheckpoint(
+            f"{where}: {len(odd)} tensors do not fit {what}, such as "
+            + ", ".join(f"{n[:80]} {given.get(n, 'missing')}" for n in odd[:3])
+        )
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+            raise BrokenCheckpoint(f"{where}: {name} holds {tensor.dtype}, which are no weights")
+    state = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+    network.load_state_dict(state, assign=True)
+    network.eval().requires_grad_(False)
 
 
 @contextmanager

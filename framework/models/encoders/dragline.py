@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from framework.models.encoders.style_encoder import Norm, StyleEncoder, check_sizes, normalisation
+from framework.models.encoders.style_encoder import Norm, StyleEncoder, normalisation
 from framework.models.stylegan2.layers import channels_at, pyramid
 from framework.models.stylegan2.statistics import StyleStatistics
 
@@ -29,11 +29,6 @@ def layer_maps(num_ws: int) -> list[int]:
     last = 4 << max(0, num_ws // 2 - 1)
     resolutions = [min(4 << ((layer + 1) // 2), last) for layer in range(num_ws)]
     return [(resolution > 8) + (resolution > 32) for resolution in resolutions]
-
-
-def set_statistics(encoder: StyleEncoder, statistics: StyleStatistics) -> None:
-    """Let an encoder's outputs start at a generator's mean style, in units of its spread."""
-    encoder.set_statistics(statistics)
 
 
 class Encoder(StyleEncoder):
@@ -77,29 +72,16 @@ class Encoder(StyleEncoder):
         norm: Norm = "group",
         residual: bool = False,
     ) -> None:
-        super().__init__()
-        self.config = {
-            "img_size": list(img_size),
-            "in_channels": in_channels,
-            "num_ws": num_ws,
-            "w_dim": w_dim,
-            "channel_base": channel_base,
-            "channel_max": channel_max,
-            "blocks": blocks,
-            "map_channels": map_channels,
-            "head_features": head_features,
-            "norm": norm,
-            "residual": residual,
-        }
-        check_sizes(self.config, COUNTS)
-        self.img_size = (int(img_size[0]), int(img_size[1]))
-        self.in_channels, self.num_ws, self.w_dim = in_channels, num_ws, w_dim
-        self.residual = residual
+        config = dict(
+            img_size=img_size, in_channels=in_channels, num_ws=num_ws, w_dim=w_dim,
+            channel_base=channel_base, channel_max=channel_max, blocks=blocks,
+            map_channels=map_channels, head_features=head_features, norm=norm, residual=residual,
+        )  # fmt: skip
+        super().__init__(config, COUNTS)
         self.memory_format = torch.channels_last
         resolutions = pyramid(img_size)[1][-2::-1]  # from half the picture's down to 4
         widths = [channels_at(r, channel_base, channel_max) for r in resolutions]
-        seen = in_channels * (2 if residual else 1)
-        self.stem = nn.Conv2d(4 * seen, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(4 * self.seen_channels, widths[0], 3, padding=1)
         self.trunk = nn.ModuleList(
             _level(widths[max(0, i - 1)], width, blocks, norm, down=i > 0)
             for i, width in enumerate(widths)

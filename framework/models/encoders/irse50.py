@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.errors import UserError
-from framework.models.encoders.style_encoder import Norm, StyleEncoder, check_sizes, normalisation
+from framework.models.encoders.style_encoder import Norm, StyleEncoder, normalisation
 from framework.models.stylegan2.layers import FullyConnectedLayer
 from framework.models.stylegan2.statistics import StyleStatistics
 
@@ -67,28 +67,18 @@ class IRSE50Encoder(StyleEncoder):
         norm: Norm = "batch",
         residual: bool = False,
     ) -> None:
-        super().__init__()
-        self.config = {
-            "num_ws": num_ws,
-            "w_dim": w_dim,
-            "in_channels": in_channels,
-            "img_size": list(img_size),
-            "width": width,
-            "norm": norm,
-            "residual": residual,
-        }
-        check_sizes(self.config, ("num_ws", "w_dim", "in_channels", "width"))
+        config = dict(
+            num_ws=num_ws, w_dim=w_dim, in_channels=in_channels, img_size=img_size, width=width,
+            norm=norm, residual=residual,
+        )  # fmt: skip
+        super().__init__(config, ("num_ws", "w_dim", "in_channels", "width"))
         if width % _SQUEEZE or not 1 <= min(img_size) <= max(img_size) <= INPUT_SIDE:
             raise UserError(
                 f"width {width}, img_size {tuple(img_size)}: the width must be a multiple of "
                 f"{_SQUEEZE}, the sides at most {INPUT_SIDE}"
             )
-        self.img_size = (int(img_size[0]), int(img_size[1]))
-        self.num_ws, self.w_dim, self.in_channels = num_ws, w_dim, in_channels
-        self.residual = residual
-        seen = in_channels * (2 if residual else 1)
         self.input_layer = nn.Sequential(
-            nn.Conv2d(seen, width, 3, padding=1, bias=False),
+            nn.Conv2d(self.seen_channels, width, 3, padding=1, bias=False),
             normalisation(norm, width),
             nn.PReLU(width),
         )

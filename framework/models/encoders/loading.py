@@ -16,7 +16,7 @@ from framework.models.encoders.irse50 import (
 )
 from framework.models.encoders.style_encoder import NORMS, StyleEncoder
 from framework.models.encoders.weights import EncoderWeights
-from framework.models.sketch import Undrawn
+from framework.models.sketch import Undrawn, fill
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.layers import channels_at, pyramid
 
@@ -94,21 +94,8 @@ def _filled(
             encoder = family(**config)
     except UserError as error:
         raise BrokenCheckpoint(f"encoder: its configuration is none: {error}") from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-    held = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    odd = [name for name in wanted | held if wanted.get(name) != held.get(name)]
-    if odd:
-        raise BrokenCheckpoint(
-            f"encoder: {len(odd)} tensors do not fit a {family.__name__}, such as "
-            + ", ".join(f"{n[:80]} {held.get(n, 'missing')}" for n in odd[:3])
-        )
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
-            raise BrokenCheckpoint(f"encoder: {name} holds {tensor.dtype}, which are no weights")
-    encoder.load_state_dict(
-        {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, assign=True
-    )
-    return encoder.eval().requires_grad_(False)
+    fill(encoder, tensors, "encoder", f"a {family.__name__}")
+    return encoder
 
 
 def _check_generator(num_ws: int, w_dim: int, generator: Generator) -> None:

@@ -34,8 +34,11 @@ def fitted(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 class StyleEncoder(nn.Module):
     """What every encoder answers to; the networks differ in `codes`.
 
-    Attributes:
+    Args:
         config: Arguments that build it, plain values.
+        counts: Names of those that must be at least 1.
+
+    Attributes:
         img_size: (H, W) that the network sees; others are cropped and resized to it.
         in_channels: Channels of its pictures.
         num_ws: Layers it gives styles for.
@@ -43,12 +46,21 @@ class StyleEncoder(nn.Module):
         residual: Whether it corrects a reconstruction (ReStyle, Alaluf et al. 2021).
     """
 
-    config: dict[str, Any]
-    img_size: tuple[int, int]
-    in_channels: int
-    num_ws: int
-    w_dim: int
-    residual: bool
+    def __init__(self, config: dict[str, Any], counts: Sequence[str]) -> None:
+        super().__init__()
+        for name in counts:
+            if config[name] < 1:
+                raise UserError(f"{name} {config[name]}: must be at least 1")
+        if config["norm"] not in NORMS:
+            raise UserError(f"norm {config['norm']!r}: {' or '.join(NORMS)}")
+        height, width = config["img_size"]
+        self.config = {**config, "img_size": [height, width]}
+        self.img_size: tuple[int, int] = (int(height), int(width))
+        self.in_channels: int = config["in_channels"]
+        self.num_ws: int = config["num_ws"]
+        self.w_dim: int = config["w_dim"]
+        self.residual: bool = config["residual"]
+        self.seen_channels = self.in_channels * (2 if self.residual else 1)
 
     def forward(
         self,
@@ -115,12 +127,3 @@ def normalisation(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(max(1, math.gcd(channels, 32) // 4), channels)
-
-
-def check_sizes(config: dict[str, Any], counts: Sequence[str]) -> None:
-    """Refuse sizes that make no network: `counts` below 1, an unknown normalisation."""
-    for name in counts:
-        if config[name] < 1:
-            raise UserError(f"{name} {config[name]}: must be at least 1")
-    if config["norm"] not in NORMS:
-        raise UserError(f"norm {config['norm']!r}: {' or '.join(NORMS)}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.errors import UserError
-from framework.models.encoders.dragline import Encoder, set_statistics
+from framework.models.encoders.dragline import Encoder
 from framework.models.encoders.irse50 import Encoder4Editing, GradualStyleEncoder, seen_size
 from framework.models.encoders.latent_discriminator import LatentDiscriminator
 from framework.models.encoders.style_encoder import StyleEncoder
@@ -133,7 +133,7 @@ def new_objective(
     """
     s, generator = settings, frozen.generator
     statistics = style_statistics(generator)
-    set_statistics(networks["encoder"], statistics)
+    networks["encoder"].set_statistics(statistics)
     return Reconstruction(
         networks["encoder"],
         generator,

@@ -7,7 +7,7 @@ import torch
 
 from framework.errors import UserError
 from framework.formats import save_model_folder
-from framework.models.encoders.dragline import Encoder, layer_maps, set_statistics
+from framework.models.encoders.dragline import Encoder, layer_maps
 from framework.models.encoders.latent_discriminator import LatentDiscriminator
 from framework.models.encoders.loading import encoder_weights
 from framework.models.encoders.style_encoder import fitted, staged
@@ -97,22 +97,22 @@ def test_fine_layers_know_what_the_coarse_map_holds():
 
 def test_an_untrained_encoder_is_near_the_mean_style_but_sees():
     encoder, statistics = small_encoder(), StyleStatistics(torch.randn(8), torch.rand(8) + 0.1)
-    set_statistics(encoder, statistics)
+    encoder.set_statistics(statistics)
     distance = statistics.deviations(encoder(torch.randn(4, 3, 16, 16)))
     assert (distance < 0.1).all() and (distance > 0).all() and distance.unique().numel() == 4
 
 
 def test_offsets_are_in_standard_deviations():
     encoder, pictures = small_encoder(), torch.randn(1, 3, 16, 16)
-    set_statistics(encoder, StyleStatistics(torch.zeros(8), torch.ones(8)))
+    encoder.set_statistics(StyleStatistics(torch.zeros(8), torch.ones(8)))
     offsets = encoder(pictures)
-    set_statistics(encoder, StyleStatistics(torch.full((8,), 3.0), torch.full((8,), 2.0)))
+    encoder.set_statistics(StyleStatistics(torch.full((8,), 3.0), torch.full((8,), 2.0)))
     torch.testing.assert_close(encoder(pictures), 3 + 2 * offsets)
 
 
 def test_statistics_are_copied():
     encoder, statistics = small_encoder(), StyleStatistics(torch.zeros(8), torch.ones(8))
-    set_statistics(encoder, statistics)
+    encoder.set_statistics(statistics)
     statistics.w_avg.add_(1)
     assert not encoder.w_avg.any() and "w_avg" in encoder.state_dict()
 

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from framework.errors import UserError
-from framework.models.encoders.dragline import set_statistics
 from framework.models.encoders.irse50 import Encoder4Editing, GradualStyleEncoder, seen_size
 from framework.models.sketch import Undrawn
 from framework.models.stylegan2.statistics import StyleStatistics
@@ -163,7 +162,7 @@ def test_a_residual_one_corrects_styles():
 
 def test_statistics_set_the_mean_style_of_every_layer():
     encoder = small()
-    set_statistics(encoder, StyleStatistics(torch.arange(8.0), torch.ones(8)))
+    encoder.set_statistics(StyleStatistics(torch.arange(8.0), torch.ones(8)))
     assert torch.equal(encoder.latent_avg, torch.arange(8.0).expand(9, 8))
 
 
