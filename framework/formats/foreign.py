@@ -68,23 +68,12 @@ def read_foreign(path: Path) -> tuple[Contents, int]:
     return read_source(source), len(source.data)
 
 
-def load_foreign(path: Path, kind: str) -> nn.Module:
-    """Open network `kind` of another program's file.
-
-    Args:
-        path: The file.
-        kind: `generator` (the averaged one where there are two), `training_generator` or
-            `discriminator`.
-
-    Returns:
-        The network, float32, frozen, in evaluation, with `digest` and `provenance`.
-    """
-    contents, file_bytes = read_foreign(path)
-    return build_foreign(contents, kind, str(path), file_bytes)
-
-
 def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) -> nn.Module:
-    """Make network `kind` of what was read; see `load_foreign`."""
+    """Make one network of what was read, float32, frozen, in evaluation, with `provenance`.
+
+    Kinds are `generator` (the averaged one where there are two), `training_generator` and
+    `discriminator`.
+    """
     parts = contents.networks.get(kind)
     if parts is None and kind == "training_generator":
         parts = contents.networks.get("generator")
@@ -104,7 +93,7 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
 
 
 def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderWeights:
-    """Copy the encoder out of what was read; errors as in `load_foreign`."""
+    """Copy the encoder out of what was read."""
     parts = contents.encoder
     if parts is None:
         raise UserError(f"{where}: this {contents.dialect} file has no encoder")

@@ -12,11 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from framework import files
 from framework.data import ImageDataset
 from framework.data.scan import in_threads
 from framework.evaluation.generator.features import FeatureNetwork
 from framework.evaluation.generator.shares import Watch, in_shares
+from framework.files import cache_folder as folder_in_cache
 from framework.files import whole_file
 from framework.training.gradients import all_sum, rank
 from framework.training.randomness import keyed_generator
@@ -26,7 +26,7 @@ _FEATURES, _PROTOCOL, _DIGEST = "features", "protocol", "sha256"
 
 def cache_folder() -> Path:
     """Where features are kept unless told otherwise: `dragline/features` in the user's cache."""
-    return files.cache_folder("features")
+    return folder_in_cache("features")
 
 
 def chosen_reals(dataset: ImageDataset, count: int, seed: int) -> list[int]:

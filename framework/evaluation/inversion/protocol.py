@@ -94,7 +94,7 @@ def _encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
         "kind": type(encoder).__name__,
         "sha256_of_weights": state_digest(encoder),
         "parameters": sum(p.numel() for p in encoder.parameters()),
-        "config": {n: _plain(value) for n, value in encoder.config.items()},
+        "config": encoder.config,
     }
 
 
@@ -190,10 +190,3 @@ def _version(library: str) -> str | None:
         return version(library)
     except PackageNotFoundError:
         return None
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value; a word for anything else."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
