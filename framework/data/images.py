@@ -18,6 +18,7 @@ from framework.data.fit import Crop, Filter, check_treatment, fit, planar, size_
 from framework.data.labels import Labels, LabelSource, read_labels
 from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
 from framework.data.sources import Source, open_source
+from framework.data.toycars import LOOK, ToyCars
 from framework.errors import UserError
 from framework.media.images import MODES, ImageRefused, decode, printable
 
@@ -292,8 +293,6 @@ class ToyDataset(ImageDataset):
     """The procedural toy cars as a data set; `spec` is `toycars[:count[:seed]]`."""
 
     def __init__(self, spec: str, size: tuple[int, int], channels: int) -> None:
-        from framework.data.toycars import LOOK, ToyCars
-
         try:
             numbers = [int(text) for text in spec.split(":")[1:]]
             count, seed = [*numbers, *(TOY_COUNT, 0)[len(numbers) :]]

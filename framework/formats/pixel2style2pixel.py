@@ -8,6 +8,7 @@ from typing import Any
 from framework.errors import BrokenCheckpoint
 from framework.formats import rosinality
 from framework.formats.contents import Contents, EncoderParts, plain, sample_of, without_prefixes
+from framework.formats.state_dict import assemble
 from framework.formats.storages import StoredTensor
 
 _DECODER, _ENCODER = "decoder.", "encoder."
@@ -33,8 +34,8 @@ def read(value: dict[str, Any], where: str) -> Contents:
     latent_avg = value.get("latent_avg")
     decoder = _below(state, _DECODER)
     if decoder:
-        parts = rosinality.generator_parts(decoder, latent_avg, contents, where)
-        contents.networks["generator"] = parts
+        found = {"generator": rosinality.generator(decoder, latent_avg, contents, where)}
+        assemble(contents, found, where)
     encoder = _below(state, _ENCODER)
     odd = [name for name, tensor in encoder.items() if not isinstance(tensor, StoredTensor)]
     if odd:

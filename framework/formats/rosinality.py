@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats.architecture import discriminator_config, generator_config
-from framework.formats.contents import Contents, NetworkParts, plain, without_prefixes
+from framework.formats.contents import Contents, plain, without_prefixes
+from framework.formats.state_dict import Found, assemble
 from framework.formats.storages import StoredTensor
 from framework.models.stylegan2.layers import RESAMPLE_TAPS
 from framework.ops.upfirdn2d import setup_filter
@@ -111,20 +111,16 @@ def read(value: dict[str, Any], where: str) -> Contents:
     if _is_state(value):
         bare = without_prefixes(value)
         value = {"g_ema" if _GENERATOR_SIGN in bare else "d": bare}
-    contents = Contents("rosinality", {})
-    latent_avg = value.get("latent_avg")
-    const_size = None
-    for name in ("g_ema", "g"):
+    contents, found = Contents("rosinality", {}), {}
+    for name, role in NETWORKS.items():
         if isinstance(value.get(name), dict):
-            parts = generator_parts(without_prefixes(value[name]), latent_avg, contents, where)
-            contents.networks[NETWORKS[name]] = parts
-            const_size = parts.tensors["synthesis.b4.const"].shape[1:]
-    if isinstance(value.get("d"), dict):
-        state = without_prefixes(value["d"])
-        contents.networks["discriminator"] = discriminator_parts(state, const_size, where)
-    if "generator" not in contents.networks and "training_generator" in contents.networks:
-        contents.networks["generator"] = contents.networks["training_generator"]
-        contents.notes.append("The file has no averaged generator; the trained one is used.")
+            state = without_prefixes(value[name])
+            found[role] = (
+                discriminator(state, where)
+                if name == "d"
+                else generator(state, value.get("latent_avg"), contents, where)
+            )
+    assemble(contents, found, where)
     if "g_optim" in value:
         contents.notes.append("The optimisers' state is left out.")
     if isinstance(value.get("args"), dict):
@@ -132,9 +128,7 @@ def read(value: dict[str, Any], where: str) -> Contents:
     return contents
 
 
-def generator_parts(
-    state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str
-) -> NetworkParts:
+def generator(state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str) -> Found:
     """A generator's state dict, renamed; what it lacks is noted in `contents`."""
     layers = _count(state, r"style\.\d+\.weight", _MOST_LAYERS, where)
     levels = _count(state, r"to_rgbs\.\d+\.bias", _MOST_LEVELS, where)
@@ -154,8 +148,6 @@ def generator_parts(
         contents.needs_w_avg = True
         contents.notes.append("The file has no latent_avg; the mean of 10,000 mapped z is used.")
         tensors["mapping.w_avg"] = torch.zeros(w_dim)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    config = generator_config(shapes, {}, where)
     places = ["synthesis.b4", "synthesis.b4.conv1"]
     used: dict[str, str] = {}
     for j in range(levels):
@@ -163,19 +155,13 @@ def generator_parts(
         places += [block, f"{block}.conv0", f"{block}.conv1"]
         used[block] = f"to_rgbs.{j}.upsample.kernel"
         used[f"{block}.conv0"] = f"convs.{2 * j}.conv.blur.kernel"
-    tensors |= _filters(state, places, used, UPSAMPLING_GAIN, where)
-    return NetworkParts(config, tensors)
+    return Found(tensors | _filters(state, places, used, UPSAMPLING_GAIN, where), {})
 
 
-def discriminator_parts(
-    state: Mapping[str, Any], const_size: tuple[int, ...] | None, where: str
-) -> NetworkParts:
+def discriminator(state: Mapping[str, Any], where: str) -> Found:
     """A discriminator's state dict, renamed."""
     levels = _count(state, r"convs\.\d+\.skip\.1\.weight", _MOST_LEVELS, where)
     tensors = _renamed(state, list(discriminator_names(levels)), where)
-    claims = {"const_size": const_size, "mbstd_group_size": MINIBATCH_GROUP}
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    config = discriminator_config(shapes, claims, where)
     places, used = ["b4.conv", f"b{4 << levels}.fromrgb"], {}
     for j in range(levels):
         block = f"b{4 << (levels - j)}"
@@ -183,7 +169,7 @@ def discriminator_parts(
         used[f"{block}.conv1"] = f"convs.{j + 1}.conv2.0.kernel"
         used[f"{block}.skip"] = f"convs.{j + 1}.skip.0.kernel"
     tensors |= _filters(state, places, used, 1, where)
-    return NetworkParts(config, tensors)
+    return Found(tensors, {"mbstd_group_size": MINIBATCH_GROUP})
 
 
 def _count(state: Mapping[str, Any], pattern: str, most: int, where: str) -> int:

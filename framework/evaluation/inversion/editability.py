@@ -57,7 +57,7 @@ def share_below(values: Sequence[float], reference: Sequence[float]) -> list[flo
 
 
 class Return(NamedTuple):
-    """A drag and the way back, of both the updates and how they ended.
+    """A drag and the way back; `steps` and `status` are of both.
 
     Attributes:
         handles: Where the points were, (x, y) in pixels.
