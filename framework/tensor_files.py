@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from framework.errors import BrokenCheckpoint, UserError
+from framework.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +68,24 @@ def read_tensors(path: str | Path, **how: Any) -> tuple["dict[str, Tensor]", dic
     with opened_tensors(path, **how) as opened:
         tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}
         return tensors, opened.metadata() or {}
+
+
+def write_tensors(
+    path: str | Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]
+) -> None:
+    """Write a file with its digest, whole or not at all; an old one is replaced.
+
+    Raises:
+        UserError: If the library cannot write it.
+    """
+    from safetensors.torch import save_file
+
+    facts = {**metadata, DIGEST: contents_digest(metadata, tensors)}
+    with whole_file(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata=facts)
+        except SafetensorError as error:  # its way to say that the disk is full
+            raise UserError(f"{path}: cannot be written ({error})") from error
 
 
 def contents_digest(metadata: Mapping[str, str], tensors: "Mapping[str, Tensor]") -> str:

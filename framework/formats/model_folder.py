@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.files import sha256_file, whole_file, write_text
+from framework.files import sha256_file, write_text
 from framework.formats.source_file import check_unfinished, read_table
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import Undrawn, fill
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at
-from framework.tensor_files import DIGEST, contents_digest, opened_tensors, read_tensors
+from framework.tensor_files import (
+    DIGEST,
+    contents_digest,
+    opened_tensors,
+    read_tensors,
+    write_tensors,
+)
 
 FORMAT = "dragline-model"
 FORMAT_VERSION = 1
@@ -74,12 +78,7 @@ def save_model_folder(
         description[name] = config
         facts = {"format": FORMAT, "version": str(FORMAT_VERSION), "network": name}
         facts["config"] = json.dumps(config)
-        facts[DIGEST] = contents_digest(facts, tensors)
-        with whole_file(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata=facts)
-            except SafetensorError as error:  # its way to say that the disk is full
-                raise UserError(f"{path}: cannot be written ({error})") from error
+        write_tensors(path, tensors, facts)
         digests[path.name] = sha256_file(path)
 
     for name, network in networks.items():

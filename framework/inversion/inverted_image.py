@@ -16,18 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.compositing.geometry import Geometry
 from framework.errors import BrokenCheckpoint, UserError
-from framework.files import whole_file
 from framework.inversion.deltas import PREFIX as DELTA
 from framework.inversion.deltas import WeightDeltas, personal
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
-from framework.tensor_files import DIGEST, LONGEST_HEADER, contents_digest, read_tensors
+from framework.tensor_files import (
+    DIGEST,
+    LONGEST_HEADER,
+    contents_digest,
+    read_tensors,
+    write_tensors,
+)
 
 FORMAT = "dragline-inverted-image"
 VERSION = 1
@@ -126,11 +129,9 @@ class InvertedImage:
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise UserError(f"{path}: {name} is too large for a file; the tuning diverged")
-        metadata[DIGEST] = contents_digest(metadata, tensors)
         try:
-            with whole_file(path) as temporary:
-                save_file(tensors, temporary, metadata=metadata)
-        except (OSError, SafetensorError) as error:
+            write_tensors(path, tensors, metadata)
+        except OSError as error:
             raise UserError(f"{path}: cannot be written ({error})") from None
         return path
 
