@@ -56,45 +56,36 @@ def invert(
     settings = settings or InversionSettings()
     encoder = encoder if "embed" in settings.stages else None
     settings = settings.suited(encoder is not None, encoder is not None and encoder.residual)
+    refining, tuning = settings.refine, settings.tune
+    assert refining is not None
+    # Here, for inputs are checked at once.
     begun = embed(generator, pictures, encoder, settings.embed, distance, weight)
-    return _invert(generator, pictures, distance, settings, encoder, statistics, weight, begun)
 
+    def steps() -> Iterator[InversionStep]:
+        limit = settings.max_seconds
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        last = None
+        for last in begun:
+            if "embed" in settings.stages:
+                yield last
+        assert last is not None
+        if "refine" in settings.stages:
+            share = _REFINES_SHARE if "tune" in settings.stages else 1
+            seconds = _left(deadline, refining.max_seconds, share)
+            refined = refine(
+                generator, pictures, last.ws, distance, replace(refining, max_seconds=seconds),
+                encoder=encoder, statistics=statistics, weight=weight,
+            )  # fmt: skip
+            for last in refined:
+                yield last
+        if "tune" in settings.stages:
+            seconds = _left(deadline, tuning.max_seconds)
+            yield from tune(
+                generator, pictures, last.ws, distance, replace(tuning, max_seconds=seconds),
+                noise=last.noise, statistics=statistics, weight=weight,
+            )  # fmt: skip
 
-def _invert(
-    generator: Generator,
-    pictures: Any,
-    distance: Distance | None,
-    settings: InversionSettings,
-    encoder: StyleEncoder | None,
-    statistics: StyleStatistics | None,
-    weight: Any,
-    begun: Iterator[InversionStep],
-) -> Iterator[InversionStep]:
-    assert settings.refine is not None
-    limit = settings.max_seconds
-    deadline = math.inf if limit is None else time.monotonic() + limit
-    last = None
-    for last in begun:
-        if "embed" in settings.stages:
-            yield last
-    assert last is not None
-    if "refine" in settings.stages:
-        share = _REFINES_SHARE if "tune" in settings.stages else 1
-        limited = replace(
-            settings.refine, max_seconds=_left(deadline, settings.refine.max_seconds, share)
-        )
-        refining = refine(
-            generator, pictures, last.ws, distance, limited,
-            encoder=encoder, statistics=statistics, weight=weight,
-        )  # fmt: skip
-        for last in refining:
-            yield last
-    if "tune" in settings.stages:
-        limited = replace(settings.tune, max_seconds=_left(deadline, settings.tune.max_seconds))
-        yield from tune(
-            generator, pictures, last.ws, distance, limited,
-            noise=last.noise, statistics=statistics, weight=weight,
-        )  # fmt: skip
+    return steps()
 
 
 def _left(deadline: float, own: float | None, share: float = 1) -> float | None:
