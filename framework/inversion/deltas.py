@@ -63,10 +63,9 @@ class WeightDeltas:
         return self._each(lambda tensor: tensor.detach().clone())
 
     def compressed(self, rank: int) -> "WeightDeltas":
-        """The nearest changes of this rank, where that takes less room (truncated SVD).
+        """The nearest changes of a rank of 1 or more, where that takes less room (truncated SVD).
 
-        Args:
-            rank: At least 1. Weights of one dimension stay as they are.
+        Weights of one dimension stay as they are.
         """
         full, low_rank = dict(self.full), dict(self.low_rank)
         for name, delta in self.full.items():
@@ -88,13 +87,7 @@ class WeightDeltas:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "WeightDeltas | None":
-        """Read back what `tensors` gave.
-
-        Args:
-            tensors: By name; names that do not begin with `delta.` are another's.
-
-        Returns:
-            The changes; None if there are none.
+        """Read back what `tensors` gave; None if there are no changes among tensors of these names.
 
         Raises:
             BrokenCheckpoint: If factors do not come in pairs that can be multiplied, or values are

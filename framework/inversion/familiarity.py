@@ -51,11 +51,9 @@ class Familiarity:
 
 
 def familiarity(generator: Generator, distance: Distance) -> Familiarity:
-    """Look at `SAMPLES` of a model's own pictures, untruncated; half as many where they are large.
+    """Measure `SAMPLES` of a model's own pictures, untruncated; half as many where they are large.
 
-    Args:
-        generator: A frozen generator.
-        distance: Of its own discriminator (`DiscriminatorDistance`), on the generator's device.
+    The distance is of its own discriminator (`DiscriminatorDistance`), on the generator's device.
     """
     pixels = generator.img_size[0] * generator.img_size[1]
     count = SAMPLES if pixels <= _LARGE_PIXELS else _FEWER

@@ -218,16 +218,10 @@ def noise_maps(generator: Generator, count: int) -> dict[str, Tensor]:
 
 
 def noise_loss(maps: Iterable[Tensor]) -> Tensor:
-    """How much noise maps repeat themselves (Karras et al. 2020, appendix D, L_noise).
+    """How much noise maps (N, 1, h, w) repeat themselves, (N,): L_noise (Karras et al. 2020, D).
 
     Squared mean product of neighbours to the right and below, at every scale of a pyramid whose
     levels keep unit variance; summed over scales and maps.
-
-    Args:
-        maps: Shape (N, 1, h, w) each.
-
-    Returns:
-        Shape (N,).
     """
     total = torch.zeros(())
     for level in maps:

@@ -101,12 +101,6 @@ def usual_deviations(
     """How far from `w_avg` latents of seeds lie, in standard deviations: their `USUAL` quantile.
 
     Latents of a photograph beyond it lie where the generator never was in its training.
-
-    Args:
-        generator: A frozen generator.
-        statistics: Of its latents.
-        samples: Seeds to look at.
-        seed: Of their z.
     """
     with gradients(False):
         styles = styles_of_seeds(generator, samples, seed)

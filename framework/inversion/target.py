@@ -68,11 +68,7 @@ def check_inputs(
     settings: RefineSettings | TuneSettings,
     weight: Any,
 ) -> tuple[Target, Tensor]:
-    """What refine and tune begin with: the photographs and their latents, both checked.
-
-    Raises:
-        UserError: If they do not fit the model, each other or the settings.
-    """
+    """What refine and tune begin with, checked against the settings: photographs and latents."""
     if settings.stop is not None and distance is None:
         raise UserError("stop: there is no perceptual distance to compare with it")
     wanted = settings.perceptual > 0 or settings.stop is not None
@@ -160,12 +156,9 @@ def unmeasured(pictures: Tensor) -> dict[str, Tensor]:
 def written(
     whole: Mapping[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Copies of tensors with some rows exchanged: who got them earlier keeps what they got.
+    """Copies of tensors (N, ...) with the `rows` of numbers (M,) exchanged for `values` (M, ...).
 
-    Args:
-        whole: Shape (N, ...) each.
-        rows: Numbers of rows, shape (M,).
-        values: What they become, (M, ...), of every name in `whole`.
+    Who got them earlier keeps what they got.
     """
     return {n: t.index_copy(0, rows, values[n].detach().to(t.dtype)) for n, t in whole.items()}
 

@@ -50,15 +50,14 @@ def tune(
     itself is only read: what changes are differences, see `deltas.personal`.
 
     Args:
-        generator: A frozen generator; only read.
+        generator: As of `refine`, as are pictures, distance, statistics and weight.
         pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
         ws: Their latents, shape (N, num_ws, w_dim); they stay.
-        distance: How alike pictures look, on the model's device; None for pixels alone.
+        distance: How alike pictures look; None for pixels alone.
         settings: See `TuneSettings`.
         noise: The photographs' noise maps, (N, 1, h, w) by buffer name, as `refine` gives them.
-        statistics: Of the generator's latents; measured here if None.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 may
-            become anything. None for everywhere.
+        statistics: Of the generator's latents.
+        weight: Where photographs count.
 
     Returns:
         The steps, beginning with the generator as it is (step 0), ending with one whose status is
@@ -181,15 +180,11 @@ def tuned_weights(generator: Generator, parameters: Parameters) -> dict[str, Ten
 def first_deltas(
     held: Mapping[str, Tensor], rank: int | None, rng: torch.Generator
 ) -> WeightDeltas:
-    """Changes that change nothing yet.
+    """Changes of weights, given by name, that change nothing yet; `rng` is on the CPU.
 
     Of a low-rank change A B only A is zero (Hu et al. 2022, section 4.1); rows of B have unit
-    variance in sum, so that a step of A is about as large as one of a full change.
-
-    Args:
-        held: The weights, by name.
-        rank: Of each change, where two factors take less room than the weight; None for full ones.
-        rng: On the CPU.
+    variance in sum, so that a step of A is about as large as one of a full change. Changes are full
+    where `rank` is None or two factors take no less room than the weight.
     """
     full, low_rank = {}, {}
     for name, weight in held.items():
@@ -234,17 +229,9 @@ def nearby(
     statistics: StyleStatistics,
     rng: torch.Generator,
 ) -> Tensor:
-    """Latents at a distance of `alpha` from a pivot, towards random ones (PTI, section 3.3).
+    """Latents (samples, num_ws, w_dim) at a distance of `alpha` from a pivot, towards random ones.
 
-    Args:
-        generator: Maps z, and classes where it has some.
-        pivots: Shape (N, num_ws, w_dim); each latent begins at one of them.
-        locality: Says how far, and how many.
-        statistics: The unit of length.
-        rng: On the CPU.
-
-    Returns:
-        Shape (samples, num_ws, w_dim).
+    PTI, section 3.3. Each begins at one of the pivots (N, num_ws, w_dim); `rng` is on the CPU.
     """
     count, classes = locality.samples, generator.c_dim
     z = torch.randn(count, generator.z_dim, generator=rng).to(pivots)
