@@ -40,7 +40,7 @@ from framework.evaluation.inversion.protocol import (
 )
 from framework.evaluation.inversion.record import ReportSettings
 from framework.evaluation.inversion.report import InversionReport
-from framework.evaluation.inversion.sheets import sheet, shortened
+from framework.evaluation.inversion.sheets import sheet, shortened, write_sheets
 from framework.evaluation.inversion.tables import Tables, strict
 from framework.inversion.settings import InversionSettings, RefineSettings, TuneSettings
 from framework.media.draw import enlarge
@@ -538,6 +538,15 @@ def test_the_page_names_what_was_measured_and_shows_every_sheet(pages):
     assert "search from `w_avg` in the time of embed+refine" in text
     assert "peak 1 on values in [0, 1]" in text and "a note" in text
     assert "Of 3 photographs embed+refine improved" in text
+
+
+def test_a_drag_that_failed_leaves_its_places_in_the_sheet_empty(folder, tables):
+    records = json.loads(json.dumps(folder.records))
+    for record in records:
+        if record["kind"] == "picture" and "edited" in record:
+            record["edited"][0] = {"method": STAGES[0], "failed": "the model gives NaN"}
+    failed = Tables(records, tables.columns, STAGES, "multiscale", usual=1.5)
+    assert "edited.png" in write_sheets(folder, failed, 3)
 
 
 def test_a_page_of_a_report_that_has_hardly_begun(questions, tmp_path):
