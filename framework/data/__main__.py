@@ -15,6 +15,7 @@ from framework.command_line import (
     refuse_empty,
     run,
 )
+from framework.data.images import open_dataset
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
 from framework.data.sharding import index_shards, shard
@@ -71,7 +72,7 @@ def build_parser() -> Parser:
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, (function, description, summary) in _COMMANDS.items():
         sub = Parser(description=description, formatter_class=Formatter)
-        helps = helps_of(function)
+        helps = helps_of(open_dataset) | helps_of(function)
         for parameter in _parameters(function).values():
             add_option(sub, parameter, helps[parameter.name])
         if name == "inspect":

@@ -97,15 +97,15 @@ def open_dataset(
     Args:
         source: A folder (read at any depth), a zip in NVIDIA's layout, or `toycars` for procedural
             pictures (`toycars:20000` sets their number, `toycars:20000:7` also the seed).
-        size: Side or (H, W) of the pictures, in pixels; None where all have the same size already.
-        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        size: Side or [height,width] in pixels; without it, pictures must have one size already.
+        channels: 1 is grey, 3 RGB, 4 RGBA. With 1 and 3, transparency is laid on white.
         use_labels: Give labels to training.
-        on_bad: "error" stops at files that cannot be used, naming them; "skip" leaves them out.
-        crop: "center" cuts, "pad" adds white borders, "stretch" ignores proportions; see `fit`.
-        filter: "lanczos" or "box" resizing.
-        labels: Where labels come from; see `read_labels`.
+        on_bad: Stop at files that cannot be used, or leave them out.
+        crop: Cut the largest central part, pad with white, or stretch out of proportion.
+        filter: Resizing; box is what NVIDIA's published FIDs used, lanczos is sharper.
+        labels: From top-level folders, from dataset.json (file), from either (auto), or none.
         dedup: Of pictures with equal pixels, keep the first by name.
-        follow_links: Also use symbolic links that lead out of the folder.
+        follow_links: Also use links that lead out of the folder.
         progress: Called as `progress(done, total)` during the scan.
 
     Raises:

@@ -17,7 +17,7 @@ from framework.media.images import png_bytes
 EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all entries: the same pictures give the same zip
 
 
-def prepare(
+def prepare(  # noqa: D417 - the others are of `open_dataset`
     source: str | Path,
     out: str | Path,
     size: int | tuple[int, int] | None = None,
@@ -33,20 +33,11 @@ def prepare(
     """Write a data set as a zip of PNGs, `00000/img00000000.png` and so on, with `dataset.json`.
 
     Nothing is compressed (reading is what training waits for), and the file appears whole or not at
-    all. Arguments are those of `open_dataset`.
+    all. Further arguments are those of `open_dataset`.
 
     Args:
         source: Folder or zip of pictures, or `toycars`.
         out: The zip to write.
-        size: Side or [height,width] in pixels; without it, pictures must have one size already.
-        channels: 1 is grey, 3 RGB, 4 RGBA. With 1 and 3, transparency is laid on white.
-        crop: Cut the largest central part, pad with white, or stretch out of proportion.
-        filter: Resizing; box is what NVIDIA's published FIDs used, lanczos is sharper.
-        dedup: Of pictures with equal pixels, keep the first by name.
-        on_bad: Stop at files that cannot be used, or leave them out.
-        labels: From top-level folders, from dataset.json (file), from either (auto), or none.
-        follow_links: Also use links that lead out of the folder.
-        progress: Called as `progress(done, total)` during the scan.
 
     Returns:
         The data set's facts, as `ImageDataset.facts`, and its `remarks`.

@@ -35,7 +35,7 @@ _SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what a picture may 
 # ----------------------------------------------------------------------------------------- writing
 
 
-def shard(
+def shard(  # noqa: D417 - the others are of `open_dataset`
     source: str | Path,
     out: str | Path,
     size: int | tuple[int, int] | None = None,
@@ -54,21 +54,14 @@ def shard(
 
     The pictures are mixed first: a stream is shuffled only within its buffer. A picture that has
     the wanted size and channels already is copied as it is, others become PNG. Each shard appears
-    whole, the index last; the same pictures and seed give the same bytes.
+    whole, the index last; the same pictures and seed give the same bytes. Further arguments are
+    those of `open_dataset`.
 
     Args:
         source: Folder or zip of pictures, or `toycars`.
         out: A new folder.
-        size: Side or [height,width] in pixels; without it, pictures must have one size already.
-        channels: 1 is grey, 3 RGB, 4 RGBA. With 1 and 3, transparency is laid on white.
-        crop: Cut the largest central part, pad with white, or stretch out of proportion.
-        filter: Resizing; box is what NVIDIA's published FIDs used, lanczos is sharper.
-        dedup: Of pictures with equal pixels, keep the first by name.
-        on_bad: Stop at files that cannot be used, or leave them out.
-        labels: From top-level folders, from dataset.json (file), from either (auto), or none.
         shard_mb: A shard is full when it holds so many million bytes.
         seed: Of the mixing.
-        follow_links: Also use links that lead out of the folder.
         progress: Called as `progress(done, total)`, first for the scan, then for the writing.
 
     Returns:
