@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.data import ImageDataset
 from framework.data.scan import in_threads
+from framework.errors import UserError
 from framework.evaluation.generator.features import FeatureNetwork
 from framework.evaluation.generator.shares import Watch, in_shares
 from framework.files import cache_folder as folder_in_cache
-from framework.files import whole_file
+from framework.tensor_files import DIGEST, contents_digest, read_tensors, write_tensors
 from framework.training.gradients import all_sum, rank
 from framework.training.randomness import keyed_generator
 
-_FEATURES, _PROTOCOL, _DIGEST = "features", "protocol", "sha256"
+_FEATURES, _PROTOCOL = "features", "protocol"
 
 
 def cache_folder() -> Path:
@@ -97,34 +96,28 @@ def _text(protocol: dict[str, Any]) -> str:
     return json.dumps(protocol, sort_keys=True)
 
 
-def _digest(features: Tensor) -> str:
-    return hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest()
-
-
 def _read(path: Path, protocol: dict[str, Any]) -> Tensor | None:
     """Features of exactly this protocol; None if they are not there or not whole."""
     if not path.is_file():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            features, facts = file.get_tensor(_FEATURES), file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        _say(f"{path}: not readable ({error}), computed again")
+        tensors, facts = read_tensors(path, complaint="not readable")
+    except UserError as error:
+        _say(f"{error}, computed again")
         return None
-    if facts.get(_PROTOCOL) != _text(protocol) or facts.get(_DIGEST) != _digest(features):
+    whole = facts.get(DIGEST) == contents_digest(facts, tensors)
+    if not whole or facts.get(_PROTOCOL) != _text(protocol):
         _say(f"{path}: does not fit its own digest, computed again")
         return None
-    return features
+    return tensors[_FEATURES]
 
 
 def _write(path: Path, features: Tensor, protocol: dict[str, Any]) -> None:
     """Keep features; a cache that cannot be written costs time, never a measurement."""
-    facts = {_PROTOCOL: _text(protocol), _DIGEST: _digest(features)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
-            save_file({_FEATURES: features.contiguous()}, temporary, metadata=facts)
-    except (OSError, SafetensorError) as error:
+        write_tensors(path, {_FEATURES: features.contiguous()}, {_PROTOCOL: _text(protocol)})
+    except (OSError, UserError) as error:
         _say(f"{path}: not kept ({error})")
 
 
