@@ -280,10 +280,10 @@ class ZipSource(Source):
         return (f"{self.path}/{name}", self.read(name)) if name in self._labels else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": None, "_lock": None}
+        return {**vars(self), "_open": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        vars(self).update(state, _lock=threading.Lock())
 
 
 def _suspicious(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
