@@ -12,13 +12,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.evaluation.drag.keypoint_network import KeypointNetwork, read_points
-from framework.files import sha256_file, whole_file, write_text
+from framework.files import sha256_file, write_text
 from framework.media.images import to_float
+from framework.tensor_files import write_tensors
 
 FORMAT = "dragline-keypoints"
 WEIGHTS, FACTS = "keypoints.safetensors", "keypoints.json"
@@ -85,10 +86,8 @@ class KeypointJudge:
         """Write weights (kernels in half precision) and facts into an existing folder."""
         folder = Path(folder)
         state = self._network.state_dict().items()
-        tensors = {name: t.half() if t.ndim == 4 else t.float() for name, t in state}
-        with whole_file(folder / WEIGHTS) as temporary:
-            packed = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            save_file(packed, temporary, metadata={"format": FORMAT})
+        tensors = {n: (t.half() if t.ndim == 4 else t.float()).contiguous() for n, t in state}
+        write_tensors(folder / WEIGHTS, tensors, {"format": FORMAT})
         facts = self.facts | {"sha256": sha256_file(folder / WEIGHTS)}
         write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
 
