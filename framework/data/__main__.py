@@ -18,7 +18,7 @@ from framework.command_line import (
 from framework.data.images import open_dataset
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
-from framework.data.sharding import index_shards, shard
+from framework.data.shard_writer import index_shards, shard
 from framework.errors import named
 from framework.fields import Shown
 

@@ -1,26 +1,17 @@
-"""Data sets in tar shards: an index that vouches for each, and pictures from their streams.
+"""Pictures from tar shards, streamed by an index that vouches for each of them."""
 
-`shards.json` lies beside the shards and says how many pictures each holds, which of them cannot be
-used, and the shard's SHA-256, so that a run finds its place again without reading what is over, and
-notices when a shard is not what it was. `framework.data.sharding` writes it.
-"""
-
-import glob
 import hashlib
 import itertools
-import json
 import os
-import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from framework.data.fit import Crop, check_treatment, fit, planar, size_pair
 from framework.data.images import ImageDataset
-from framework.data.labels import label_kind
+from framework.data.shard_index import PREFIX, Index, Shard, find_index, read_label
 from framework.data.tars import (
     BrokenShard,
     Leftovers,
@@ -35,149 +26,8 @@ from framework.data.tars import (
 from framework.errors import UserError
 from framework.media.images import MODES, ImageRefused, decode, printable
 
-PREFIX, INDEX, FORMAT = "shards:", "shards.json", 1
-_MAX_INDEX_BYTES = 2**28
-_MAX_SHARDS = 1_000_000
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _AGAIN = "make the index again"
 _TABLES = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One tar file of an index, by its name beside the index or its URL.
-
-    It has `count` usable pictures; `unusable` are numbers of the samples in it that are left out.
-    """
-
-    name: str
-    count: int
-    bytes: int
-    sha256: str
-    unusable: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Index:
-    """What `shards.json` says, of shards in the order that numbers the pictures.
-
-    Attributes:
-        size: Common (H, W) of the pictures; None if they differ.
-        label_dim: Length of a label; 0 unless every picture has one of the same kind.
-        classes: Names of the classes, where known.
-    """
-
-    shards: tuple[Shard, ...]
-    size: tuple[int, int] | None
-    label_dim: int = 0
-    classes: tuple[str, ...] = ()
-
-    @property
-    def count(self) -> int:
-        """Usable pictures of all shards."""
-        return sum(shard.count for shard in self.shards)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hexadecimal digest of all that the shards hold; their names do not count."""
-        held = [(shard.sha256, shard.unusable) for shard in self.shards]
-        return hashlib.sha256(repr((held, self.label_dim)).encode()).hexdigest()
-
-    def text(self) -> str:
-        """The file's content."""
-        facts = {"format": FORMAT, "count": self.count, "fingerprint": self.fingerprint}
-        return json.dumps({**facts, **asdict(self)}, indent=1) + "\n"
-
-
-def read_index(location: str) -> Index:
-    """Read and check an index.
-
-    Raises:
-        UserError: If it is missing, or no index.
-    """
-    where = printable(location)
-    advice = "`python -m framework.data index SHARDS` makes one"
-    try:
-        with opened(location) as file:
-            data = file.read(_MAX_INDEX_BYTES)
-    except BrokenShard as error:
-        raise UserError(f"{error}; {advice}") from None
-    try:
-        content = json.loads(data)
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        size, shards = content["size"], tuple(_shard(row) for row in content["shards"])
-        index = Index(
-            shards,
-            None if size is None else size_pair([_whole(side, 1) for side in size]),
-            _whole(content["label_dim"], 0),
-            tuple(str(name) for name in content["classes"]),
-        )
-        if not shards or content["fingerprint"] != index.fingerprint:
-            raise ValueError("its fingerprint does not fit")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{where}: not an index of shards ({error}); {advice}") from None
-    return index
-
-
-def _shard(row: Any) -> Shard:
-    name, digest = str(row["name"]), str(row["sha256"])
-    if not is_url(name) and (os.path.basename(name) != name or name in ("", ".", "..")):
-        raise ValueError(f"shard {printable(name)}")
-    if not _SHA256.fullmatch(digest):
-        raise ValueError(f"sha256 of {printable(name)}")
-    unusable = tuple(_whole(number, 0) for number in row["unusable"])
-    return Shard(name, _whole(row["count"], 1), _whole(row["bytes"], 1), digest, unusable)
-
-
-def _whole(value: Any, least: int) -> int:
-    if type(value) is not int or value < least:
-        raise ValueError(f"{value!r} where a number should be")
-    return value
-
-
-# -------------------------------------------------------------------------------------- locations
-
-
-def expanded(spec: str) -> list[str]:
-    """The tar files that a folder, a pattern (`*`, `{000..099}`) or a URL means, in order.
-
-    Raises:
-        UserError: If there are none, or for a URL that is not read.
-    """
-    from braceexpand import braceexpand
-
-    if os.path.isdir(spec):
-        spec = os.path.join(glob.escape(spec), "*.tar")
-    try:
-        names = list(itertools.islice(braceexpand(spec), _MAX_SHARDS))
-    except ValueError:
-        raise UserError(f"{printable(spec)}: its braces do not match") from None
-    found: list[str] = []
-    for name in names:
-        if not is_url(name) and glob.has_magic(name):
-            found += sorted(glob.glob(name), key=os.fsencode)
-        elif is_url(name) or os.path.exists(name):
-            found.append(name)
-        else:
-            raise UserError(f"{printable(name)}: no such folder or tar file")
-    if not found:
-        raise UserError(f"{printable(spec)}: no tar files there")
-    return found
-
-
-def _located(spec: str) -> tuple[str, list[str] | None]:
-    """Where the index is, and which shards are meant; None for all."""
-    if spec.endswith(".json"):
-        return spec, None
-    if os.path.isdir(spec):
-        return os.path.join(spec, INDEX), None
-    names = expanded(spec)
-    folders = {os.path.dirname(name) for name in names}
-    if len(folders) > 1:
-        text = "its shards lie in several folders; give the index (.json) that names them"
-        raise UserError(f"{PREFIX}{printable(spec)}: {text}")
-    return os.path.join(folders.pop(), INDEX), [os.path.basename(name) for name in names]
 
 
 def open_shards(
@@ -203,10 +53,7 @@ def open_shards(
     if channels not in MODES:
         raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "channels")
     check_treatment(crop, "lanczos")
-    location, names = _located(source.removeprefix(PREFIX))
-    index = read_index(location)
-    if names is not None:
-        index = _chosen(index, names, location)
+    location, index = find_index(source.removeprefix(PREFIX))
     pair = index.size if size is None else size_pair(size)
     if pair is None:
         raise UserError(
@@ -217,31 +64,6 @@ def open_shards(
         raise UserError(f"{printable(location)}: {text}")
     base = os.path.dirname(location)
     return ShardDataset(source, base, index, pair, channels, use_labels, crop)
-
-
-def _chosen(index: Index, names: list[str], location: str) -> Index:
-    rows = {os.path.basename(shard.name): shard for shard in index.shards}
-    missing = [name for name in names if name not in rows]
-    if missing:
-        text = f"{len(missing)} of {len(names)} shards are not in it: {printable(missing[0])} ..."
-        raise UserError(f"{printable(location)}: {text}; make the index again")
-    return Index(tuple(rows[n] for n in names), index.size, index.label_dim, index.classes)
-
-
-# ---------------------------------------------------------------------------------------- pictures
-
-
-def read_label(raw: bytes | None) -> int | list[float] | None:
-    """A `.cls` or `.json`: a class number, a vector, or an object with one of them as `label`.
-
-    None where there is no label or something else.
-    """
-    try:
-        content = json.loads(raw or b"null")
-        label = content.get("label") if isinstance(content, dict) else content
-        return None if label_kind(label) is None else label
-    except (ValueError, TypeError, RecursionError):  # bytes of strangers
-        return None
 
 
 class ShardDataset(ImageDataset):

@@ -15,7 +15,7 @@ from framework.data import open_dataset
 from framework.data.__main__ import main
 from framework.data.advice import class_remarks, next_commands, size_remarks
 from framework.data.inspect import as_text, inspect
-from framework.data.sharding import index_shards
+from framework.data.shard_writer import index_shards
 from framework.errors import UserError
 
 COUNTS = {"cats": 3, "dogs": 2}

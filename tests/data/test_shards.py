@@ -21,8 +21,9 @@ import pytest
 from framework.data import open_dataset
 from framework.data import tars as tars_module
 from framework.data.__main__ import main
-from framework.data.sharding import index_shards, shard
-from framework.data.shards import INDEX, ShardDataset, open_shards, read_index, read_label
+from framework.data.shard_index import INDEX, read_index, read_label
+from framework.data.shard_writer import index_shards, shard
+from framework.data.shards import ShardDataset, open_shards
 from framework.data.tars import BrokenShard, places
 from framework.errors import UserError
 

@@ -14,7 +14,7 @@ import torch
 
 import framework.training.data as data_module
 from framework.cli.validation import Metrics
-from framework.data.sharding import shard
+from framework.data.shard_writer import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
 from framework.evaluation.generator.measure import MetricSettings

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from framework.data import open_dataset
-from framework.data.sharding import shard
+from framework.data.shard_writer import shard
 from framework.errors import UserError
 from framework.evaluation.cards import publish as publishing
 from framework.evaluation.cards.publish import CardTexts, publish

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from framework.data.sharding import shard
+from framework.data.shard_writer import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError
 from framework.evaluation.__main__ import main

@@ -14,7 +14,7 @@ from framework.data.fit import Crop, Filter
 from framework.data.images import FileDataset, ImageDataset, open_dataset
 from framework.data.labels import LabelSource, label_kind
 from framework.data.scan import OnBad, Progress, in_threads, judge
-from framework.data.shards import INDEX, PREFIX, Index, Shard, expanded, read_label
+from framework.data.shard_index import INDEX, PREFIX, Index, Shard, expanded, read_label
 from framework.data.sources import Problem
 from framework.data.tars import BrokenShard, HashedFile, Leftovers, engine, is_url, opened, samples
 from framework.errors import UserError
