@@ -437,7 +437,7 @@ def test_the_right_size_is_left_alone():
 def test_toy_cars_of_another_look_are_another_data_set(monkeypatch):
     """A run that goes on over other drawings is told so, even if its first cars look the same."""
     before = open_dataset("toycars:12", 16).fingerprint
-    monkeypatch.setattr("framework.data.toycars.LOOK", 1)
+    monkeypatch.setattr("framework.data.images.LOOK", 1)
     assert open_dataset("toycars:12", 16).fingerprint != before
 
 
