@@ -22,17 +22,17 @@ def doctor(request: DoctorRequest, terminal: Terminal, json: bool = False) -> No
     """
     from framework.jobs.doctor import examine
 
-    found = examine(request)
-    for problem in found.problems:
+    examination = examine(request)
+    for problem in examination.problems:
         problem.rename(terminal.flags)
-    problems = list(map(str, found.problems))
+    problems = list(map(str, examination.problems))
     if json:
-        terminal.json({**found.facts, "problems": problems, "notes": found.notes})
+        terminal.json({**examination.facts, "problems": problems, "notes": examination.notes})
     else:
-        width = max(map(len, found.facts))
-        for name, value in found.facts.items():
+        width = max(map(len, examination.facts))
+        for name, value in examination.facts.items():
             print(f"{name:<{width}}  {_words(value)}")
-        for note in found.notes:
+        for note in examination.notes:
             print(f"note: {note}")
     if problems:
         raise UserError("; ".join(problems))

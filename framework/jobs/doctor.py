@@ -1,7 +1,6 @@
 """What this machine has, what will be used, whether it works. Goes on where torch is missing."""
 
 import importlib
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from framework.dashboard import resolve_mode
 from framework.errors import UserError
 from framework.jobs.requests.files import DoctorRequest
 from framework.media import video
+from framework.threads import affinity
 
 PACKAGES = ("torch", "torchvision", "lightning", "wandb", "numpy", "pillow", "safetensors")
 ROOM_NEEDED_GB = 1.0
@@ -30,12 +30,11 @@ class Examination:
 
 def examine(request: DoctorRequest) -> Examination:
     """Gather the facts, and time one picture."""
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count())
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         **{name: _version(name) for name in PACKAGES},
-        "cpus": len(cpus),
+        "cpus": len(affinity()),
         "ffmpeg": video.ffmpeg_executable(),
         "wandb_mode": resolve_mode(),
         "disk_free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),

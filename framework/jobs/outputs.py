@@ -44,14 +44,15 @@ def _write_pictures(
     opened: OpenDrag, steps: Sequence[DragStep], folder: Path
 ) -> dict[str, np.ndarray]:
     """Write what the edit is of, what it came to and how, and the photograph with it."""
+    pull = opened.pull
     before = render(opened.generator, opened.ws)
     after = render(opened.generator, steps[-1].ws)
-    track = [opened.handles, *[step.points.tolist() for step in steps]]
+    track = [pull.handles, *[step.points.tolist() for step in steps]]
     pictures = {
         "before": before,
         "after": after,
         "side_by_side": side_by_side(
-            rgb(before), rgb(after), opened.handles, opened.targets, track, opened.mask
+            rgb(before), rgb(after), pull.handles, pull.targets, track, pull.mask
         ),
     }
     for name, picture in pictures.items():
@@ -75,7 +76,7 @@ def _write_clips(
             opened.generator,
             [step.ws for step in steps],
             [step.points.tolist() for step in steps],
-            opened.targets,
+            opened.pull.targets,
             at_most=at_most,
         )
         count = len(shown_steps(len(steps), at_most))

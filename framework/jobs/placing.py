@@ -1,6 +1,7 @@
 """Points and masks in the model's pixels, whosever pixels they were given in."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +11,20 @@ from framework.drag.points import Point, check_points, parse_points
 from framework.errors import UserError, blame
 from framework.jobs.requests.drag import DragRequest
 from framework.media.masks import read_mask
+
+
+class Pull(NamedTuple):
+    """What is pulled and where to, (x, y) in the model's pixels; the mask is (H, W) or None."""
+
+    handles: Sequence[Point]
+    targets: Sequence[Point]
+    mask: np.ndarray | None
+
+
+def placed(request: DragRequest, img_size: tuple[int, int], geometry: Geometry | None) -> Pull:
+    """Read a request's points and mask; see `placed_points`."""
+    handles, targets = placed_points(request, img_size, geometry)
+    return Pull(handles, targets, placed_mask(request, img_size, geometry))
 
 
 def placed_points(

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from framework.compositing.geometry import Geometry
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile
-from framework.drag.points import Point, parse_points
+from framework.drag.points import parse_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
 from framework.drag.stylegan2 import check_latents
@@ -23,7 +21,7 @@ from framework.jobs.models import Networks, portable_name, seed_latents
 from framework.jobs.paste import Inverted, open_inverted, open_linked
 from framework.jobs.photograph import Photo, read_photo
 from framework.jobs.picture_files import kind_of, picked_latents, picture_file
-from framework.jobs.placing import placed_mask, placed_points
+from framework.jobs.placing import Pull, placed, placed_mask, placed_points
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
 from framework.jobs.requests.invert import InversionChoice
 from framework.jobs.settings import drag_settings
@@ -42,9 +40,7 @@ class OpenDrag:
         request: What was asked for.
         networks: The model's.
         ws: Latents before the drag, (1, num_ws, w_dim).
-        handles: Points (x, y) in image pixels before the drag.
-        targets: Where they go.
-        mask: (H, W), 1 = may change, or None.
+        pull: What is pulled, and where to.
         settings: How to drag.
         facts: What else W&B is told, such as the seed.
         past: Steps of the drag that is being continued; empty for a new one.
@@ -55,9 +51,7 @@ class OpenDrag:
     request: DragRequest
     networks: Networks
     ws: torch.Tensor
-    handles: Sequence[Point]
-    targets: Sequence[Point]
-    mask: np.ndarray | None
+    pull: Pull
     settings: DragSettings
     facts: dict[str, Any]
     past: Sequence[DragStep] = ()
@@ -77,10 +71,7 @@ class OpenDrag:
     def steps(self) -> Iterator[DragStep]:
         """Check everything at once, with Python's warnings, and return the drag's steps."""
         past = self.past[-1] if self.past else None
-        return drag_points(
-            self.generator, self.ws, self.handles, self.targets, self.mask, self.settings,
-            resume_from=past,
-        )  # fmt: skip
+        return drag_points(self.generator, self.ws, *self.pull, self.settings, resume_from=past)
 
     def checked(self, watcher: Watcher) -> "OpenDrag":
         """Refuse what the algorithm refuses; what is only odd becomes a note."""
@@ -105,9 +96,9 @@ class OpenDrag:
             model_name=self.model_name,
             model_digest=state_digest(self.generator) if own else self.networks.digest,
             settings=self.settings,
-            mask=None if self.mask is None else torch.from_numpy(self.mask),
+            mask=None if self.pull.mask is None else torch.from_numpy(self.pull.mask),
             start_ws=self.ws,
-            handles=self.handles,
+            handles=self.pull.handles,
             earlier_ws=self.earlier_ws,
             inversion=None if self.inverted is None else self.inverted.link,
         )
@@ -121,23 +112,19 @@ class PhotoDrag:
         request: What was asked for.
         inverter: What inverts it.
         photo: The photograph.
-        handles: Points in the model's pixels.
-        targets: Where they go.
-        mask: (H, W), 1 = may change, or None.
+        pull: What is pulled, and where to.
     """
 
     request: DragRequest
     inverter: Inverter
     photo: Photo
-    handles: Sequence[Point]
-    targets: Sequence[Point]
-    mask: np.ndarray | None
+    pull: Pull
 
     def on(self, file: Path) -> OpenDrag:
         """The drag of the inverted image that came of the photograph."""
         networks = self.inverter.networks
         inverted = open_inverted(file, networks.generator)
-        return _of_inverted(self.request, networks, inverted, self.handles, self.targets, self.mask)
+        return _of_inverted(self.request, networks, inverted, self.pull)
 
 
 def open_drag(
@@ -175,8 +162,8 @@ def open_drag(
         return _of_latents(request, networks, file, watcher).checked(watcher)
     _refuse(request, "pick", "only of a file with several latents")
     inverted = open_inverted(file, networks.generator, request.photo, watcher)
-    handles, targets, mask = _placed(request, networks, inverted.image.geometry)
-    return _of_inverted(request, networks, inverted, handles, targets, mask).checked(watcher)
+    pull = placed(request, networks.img_size, inverted.image.geometry)
+    return _of_inverted(request, networks, inverted, pull).checked(watcher)
 
 
 def model_of(request: DragRequest) -> str:
@@ -210,8 +197,8 @@ def _of_seed(request: DragRequest, networks: Networks) -> OpenDrag:
         handles, targets = parse_points(request.points or "", networks.img_size)
     ws = seed_latents(networks.generator, request.seed or 0, request.psi, request.class_)
     facts = {"seed": request.seed, "psi": request.psi}
-    mask = placed_mask(request, networks.img_size, None)
-    return _drag(request, networks, ws, handles, targets, mask, facts)
+    pull = Pull(handles, targets, placed_mask(request, networks.img_size, None))
+    return _drag(request, networks, ws, pull, facts)
 
 
 def _of_latents(request: DragRequest, networks: Networks, file: Path, watcher: Watcher) -> OpenDrag:
@@ -219,22 +206,16 @@ def _of_latents(request: DragRequest, networks: Networks, file: Path, watcher: W
     with blame("image" if request.ws is None else "ws", str(file)):
         ws = picked_latents(file, networks.generator.num_ws, request.pick, watcher)
         ws = check_latents(networks.generator, ws)
-    handles, targets, mask = _placed(request, networks, None)
-    return _drag(request, networks, ws, handles, targets, mask, {"image": str(file)})
+    pull = placed(request, networks.img_size, None)
+    return _drag(request, networks, ws, pull, {"image": str(file)})
 
 
 def _of_inverted(
-    request: DragRequest,
-    networks: Networks,
-    inverted: Inverted,
-    handles: Sequence[Point],
-    targets: Sequence[Point],
-    mask: np.ndarray | None,
+    request: DragRequest, networks: Networks, inverted: Inverted, pull: Pull
 ) -> OpenDrag:
     """The drag of an inverted image on its own generator."""
     facts = {"image": inverted.file.name, "measures": inverted.image.measures}
-    ws = inverted.image.ws
-    return _drag(request, networks, ws, handles, targets, mask, facts, inverted=inverted)
+    return _drag(request, networks, inverted.image.ws, pull, facts, inverted=inverted)
 
 
 def _of_photograph(
@@ -249,12 +230,11 @@ def _of_photograph(
     inverter = inverter or Inverter(networks, InversionChoice(stages=request.stages))
     with blame("image", str(file)):
         photo = read_photo(file, networks.generator, request)
-    handles, targets, mask = _placed(request, networks, photo.geometry)
+    pull = placed(request, networks.img_size, photo.geometry)
     # What the drag would refuse after the inversion is refused now.
-    mean = mean_ws(networks.generator)
-    _drag(request, networks, mean, handles, targets, mask, {}).checked(watcher)
+    _drag(request, networks, mean_ws(networks.generator), pull, {}).checked(watcher)
     inverter.prepare()
-    return PhotoDrag(request, inverter, photo, handles, targets, mask)
+    return PhotoDrag(request, inverter, photo, pull)
 
 
 def _continued(request: DragRequest, networks: Networks, watcher: Watcher) -> OpenDrag:
@@ -281,8 +261,9 @@ def _continued(request: DragRequest, networks: Networks, watcher: Watcher) -> Op
         mask = placed_mask(request, networks.img_size, geometry)
     else:
         mask = None if record.mask is None else record.mask.numpy()
+    pull = Pull(handles, targets, mask)
     return _drag(
-        request, networks, ws, handles, targets, mask, {"edit": request.edit}, record.settings,
+        request, networks, ws, pull, {"edit": request.edit}, record.settings,
         past=past, earlier_ws=earlier, inverted=inverted,
     )  # fmt: skip
 
@@ -291,25 +272,15 @@ def _drag(
     request: DragRequest,
     networks: Networks,
     ws: torch.Tensor,
-    handles: Sequence[Point],
-    targets: Sequence[Point],
-    mask: np.ndarray | None,
+    pull: Pull,
     facts: dict[str, Any],
     default: DragSettings | None = None,
     **more: Any,
 ) -> OpenDrag:
     """The drag with the settings that hold."""
     settings, origin = drag_settings(request, networks.img_size, default)
-    facts = {**facts, "settings_from": origin, "handles": handles, "targets": targets}
-    return OpenDrag(request, networks, ws, handles, targets, mask, settings, facts, **more)
-
-
-def _placed(
-    request: DragRequest, networks: Networks, geometry: Geometry | None
-) -> tuple[list[Point], list[Point], np.ndarray | None]:
-    """Points and mask in the model's pixels."""
-    handles, targets = placed_points(request, networks.img_size, geometry)
-    return handles, targets, placed_mask(request, networks.img_size, geometry)
+    facts |= {"settings_from": origin, "handles": pull.handles, "targets": pull.targets}
+    return OpenDrag(request, networks, ws, pull, settings, facts, **more)
 
 
 def _refuse(request: DragRequest, name: str, why: str) -> None:
