@@ -4,7 +4,7 @@ from shlex import quote
 
 from framework.cli.terminal import Terminal, listed
 from framework.errors import UserError
-from framework.jobs.outcomes import InvertedMany
+from framework.jobs.outcomes import InvertBatchOutcome
 from framework.jobs.requests.invert import InvertRequest
 
 
@@ -32,7 +32,7 @@ def invert(request: InvertRequest, terminal: Terminal, json: bool = False) -> No
     from framework.jobs.invert import invert
 
     outcome = invert(request, terminal)
-    if not isinstance(outcome, InvertedMany):
+    if not isinstance(outcome, InvertBatchOutcome):
         terminal.done("", outcome)
         terminal.say(listed(outcome.files))
         image = quote(str(outcome.file))
@@ -43,6 +43,6 @@ def invert(request: InvertRequest, terminal: Terminal, json: bool = False) -> No
         terminal.json(outcome.to_dict())
     if outcome.stop is not None:
         raise outcome.stop
-    if isinstance(outcome, InvertedMany) and outcome.failed:
+    if isinstance(outcome, InvertBatchOutcome) and outcome.failed:
         failed = ", ".join(outcome.failed)
         raise UserError(f"{len(outcome.failed)} of {outcome.count} photographs failed: {failed}")

@@ -7,7 +7,7 @@ from framework.files import new_folder
 from framework.jobs.drag import carry_out
 from framework.jobs.log import RESULTS, Results
 from framework.jobs.models import Networks
-from framework.jobs.outcomes import BatchOutcome
+from framework.jobs.outcomes import DragBatchOutcome
 from framework.jobs.outputs import CLIP
 from framework.jobs.picture_files import kind_of, picture_file
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
@@ -19,7 +19,7 @@ from framework.jobs.watcher import SILENT, Prefixed, Watcher
 from framework.media.video import check_clip_path
 
 
-def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> BatchOutcome:
+def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> DragBatchOutcome:
     """Look at all rows of a request's tasks, name the bad ones, and do the others.
 
     Raises:
@@ -36,7 +36,7 @@ def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> BatchOutcome:
             f"{request.tasks}: {len(wrong)} of {count} tasks cannot be done: {text}", "tasks"
         )
     folder = new_folder(request.out)
-    outcome = BatchOutcome(count=count, results=folder / RESULTS)
+    outcome = DragBatchOutcome(count=count, results=folder / RESULTS)
     results = Results(outcome.results)
 
     def fail(name: str, reason: str) -> None:

@@ -18,7 +18,7 @@ from framework.inversion.inverted_image import SUFFIX
 from framework.inversion.step import InversionStep
 from framework.jobs.log import RESULTS, STATS, Results, StepLog
 from framework.jobs.models import Networks
-from framework.jobs.outcomes import InvertedMany, InvertOutcome
+from framework.jobs.outcomes import InvertBatchOutcome, InvertOutcome
 from framework.jobs.photograph import Photo, find_photos, read_photo
 from framework.jobs.requests.invert import InvertRequest
 from framework.jobs.settings import base_settings
@@ -43,7 +43,7 @@ class Places:
     name: str
 
 
-def invert(request: InvertRequest, watcher: Watcher = SILENT) -> InvertOutcome | InvertedMany:
+def invert(request: InvertRequest, watcher: Watcher = SILENT) -> InvertOutcome | InvertBatchOutcome:
     """Invert the photographs of a request.
 
     Raises:
@@ -76,11 +76,11 @@ def _invert_many(
     problems: list[str],
     request: InvertRequest,
     watcher: Watcher,
-) -> InvertedMany:
+) -> InvertBatchOutcome:
     """Invert each photograph into a folder of its own; those that cannot be are named."""
     inverter.prepare()
     out = Path(request.out)
-    many = InvertedMany(count=len(photos), results=out / RESULTS, failed=list(problems))
+    many = InvertBatchOutcome(count=len(photos), results=out / RESULTS, failed=list(problems))
     for problem in problems:
         watcher.failed("", problem)
     tell_notes(inverter, watcher)
@@ -137,9 +137,9 @@ def carry_out(
         last_steps, seconds, stop = _run_stages(steps, inverter, log, watcher)
         watcher.progress("writing the reconstruction and its pictures")
         images = {name: inverter.image(photo, step) for name, step in last_steps.items()}
-        made = {name: image.render(networks.generator) for name, image in images.items()}
+        rendered = {name: image.render(networks.generator) for name, image in images.items()}
         stages = {
-            name: inverter.measured(images[name], made[name], photo)
+            name: inverter.measured(images[name], rendered[name], photo)
             | _facts(step, seconds[name], stop)
             for name, step in last_steps.items()
         }
@@ -148,7 +148,7 @@ def carry_out(
         mark_used(networks.model, file)
         original = places.image / photo.original_name
         copy_file(photo.path, original)
-        drawn = {name: to_uint8(picture)[0] for name, picture in made.items()}
+        drawn = {name: to_uint8(picture)[0] for name, picture in rendered.items()}
         pictures = _write_pictures(places.pictures, photo, drawn, stages)
         names = (STATS, *(f"{name}.png" for name in pictures))
         outcome = InvertOutcome(

@@ -51,7 +51,7 @@ class InvertOutcome:
 
 
 @dataclass(kw_only=True)
-class InvertedMany:
+class InvertBatchOutcome:
     """What came of many photographs.
 
     Args:
@@ -115,7 +115,7 @@ class DragOutcome:
 
 
 @dataclass(kw_only=True)
-class BatchOutcome:
+class DragBatchOutcome:
     """What came of many drags.
 
     Args:

@@ -25,7 +25,7 @@ _SMALLEST_MARKS = 0.3  # of those for the whole picture
 
 
 @dataclass(frozen=True, eq=False)
-class Inverted:
+class OpenImage:
     """An inverted image, opened.
 
     Args:
@@ -109,7 +109,7 @@ class InPhoto:
     marks: float
 
     @classmethod
-    def of(cls, inverted: Inverted) -> "InPhoto":
+    def of(cls, inverted: OpenImage) -> "InPhoto":
         """Shrink the photograph of an inverted image, if it is larger than clips are.
 
         Raises:
@@ -134,13 +134,13 @@ class InPhoto:
         return self.geometry.to_photo_points(points).tolist()
 
 
-def open_inverted(
+def open_image(
     file: Path,
     base: Generator,
     photo: str | None = None,
     watcher: Watcher = SILENT,
     field: str = "image",
-) -> Inverted:
+) -> OpenImage:
     """Open an inverted image for a model.
 
     Args:
@@ -165,7 +165,7 @@ def open_inverted(
             check_photo(opened.levels, image.geometry)
         if photo is not None and sha256_file(original) != image.photo.get("sha256"):
             watcher.note(f"{printable(photo)} is not the file that was inverted")
-    return Inverted(image, file, sha256_file(file), generator, original, opened)
+    return OpenImage(image, file, sha256_file(file), generator, original, opened)
 
 
 def open_linked(
@@ -174,7 +174,7 @@ def open_linked(
     base: Generator,
     photo: str | None = None,
     watcher: Watcher = SILENT,
-) -> Inverted | None:
+) -> OpenImage | None:
     """Open the inverted image that an edit began with, which lies beside it; None if there is none.
 
     Raises:
@@ -188,7 +188,7 @@ def open_linked(
         raise UserError(f"{edit}: began with {link.file}, which has to lie beside it", "edit")
     if sha256_file(file) != link.sha256:
         raise UserError(f"{edit}: {file} is not the inverted image that it began with", "edit")
-    return open_inverted(file, base, photo, watcher, "edit")
+    return open_image(file, base, photo, watcher, "edit")
 
 
 def _find_original(image: InvertedImage, file: Path) -> Path | None:

@@ -96,22 +96,22 @@ class Inverter:
         """The photograph as the model sees it, (1, C, H, W), on its device."""
         return to_float(photo.canvas[None]).to(self.networks.where)
 
-    def measured(self, image: InvertedImage, made: torch.Tensor, photo: Photo) -> dict[str, Any]:
+    def measured(self, image: InvertedImage, picture: torch.Tensor, photo: Photo) -> dict[str, Any]:
         """How good a reconstruction is: errors, distance, `deviations`.
 
         Args:
             image: The inverted image.
-            made: Its picture, (1, C, H, W).
+            picture: Its picture, (1, C, H, W).
             photo: What it is to be.
         """
         target, box = self.pictures(photo), photo.geometry.valid_box
-        made = made.clamp(-1, 1)
+        picture = picture.clamp(-1, 1)
         weight = torch.from_numpy(valid_mask(photo.geometry))[None, None].to(target)
         with torch.no_grad():
-            apart = self.distance(target, made, weight)
+            apart = self.distance(target, picture, weight)
         return {
-            "mse": mse01(made, target, box).item(),
-            "psnr_db": psnr(made, target, box).item(),
+            "mse": mse01(picture, target, box).item(),
+            "psnr_db": psnr(picture, target, box).item(),
             self.distance.name: apart.item(),
             "deviations": self.statistics.deviations(image.ws.to(target.device)).item(),
         }

@@ -18,7 +18,7 @@ from framework.errors import UserError, blame
 from framework.inversion.embed import mean_ws
 from framework.inversion.inverted_image import InvertedImage
 from framework.jobs.models import Networks, portable_name, seed_latents
-from framework.jobs.paste import Inverted, open_inverted, open_linked
+from framework.jobs.paste import OpenImage, open_image, open_linked
 from framework.jobs.photograph import Photo, read_photo
 from framework.jobs.picture_files import kind_of, picked_latents, picture_file
 from framework.jobs.placing import Pull, placed, placed_mask, placed_points
@@ -56,7 +56,7 @@ class OpenDrag:
     facts: dict[str, Any]
     past: Sequence[DragStep] = ()
     earlier_ws: torch.Tensor | None = None
-    inverted: Inverted | None = None
+    inverted: OpenImage | None = None
 
     @property
     def generator(self) -> Generator:
@@ -123,7 +123,7 @@ class PhotoDrag:
     def on(self, file: Path) -> OpenDrag:
         """The drag of the inverted image that came of the photograph."""
         networks = self.inverter.networks
-        inverted = open_inverted(file, networks.generator)
+        inverted = open_image(file, networks.generator)
         return _of_inverted(self.request, networks, inverted, self.pull)
 
 
@@ -161,7 +161,7 @@ def open_drag(
     if kind == "latents":
         return _of_latents(request, networks, file, watcher).checked(watcher)
     _refuse(request, "pick", "only of a file with several latents")
-    inverted = open_inverted(file, networks.generator, request.photo, watcher)
+    inverted = open_image(file, networks.generator, request.photo, watcher)
     pull = placed(request, networks.img_size, inverted.image.geometry)
     return _of_inverted(request, networks, inverted, pull).checked(watcher)
 
@@ -211,7 +211,7 @@ def _of_latents(request: DragRequest, networks: Networks, file: Path, watcher: W
 
 
 def _of_inverted(
-    request: DragRequest, networks: Networks, inverted: Inverted, pull: Pull
+    request: DragRequest, networks: Networks, inverted: OpenImage, pull: Pull
 ) -> OpenDrag:
     """The drag of an inverted image on its own generator."""
     facts = {"image": inverted.file.name, "measures": inverted.image.measures}

@@ -193,7 +193,7 @@ def test_a_large_photograph_is_shrunk_for_its_clip(dragged, monkeypatch):
 
     image = dragged / "cut.inv.safetensors"
     base = load_generator(InvertedImage.load(image).model_name)
-    inverted_image = module.open_inverted(image, base)
+    inverted_image = module.open_image(image, base)
     monkeypatch.setattr(module, "_CLIP_PX", 150)
     small = module.InPhoto.of(inverted_image)
     assert small.photo.size == (100, 150)
