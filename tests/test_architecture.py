@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
         "command_line", "threads",
     },
     "jobs": {
-        "ops", "models", "formats", "data", "inversion", "drag", "evaluation", "media",
+        "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
         "compositing", "dashboard", "command_line", "threads", "settings_file", "fields",
     },
     "cli": {
@@ -64,7 +64,7 @@ TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
 FRONT_DOOR = "framework"
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
 OF_TRAIN = {
-    f"framework.cli.{name}" for name in ("train", "train_parser", "validation", "start", "late")
+    f"framework.cli.{name}" for name in ("train", "train_parser", "train_metrics", "start", "late")
 }
 # Reading is torch's, with weights_only; its complaints are pickle's.
 PICKLE_ERRORS = {"PickleError", "UnpicklingError"}

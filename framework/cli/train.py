@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException as M
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
+from framework.cli.terminal import ProgressLine
+from framework.cli.train_metrics import Metrics
 from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
-from framework.cli.validation import Metrics, validate, validate_encoder
 from framework.command_line import run
 from framework.dashboard import resolve_mode
-from framework.errors import BrokenCheckpoint, UserError
+from framework.errors import BrokenCheckpoint, UserError, named
 from framework.evaluation.generator.measure import MetricSettings
-from framework.files import write_text
+from framework.files import json_line, write_text
 from framework.formats.model_folder import parameter_count
 from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.formats.used_by import mark_used
+from framework.jobs.validate import Validation, validate_encoder, validate_generator
 from framework.models.sketch import sketching
 from framework.models.stylegan2.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
@@ -31,6 +33,7 @@ from framework.threads import use_threads
 from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.encoder.module import EncoderTraining
 from framework.training.failures import told_in_words
 from framework.training.outlook import check_place, check_room
 from framework.training.run_folder import (
@@ -77,6 +80,7 @@ Of an encoder, the reconstructions of held-out pictures are measured (--data.hel
 Numbers and how each was made: docs/metrics.md. Settings: --metrics.*""",
 }
 _BUILT_ON = ("generator", "start_from")  # settings that name a model
+_FLAGS = {name: f"--{name}" for name in ("run.dir", "metrics.model", "data.held_out")}
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
 _QUIET = (
     ".*does not have many workers.*",
@@ -300,12 +304,18 @@ class TrainCLI(LightningCLI):
     def validate(self, **_: Any) -> None:
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
         if rank_zero_only.rank == 0:
-            with self.signals.taken():
-                if not self.model.generates:
-                    validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
-                    return
-                device = self.trainer.strategy.root_device
-                validate(self.run_settings, self.metric_settings, self.datamodule.dataset, device)
+            with self.signals.taken(), named(_FLAGS), closing(ProgressLine()) as line:
+                validation = self._measure(line)
+            for note in validation.notes:
+                print(f"note: {note}", file=sys.stderr)
+            print(json_line(validation.facts), flush=True)
+
+    def _measure(self, line: ProgressLine) -> Validation:
+        if isinstance(self.model, EncoderTraining):
+            return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
+        data, device = self.datamodule.dataset, self.trainer.strategy.root_device
+        metrics = self.metric_settings
+        return validate_generator(self.run_settings, metrics, data, device, line.show)
 
     def _use_threads(self) -> None:
         """On a CPU, calculate with what a batch is worth; the load of a moment changes nothing."""

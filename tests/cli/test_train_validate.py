@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework.cli.validation import Metrics
+from framework.cli.train_metrics import Metrics
 from framework.evaluation.generator.measure import MetricSettings
 from framework.formats.run_checkpoint import latest_whole, read_checkpoint
 from framework.training.callbacks import RunCheckpoints, StopSignals
@@ -220,7 +220,10 @@ def test_only_the_pictures_that_are_looked_at_are_drawn(environment, tmp_path, t
 
 
 MISTAKES = {
-    "no run": ([], "holds no whole checkpoint to validate; --metrics.model measures any other"),
+    "no run": (
+        [],
+        "holds no whole checkpoint to validate; --metrics.model MODEL measures any other",
+    ),
     "too few": (["--metrics.model", "M", "--metrics.fakes", "1"], "--metrics.fakes 1: at least"),
     "no such model": (["--metrics.model", "/nowhere"], "--metrics.model /nowhere: no such"),
     "Inception nowhere": (

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import framework.training.data as data_module
-from framework.cli.validation import Metrics
+from framework.cli.train_metrics import Metrics
 from framework.data.shard_writer import shard
 from framework.data.shards import ShardDataset, open_shards
 from framework.errors import UserError

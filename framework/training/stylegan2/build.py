@@ -34,7 +34,8 @@ def build_networks(
     Raises:
         UserError: If the sizes are impossible.
     """
-    sizes, machine = settings.networks, settings.machine
+    sizes: Any = settings.networks  # nothing in it is None any more
+    machine = settings.machine
     common: dict[str, Any] = {
         "img_size": size,
         "c_dim": c_dim,

@@ -88,7 +88,10 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         is_open |= data is not None and data.size is None
         if known is None and settings.start_from is not None and is_open:
             start = self._opened_start()
-            configs = start.average.config, getattr(start.discriminator, "config", {})
+            configs: tuple[Any, Any] = (
+                start.average.config,
+                getattr(start.discriminator, "config", {}),
+            )
         else:
             configs = (known or {}).get("generator"), (known or {}).get("discriminator") or {}
         sizes = {} if configs[0] is None else sizes_of(*configs)
@@ -103,6 +106,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     def _opened_start(self) -> Start:
         """The model to begin with, opened once and kept until the run has begun."""
         if not self._start:
+            assert self.settings.start_from is not None
             with torch.device("cpu"):  # also where a caller only sketches
                 self._start.append(open_start(self.settings.start_from))
         return self._start[0]

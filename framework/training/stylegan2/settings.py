@@ -202,10 +202,8 @@ class Averaging(TrainingGroup):
 
     def half_lives(self, batch_size: int) -> list[float]:
         """Half-lives of the averages in kimg; batch * 10 / 32 if none is given (StyleGAN2-ADA)."""
-        if self.ema_kimg is None:
-            return [batch_size * 10 / 32]
-        several = isinstance(self.ema_kimg, list | tuple)
-        return list(self.ema_kimg) if several else [self.ema_kimg]
+        kimg = batch_size * 10 / 32 if self.ema_kimg is None else self.ema_kimg
+        return [*kimg] if isinstance(kimg, list | tuple) else [kimg]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a generator is worth: `python train.py validate`, and every N kimg during `fit`."""
+"""What a generator is worth, every N kimg during `fit`."""
 
 import json
 import sys
@@ -7,124 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from framework.cli.terminal import ProgressLine
 from framework.data import ImageDataset
 from framework.errors import UserError
 from framework.evaluation.generator.features import Networks
-from framework.evaluation.generator.measure import (
-    MetricSettings,
-    Report,
-    check_data,
-    check_fit,
-    measure,
-)
-from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
+from framework.evaluation.generator.measure import MetricSettings, Report, check_data, measure
+from framework.evaluation.generator.models import choose_networks
 from framework.evaluation.generator.shares import Interrupted
-from framework.files import append_line, json_line
-from framework.formats import OpenedModel, open_model
-from framework.formats.run_checkpoint import latest_whole, read_checkpoint
+from framework.files import append_line
 from framework.training.callbacks import KimgCallback, StopSignals
-from framework.training.data import TrainingImages
-from framework.training.run_folder import keep_until, lock_folder, reached
-from framework.training.run_settings import RunSettings
-from framework.training.wandb_logger import X_AXIS, open_logger
-
-# ------------------------------------------------------------------------------------- validate
-
-
-def validate(
-    run: RunSettings, settings: MetricSettings, dataset: ImageDataset, device: torch.device
-) -> None:
-    """Measure one model in this process; prints one line of JSON, numbers and protocols.
-
-    Args:
-        run: Whose newest checkpoint is measured, unless `settings` names a model.
-        settings: How.
-        dataset: The real pictures.
-        device: Where to compute.
-
-    Raises:
-        UserError: If there is nothing to measure, or it does not fit the pictures.
-    """
-    opened = _measured(run, settings)
-    generator = opened.network("generator")
-    name = settings.model or str(opened.path)
-    check_fit(generator, dataset, name)
-    networks = choose_networks(settings)
-    line = ProgressLine()
-    try:
-        report = measure(generator, dataset, networks, settings, device, line.show)
-    finally:
-        line.close()
-    note_opponent(report, networks, opened)
-    seen = seen_kimg(generator.provenance)
-    if settings.model is None and seen is not None:
-        _log(run, report, seen)
-    facts = {"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol}
-    print(json_line(facts), flush=True)
-
-
-def validate_encoder(
-    run: RunSettings, module: Any, trainer: lightning.Trainer, data: TrainingImages
-) -> None:
-    """Measure how held-out pictures come out of a run's newest encoder; prints one line of JSON.
-
-    Args:
-        run: Whose newest checkpoint is measured.
-        module: The encoder's training, with the settings of the run.
-        trainer: Says where to compute.
-        data: The pictures.
-
-    Raises:
-        UserError: If there is nothing to measure, or nothing is held out.
-    """
-    if data.held_out is None:
-        raise UserError("--data.held_out 0: no pictures are kept out of training to measure with")
-    path = latest_whole(run.dir)
-    if path is None:
-        raise UserError(f"--run.dir {run.dir}: holds no whole checkpoint to validate")
-    module.restore(read_checkpoint(path), trainer, data)
-    measures = module.measures(data.held_out)
-    means = {name: round(values.mean().item(), 6) for name, values in measures.items()}
-    protocol = {
-        "pixel": "mean square error, pictures in [-1, 1], clamped, not rounded",
-        "psnr": "of each picture, peak 2, mean",
-        **module.facts(),
-        "pictures": f"{len(data.held_out)} held out of {data.source}",
-    }
-    seen_kimg = module.seen_images / 1000
-    facts = {"model": str(path), "seen_kimg": seen_kimg, **means, "protocol": protocol}
-    print(json_line(facts), flush=True)
-
-
-def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
-    if settings.model is not None:
-        return open_model(settings.model, "--metrics.model")
-    checkpoint = latest_whole(run.dir)
-    if checkpoint is None:
-        raise UserError(
-            f"--run.dir {run.dir}: holds no whole checkpoint to validate; "
-            "--metrics.model measures any other model"
-        )
-    return open_model(checkpoint)
-
-
-def _log(run: RunSettings, report: Report, seen_kimg: float) -> None:
-    """Add the numbers to the run's dashboard, unless a training is writing to it."""
-    try:
-        with lock_folder(Path(run.dir)):
-            logger = open_logger(run.dir, run.wandb, {}, reached(Path(run.dir)).images)
-            if logger is not None:
-                logger.log_metrics({**report.flat(), X_AXIS: seen_kimg})
-                logger.close()
-    except UserError as error:
-        print(f"note: not logged to W&B ({error})", file=sys.stderr)
-
-
-# ------------------------------------------------------------------------------------ during fit
+from framework.training.run_folder import keep_until
+from framework.training.wandb_logger import X_AXIS
 
 
 class Metrics(KimgCallback):

@@ -1,0 +1,123 @@
+"""What a trained model is worth: one measurement of a run's newest checkpoint, or of any model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.data import ImageDataset
+from framework.errors import UserError
+from framework.evaluation.generator.measure import MetricSettings, Report, check_fit, measure
+from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
+from framework.formats import OpenedModel, open_model
+from framework.formats.run_checkpoint import latest_whole, read_checkpoint
+from framework.training.data import TrainingImages
+from framework.training.encoder.module import EncoderTraining
+from framework.training.run_folder import lock_folder, reached
+from framework.training.run_settings import RunSettings
+from framework.training.wandb_logger import X_AXIS, open_logger
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What was measured.
+
+    Attributes:
+        facts: Model, thousands of images seen, numbers and protocols; JSON values.
+        notes: What a user should know beside.
+    """
+
+    facts: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def validate_generator(
+    run: RunSettings,
+    settings: MetricSettings,
+    dataset: ImageDataset,
+    device: torch.device,
+    watch: Callable[[str], None],
+) -> Validation:
+    """Measure one generator in this process, and add the numbers to its run's dashboard.
+
+    Args:
+        run: Whose newest checkpoint is measured, unless `settings` names a model.
+        settings: How.
+        dataset: The real pictures.
+        device: Where to compute.
+        watch: Called with what is being done.
+
+    Raises:
+        UserError: If there is nothing to measure, or it does not fit the pictures.
+    """
+    opened = _measured(run, settings)
+    generator = opened.network("generator")
+    name = settings.model or str(opened.path)
+    check_fit(generator, dataset, name)
+    networks = choose_networks(settings)
+    report = measure(generator, dataset, networks, settings, device, watch)
+    note_opponent(report, networks, opened)
+    seen = seen_kimg(generator.provenance)
+    of_run = settings.model is None and seen is not None
+    facts = {"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol}
+    return Validation(facts, _log(run, report, seen) if of_run else [])
+
+
+def validate_encoder(
+    run: RunSettings, module: EncoderTraining, trainer: Any, data: TrainingImages
+) -> Validation:
+    """Measure how held-out pictures come out of a run's newest encoder.
+
+    Args:
+        run: Whose newest checkpoint is measured.
+        module: With the settings of the run.
+        trainer: Lightning's; says where to compute.
+        data: The pictures.
+
+    Raises:
+        UserError: If there is nothing to measure, or nothing is held out.
+    """
+    if data.held_out is None:
+        raise UserError("0: no pictures are kept out of training to measure with", "data.held_out")
+    path = latest_whole(run.dir)
+    if path is None:
+        raise UserError(f"{run.dir}: holds no whole checkpoint to validate", "run.dir")
+    module.restore(read_checkpoint(path), trainer, data)
+    measures = module.measures(data.held_out)
+    means = {name: round(values.mean().item(), 6) for name, values in measures.items()}
+    protocol = {
+        "pixel": "mean square error, pictures in [-1, 1], clamped, not rounded",
+        "psnr": "of each picture, peak 2, mean",
+        **module.facts(),
+        "pictures": f"{len(data.held_out)} held out of {data.source}",
+    }
+    seen = module.seen_images / 1000
+    return Validation({"model": str(path), "seen_kimg": seen, **means, "protocol": protocol})
+
+
+def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
+    if settings.model is not None:
+        return open_model(settings.model, "metrics.model")
+    checkpoint = latest_whole(run.dir)
+    if checkpoint is None:
+        raise UserError(
+            f"{run.dir}: holds no whole checkpoint to validate; metrics.model=MODEL measures any "
+            "other one",
+            "run.dir",
+        )
+    return open_model(checkpoint)
+
+
+def _log(run: RunSettings, report: Report, seen_kimg: float) -> list[str]:
+    """Add the numbers to the run's dashboard, unless a run is writing to it; notes."""
+    try:
+        with lock_folder(Path(run.dir)):
+            logger = open_logger(run.dir, run.wandb, {}, reached(Path(run.dir)).images)
+            if logger is not None:
+                logger.log_metrics({**report.flat(), X_AXIS: seen_kimg})
+                logger.close()
+    except UserError as error:
+        return [f"not logged to W&B ({error})"]
+    return []
