@@ -5,8 +5,8 @@ import pytest
 
 from framework.cli.edit import main
 from framework.evaluation.inversion import log as inversion_log
-from framework.evaluation.inversion import record as inversion_record
 from framework.evaluation.inversion.log import RESULTS
+from framework.jobs import report as report_job
 from tests.cli.conftest import save_small_model
 
 FILES = {"report.md", "report.json", "per_image.csv", "grid.png", "worst.png", "results.jsonl"}
@@ -30,9 +30,9 @@ def report(model: Path, out: Path, *flags: str) -> int:
 def few_samples():
     """A report draws eight pictures of the model's own; one tells a test as much."""
     changed = pytest.MonkeyPatch()
-    made = inversion_record.ReportSettings
+    settings = report_job.ReportSettings
     changed.setattr(
-        inversion_record, "ReportSettings", lambda **given: made(**{"synthetic": 1, **given})
+        report_job, "ReportSettings", lambda **given: settings(**{"synthetic": 1, **given})
     )
     yield
     changed.undo()
