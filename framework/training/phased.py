@@ -16,11 +16,12 @@ from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_
 from framework.training.data import TrainingImages
 from framework.training.ema import ema_beta, update_ema
 from framework.training.gradients import FiniteGuard, sum_gradients
-from framework.training.phases import Micro, Outcome, Phase
+from framework.training.phases import Micro, Outcome, Phase, lazy_share
 from framework.training.randomness import keyed_generator
 from framework.training.same_run import check_same_run
 from framework.training.settings import TrainingSettings
 from framework.training.stats import StatsCollector
+from framework.training.trainer import check_trainer
 
 S = TypeVar("S", bound=TrainingSettings)
 _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
@@ -142,7 +143,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         Raises:
             UserError: If something is impossible.
         """
-        raise NotImplementedError
+        check_trainer(trainer)
+        micro_batch(self.settings.micro_batch, data.even_share(trainer.world_size))
 
     def settled(self) -> dict[str, Any]:
         """Settings that were open until `foresee`, by group and name."""
@@ -157,7 +159,9 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         Raises:
             UserError: If something is impossible.
         """
-        raise NotImplementedError
+        check_trainer(trainer)
+        micro_batch(self.settings.micro_batch, data.share(trainer.world_size))
+        return {"batch_size": data.batch_size, "seed": self.seed, **data.identity()}
 
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
@@ -177,7 +181,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
 
     def build(self, data: TrainingImages, device: torch.device) -> None:
         """Build networks, averages and phases for the data at hand, the same in every process."""
-        raise NotImplementedError
+        dataset = data.dataset
+        self.assemble(dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size)
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
@@ -194,8 +199,14 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         raise NotImplementedError
 
     def speed(self, network: nn.Module) -> dict[str, Any]:
-        """Learning rate and decay rates of a network's Adam, as the settings of today have it."""
-        raise NotImplementedError
+        """Learning rate and decay rates of a network's Adam, slowed for its lazy regularisation."""
+        ratio = lazy_share(network, self.phases)
+        betas = tuple(float(beta) ** ratio for beta in self.settings.betas)
+        return {"lr": self.learning_rate(network) * ratio, "betas": betas}
+
+    def learning_rate(self, network: nn.Module) -> float:
+        """A network's, as the settings of today have it, where the run stands."""
+        return self.settings.lr
 
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
         """What looks at it before each status line."""

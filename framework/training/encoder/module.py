@@ -24,10 +24,8 @@ from framework.training.encoder.networks import (
 )
 from framework.training.encoder.objectives import reconstruct
 from framework.training.encoder.settings import EncoderSettings
-from framework.training.phased import Average, Headline, PhasedTraining, micro_batch
-from framework.training.phases import lazy_share
+from framework.training.phased import Average, Headline, PhasedTraining
 from framework.training.run_folder import CONFIG
-from framework.training.trainer import check_trainer
 
 _BATCH = 16
 _WATCHED = 128  # held-out pictures that are looked at with every status line
@@ -75,8 +73,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
     ) -> None:
         """Look at all but the pictures; see `PhasedTraining`."""
-        check_trainer(trainer)
-        micro_batch(self.settings.micro_batch, data.even_share(trainer.world_size))
+        super().foresee(trainer, data, known)
         if data.size is None:
             data.size = self.opened.generator.img_size
         with sketching():
@@ -90,8 +87,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Look whether this can be trained; see `PhasedTraining`."""
-        check_trainer(trainer)
-        micro_batch(self.settings.micro_batch, data.share(trainer.world_size))
+        common = super().plan(trainer, data)
         dataset, device = data.dataset, trainer.strategy.root_device
         with sketching():
             sketch = self.sketch(dataset.size, dataset.channels, dataset.label_dim, device)
@@ -102,9 +98,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
             "generator_name": self.settings.generator,
             "encoder": {"type": self.settings.encoder, **encoder.config},
             "discriminates": sorted(set(sketch) - {"encoder"}),
-            "batch_size": data.batch_size,
-            "seed": self.seed,
-            **data.identity(),
+            **common,
         }
 
     def sketch(
@@ -112,11 +106,6 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     ) -> dict[str, nn.Module]:
         """Encoder and discriminators; refuses pictures that the generator does not make."""
         return new_networks(self.settings, self.opened, size, channels)
-
-    def build(self, data: TrainingImages, device: torch.device) -> None:
-        """Open the generator; build encoder, discriminators, average and phases."""
-        dataset = data.dataset
-        self.assemble(dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size)
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
@@ -149,17 +138,13 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         rampup = self.settings.averaging.ema_rampup
         return [Average(self.encoder_ema, self.encoder, self.ema_kimg[0], rampup)]
 
-    def speed(self, network: nn.Module) -> dict[str, Any]:
-        """Learning rate and decay rates of a network's Adam, where the training stands."""
-        s, ratio = self.settings, lazy_share(network, self.phases)
+    def learning_rate(self, network: nn.Module) -> float:
+        """A network's, as the settings of today have it, where the run stands."""
         if network is self.encoder:
-            lr = s.learning_rate(self.seen_images)
-        elif network is getattr(self, "discriminator", None):
-            lr = s.image_discriminator_lr
-        else:
-            lr = s.discriminators.latent_lr
-        betas = tuple(float(beta) ** ratio for beta in s.betas)
-        return {"lr": lr * ratio, "betas": betas}
+            return self.settings.learning_rate(self.seen_images)
+        if network is getattr(self, "discriminator", None):
+            return self.settings.image_discriminator_lr
+        return self.settings.discriminators.latent_lr
 
     @property
     def headlines(self) -> tuple[Headline, ...]:  # type: ignore[override]

@@ -14,8 +14,7 @@ from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.ops.compiled import use_ops
 from framework.training.data import TrainingImages
-from framework.training.phased import Average, Headline, PhasedTraining, Sign, micro_batch
-from framework.training.phases import lazy_share
+from framework.training.phased import Average, Headline, PhasedTraining, Sign
 from framework.training.stylegan2.build import build_game, build_networks, frozen_layers
 from framework.training.stylegan2.health import Diversity, signs
 from framework.training.stylegan2.precision import pick_low_precision, slow_remark
@@ -30,7 +29,6 @@ from framework.training.stylegan2.transfer import (
     sizes_of,
     start_from,
 )
-from framework.training.trainer import check_trainer
 
 
 class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
@@ -62,8 +60,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
     ) -> None:
         """Look at all but the pictures; see `PhasedTraining`."""
-        check_trainer(trainer)
-        micro_batch(self.settings.micro_batch, data.even_share(trainer.world_size))
+        super().foresee(trainer, data, known)
         self._settle(known, data)
         if data.size is not None:
             with sketching(), blame("--data.size", str(data.size)):
@@ -112,17 +109,9 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         return self._start[0]
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
-        """Look whether all this can be trained, before anything is written or takes memory.
-
-        Returns:
-            What must not change when a run is resumed; plain values only.
-
-        Raises:
-            UserError: If sizes, batch, strategy or precision are impossible.
-        """
-        check_trainer(trainer)
-        micro_batch(self.settings.micro_batch, data.share(trainer.world_size))
+        """Look whether this can be trained; see `PhasedTraining`."""
         self._settle(data=data)
+        common = super().plan(trainer, data)
         dataset, device = data.dataset, trainer.strategy.root_device
         if self.settings.transition_kimg is not None and dataset.label_dim == 0:
             raise UserError(
@@ -137,16 +126,13 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         return {
             "generator": generator.config,
             "discriminator": discriminator.config,
-            "batch_size": data.batch_size,
-            "seed": self.seed,
-            **data.identity(),
+            **common,
         }
 
     def build(self, data: TrainingImages, device: torch.device) -> None:
         """Build the networks for the data at hand, the same in every process."""
         use_ops(self.settings.machine.ops, device)
-        dataset = data.dataset
-        self.assemble(dataset.size, dataset.channels, dataset.label_dim, device, data.batch_size)
+        super().build(data, device)
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
@@ -183,12 +169,6 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     def networks(self) -> list[nn.Module]:
         """Generator and discriminator."""
         return [self.generator, self.discriminator]
-
-    def speed(self, network: nn.Module) -> dict[str, Any]:
-        """Learning rate and decay rates of a network's Adam."""
-        ratio = lazy_share(network, self.phases)
-        betas = tuple(float(beta) ** ratio for beta in self.settings.betas)
-        return {"lr": self.settings.lr * ratio, "betas": betas}
 
     def averages(self) -> list[Average]:
         """The averaged generators; none before the networks are built."""

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from framework.errors import UserError, blame
 from framework.ops.compiled import Mode
+from framework.settings import is_number
 from framework.training.settings import MOST_IMAGES, TrainingGroup, TrainingSettings
 from framework.training.stylegan2.ada import parse_changes
 from framework.training.stylegan2.augment import parse_policy
@@ -169,7 +170,8 @@ class Augmentation(TrainingGroup):
         self._number("ada_kimg", above_zero=True)
         self._number("ada_p_max", above_zero=True, most=1)
         self._number("ada_p", most=1)
-        if self.ada_target is not None and not -1 < self.ada_target < 1:
+        target = self._plain("ada_target")
+        if target is not None and not (is_number(target) and -1 < target < 1):
             raise self._error("ada_target", "a number between -1 and 1")
         with blame("augmentation.ada_set"):
             parse_changes(self.ada_set)
