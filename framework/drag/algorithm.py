@@ -13,7 +13,9 @@ from framework.drag.step import DragStep
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.frozen import gradients
-from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Discriminator, Generator
+
+WATCHED = frozenset({"dragline"})  # methods that take a discriminator, where there is one
 
 
 def drag_points(
@@ -25,6 +27,7 @@ def drag_points(
     settings: DragSettings | None = None,
     *,
     resume_from: DragStep | None = None,
+    discriminator: Discriminator | None = None,
 ) -> Iterator[DragStep]:
     """Drag handle points of a generated picture to targets.
 
@@ -42,6 +45,8 @@ def drag_points(
         settings: See `DragSettings`; None for the paper's.
         resume_from: A step of an earlier drag with the same `ws` and `handles`: go on from there.
             `targets`, `mask` and `settings` may differ.
+        discriminator: The generator's frozen opponent, by which the method "dragline" keeps
+            pictures real; others do not use it.
 
     Returns:
         The steps, beginning with the picture as it is (step 0, or `resume_from`'s), ending with one
@@ -51,7 +56,7 @@ def drag_points(
         InvalidEdit: If latents, points or mask do not fit the model.
         UserError: If a setting does not.
     """
-    draggable = StyleGAN2(generator, settings)
+    draggable = StyleGAN2(generator, settings, discriminator)
     return drag_state(draggable, ws, handles, targets, mask, settings, resume_from=resume_from)
 
 

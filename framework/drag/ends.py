@@ -28,13 +28,14 @@ class Ends:
         """Whether the farthest point is near enough to its target."""
         return distance_px <= self._stop_px
 
-    def status(self, distance_px: float, settled: bool, pulls: Pulls) -> Status:
+    def status(self, distance_px: float, settled: bool, pulls: Pulls | None) -> Status:
         """Whether the run goes on; asked once a step.
 
         Args:
             distance_px: From the farthest point to its target.
             settled: Whether what lies outside the mask has had its steps to go back.
             pulls: What pulled in vain; their graph is used up where the steps are.
+                None where nothing can be held.
         """
         out_of_steps = len(self._distances_px) >= self._max_steps
         out_of_time = self._deadline is not None and time.monotonic() >= self._deadline
@@ -42,7 +43,7 @@ class Ends:
         if self.reached(distance_px) and (settled or out_of_steps or out_of_time):
             return "arrived"
         if out_of_steps:
-            return "held" if stalled(self._distances_px) and pulls.held() else "max_steps"
+            return "held" if pulls and stalled(self._distances_px) and pulls.held() else "max_steps"
         return "max_seconds" if out_of_time else "moving"
 
 

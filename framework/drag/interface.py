@@ -5,12 +5,14 @@ while it is dragged, such as latents. A part of a state is trainable; features a
 picture, are made of the whole of it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from framework.drag.settings import Sizes
+from framework.drag.statistics import Statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,22 @@ class Draggable(Protocol):
 
     def finer(self, state: Any) -> Tensor | None:
         """Features of a larger block, for the last look; None where there is none."""
+        ...
+
+    def maps(self, view: View) -> Sequence[Tensor]:
+        """Feature maps of several sizes and the picture, last, with the view's graph: (1, C, h, w).
+
+        What is tracked to a fraction of a pixel; the trackers of single maps use `view.features`.
+        """
+        ...
+
+    @property
+    def statistics(self) -> Statistics:
+        """How states vary and what changing them does to pictures."""
+        ...
+
+    def realism(self, picture: Tensor) -> Tensor | None:
+        """How real a picture looks, a scalar, higher is better; None where nothing can tell."""
         ...
 
 

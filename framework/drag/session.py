@@ -17,7 +17,7 @@ from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
-from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Discriminator, Generator
 from framework.settings import whole
 
 HISTORY_STEPS = 400  # more than one drag of the paper's 300 steps
@@ -52,6 +52,7 @@ class DragSession:
         generator: A frozen generator.
         ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
         settings: Settings of the runs; the attribute may be replaced between runs.
+        discriminator: The generator's frozen opponent, see `drag_points`.
         history: Steps and changes kept for undo; older ones are forgotten.
 
     Raises:
@@ -64,10 +65,12 @@ class DragSession:
         ws: Tensor,
         settings: DragSettings | None = None,
         *,
+        discriminator: Discriminator | None = None,
         history: int = HISTORY_STEPS,
     ) -> None:
         self.generator, self._model = generator, StyleGAN2(generator)
         ws = self._model.own(ws)
+        self.discriminator = discriminator
         self.settings = settings or DragSettings()
         self.inversion: InversionLink | None = None  # the inverted image that it began with
         self._initial = _State(ws=ws, start_ws=ws)
@@ -197,6 +200,7 @@ class DragSession:
                 state.mask,
                 settings,
                 resume_from=state.step,
+                discriminator=self.discriminator,
             )
             for count, step in enumerate(stream):
                 if count == 0:

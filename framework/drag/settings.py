@@ -135,6 +135,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "feature_resolution": 32,
         "stop_distance_px": 0.5,
     },
+    "dragline": {
+        "method": "dragline",
+        "template_radius_px": 4,
+        "feature_resolution": 32,
+        "stop_distance_px": 0.3,
+        "max_steps": 30,
+        "layers": 10,
+    },
 }
 
 

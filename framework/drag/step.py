@@ -9,7 +9,9 @@ from framework.drag.interface import Draggable, View
 from framework.drag.likeness import LEAST_CONFIDENCE, SURE_CONFIDENCE
 from framework.models.frozen import Adam, gradients
 
-Status = Literal["moving", "arrived", "lost", "held", "max_steps", "max_seconds", "diverged"]
+Status = Literal[
+    "moving", "arrived", "lost", "held", "stuck", "max_steps", "max_seconds", "diverged"
+]
 
 
 class Picture:
@@ -37,7 +39,8 @@ class DragStep:
         step: Updates made since the drag began; 0 is the picture as it was.
         status: "moving", or why this is the last step: "arrived" (every handle within the stop
             distance), "lost" (so it seems, but a point no longer shows what was taken hold of),
-            "held" (the steps are used up, and the mask took most of the pull), "max_steps",
+            "held" (the steps are used up, and the mask took most of the pull), "stuck" (no step
+            brings the points nearer without losing them or what looks real), "max_steps",
             "max_seconds", or "diverged" (this update gave numbers that are not finite; everything
             here is as it was before it).
         state: What was dragged, on the model's device; of a StyleGAN2 that is `ws`.

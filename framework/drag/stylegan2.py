@@ -1,16 +1,22 @@
 """StyleGAN2 as a `Draggable`: its states are `ws`, its features those of a synthesis block."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from framework.drag.interface import View
+from framework.drag.kept_statistics import kept
 from framework.drag.settings import DragSettings
+from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
 from framework.errors import InvalidEdit, UserError
 from framework.models.frozen import NOISE_MODE, gradients
-from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.work import synthesis_gflop
 
+W_SAMPLES, BATCH, PSI = 8192, 32, 0.7
+LEAST_BATCHES, MOST_BATCHES, BUDGET_GFLOP = 1, 18, 1500.0  # some seconds of a CPU
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
 
 
@@ -20,14 +26,21 @@ class StyleGAN2:
     Args:
         generator: A frozen generator.
         settings: Its feature block, latent space and layers.
+        discriminator: Its frozen opponent, which tells what looks real; None where there is none.
 
     Raises:
         UserError: If the model does not have the block.
     """
 
-    def __init__(self, generator: Generator, settings: DragSettings | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        settings: DragSettings | None = None,
+        discriminator: Discriminator | None = None,
+    ) -> None:
         settings = settings or DragSettings()
         self.generator, self.synthesis = generator, generator.synthesis
+        self.discriminator = discriminator
         height, width = generator.img_size
         self.img_size = int(height), int(width)
         self.resolution = _feature_block(settings.feature_resolution, self.synthesis.resolutions)
@@ -77,6 +90,51 @@ class StyleGAN2:
         if self.resolution == last:
             return None
         return self.synthesis.partial(state, last, noise_mode=NOISE_MODE).x.to(state.dtype)
+
+    def maps(self, view: View) -> list[Tensor]:
+        """Features of the feature block and of the last one, and the picture."""
+        last = self.synthesis.resolutions[-1]
+        if view.rest.resolution == last:
+            return [view.features, self.picture(view.leaf, view)]
+        whole = self.synthesis.extend(view.rest, view.leaf, last, noise_mode=NOISE_MODE)
+        return [view.features, whole.x.to(view.leaf.dtype), whole.img.to(view.leaf.dtype)]
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Measured once for a generator and these layers, and kept in the user's cache."""
+        moving = "w" if self.in_common else str(self.layers)
+        name = f"{self.generator.digest[:32]}-{moving}-b{self.resolution}"
+        return kept(name, next(self.generator.parameters()).device, self._measure)
+
+    def realism(self, picture: Tensor) -> Tensor | None:
+        """The discriminator's logit."""
+        if self.discriminator is None or self.generator.c_dim:
+            return None
+        return self.discriminator(picture).sum()
+
+    def _measure(self) -> Statistics:
+        """Sample latents and what moving them does to pictures."""
+        generator, rng = self.generator, torch.Generator().manual_seed(0)
+        like = next(generator.parameters())
+
+        def samples(count: int, psi: float) -> Tensor:
+            z = torch.randn(count, generator.z_dim, generator=rng).to(like)
+            c = torch.zeros(count, generator.c_dim).to(like) if generator.c_dim else None
+            return generator.mapping(z, c, truncation_psi=psi)
+
+        with gradients(False):
+            spread = spread_of(samples(W_SAMPLES, 1.0)[:, 0].float())
+            scales = scales_of(self.maps(self.view(samples(BATCH, PSI))))
+        work = synthesis_gflop(generator, 3 * BATCH)
+        batches = max(LEAST_BATCHES, min(MOST_BATCHES, int(BUDGET_GFLOP / max(work, 1e-9))))
+        effects = []
+        for _ in range(batches):
+            with gradients(True):
+                view = self.view(samples(BATCH, PSI))
+                picture = self.maps(view)[-1]
+                noise = torch.randn(picture.shape, generator=rng).to(picture)
+                effects.append((self.gradient(view, (picture * noise).sum()) @ spread).flatten(1))
+        return Statistics(spread, metric_of(torch.cat(effects)), scales)
 
 
 def check_latents(generator: Generator, ws: Any) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from framework.drag.algorithm import drag_points
+from framework.drag.algorithm import WATCHED, drag_points
 from framework.drag.edit_file import EditFile
 from framework.drag.points import parse_points
 from framework.drag.settings import DragSettings
@@ -70,8 +70,12 @@ class OpenDrag:
 
     def steps(self) -> Iterator[DragStep]:
         """Check everything at once, with Python's warnings, and return the drag's steps."""
-        past = self.past[-1] if self.past else None
-        return drag_points(self.generator, self.ws, *self.pull, self.settings, resume_from=past)
+        watched = self.settings.method in WATCHED
+        return drag_points(
+            self.generator, self.ws, *self.pull, self.settings,
+            resume_from=self.past[-1] if self.past else None,
+            discriminator=self.networks.discriminator if watched else None,
+        )  # fmt: skip
 
     def checked(self, watcher: Watcher) -> "OpenDrag":
         """Refuse what the algorithm refuses; what is only odd becomes a note."""

@@ -14,6 +14,7 @@ from framework.drag.algorithm import drag_state
 from framework.drag.interface import View
 from framework.drag.registry import names
 from framework.drag.settings import DragSettings
+from framework.drag.statistics import Statistics, scales_of
 from framework.errors import InvalidEdit
 
 HANDLE, TARGET = (20.0, 30.0), (27.0, 26.0)
@@ -47,6 +48,16 @@ class Card:
         return self.draw(state)[:, :3]
 
     def finer(self, state):
+        return None
+
+    def maps(self, view):
+        return [view.features]
+
+    @property
+    def statistics(self):
+        return Statistics(torch.eye(2), torch.eye(2), scales_of([self.draw(torch.zeros(2))]))
+
+    def realism(self, picture):
         return None
 
     def draw(self, state):

@@ -75,7 +75,7 @@ def test_a_file_of_before_trackers_had_names_is_read():
 
 def test_the_paper_is_the_default():
     assert DragSettings.preset("draggan") == DragSettings()
-    with pytest.raises(UserError, match="preset 'raft': expected one of draggan, small"):
+    with pytest.raises(UserError, match="preset 'raft': expected one of draggan, small, dragline"):
         DragSettings.preset("raft")
 
 

@@ -357,6 +357,19 @@ class SynthesisNetwork(nn.Module):
         stop = self.resolutions.index(resolution) + 1
         return self._run(ws, 0, stop, None, None, noise_mode, rng)
 
+    def extend(
+        self,
+        partial: PartialSynthesis,
+        ws: Tensor,
+        resolution: int,
+        noise_mode: NoiseMode = "const",
+        rng: torch.Generator | None = None,
+    ) -> PartialSynthesis:
+        """Go on from `partial` up to and including the larger block `b{resolution}`."""
+        start = self.resolutions.index(partial.resolution) + 1
+        stop = self.resolutions.index(resolution) + 1
+        return self._run(ws, start, stop, partial.x, partial.img, noise_mode, rng)
+
     def finish(
         self,
         partial: PartialSynthesis,
@@ -365,9 +378,9 @@ class SynthesisNetwork(nn.Module):
         rng: torch.Generator | None = None,
     ) -> Tensor:
         """Go on from `partial` to the picture, shape (N, img_channels, H, W)."""
-        start = self.resolutions.index(partial.resolution) + 1
-        stop = len(self.resolutions)
-        return _whole(self._run(ws, start, stop, partial.x, partial.img, noise_mode, rng))
+        if partial.resolution == self.resolutions[-1]:
+            return _whole(partial)
+        return _whole(self.extend(partial, ws, self.resolutions[-1], noise_mode, rng))
 
     def _run(self, ws, start, stop, x, img, noise_mode, rng) -> PartialSynthesis:
         """Run blocks[start:stop] on the state (x, img)."""

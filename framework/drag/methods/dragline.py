@@ -1,0 +1,46 @@
+"""Few steps: Gauss-Newton on the tracker itself, in whitened latents, watched by a critic.
+
+Where Pan et al. 2023 pull features a pixel at a time, the tracker's own Jacobian tells which change
+of the latents moves the points as wanted; of these the one that changes the picture least is taken
+(a minimum-norm step in the model's metric, `framework.drag.statistics`). A step that loses the
+points (their templates no longer fit) or realism (the critic) is shortened and tried again, for a
+forward pass each time.
+"""
+
+from collections.abc import Iterator
+
+from framework.drag.ends import Ends
+from framework.drag.interface import Drag, Draggable
+from framework.drag.settings import DragSettings
+from framework.drag.solver import RADIUS, Iterate, Solver
+from framework.drag.step import DragStep
+from framework.errors import InvalidEdit
+
+POLISHING_STEPS = 12
+
+
+def run(
+    draggable: Draggable, drag: Drag, settings: DragSettings, resume_from: DragStep | None = None
+) -> Iterator[DragStep]:
+    """Solve for the step that moves the points, shorten it until it is good; then polish."""
+    solver = Solver(draggable, drag, settings)
+    ends = Ends(settings, settings.sizes(draggable.img_size, len(drag.targets)))
+    at, radius, polished = solver.beginning(resume_from), RADIUS, 0
+    step = 0 if resume_from is None else resume_from.step
+    if not at.finite:
+        raise InvalidEdit("the model gives NaN or infinity for these latents")
+
+    while True:
+        following: Iterate | None = None
+        near = ends.reached(at.farthest_px)
+        if not near:
+            following, radius = solver.nearer(at, radius)
+        elif polished < POLISHING_STEPS:
+            following, polished = solver.more_real(at), polished + 1
+        status = ends.status(at.farthest_px, settled=following is None, pulls=None)
+        if status == "moving" and following is None:
+            status = "stuck"
+        yield solver.seen(at, step, status)
+        if status != "moving":
+            return
+        at, step = following, step + 1
