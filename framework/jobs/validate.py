@@ -60,9 +60,9 @@ def validate_generator(
     report = measure(generator, dataset, networks, settings, device, watch)
     note_opponent(report, networks, opened)
     seen = seen_kimg(generator.provenance)
-    of_run = settings.model is None and seen is not None
+    notes = [] if settings.model or seen is None else _log(run, report, seen)
     facts = {"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol}
-    return Validation(facts, _log(run, report, seen) if of_run else [])
+    return Validation(facts, notes)
 
 
 def validate_encoder(

@@ -103,7 +103,7 @@ def new_networks(
 
 
 def _new_encoder(settings: EncoderSettings, generator: Generator) -> StyleEncoder:
-    sizes = asdict(settings.architecture) | {"residual": settings.iterations > 1}
+    sizes: dict[str, Any] = asdict(settings.architecture) | {"residual": settings.iterations > 1}
     width = sizes.pop("width")
     if settings.encoder == "dragline":
         return Encoder(
