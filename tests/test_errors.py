@@ -46,6 +46,10 @@ def raise_within(error: UserError, around: list) -> None:
         (UserError("x: give (size=[48,64])."), [named(FLAGS)], "x: give (--data.size [48,64])."),
         (UserError("a link: follow_links=True"), [named(FLAGS)], "a link: --follow-links"),
         (UserError("runs/size=3/x: none"), [named(FLAGS)], "runs/size=3/x: none"),
+        (UserError("1: only with `size`", "seed"), [named(FLAGS)], "seed 1: only with --data.size"),
+        (UserError("`size` and `on_bad`: give one"), [named(FLAGS)],
+         "--data.size and --on-bad: give one"),
+        (UserError("`size` and `other`: give one"), [named({})], "`size` and `other`: give one"),
         (UserError("x: none"), [named({})], "x: none"),
     ],
 )  # fmt: skip
