@@ -9,7 +9,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from framework.cli.late import put_off_for_lightning
 from framework.files import cache_folder, write_text
+from framework.threads import shorten_spin
 
 HELP = ("--help", "-h")
 _ROOT = Path(__file__).resolve().parents[1]
@@ -25,9 +27,6 @@ def train(args: Any = None) -> int:
 
 
 def _train(args: Any) -> int:
-    from framework.cli.late import put_off_for_lightning
-    from framework.threads import shorten_spin
-
     shorten_spin()
     with put_off_for_lightning():
         from framework.cli.train import main

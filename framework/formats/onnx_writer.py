@@ -14,8 +14,10 @@ does not depend on what a tracer of today makes of the network.
 What follows `ws` depends on `ws` alone: `onnx.utils.extract_model` cuts out the synthesis.
 """
 
+import importlib.util
 import json
 import math
+from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -40,11 +42,9 @@ def check_onnx() -> None:
     Raises:
         UserError: If it is not installed.
     """
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("onnx") is None:
         advice = "install it with pip install 'dragline[onnx]'"
-        raise UserError(f"onnx: needs the package onnx; {advice}", "to") from None
+        raise UserError(f"onnx: needs the package onnx; {advice}", "to")
 
 
 def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
@@ -60,7 +60,7 @@ def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
     import onnx
 
     network = without_fade(generator)
-    graph = _Graph()
+    graph = _Graph(onnx)
     _synthesis(graph, network, _mapping(graph, network))
     model = graph.model(network)
     if model.ByteSize() > _LARGEST_BYTES:
@@ -78,10 +78,8 @@ def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
 class _Graph:
     """Nodes and numbers as they are put together; values are known by their names."""
 
-    def __init__(self) -> None:
-        from onnx import TensorProto, helper
-
-        self._helper, self._float = helper, TensorProto.FLOAT
+    def __init__(self, onnx: ModuleType) -> None:
+        self._onnx, self._helper, self._float = onnx, onnx.helper, onnx.TensorProto.FLOAT
         self.nodes: list[Any] = []
         self.numbers: list[Any] = []
         self.inputs: list[Any] = []
@@ -89,13 +87,11 @@ class _Graph:
 
     def constant(self, values: Any, name: str = "") -> str:
         """Numbers of the graph: float32, or int64 where they are whole."""
-        from onnx import numpy_helper
-
         values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values)
         kind = np.int64 if values.dtype.kind == "i" else np.float32
         name = name or f"n{len(self.numbers)}"
         values = np.asarray(values, kind, order="C")
-        self.numbers.append(numpy_helper.from_array(values, name))
+        self.numbers.append(self._onnx.numpy_helper.from_array(values, name))
         return name
 
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
