@@ -87,20 +87,27 @@ def helps(command: Callable[..., None]) -> Iterator[tuple[str, str]]:
     return ((name, spoken(texts[name], names)) for name in names)
 
 
-def build_parser() -> Parser:
-    """Build the parser of all commands."""
+def build_parser(only: str | None = None) -> Parser:
+    """Build the parser of all commands; of the others but `only` just names and first lines."""
     parser = Parser(prog=PROGRAM, description=DESCRIPTION, formatter_class=Formatter)
     subcommands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, command in COMMANDS.items():
         text = docstring_parser.parse(inspect.getdoc(command) or "")
-        description = f"{text.short_description}\n\n{text.long_description}".replace("::", ":")
-        sub = Parser(description=description, formatter_class=Formatter)
-        advanced = sub.add_argument_group("more options")
-        parameters = options(command)
-        for option, help_text in helps(command):
-            later = shown(parameters[option])[1].advanced
-            add_option(advanced if later else sub, parameters[option], help_text)
+        described = only in (None, name)
+        sub = _parser_of(command, text) if described else Parser(formatter_class=Formatter)
         subcommands.add_subcommand(name, sub, help=text.short_description)
+    return parser
+
+
+def _parser_of(command: Callable[..., None], text: docstring_parser.Docstring) -> Parser:
+    """Build the parser of one command from its request and its docstring."""
+    description = f"{text.short_description}\n\n{text.long_description}".replace("::", ":")
+    parser = Parser(description=description, formatter_class=Formatter)
+    advanced = parser.add_argument_group("more options")
+    parameters = options(command)
+    for option, help_text in helps(command):
+        later = shown(parameters[option])[1].advanced
+        add_option(advanced if later else parser, parameters[option], help_text)
     return parser
 
 
@@ -112,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    parser = build_parser()
+    parser = build_parser(next((word for word in arguments if word in COMMANDS), ""))
     if not arguments:
         parser.print_help()
         raise UserError("which command? see the list above")
