@@ -1,1 +1,1 @@
-"""Between a photograph and the square that a model sees: geometry, cropping, pasting back."""
+"""From a photograph to a model's canvas and back: geometry, cropping, pasting."""

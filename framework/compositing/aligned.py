@@ -1,4 +1,4 @@
-"""Photographs laid on a canvas by two points."""
+"""Alignment of a photograph with a canvas by two points."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +11,7 @@ Point = tuple[float, float]
 
 
 def default_places(canvas_size: tuple[int, int]) -> tuple[Point, Point]:
-    """Where two points go that nobody placed: level, at a quarter and three quarters across."""
+    """Return default places of two points: level, at a quarter and three quarters across."""
     height, width = canvas_size
     middle = (height - 1) / 2
     return ((width - 1) / 4, middle), (3 * (width - 1) / 4, middle)
@@ -29,13 +29,13 @@ def align_geometry(
         photo_size: (height, width) of the upright photograph.
         canvas_size: (height, width) of the model's pictures.
         points: Two points (x, y) of the photograph.
-        places: Where they go on the canvas; None for `default_places`.
+        places: Places of the points on the canvas; None for `default_places`.
 
     Returns:
         The geometry; its valid box is the largest of the canvas that the photograph fills.
 
     Raises:
-        UserError: If points lie outside their picture, or too near to each other.
+        UserError: If points lie outside their picture, or too close together.
     """
     places = default_places(canvas_size) if places is None else places
     _check(points, photo_size, "photograph")
@@ -51,16 +51,16 @@ def align_geometry(
     )
     valid = largest_covered(affine, photo_size, (0, 0, canvas_size[1], canvas_size[0]))
     if valid is None:
-        raise UserError("these points lay nothing of the photograph on the model's picture")
+        raise UserError("these points put no part of the photograph on the model's picture")
     return Geometry(photo_size, canvas_size, affine, valid)
 
 
 def at_border(geometry: Geometry) -> Geometry:
     """Move a photograph that ends on the canvas until it ends between two canvas pixels.
 
-    It moves by half a pixel of the canvas at most. Else a strip of it, less than such a pixel wide,
-    would belong to no whole pixel and keep what an edit changes beside it. What is turned, or ends
-    on no side or on two opposite ones, stays where that cannot be mended.
+    It moves by half a canvas pixel at most. Otherwise a strip of it, less than such a pixel wide,
+    would belong to no whole pixel and stay as it is beside an edit. A photograph that is turned, or
+    ends on no side or on two opposite ones, stays where this cannot be avoided.
     """
     rows = []
     for axis, (row, side) in enumerate(

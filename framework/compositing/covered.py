@@ -1,4 +1,4 @@
-"""How much of a canvas a photograph covers that may be turned and may end before it."""
+"""The part of a canvas that a photograph covers, which may be turned or end within it."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from framework.compositing.resample import Affine, inverted
 
-TOLERANCE_PX = 1e-3  # of rounding between a box and the affine that was made of it
+TOLERANCE_PX = 1e-3  # rounding between a box and the affine computed from it
 
 
 def largest_covered(
     affine: Affine, photo_size: tuple[int, int], inner: Sequence[int]
 ) -> tuple[int, int, int, int] | None:
-    """The largest box of whole canvas pixels within `inner` and within the photograph.
+    """Return the largest box of whole canvas pixels within `inner` and within the photograph.
 
-    The photograph on the canvas is convex: between two columns it is nowhere lower at the top, nor
-    higher at the bottom, than at one of the two. So every pair of columns is tried at its ends.
+    The photograph on the canvas is convex: between two columns its top is never lower, nor its
+    bottom higher, than at one of the two. So every pair of columns is tried at its ends.
     """
     left, top, width, height = inner
     columns = np.arange(left, left + width + 1, dtype=np.float64)
@@ -39,7 +39,7 @@ def largest_covered(
 def _photo_span(
     affine: Affine, photo_size: tuple[int, int], x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest canvas y of the photograph's area at each canvas x; empty: inf, -inf."""
+    """Return the photograph's lowest and highest canvas y at each canvas x; inf, -inf if empty."""
     high, low = np.full(x.shape, -np.inf), np.full(x.shape, np.inf)
     backward = inverted(affine)
     for (ax, ay, offset), side in zip(backward, photo_size[::-1], strict=True):

@@ -1,4 +1,4 @@
-"""How a photograph lies on a model's canvas, as data that travels with the picture.
+"""The geometry of a photograph on a model's canvas, as data that travels with the picture.
 
 A `Geometry` is an affine map and the box of the canvas that the photograph covers. The photograph
 is what `framework.media.images.read_image` gives: upright, on white, 8 bit. Points are (x, y) with
@@ -36,19 +36,19 @@ _LARGEST_SIDE = 1 << 20
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a photograph lies on a canvas.
+    """The place of a photograph on a canvas.
 
     Args:
         photo_size: (height, width) of the upright photograph, in pixels.
         canvas_size: (height, width) of the model's pictures.
-        affine: Photo pixel (x, y, 1) to canvas pixel (x, y), 2 rows of 3, pixel centres at
+        affine: Map from photo pixel (x, y, 1) to canvas pixel (x, y), 2 rows of 3, pixel centres at
             integers.
-        valid_box: Half-open box of the canvas, in whole pixels, that is filled with photograph.
-        pad_colour: (r, g, b) of the rest of the canvas.
-        fill: What the rest shows: "colour" that colour, "mirror" the valid box reflected.
+        valid_box: Half-open box of the canvas, in whole pixels, that the photograph fills.
+        pad_colour: Colour (r, g, b) of the rest of the canvas.
+        fill: Content of the rest: "colour" is that colour, "mirror" the valid box reflected.
 
     Raises:
-        UserError: If the values are none, or do not fit each other.
+        UserError: If values are invalid or do not fit each other.
     """
 
     photo_size: tuple[int, int]
@@ -64,12 +64,12 @@ class Geometry:
             raise UserError(f"geometry: {reason}")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values; `from_dict` makes an equal geometry of them."""
+        """Return JSON values, from which `from_dict` makes an equal geometry."""
         return {name: _lists(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Geometry":
-        """The geometry of `to_dict`'s values, checked.
+        """Make the geometry from `to_dict`'s values, checked.
 
         Raises:
             UserError: If something is missing, unknown or impossible.
@@ -82,15 +82,15 @@ class Geometry:
             raise UserError(f"geometry: {reason}") from None
 
     def inverse(self) -> Affine:
-        """Canvas pixel (x, y, 1) to photo pixel (x, y)."""
+        """Return the map from canvas pixel (x, y, 1) to photo pixel (x, y)."""
         return inverted(self.affine)
 
     def to_canvas_points(self, points: Sequence | np.ndarray) -> np.ndarray:
-        """Points of the photograph, (..., 2), on the canvas; float64."""
+        """Map points of the photograph, (..., 2), to the canvas; float64."""
         return applied(self.affine, np.asarray(points, np.float64))
 
     def to_photo_points(self, points: Sequence | np.ndarray) -> np.ndarray:
-        """Points of the canvas, (..., 2), in the photograph; float64."""
+        """Map points of the canvas, (..., 2), to the photograph; float64."""
         return applied(self.inverse(), np.asarray(points, np.float64))
 
 
@@ -109,17 +109,17 @@ def fit_geometry(
         mode: "center" cuts the largest central part of the canvas' shape, "pad" keeps everything
             and leaves borders, "stretch" ignores proportions.
         box: Part of the photograph to use, (left, top, right, bottom) in photo pixels, half-open;
-            None for all of it. It may leave the photograph: the valid box tells what is covered.
-        rotate_deg: Turns the box clockwise about its centre, so that a subject which leans
+            None for all of it. It may leave the photograph: the valid box says what is covered.
+        rotate_deg: Angle of the box, clockwise about its centre, so that a subject that leans
             clockwise by this angle stands upright. Without a box, "center" takes the largest part
             that stays within the photograph.
 
     Returns:
-        The geometry. Where a turned box leaves the photograph, the valid box is the largest that
-        does not.
+        The geometry. Where a turned box extends beyond the photograph, the valid box is the largest
+        that does not.
 
     Raises:
-        UserError: If box or mode are none, or no pixel of the canvas would be covered.
+        UserError: If box or mode is invalid, or no pixel of the canvas would be covered.
     """
     if mode not in MODES:
         raise UserError(f"crop {mode}: give {', '.join(MODES[:-1])} or {MODES[-1]}")
@@ -144,7 +144,7 @@ def fit_geometry(
     valid = largest_covered(affine, photo_size, inner)
     if valid is None:
         raise UserError(
-            f"{_text(box or cut)}: lays nothing of the {photo_size[1]}x{photo_size[0]} photo on"
+            f"{_text(box or cut)}: puts no part of the {photo_size[1]}x{photo_size[0]} photo on"
             f" the {canvas_w}x{canvas_h} picture; give a box within the photo",
             "box",
         )
@@ -154,12 +154,12 @@ def fit_geometry(
 def to_canvas(
     photo: np.ndarray, geometry: Geometry, filter: Image.Resampling = Image.Resampling.LANCZOS
 ) -> np.ndarray:
-    """The photograph on the canvas.
+    """Resample the photograph to the canvas.
 
     Args:
         photo: uint8 (h, w, C) with 1, 3 or 4 channels, of the geometry's photo size.
-        geometry: Where it lies.
-        filter: How pixels are made of pixels.
+        geometry: Place of the photograph on the canvas.
+        filter: Filter of the resampling.
 
     Returns:
         uint8 (H, W, C); outside the valid box the pad colour (opaque, or its mean for grey), or the
@@ -171,25 +171,25 @@ def to_canvas(
     box_to_photo = composed(geometry.inverse(), ((1, 0, left), (0, 1, top)))
     to_cut = composed(((1, 0, -x), (0, 1, -y)), box_to_photo)
     size = (bottom - top, right - left)
-    seen = resample(photo[y:end_y, x:end_x], to_cut, size, filter)
+    part = resample(photo[y:end_y, x:end_x], to_cut, size, filter)
     if size == geometry.canvas_size:
-        return seen
+        return part
     if geometry.fill == "mirror":
         height, width = geometry.canvas_size
         return np.pad(
-            seen, ((top, height - bottom), (left, width - right), (0, 0)), mode="symmetric"
+            part, ((top, height - bottom), (left, width - right), (0, 0)), mode="symmetric"
         )
     channels = photo.shape[2]
     colour = (*geometry.pad_colour, WHITE)[:channels]
     if channels == 1:
         colour = round(sum(geometry.pad_colour) / 3)
     canvas = np.full((*geometry.canvas_size, channels), colour, np.uint8)
-    canvas[top:bottom, left:right] = seen
+    canvas[top:bottom, left:right] = part
     return canvas
 
 
 def valid_mask(geometry: Geometry) -> np.ndarray:
-    """1 in the valid box, 0 elsewhere; float32 (H, W)."""
+    """Return a mask, 1 in the valid box, 0 elsewhere; float32 (H, W)."""
     left, top, right, bottom = geometry.valid_box
     mask = np.zeros(geometry.canvas_size, np.float32)
     mask[top:bottom, left:right] = 1
@@ -197,7 +197,7 @@ def valid_mask(geometry: Geometry) -> np.ndarray:
 
 
 def photo_box(geometry: Geometry) -> tuple[int, int, int, int]:
-    """The smallest half-open box of whole photo pixels around what the valid box shows."""
+    """Return the smallest half-open box of whole photo pixels that contains the valid box."""
     left, top, right, bottom = geometry.valid_box
     corners = np.array([(x, y) for x in (left, right) for y in (top, bottom)]) - 0.5
     at = geometry.to_photo_points(corners) + 0.5
@@ -215,7 +215,7 @@ def check_photo(photo: np.ndarray, geometry: Geometry) -> None:
     """Raise `UserError` unless the photograph has the geometry's size."""
     if photo.shape[:2] != geometry.photo_size:
         (h, w), (height, width) = photo.shape[:2], geometry.photo_size
-        raise UserError(f"photo of {w}x{h} where the geometry is of one of {width}x{height}")
+        raise UserError(f"photo of {w}x{h}, but the geometry is for one of {width}x{height}")
 
 
 # -------------------------------------------------------------------------------------- arithmetic
@@ -224,7 +224,7 @@ def check_photo(photo: np.ndarray, geometry: Geometry) -> None:
 def _checked_box(
     box: Sequence[float] | None, photo_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """(left, top, width, height) of a box that some of the photograph may be in."""
+    """Return (left, top, width, height) of a box, checked to contain a part of the photograph."""
     if box is None:
         return 0, 0, photo_size[1], photo_size[0]
     whole = len(box) == 4 and all(math.isfinite(v) and abs(v) <= _LARGEST_SIDE for v in box)
@@ -242,7 +242,7 @@ def _text(box: Sequence[float]) -> str:
 def _shrink_to_turn(
     canvas_size: tuple[int, int], scale: float, photo_size: tuple[int, int], rotate_deg: float
 ) -> float:
-    """By how much a central cut of canvas_size * scale must shrink so that it can be turned."""
+    """Return the factor by which a central cut of canvas_size * scale must shrink to be turned."""
     (height, width), angle = canvas_size, math.radians(rotate_deg)
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
     reach_x, reach_y = scale * (width * cos + height * sin), scale * (width * sin + height * cos)
@@ -252,7 +252,7 @@ def _shrink_to_turn(
 def _box_to_box(
     cut: Sequence[float], inner: Sequence[float], centre: Sequence[float], rotate_deg: float
 ) -> Affine:
-    """The affine that lays box `cut` of the photo, turned about `centre`, over `inner`.
+    """Return the affine that lays box `cut` of the photo, turned about `centre`, over `inner`.
 
     Boxes are (left, top, width, height), measured from the picture's corner; pixel centres lie half
     a pixel in, hence the halves.
@@ -275,27 +275,27 @@ def _box_to_box(
 
 
 def _lists(value: Any) -> Any:
-    """Tuples as JSON gives them back."""
+    """Convert tuples to lists, as JSON has them."""
     return [_lists(v) for v in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:
-    """Lists, as JSON has them, as tuples."""
+    """Convert lists, as JSON has them, to tuples."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _fault(geometry: Geometry) -> str:
-    """What is wrong with its values; empty if nothing is."""
+    """Say what is wrong with a geometry's values; empty if nothing is."""
     for name in ("photo_size", "canvas_size"):
         if not _whole(getattr(geometry, name), 2, 1, _LARGEST_SIDE):
             return f"{name} is not a height and a width in pixels"
     (height, width), box = geometry.canvas_size, geometry.valid_box
     if not _whole(box, 4, 0, _LARGEST_SIDE) or not (box[0] < box[2] and box[1] < box[3]):
-        return "valid_box is no box"
+        return "valid_box is not a box"
     if box[2] > width or box[3] > height:
-        return "valid_box leaves the canvas"
+        return "valid_box extends beyond the canvas"
     if not _whole(geometry.pad_colour, 3, 0, WHITE):
-        return "pad_colour is no colour"
+        return "pad_colour is not a colour"
     if geometry.fill not in FILLS:
         return f"fill is neither {' nor '.join(FILLS)}"
     if not _is_affine(geometry.affine):
@@ -304,7 +304,7 @@ def _fault(geometry: Geometry) -> str:
     at = geometry.to_photo_points(corners) + 0.5
     slack = 2 * TOLERANCE_PX * max(1, *scales(geometry.inverse()))
     if (at < -slack).any() or (at > np.array(geometry.photo_size[::-1]) + slack).any():
-        return "valid_box leaves the photograph"
+        return "valid_box extends beyond the photograph"
     return ""
 
 

@@ -12,12 +12,12 @@ def membrane(values: np.ndarray, fixed: Sides) -> np.ndarray:
     matrix products on each side solve it, without iterations.
 
     Args:
-        values: (H, W, C), of which the outermost pixels along fixed sides count.
-        fixed: Sides (left, top, right, bottom) whose pixels keep their values; the others are free:
-            the field arrives at them level.
+        values: Field (H, W, C), of which the outermost pixels along fixed sides count.
+        fixed: Sides (left, top, right, bottom) whose pixels keep their values; the field is level
+            at the others.
 
     Returns:
-        (H, W, C) in float64; zero where no side is fixed.
+        The field (H, W, C), float64; zero if no side is fixed.
     """
     left, top, right, bottom = fixed
     result = np.zeros(values.shape)
@@ -43,13 +43,13 @@ def membrane(values: np.ndarray, fixed: Sides) -> np.ndarray:
 
 
 def _borders() -> tuple[tuple, ...]:
-    """Indices of the outermost pixels: left, top, right, bottom."""
+    """Return the indices of the outermost pixels: left, top, right, bottom."""
     everything = slice(None)
     return (everything, 0), (0,), (everything, -1), (-1,)
 
 
 def _waves(count: int, free_start: bool, free_end: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvectors, as columns, and eigenvalues of the negative second difference of a line.
+    """Return eigenvectors, as columns, and eigenvalues of the negative second difference of a line.
 
     A fixed end is zero one step outside (DST-I if both are), a free one mirrors the last value
     (DCT-II if both are).

@@ -1,7 +1,7 @@
-"""An edited canvas back in the photograph it was cut from.
+"""An edited canvas pasted back into the photograph that it was cut from.
 
-What is pasted is computed on the canvas and seen from the photograph's pixels through the inverse
-of the geometry, band by band; a pixel whose weight is zero keeps its value to the bit.
+The field to paste is computed on the canvas and resampled at the photograph's pixels through the
+inverse of the geometry, band by band; a pixel whose weight is zero keeps its value to the bit.
 """
 
 import math
@@ -19,13 +19,13 @@ from framework.media.modes import WHITE
 
 Seam = Literal["hard", "feather", "gradient"]
 SEAMS = get_args(Seam)
-CHANGED_LEVELS = 6  # of 255: what an edit changes less, `changed_only` takes for unchanged
-REPLACED_LEVELS = (20, 60)  # of 255: what an edit changes more replaces the photo's own detail
+CHANGED_LEVELS = 6  # of 255: smaller changes count as none for `changed_only`
+REPLACED_LEVELS = (20, 60)  # of 255: larger changes replace the photograph's own detail
 _GROW_PX, _SOFT_PX = 2, 2  # canvas pixels around what changed: fully pasted, then fading
-_INTERPOLATION_PX = 2  # how far bicubic interpolation looks
+_INTERPOLATION_PX = 2  # reach of bicubic interpolation
 CHANGE_REACH_PX = _GROW_PX + _SOFT_PX + _INTERPOLATION_PX
 _FEATHER_OF_SIDE = 1 / 16
-_GRADIENT_FEATHER_PX = 2  # the membrane agrees with the photo at its border but for fine detail
+_GRADIENT_FEATHER_PX = 2  # at its border the membrane differs in fine detail only
 _BAND_PIXELS = 1 << 19  # 40 MB of temporary arrays
 
 
@@ -45,28 +45,28 @@ def paste_back(
     Args:
         photo: uint8 or uint16 (h, w, C) with 1 or 3 channels, of the geometry's photo size.
         edited: The canvas after the edit, (H, W, C): uint8, or floats in levels from 0 to 255.
-        geometry: Where the canvas lies in the photograph.
+        geometry: Place of the photograph on the canvas.
         original: The canvas before the edit as the generator makes it, like `edited`. With it the
-            difference is added to the photograph, which so keeps its own detail and what the
-            generator could not make. Only where the two differ by much (fading in between
-            `REPLACED_LEVELS`) something has moved, detail would stay behind as a ghost, and the
-            edited canvas itself is pasted.
-        changed_only: Leave every pixel alone that is farther than `CHANGE_REACH_PX` canvas pixels
-            from one which the edit changed by more than `CHANGED_LEVELS`; needs `original`. (As
-            many photo pixels, where those are the larger ones.)
+            difference is added to the photograph, which thus keeps its own detail and what the
+            generator could not make. Where the two differ by much (fading in between
+            `REPLACED_LEVELS`), something has moved and detail would stay behind as a ghost: there
+            the edited canvas itself is pasted.
+        changed_only: Keep every pixel that is farther than `CHANGE_REACH_PX` canvas pixels (or
+            photo pixels, where those are larger) from one that the edit changed by more than
+            `CHANGED_LEVELS`; requires `original`.
         seam: "hard" pastes all of the valid box, "feather" fades in from its border, "gradient"
             shifts colours by the smoothest field that makes both agree along the border (Pérez et
             al. 2003, Poisson image editing, section 3). Where the box ends with the photograph
             there is no seam.
         feather_px: Width of the fade, in canvas pixels; None for 1/16 of the canvas' shorter side.
-        white: The photograph's level of white, which is the canvas' 255.
+        white: The photograph's level of white, 255 on the canvas.
 
     Returns:
-        The photograph's type and shape. Outside of the valid box every pixel is the photograph's to
-        the bit.
+        The result, of the photograph's type and shape. Outside the valid box every pixel is the
+        photograph's to the bit.
 
     Raises:
-        UserError: If sizes or words do not fit.
+        UserError: If sizes or options do not fit.
     """
     _check(photo, edited, original, geometry, changed_only, seam, feather_px)
     field = _field(photo, edited, geometry, original, changed_only, seam, white)
@@ -81,17 +81,17 @@ def paste_back(
     for rows, columns, to_box in _bands(geometry):
         size = (rows.stop - rows.start, columns.stop - columns.start)
         to_field = composed(to_padded, to_box)
-        seen = resample(field, to_field, size, Image.Resampling.BICUBIC)
+        pasted = resample(field, to_field, size, Image.Resampling.BICUBIC)
         part = photo[rows, columns].astype(np.float32) * (WHITE / white)
         weight = _weights(to_box, size, box_size, closed, fade_px)[..., None]
-        part += weight * (seen[..., :-1] - seen[..., -1:] * part)
+        part += weight * (pasted[..., :-1] - pasted[..., -1:] * part)
         part *= white / WHITE
         result[rows, columns] = np.rint(part, out=part).clip(0, white)
     return result
 
 
 def seam_sides(geometry: Geometry) -> tuple[bool, bool, bool, bool]:
-    """Which sides of the valid box (left, top, right, bottom) do not lie on the photo's border."""
+    """Whether each side of the valid box (left, top, right, bottom) is off the photo's border."""
     left, top, right, bottom = geometry.valid_box
     height, width = geometry.photo_size
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) - 0.5
@@ -123,12 +123,12 @@ def _check(
             f"photo {photo.dtype} {photo.shape}: paste into uint8 or uint16 (height, width, 1 or 3)"
         )
     check_photo(photo, geometry)
-    wanted = (*geometry.canvas_size, photo.shape[2])
+    expected = (*geometry.canvas_size, photo.shape[2])
     for name, canvas in {"edited": edited, "original": original}.items():
-        if canvas is not None and canvas.shape != wanted:
+        if canvas is not None and canvas.shape != expected:
             raise UserError(
-                f"{name} picture {canvas.shape} where the geometry, and a photo of {photo.dtype}"
-                f" {photo.shape}, are of {wanted}"
+                f"{name} picture {canvas.shape}, but the geometry and a photo of {photo.dtype}"
+                f" {photo.shape} require {expected}"
             )
         if canvas is not None and not np.isfinite(canvas).all():
             raise UserError(f"{name} picture holds NaN or infinity")
@@ -143,10 +143,10 @@ def _field(
     seam: Seam,
     white: int,
 ) -> np.ndarray:
-    """What is pasted on the valid box, (H, W, C + 1) float32: colours, their share of the pixel.
+    """Return the field to paste on the valid box, (H, W, C + 1) float32: colours and their share.
 
     A photo pixel p becomes p + colours - share * p. Where an edit changed little, the share is 0
-    and the colours are the difference it made; where it changed much, something has moved: the
+    and the colours are the difference; where it changed much, something has moved: the
     photograph's detail is out of place there, and the canvas replaces it.
     """
     left, top, right, bottom = geometry.valid_box
@@ -155,9 +155,9 @@ def _field(
     before = None if original is None else original[box].astype(np.float32)
     moved = None if before is None else np.abs(colours - before).max(axis=2)
     if seam == "gradient":
-        seen = np.rint(photo * (WHITE / white)).astype(np.uint8)
-        wanted = to_canvas(seen, geometry)[box] if before is None else before
-        colours += membrane(wanted - colours, seam_sides(geometry)).astype(np.float32)
+        levels = np.rint(photo * (WHITE / white)).astype(np.uint8)
+        reference = to_canvas(levels, geometry)[box] if before is None else before
+        colours += membrane(reference - colours, seam_sides(geometry)).astype(np.float32)
     share = np.ones((*colours.shape[:2], 1), np.float32)
     if before is not None and moved is not None:
         low, high = REPLACED_LEVELS
@@ -170,20 +170,20 @@ def _field(
 
 
 def _padded(field: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, Affine]:
-    """The field with its border repeated around it, for photo pixels that reach over it."""
+    """Pad the field by repeating its border, for photo pixels that extend beyond it."""
     margin = math.ceil(2 * max(1, *scales(geometry.affine))) + 1
     padded = np.pad(field, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     return padded, ((1, 0, margin), (0, 1, margin))
 
 
 def _ramp(x: np.ndarray) -> np.ndarray:
-    """From 0 to 1 with x, level at both ends."""
+    """Ease from 0 to 1 with x, level at both ends."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)
 
 
 def _soft(mask: np.ndarray, grow_px: int, soft_px: int) -> np.ndarray:
-    """A mask (H, W) from 0 to 1, grown and then fading to 0 within `soft_px`; (H, W, 1)."""
+    """Grow a mask (H, W) and let it fade from 1 to 0 within `soft_px`; (H, W, 1)."""
     levels = Image.fromarray(np.rint(255.0 * mask).astype(np.uint8))
     reach = grow_px + soft_px // 2
     grown = levels.filter(ImageFilter.MaxFilter(2 * reach + 1))
@@ -192,11 +192,11 @@ def _soft(mask: np.ndarray, grow_px: int, soft_px: int) -> np.ndarray:
 
 
 def _bands(geometry: Geometry) -> Iterator[tuple[slice, slice, Affine]]:
-    """Rows and columns of the photograph, and their pixels' way to pixels of the valid box."""
+    """Yield rows and columns of the photograph, and the map of their pixels to the valid box."""
     left, top, right, bottom = photo_box(geometry)
     box_left, box_top, *_ = geometry.valid_box
     to_box = composed(((1, 0, -box_left), (0, 1, -box_top)), geometry.affine)
-    coarse = max(scales(geometry.affine)) > 1  # then the canvas is the larger, and there is no need
+    coarse = max(scales(geometry.affine)) > 1  # then the canvas is larger: not needed
     height = bottom - top if coarse else max(1, _BAND_PIXELS // (right - left))
     for start in range(top, bottom, height):
         rows = slice(start, min(start + height, bottom))
@@ -210,11 +210,11 @@ def _weights(
     closed: tuple[bool, bool, bool, bool],
     fade_px: float,
 ) -> np.ndarray:
-    """How much of the field each photo pixel takes, (H, W): 0 outside of the valid box."""
+    """Return each photo pixel's share of the field, (H, W): 0 outside the valid box."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     weight = np.ones(size, np.float32)
     for axis, (scale_x, scale_y, offset) in enumerate(to_box):
-        place = scale_x * x + scale_y * y + offset + 0.5  # from the box' own corner
+        place = scale_x * x + scale_y * y + offset + 0.5  # from the box's corner
         length = box_size[1 - axis]
         for distance, is_seam in ((place, closed[axis]), (length - place, closed[axis + 2])):
             weight *= distance > 0

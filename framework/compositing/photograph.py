@@ -1,6 +1,6 @@
-"""A photograph with all that its file says, and the same photograph with an edit in its place.
+"""A photograph with all data of its file, and the same photograph with an edit pasted in.
 
-What a model sees of it is 8-bit sRGB on white, and what the model makes is turned back into the
+A model gets it as 8-bit sRGB on white, and the model's picture is converted back into the
 photograph's own kind of pixels before it is pasted: grey stays grey, 16 bits stay 16, transparency
 and the colour profile stay.
 """
@@ -22,8 +22,8 @@ from framework.files import whole_file
 from framework.media.images import MAX_PIXELS, open_plain, read_bytes
 from framework.media.modes import WHITE, eight_bit
 
-_GREY_LEVELS = 3  # of 255: what channels differ less, nobody sees as a tint
-_SPACES = {"GRAY": "L", "RGB ": "RGB"}  # a profile's word for its colours -> Pillow's
+_GREY_LEVELS = 3  # of 255: a smaller difference of channels is not visible as a tint
+_SPACES = {"GRAY": "L", "RGB ": "RGB"}  # a profile's name of its colours -> Pillow's
 _SAVED_AS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
@@ -37,12 +37,13 @@ class Photograph:
     """A photograph as its file has it, upright.
 
     Args:
-        levels: (h, w, C): uint8 with 1 (grey), 2 (grey and alpha), 3 or 4 channels, or uint16 of 1.
-        white: The level of white; 255 for uint8.
+        levels: Pixels (h, w, C), uint8 with 1 (grey), 2 (grey and alpha), 3 or 4 channels, or
+            uint16 with 1.
+        white: Level of white; 255 for uint8.
         profile: ICC profile of the colours; None for sRGB.
-        exif: What the camera wrote, without the orientation.
-        dpi: Dots an inch, across and down.
-        notes: What reading had to do.
+        exif: Camera data, without the orientation.
+        dpi: Dots per inch, across and down.
+        notes: Changes that reading made.
     """
 
     levels: np.ndarray
@@ -57,21 +58,21 @@ class Photograph:
         """Read a picture file of unknown origin.
 
         Raises:
-            ImageRefused: As `framework.media.images.decode`.
+            ImageRefused: As in `framework.media.images.decode`.
         """
         return cls.decode(read_bytes(path), str(path), max_pixels)
 
     @classmethod
     def decode(cls, data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> "Photograph":
-        """The same of a file's bytes, called `name` in complaints."""
-        opened = open_plain(data, name, max_pixels)
-        levels = np.array(opened.image)
-        info, notes = opened.image.info, list(opened.notes)
+        """Decode a file's bytes, called `name` in messages."""
+        source = open_plain(data, name, max_pixels)
+        levels = np.array(source.image)
+        info, notes = source.image.info, list(source.notes)
         profile = info.get("icc_profile") or None
-        if profile and opened.mode in ("CMYK", "LAB", "YCbCr"):
-            profile = None  # of colours that are no more
+        if profile and source.mode in ("CMYK", "LAB", "YCbCr"):
+            profile = None  # its colours were converted
         photograph = cls(
-            levels.reshape(*levels.shape[:2], -1), opened.white, profile, info.get("exif", b""),
+            levels.reshape(*levels.shape[:2], -1), source.white, profile, info.get("exif", b""),
             _dots(info.get("dpi")), tuple(notes),
         )  # fmt: skip
         if profile and photograph._space is None:
@@ -86,7 +87,7 @@ class Photograph:
 
     @property
     def alpha(self) -> np.ndarray | None:
-        """How opaque it is, uint8 (h, w, 1); None where it all is."""
+        """The opacity, uint8 (h, w, 1); None if all is opaque."""
         return self.levels[..., -1:] if self.levels.shape[2] in (2, 4) else None
 
     @cached_property
@@ -94,31 +95,31 @@ class Photograph:
         """Whether it shows no colour, however many channels it has."""
         if self.levels.shape[2] < 3:
             return True
-        colours = self._on_white()  # what is hidden there does not count
+        colours = self._on_white()  # hidden colours do not count
         return _channels_agree(colours[::16, ::16]) and _channels_agree(colours)
 
     def shown(self) -> np.ndarray:
-        """What a viewer shows that ignores colour profiles: uint8 (h, w, 3), on white."""
+        """Return the view of a program that ignores colour profiles: uint8 (h, w, 3), on white."""
         picture = self._on_white()
         if picture.dtype != np.uint8:
             picture = np.asarray(eight_bit(Image.fromarray(picture[..., 0]), self.white))[..., None]
         return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
 
     def canvas(self, geometry: Geometry, channels: int) -> np.ndarray:
-        """What a model sees of it: uint8 (H, W, channels), sRGB.
+        """Return a model's view of it: uint8 (H, W, channels), sRGB.
 
         Args:
-            geometry: Where it lies.
-            channels: 1 (grey), 3, or 4 (with its transparency; others have it on white).
+            geometry: Place of the photograph on the canvas.
+            channels: 1 (grey), 3, or 4 (with transparency; otherwise it is laid on white).
         """
         if channels == 4 and self.alpha is not None:
             colours = Image.fromarray(self.levels).convert("RGBA")
-            seen = to_canvas(np.array(colours), geometry)
-            return np.dstack([self._to_srgb(seen[..., :3]), seen[..., 3]])
-        seen = self._to_srgb(to_canvas(self.shown(), geometry))
+            picture = to_canvas(np.array(colours), geometry)
+            return np.dstack([self._to_srgb(picture[..., :3]), picture[..., 3]])
+        picture = self._to_srgb(to_canvas(self.shown(), geometry))
         if channels == 4:
-            return np.dstack([seen, np.full(seen.shape[:2], WHITE, np.uint8)])
-        return _grey(seen) if channels == 1 else seen
+            return np.dstack([picture, np.full(picture.shape[:2], WHITE, np.uint8)])
+        return _grey(picture) if channels == 1 else picture
 
     def pasted(
         self,
@@ -129,14 +130,14 @@ class Photograph:
         changed_only: bool = False,
         seam: Seam = "feather",
     ) -> "Photograph":
-        """The photograph with an edit in its place; arguments as of `paste_back`.
+        """Paste an edit into the photograph; arguments as in `paste_back`.
 
         Args:
             edited: The model's picture after the edit, uint8 (H, W, 1, 3 or 4) in sRGB.
-            geometry: Where it lies.
-            original: Before the edit.
-            changed_only: Paste only where they differ.
-            seam: How the edit meets the rest.
+            geometry: Place of the photograph on the canvas.
+            original: The picture before the edit.
+            changed_only: Whether to paste only where the two differ.
+            seam: Transition from the edit to the rest.
         """
 
         def paste(plane: np.ndarray, part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -154,23 +155,23 @@ class Photograph:
         box = np.s_[top:bottom, left:right]  # the rest stays, and large photographs fit in memory
         levels = self.levels.copy()
         if edited.shape[2] < 4:
-            # At a soft edge the model blurs the subject into white: the less it shows, the less of
-            # the edit is taken, or a dark rim would remain.
+            # At a soft edge the model blurs the subject into white: the less opaque a pixel is, the
+            # less of the edit it gets, or a dark rim would remain.
             change = colours[box].astype(np.float32) - whole[box]
-            made = levels[box][..., :-1] + change * (alpha[box] / np.float32(WHITE))
+            blended = levels[box][..., :-1] + change * (alpha[box] / np.float32(WHITE))
         else:
             cut = paste(alpha, lambda canvas: canvas[..., 3:])[box]
             shows = ((colours[box] != whole[box]) | (cut != alpha[box])) & (cut > 0)
             opaque = np.maximum(cut, 1) / np.float32(WHITE)
-            # What is seen on white is opaque * colour + (1 - opaque) * white.
+            # On white a pixel is opaque * colour + (1 - opaque) * white.
             uncovered = (colours[box] - (1 - opaque) * WHITE) / opaque
-            made = np.where(shows, uncovered, levels[box][..., :-1])
+            blended = np.where(shows, uncovered, levels[box][..., :-1])
             levels[box][..., -1:] = cut
-        levels[box][..., :-1] = np.rint(made).clip(0, WHITE)
+        levels[box][..., :-1] = np.rint(blended).clip(0, WHITE)
         return replace(self, levels=levels)
 
     def shrunk(self, geometry: Geometry, longest_px: int) -> "tuple[Photograph, Geometry]":
-        """The photograph in 8-bit sRGB, its longer side at most so long; where the canvas lies."""
+        """Shrink photograph and geometry to a longer side of `longest_px`, in 8-bit sRGB."""
         colours = self.shown() if self.alpha is None else self.levels
         image = Image.fromarray(colours).convert("RGB" if self.alpha is None else "RGBA")
         factor = min(1.0, longest_px / max(image.size))
@@ -183,7 +184,7 @@ class Photograph:
         return Photograph(small), replace(geometry, photo_size=(height, width), affine=affine)
 
     def save(self, path: str | Path) -> None:
-        """Write a PNG, JPEG or WebP, by the name's ending, with profile, EXIF and dots an inch.
+        """Write a PNG, JPEG or WebP, by the name's ending, with profile, EXIF and dots per inch.
 
         PNG keeps every pixel to the bit; JPEG and WebP hold 8 bits, and JPEG no transparency.
         """
@@ -203,17 +204,17 @@ class Photograph:
     # ----------------------------------------------------------------------------------- colours
 
     def _on_white(self) -> np.ndarray:
-        """Its colours as seen on white, (h, w, 1 or 3), in its own depth and colour space."""
+        """Return its colours on white, (h, w, 1 or 3), in its own depth and colour space."""
         alpha = self.alpha
         if alpha is None:
             return self.levels
         image = Image.fromarray(self.levels).convert("RGBA")
         sheet = Image.new("RGBA", image.size, (WHITE,) * 4)
-        seen = np.array(Image.alpha_composite(sheet, image).convert("RGB"))
-        return seen[..., : self.levels.shape[2] - 1]
+        picture = np.array(Image.alpha_composite(sheet, image).convert("RGB"))
+        return picture[..., : self.levels.shape[2] - 1]
 
     def _in_own_colours(self, canvas: np.ndarray) -> np.ndarray:
-        """A model's picture, uint8 (H, W, 1, 3 or 4) in sRGB, as pixels like the photograph's."""
+        """Convert a model's picture, uint8 (H, W, 1, 3 or 4) in sRGB, to pixels of this kind."""
         from framework.media.draw import rgb
 
         picture = self._from_srgb(rgb(canvas))
@@ -222,22 +223,22 @@ class Photograph:
 
     @cached_property
     def _space(self) -> tuple[ImageCms.ImageCmsProfile, str] | None:
-        """The profile and the mode of its colours; None where there is none that can be used."""
+        """The profile and the mode of its colours; None without a usable one."""
         if self.profile is None:
             return None
         try:
-            opened = ImageCms.ImageCmsProfile(io.BytesIO(self.profile))
-            mode = _SPACES.get(getattr(opened.profile, "xcolor_space", ""))
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(self.profile))
+            mode = _SPACES.get(getattr(profile.profile, "xcolor_space", ""))
             if mode is None or (mode == "L" and self.levels.shape[2] > 2):
                 return None
-            ImageCms.buildTransform(opened, _SRGB, mode, "RGB")
-            ImageCms.buildTransform(_SRGB, opened, "RGB", mode)
+            ImageCms.buildTransform(profile, _SRGB, mode, "RGB")
+            ImageCms.buildTransform(_SRGB, profile, "RGB", mode)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             return None
-        return opened, mode
+        return profile, mode
 
     def _to_srgb(self, picture: np.ndarray) -> np.ndarray:
-        """A picture (H, W, 3) in the photograph's colour space."""
+        """Convert a picture (H, W, 3) from the photograph's colour space."""
         if self._space is None:
             return picture
         profile, mode = self._space
@@ -247,8 +248,8 @@ class Photograph:
         if self._space is None:
             return picture
         profile, mode = self._space
-        made = _converted(Image.fromarray(picture), _SRGB, profile, mode)
-        return np.repeat(made[..., None], 3, axis=2) if mode == "L" else made
+        pixels = _converted(Image.fromarray(picture), _SRGB, profile, mode)
+        return np.repeat(pixels[..., None], 3, axis=2) if mode == "L" else pixels
 
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -263,7 +264,7 @@ def _converted(image: Image.Image, of: Any, to: Any, mode: str) -> np.ndarray:
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:
-    """Luminance (H, W, 1) of a picture (H, W, 3)."""
+    """Return the luminance (H, W, 1) of a picture (H, W, 3)."""
     return np.array(Image.fromarray(np.ascontiguousarray(picture)).convert("L"))[..., None]
 
 
@@ -272,7 +273,7 @@ def _channels_agree(levels: np.ndarray) -> bool:
 
 
 def _dots(dpi: Any) -> tuple[float, float] | None:
-    """Dots an inch as writers take them; None for what is none."""
+    """Return dots per inch in the form that writers take; None if they are invalid."""
     try:
         across, down = (float(value) for value in dpi)
     except (TypeError, ValueError, ZeroDivisionError):

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 Affine = tuple[tuple[float, float, float], tuple[float, float, float]]
-_SNAP_PX = 1e-6  # what rounding leaves of a whole number, at most
-_MOST_OVERSAMPLING = 8  # more would be needed only by pictures squeezed in one direction
+_SNAP_PX = 1e-6  # largest rounding error of a whole number
+_MOST_OVERSAMPLING = 8  # only pictures squeezed in one direction would need more
 
 
 def inverted(affine: Affine) -> Affine:
-    """The map back."""
+    """Return the inverse map."""
     (a, b, c), (d, e, f) = affine
     det = a * e - b * d
     return (
@@ -24,26 +24,26 @@ def inverted(affine: Affine) -> Affine:
 
 
 def composed(second: Affine, first: Affine) -> Affine:
-    """The map that does `first`, then `second`."""
+    """Return the map that applies `first`, then `second`."""
     whole = np.array([*second, (0, 0, 1)]) @ np.array([*first, (0, 0, 1)])
     rows = whole[:2].tolist()
     return (tuple(rows[0]), tuple(rows[1]))
 
 
 def applied(affine: Affine, points: np.ndarray) -> np.ndarray:
-    """Points (..., 2) through the map."""
+    """Apply the map to points (..., 2)."""
     matrix = np.array(affine)
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def scales(affine: Affine) -> tuple[float, float]:
-    """How far a step of one pixel along x, and along y, goes."""
+    """Return the lengths to which the map takes one pixel along x and along y."""
     (a, b, _), (d, e, _) = affine
     return math.hypot(a, d), math.hypot(b, e)
 
 
 def snapped(value: float) -> float:
-    """`value`, or the whole number that it is but for rounding."""
+    """Return `value`, or the whole number that it equals except for rounding."""
     whole = round(value)
     return whole if abs(value - whole) <= _SNAP_PX * max(1, abs(whole)) else value
 
@@ -54,29 +54,29 @@ def resample(
     size: tuple[int, int],
     filter: Image.Resampling = Image.Resampling.LANCZOS,
 ) -> np.ndarray:
-    """A picture seen through an affine map.
+    """Resample a picture through an affine map.
 
     Args:
-        source: uint8 (h, w, C) with 1, 3 or 4 channels, or float32 with any number.
-        to_source: Pixel of the result to pixel of the source. Where it turns nothing, the result
-            must lie within the source (what rounding makes of it is mended).
+        source: Picture, uint8 (h, w, C) with 1, 3 or 4 channels, or float32 with any number.
+        to_source: Map from pixels of the result to pixels of the source. If it does not turn, the
+            result must lie within the source, rounding apart.
         size: (H, W) of the result.
-        filter: Where pixels are averaged, how. A turned picture is interpolated bicubically, from
-            twice the density that the result has.
+        filter: Filter of the averaging. A turned picture is interpolated bicubically, at twice the
+            density of the result.
 
     Returns:
-        (H, W, C) of the source's type; zero where a map that turns leaves the source.
+        A picture (H, W, C) of the source's type; zero where a turned one leaves the source.
     """
     planes = _planes(source)
     (_, b, _), (d, _, _) = to_source
     straight = not (b or d) and to_source[0][0] > 0 and to_source[1][1] > 0
     see = _straight if straight else _turned
-    seen = [np.asarray(see(plane, to_source, size, filter)) for plane in planes]
-    return np.stack(seen, axis=-1) if seen[0].ndim == 2 else seen[0].copy()
+    results = [np.asarray(see(plane, to_source, size, filter)) for plane in planes]
+    return np.stack(results, axis=-1) if results[0].ndim == 2 else results[0].copy()
 
 
 def _planes(source: np.ndarray) -> list[Image.Image]:
-    """Pillow's pictures of it: one of bytes, or one of each channel of floats."""
+    """Convert to Pillow's pictures: one of bytes, or one for each channel of floats."""
     if source.dtype == np.uint8:
         flat = source[..., 0] if source.shape[2] == 1 else source
         return [Image.fromarray(np.ascontiguousarray(flat))]
@@ -87,7 +87,7 @@ def _planes(source: np.ndarray) -> list[Image.Image]:
 def _straight(
     plane: Image.Image, to_source: Affine, size: tuple[int, int], filter: Image.Resampling
 ) -> Image.Image:
-    """Axes stay axes: Pillow's own resizing, of a box whose sides need not be whole."""
+    """Resize with Pillow's own function, where axes stay axes; the box need not be whole."""
     spans = []
     for scale, offset, side, count in (
         (to_source[0][0], to_source[0][2], plane.width, size[1]),
@@ -103,7 +103,7 @@ def _straight(
 def _turned(
     plane: Image.Image, to_source: Affine, size: tuple[int, int], filter: Image.Resampling
 ) -> Image.Image:
-    """Any other map: shrink first, interpolate with no pixel skipped, then average."""
+    """Resample through any other map: shrink, interpolate with no pixel skipped, average."""
     step_x, step_y = scales(to_source)
     factor = min(1, 2 / min(step_x, step_y))
     shrunk = (max(1, round(plane.width * factor)), max(1, round(plane.height * factor)))
@@ -121,6 +121,6 @@ def _turned(
         *(ratio_y * v for v in (d / fine_x, e / fine_y, corner_f)),
     )
     fine = (size[1] * fine_x, size[0] * fine_y)
-    seen = plane.transform(fine, Image.Transform.AFFINE, numbers, Image.Resampling.BICUBIC)
+    result = plane.transform(fine, Image.Transform.AFFINE, numbers, Image.Resampling.BICUBIC)
     width, height = size[1], size[0]
-    return seen if fine == (width, height) else seen.resize((width, height), filter)
+    return result if fine == (width, height) else result.resize((width, height), filter)

@@ -1,8 +1,8 @@
-"""Where training pictures come from: folders, zips, the toy cars.
+"""Sources of training pictures: folders, zips, tar shards, the toy cars.
 
 `open_dataset("photos/", size=64)` scans every file and names the unusable ones;
 `decoded(dataset)` gives all pictures as uint8 (N, C, H, W), `mapped(dataset, folder)` the same
-from a file that is read as it is needed and that processes share.
+from a file that is read on demand and shared between processes.
 """
 
 from framework.data.cache import mapped

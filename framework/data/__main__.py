@@ -1,4 +1,4 @@
-"""`python -m framework.data inspect|prepare|shard|index`: look at pictures, make sets of them."""
+"""`python -m framework.data inspect|prepare|shard|index`: check pictures, make sets of them."""
 
 import inspect as signatures
 import json
@@ -27,7 +27,7 @@ EXAMPLES = """
 examples:
   python -m framework.data inspect photos/
   python -m framework.data prepare photos/ --out photos64.zip --size 64 --dedup --on-bad skip"""
-INSPECT = """Look at every picture in a folder or zip: how many, which sizes and kinds, which files
+INSPECT = """Check every picture in a folder or zip: how many, which sizes and kinds, which files
 cannot be used and why, which pictures occur twice, how many there are of each class, and what to
 run next. Nothing is changed.
 
@@ -67,7 +67,7 @@ _PLACEHOLDERS = {
 
 
 def build_parser() -> Parser:
-    """The parser of all commands; a command's options are its function's arguments."""
+    """Build the parser of all commands; a command's options are its function's arguments."""
     parser = Parser(prog=PROGRAM, description=EXAMPLES, formatter_class=Formatter)
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
     for name, (function, description, summary) in _COMMANDS.items():
@@ -82,14 +82,14 @@ def build_parser() -> Parser:
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, signatures.Parameter]:
-    """What the user can set of a command's function; what it reads comes first, without a flag."""
+    """Return the user's options of a command's function; the source comes first, without a flag."""
     parameters = dict(signatures.signature(function).parameters)
     parameters.pop("progress")
     return {name: _shown(parameter) for name, parameter in parameters.items()}
 
 
 def _shown(parameter: signatures.Parameter) -> signatures.Parameter:
-    """The parameter with the look of its flag; what is a path is a text there."""
+    """Return the parameter in the form of its flag, where a path is a text."""
     name = parameter.name
     kind = str if name in ("source", "out") else parameter.annotation
     look = Shown(_PLACEHOLDERS.get(name, ""), in_place=name == "source")
@@ -103,10 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> None:
-    chosen = build_parser().parse_args(words)
-    command = chosen["command"]
+    namespace = build_parser().parse_args(words)
+    command = namespace["command"]
     function = _COMMANDS[command][0]
-    options: dict[str, Any] = chosen[command].as_dict()
+    options: dict[str, Any] = namespace[command].as_dict()
     options["progress"] = _Counter() if sys.stderr.isatty() else None
     as_json = options.pop("json", False)
     flags = {name: flag_of(p) for name, p in _parameters(function).items()}
@@ -120,13 +120,13 @@ def _dispatch(words: list[str]) -> None:
 
 
 def _report(out: str | None, facts: dict[str, Any]) -> None:
-    """Say what was made."""
-    what = [f"{facts['count']} pictures of "]
-    what[0] += "several sizes" if facts["size"] is None else "{1}x{0}".format(*facts["size"])
-    what += [f"{facts['channels']} channels"] if "channels" in facts else []
-    what += [f"labels of length {facts['label_dim']}"] if facts["label_dim"] else []
-    what += [f"{facts['shards']} shards"] if "shards" in facts else []
-    print(f"{facts.get('out', out)}: {', '.join(what)}")
+    """Print facts about the new data set."""
+    parts = [f"{facts['count']} pictures of "]
+    parts[0] += "several sizes" if facts["size"] is None else "{1}x{0}".format(*facts["size"])
+    parts += [f"{facts['channels']} channels"] if "channels" in facts else []
+    parts += [f"labels of length {facts['label_dim']}"] if facts["label_dim"] else []
+    parts += [f"{facts['shards']} shards"] if "shards" in facts else []
+    print(f"{facts.get('out', out)}: {', '.join(parts)}")
     for key in ("upscaled", "duplicates"):
         if facts.get(key):
             print(f"  {key}: {facts[key]}")
@@ -139,7 +139,7 @@ def _report(out: str | None, facts: dict[str, Any]) -> None:
 
 
 def _dashed(word: str) -> str:
-    """`--on_bad` is as good as `--on-bad`; values stay as they are."""
+    """Spell the flag of `--on_bad=skip` as `--on-bad`; values stay unchanged."""
     if not word.startswith("--"):
         return word
     flag, equals, value = word.partition("=")
@@ -147,7 +147,7 @@ def _dashed(word: str) -> str:
 
 
 class _Counter:
-    """Progress on one line of a terminal."""
+    """A progress display on one line of a terminal."""
 
     def __call__(self, done: int, total: int) -> None:
         if done % max(1, total // 100) == 0 or done == total:

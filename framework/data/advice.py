@@ -1,4 +1,4 @@
-"""What a user should know of pictures before hours are spent on them, in a line each."""
+"""Remarks on pictures, a line each, before hours are spent on training."""
 
 import shlex
 from collections.abc import Sequence
@@ -6,50 +6,50 @@ from statistics import median
 
 from framework.data.fit import Crop
 
-_FAR, _SHARE = 1.25, 0.1  # enlarged by so much, so many of the pictures: worth a line
-_SMALLER = 1 / 4  # of the pictures' own size
+_FAR, _SHARE = 1.25, 0.1  # enlargement, and share of pictures beyond it, worth a line
+_SMALLER = 1 / 4  # share of the pictures' own size
 _FEW, _MANY, _NO_AUGMENT = 200, 20_000, 100_000
 _SHIPPED_SIDE = 64
-_LARGEST_SIDE = 512  # what a first training on one GPU should try
+_LARGEST_SIDE = 512  # largest side for a first training run on one GPU
 
 
-def enlargement(size: tuple[int, int], wanted: tuple[int, int], crop: Crop) -> float:
-    """By how much a picture of `size` is enlarged (above 1) or made smaller, both (H, W)."""
-    ratios = [new / old for new, old in zip(wanted, size, strict=True)]
+def enlargement(size: tuple[int, int], target: tuple[int, int], crop: Crop) -> float:
+    """Return the factor by which a picture of `size` is enlarged (above 1) to fit `target`."""
+    ratios = [new / old for new, old in zip(target, size, strict=True)]
     return min(ratios) if crop == "pad" else max(ratios)
 
 
 def size_remarks(
-    sizes: Sequence[tuple[int, int]], wanted: tuple[int, int], crop: Crop = "center"
+    sizes: Sequence[tuple[int, int]], target: tuple[int, int], crop: Crop = "center"
 ) -> list[str]:
-    """A line where pictures are enlarged by far, or lose most of what they show; else nothing.
+    """Return a line if pictures are enlarged by much or lose most of their detail, else none.
 
     Args:
-        sizes: (H, W) of the pictures.
-        wanted: What they are brought to.
-        crop: How.
+        sizes: Sizes (H, W) of the pictures.
+        target: Size (H, W) that they are brought to.
+        crop: Crop to the shape of that size.
     """
-    factors = [enlargement(size, wanted, crop) for size in sizes]
+    factors = [enlargement(size, target, crop) for size in sizes]
     if not factors:
         return []
-    middle, shown = median(factors), f"{wanted[1]}x{wanted[0]} px"
+    middle, pixels = median(factors), f"{target[1]}x{target[0]} px"
     smaller = sum(factor > 1 for factor in factors)
-    side = fitting_side([min(wanted) / factor for factor in factors])
+    side = fitting_side([min(target) / factor for factor in factors])
     if sum(factor > _FAR for factor in factors) > _SHARE * len(factors):
         return [
-            f"{smaller} of {len(factors)} pictures are smaller than {shown} and are enlarged, in "
+            f"{smaller} of {len(factors)} pictures are smaller than {pixels} and are enlarged, in "
             f"the median {middle:.3g} times; a size of {side} shows what is in them"
         ]
     if middle < _SMALLER:
         return [
-            f"in the median the pictures are {1 / middle:.3g} times as large as {shown}; a size of "
-            f"up to {side} keeps more of them"
+            f"in the median the pictures are {1 / middle:.3g} times as large as {pixels}; a size "
+            f"of up to {side} keeps more of them"
         ]
     return []
 
 
 def class_remarks(classes: Sequence[str], count: int) -> list[str]:
-    """A line where labels tell nothing."""
+    """Return a line if the labels carry no information."""
     if count != 1:
         return []
     name = f" ({classes[0]})" if classes else ""
@@ -57,14 +57,14 @@ def class_remarks(classes: Sequence[str], count: int) -> list[str]:
 
 
 def fitting_side(sides: Sequence[float]) -> int:
-    """The largest power of two, 16 to 1024, that the median of some sides has."""
+    """Return the largest power of two, 16 to 1024, within the median of some sides."""
     return min(1024, 2 ** max(4, int(median(sides)).bit_length() - 1))
 
 
 def next_commands(
     source: str, sizes: Sequence[tuple[int, int]], classes: int, unusable: int
 ) -> list[str]:
-    """What to run next, best first: comments and commands, by sizes (H, W) of usable pictures."""
+    """Return comments and commands to run next, best first, for usable pictures' sizes (H, W)."""
     if not sizes:
         return []
     count, side = len(sizes), fitting_side([min(size) for size in sizes])

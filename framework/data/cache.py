@@ -1,7 +1,7 @@
-"""Decoded pictures in one file, mapped into memory: for sets that take much of it.
+"""Decoded pictures in one file, mapped into memory, for large data sets.
 
-The file is named by the data set's fingerprint, so it can belong to nothing else, and is read only
-where pictures are asked for. Processes of one machine share its pages.
+The file is named by the data set's fingerprint, so it can belong to no other, and is read on
+demand. Processes of one machine share its pages.
 """
 
 import shutil
@@ -20,7 +20,7 @@ _NAME_LENGTH = 32
 def mapped(
     dataset: ImageDataset, folder: str | Path, progress: Progress | None = None
 ) -> np.ndarray:
-    """All pictures, uint8 (N, C, H, W), from a file in `folder`, which is written if missing.
+    """Map all pictures, uint8 (N, C, H, W), from a file in `folder`, which is written if missing.
 
     Changes to the array stay in this process.
 

@@ -7,14 +7,14 @@ import numpy as np
 from PIL import Image
 
 GRID = 8
-# Of 128. On 100x100 photographs: JPEG at quality 75 moves at most 8 bits, halving the size 5 in the
+# Of 128. On 100x100 pictures JPEG at quality 75 flips at most 8 bits, halving the size 5 in the
 # median, 13 at most; among 2.2 million pairs of 2,100 different vehicles one is within 8.
 NEAR_BITS = 8
 MAX_COMPARED = 50_000  # pictures; the search compares every pair
 
 
 def difference_hash(picture: np.ndarray) -> bytes:
-    """128 bits of a picture that survive re-encoding: is each cell brighter than the one before?
+    """Hash a picture to 128 bits that survive re-encoding: is each cell brighter than the last?
 
     A uint8 (H, W, C) is averaged to 9x8 and 8x9 grey cells; 64 comparisons to the right, 64
     downwards.
@@ -28,7 +28,7 @@ def difference_hash(picture: np.ndarray) -> bytes:
 
 
 def equal_groups(names: Sequence[str], keys: Iterable[Hashable]) -> list[list[str]]:
-    """Groups of two or more names with the same key, in the order of the names."""
+    """Return groups of two or more names with the same key, in the order of the names."""
     groups: dict[Hashable, list[str]] = defaultdict(list)
     for name, key in zip(names, keys, strict=True):
         groups[key].append(name)
@@ -38,7 +38,7 @@ def equal_groups(names: Sequence[str], keys: Iterable[Hashable]) -> list[list[st
 def near_pairs(
     names: Sequence[str], hashes: Sequence[bytes], max_bits: int = NEAR_BITS
 ) -> list[tuple[str, str, int]]:
-    """Pairs of names whose hashes differ in at most `max_bits` bits, closest first."""
+    """Return pairs of names whose hashes differ in at most `max_bits` bits, closest first."""
     if not names:
         return []
     words = np.frombuffer(b"".join(hashes), np.uint64).reshape(len(names), -1)

@@ -1,4 +1,4 @@
-"""Pictures of any shape to one size."""
+"""Pictures of any shape brought to one size."""
 
 from typing import Literal
 
@@ -16,10 +16,10 @@ FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
 
 def size_pair(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
-    """(height, width) from one side or a pair.
+    """Return (height, width) from one side or a pair.
 
     Raises:
-        UserError: If it is no pair of positive whole numbers.
+        UserError: If it is not a pair of positive whole numbers.
     """
     pair = (size, size) if isinstance(size, int) else tuple(size)
     if len(pair) != 2 or not all(map(_is_side, pair)):
@@ -33,7 +33,7 @@ def _is_side(side: object) -> bool:
 
 
 def check_treatment(crop: str, filter: str) -> None:
-    """Raise `UserError` unless `fit` knows both words."""
+    """Raise `UserError` unless `fit` knows both options."""
     if crop not in CROPS:
         raise UserError(f"{crop}: give {', '.join(CROPS[:-1])} or {CROPS[-1]}", "crop")
     if filter not in FILTERS:
@@ -46,9 +46,9 @@ def fit(
     """Resize a picture uint8 (h, w, C) to one size (H, W).
 
     Args:
-        picture: With 1, 3 or 4 channels.
-        size: Of the result.
-        crop: "center" cuts the largest central part of the wanted shape, "pad" keeps everything and
+        picture: Picture with 1, 3 or 4 channels.
+        size: Size (H, W) of the result.
+        crop: "center" cuts the largest central part of that shape, "pad" keeps everything and
             adds white borders, "stretch" ignores proportions.
         filter: "lanczos" is sharper; "box" averages, and is what NVIDIA's published FIDs used.
     """
@@ -60,5 +60,5 @@ def fit(
 
 
 def planar(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, C) as (C, H, W)."""
+    """Convert a picture (H, W, C) to (C, H, W)."""
     return np.ascontiguousarray(picture.transpose(2, 0, 1))

@@ -1,7 +1,7 @@
-"""Pictures kept out of training, chosen by their names alone.
+"""Pictures held out from training, chosen by their names alone.
 
 Whether a picture is held out does not depend on how many others there are or on their order, so a
-training and a report on its result, or two data sets that share pictures, agree about each of them.
+training run and a report on it, or two data sets that share pictures, agree about each of them.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ LARGEST_SHARE = 0.5
 def is_held_out(name: str, share: float) -> bool:
     """Whether the picture called `name` is among the `share` (0 to 1) that is held out.
 
-    What a smaller share holds out, a larger one does, too. Names are those of `ImageDataset.name`:
+    A larger share holds out all that a smaller one does. Names are those of `ImageDataset.name`:
     paths inside the source, `toycar00000123` for toy cars.
     """
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
@@ -29,10 +29,10 @@ def is_held_out(name: str, share: float) -> bool:
 def split(
     dataset: ImageDataset, share: float, flag: str = "--data.held_out"
 ) -> tuple["Part", "Part"]:
-    """A data set in two: what is trained on, and the `share` (about; above 0) that is held out.
+    """Split a data set into the part for training and the `share` (about; above 0) held out.
 
     Raises:
-        UserError: Naming `flag`, if there would be no pictures in one of the two.
+        UserError: If one of the two would be empty; it names `flag`.
     """
     out = [is_held_out(dataset.name(index), share) for index in range(len(dataset))]
     numbers = np.flatnonzero(out), np.flatnonzero(np.logical_not(out))
@@ -41,8 +41,8 @@ def split(
             f"{flag} {share:g}: of {len(dataset)} pictures it leaves "
             f"{len(numbers[1])} to train on and {len(numbers[0])} to look at"
         )
-    held_out, kept = numbers
-    return Part(dataset, kept.tolist(), f"without {share:g}"), Part(
+    held_out, training = numbers
+    return Part(dataset, training.tolist(), f"without {share:g}"), Part(
         dataset, held_out.tolist(), f"only {share:g}"
     )
 
@@ -67,21 +67,21 @@ class Part(ImageDataset):
         return self.whole.image(self.numbers[index])
 
     def name(self, index: int) -> str:
-        """What it is called in the whole."""
+        """Name of picture `index` in the whole."""
         return self.whole.name(self.numbers[index])
 
     def label(self, index: int) -> np.ndarray:
-        """Its label, float32 (label_dim,)."""
+        """Label of picture `index`, float32 (label_dim,)."""
         return self.whole.label(self.numbers[index])
 
     def raw_label(self, index: int) -> int | list[float] | None:
-        """Its label as `dataset.json` holds it."""
+        """Label of picture `index` as `dataset.json` holds it."""
         return self.whole.raw_label(self.numbers[index])
 
     def remarks(self) -> list[str]:
-        """The whole's."""
+        """Remarks of the whole."""
         return self.whole.remarks()
 
     def facts(self) -> dict[str, Any]:
-        """The whole's, with the count of this part."""
+        """Facts of the whole, with the count of this part."""
         return {**self.whole.facts(), **super().facts(), "of": len(self.whole)}

@@ -1,4 +1,4 @@
-"""Data sets of pictures for training: every file looked at first, one size, a fixed order."""
+"""Data sets of pictures for training: every file checked first, one size, a fixed order."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What picture `index` is called, in one printable line."""
+        """Name of picture `index`, in one printable line."""
 
     def label(self, index: int) -> np.ndarray:
         """Label of picture `index`, float32 (label_dim,)."""
@@ -64,11 +64,11 @@ class ImageDataset(ABC):
         return None
 
     def remarks(self) -> list[str]:
-        """What a user should know before using the data, in a line each."""
+        """Remarks for the user before the data are used, a line each."""
         return class_remarks(self.classes, self.label_dim)
 
     def facts(self) -> dict[str, Any]:
-        """What a report or a run log should say about the data; JSON types only."""
+        """Facts for a report or the log of a run; JSON types only."""
         return {
             "count": len(self),
             "size": list(self.size),
@@ -92,7 +92,7 @@ def open_dataset(
     follow_links: bool = False,
     progress: Progress | None = None,
 ) -> ImageDataset:
-    """Open a data set; decode every file once, so that training meets no surprise.
+    """Open a data set; decode every file once, so that training meets no bad file.
 
     Args:
         source: A folder (read at any depth), a zip in NVIDIA's layout, or `toycars` for procedural
@@ -109,7 +109,7 @@ def open_dataset(
         progress: Called as `progress(done, total)` during the scan.
 
     Raises:
-        UserError: If the source is missing, empty or hostile, files are bad, or sizes differ.
+        UserError: If the source is missing, empty or hostile, if files are bad, or sizes differ.
     """
     pair = None if size is None else size_pair(size)
     if channels not in MODES:
@@ -117,23 +117,23 @@ def open_dataset(
     check_treatment(crop, filter)
     if str(source).split(":")[0] == "toycars" and not Path(source).exists():
         return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
-    opened = open_source(source, follow_links)
-    found = scan(opened, channels, progress)
-    judge(str(opened.path), found.problems, len(found.records), on_bad)
-    if found.problems:
-        total = len(found.records) + len(found.problems)
-        log.warning("%s: %s; skipped", opened.path, summary(found.problems, total))
+    files = open_source(source, follow_links)
+    result = scan(files, channels, progress)
+    judge(str(files.path), result.problems, len(result.records), on_bad)
+    if result.problems:
+        total = len(result.records) + len(result.problems)
+        log.warning("%s: %s; skipped", files.path, summary(result.problems, total))
     if dedup:
-        found = Scan(found.distinct(), found.problems)
-    names = [record.name for record in found.records]
-    known = read_labels(opened, names, labels if use_labels else "none")
+        result = Scan(result.distinct(), result.problems)
+    names = [record.name for record in result.records]
+    class_labels = read_labels(files, names, labels if use_labels else "none")
     return FileDataset(
-        opened, found, pair or _common_size(opened, found), channels, known, crop, filter
+        files, result, pair or _common_size(files, result), channels, class_labels, crop, filter
     )
 
 
 def decoded(dataset: ImageDataset, progress: Progress | None = None) -> np.ndarray:
-    """All pictures in memory, uint8 (N, C, H, W).
+    """Decode all pictures to memory, uint8 (N, C, H, W).
 
     Raises:
         UserError: If they do not fit in memory, or a file changed since the data set was opened.
@@ -155,7 +155,7 @@ def decoded(dataset: ImageDataset, progress: Progress | None = None) -> np.ndarr
 def pictures(
     dataset: ImageDataset, progress: Progress | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Every picture, uint8 (C, H, W), with its number, in order, decoded by several threads."""
+    """Yield every number and picture, uint8 (C, H, W), in order, decoded by several threads."""
     for index, picture in enumerate(in_threads(dataset.image, range(len(dataset)))):
         yield index, picture
         if progress:
@@ -165,12 +165,12 @@ def pictures(
 def _memory_bytes() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system tells
+    except (AttributeError, ValueError, OSError):  # not every system reports it
         return 2**63
 
 
-def _common_size(source: Source, found: Scan) -> tuple[int, int]:
-    sizes = Counter(record.size for record in found.records)
+def _common_size(source: Source, scan: Scan) -> tuple[int, int]:
+    sizes = Counter(record.size for record in scan.records)
     if len(sizes) > 1:
         some = ", ".join(f"{w}x{h}" for (h, w), _ in sizes.most_common(3))
         where = printable(str(source.path))
@@ -186,19 +186,19 @@ class FileDataset(ImageDataset):
     def __init__(
         self,
         source: Source,
-        found: Scan,
+        scan: Scan,
         size: tuple[int, int],
         channels: int,
         labels: Labels | None,
         crop: Crop,
         filter: Filter,
     ) -> None:
-        self.source, self.scan = source, found
+        self.source, self.scan = source, scan
         self.size, self.channels = size, channels
         self.crop: Crop = crop
         self.filter: Filter = filter
         self._labels = labels
-        self._vectors = np.zeros((len(found.records), 0), np.float32)
+        self._vectors = np.zeros((len(scan.records), 0), np.float32)
         if labels is not None:
             self._vectors, self.classes = labels.vectors(), labels.classes
         self.label_dim = self._vectors.shape[1]
@@ -224,7 +224,7 @@ class FileDataset(ImageDataset):
         return planar(fit(picture, self.size, self.crop, self.filter))
 
     def file(self, index: int) -> bytes:
-        """The file of picture `index` as it is.
+        """Read the file of picture `index`, unchanged.
 
         Raises:
             UserError: If it vanished or changed since the data set was opened.
@@ -263,14 +263,14 @@ class FileDataset(ImageDataset):
         }
 
     def remarks(self) -> list[str]:
-        """Labels that tell nothing, and sizes far from the pictures' own."""
+        """Remarks on labels without information and on sizes far from the pictures' own."""
         sizes = [record.size for record in self.scan.records]
         return [*super().remarks(), *size_remarks(sizes, self.size, self.crop)]
 
 
-def describe(found: Scan, source: Source) -> dict[str, Any]:
-    """Histograms of what a scan found; JSON types only."""
-    records = found.records
+def describe(scan: Scan, source: Source) -> dict[str, Any]:
+    """Return histograms of a scan's results; JSON types only."""
+    records = scan.records
 
     def histogram(values: list[str]) -> dict[str, int]:
         return dict(Counter(values).most_common())
@@ -284,7 +284,7 @@ def describe(found: Scan, source: Source) -> dict[str, Any]:
         "other_files": len(source.others),
         "unusable": [
             {"name": printable(p.name), "kind": str(p.kind), "reason": p.reason}
-            for p in found.problems
+            for p in scan.problems
         ],
     }
 
@@ -304,7 +304,7 @@ class ToyDataset(ImageDataset):
         self.size, self.channels = size, channels
         parameters = json.dumps(["toycars", LOOK, count, seed, size, channels])
         digest = hashlib.sha256(parameters.encode())
-        for index in range(min(count, 4)):  # also where nobody counted `LOOK` up
+        for index in range(min(count, 4)):  # also if `LOOK` was not incremented
             digest.update(self.image(index).tobytes())
         self.fingerprint = digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""What is in a folder of pictures, before anything is made of it."""
+"""A report on a folder of pictures, before it is used."""
 
 from collections import Counter
 from pathlib import Path
@@ -28,7 +28,7 @@ def inspect(
     Args:
         source: Folder or zip of pictures.
         follow_links: Also use links that lead out of the folder.
-        size: Side or [height,width] that is planned, to be told whether the pictures have it.
+        size: Side or [height,width] that is planned, for remarks on the pictures' sizes.
         progress: Called as `progress(done, total)`.
 
     Returns:
@@ -38,36 +38,36 @@ def inspect(
         `difference_hash`; None above `MAX_COMPARED` pictures).
     """
     pair = None if size is None else size_pair(size)
-    opened = open_source(source, follow_links)
-    found = scan(opened, progress=progress, near=True)
-    names = [printable(record.name) for record in found.records]
-    # One picture for each content: equal ones are reported as such, and not again as near.
-    unique = found.distinct()
+    files = open_source(source, follow_links)
+    result = scan(files, progress=progress, near=True)
+    names = [printable(record.name) for record in result.records]
+    # One picture of each content: equal ones are reported as such, not again as near duplicates.
+    unique = result.distinct()
     near = None
     if len(unique) <= MAX_COMPARED:
         near = near_pairs([printable(r.name) for r in unique], [r.near_hash for r in unique])
-    sizes = [record.size for record in found.records]
-    classes, remarks = _classes(opened, [record.name for record in found.records])
+    sizes = [record.size for record in result.records]
+    classes, remarks = _classes(files, [record.name for record in result.records])
     if pair is not None:
         remarks += size_remarks(sizes, pair)
     return {
         "source": printable(str(source)),
-        "count": len(found.records),
-        **describe(found, opened),
+        "count": len(result.records),
+        **describe(result, files),
         "classes": classes,
         "remarks": remarks,
-        "next": next_commands(str(source), sizes, len(classes), len(found.problems)),
-        "duplicate_groups": equal_groups(names, [record.pixel_digest for record in found.records]),
+        "next": next_commands(str(source), sizes, len(classes), len(result.problems)),
+        "duplicate_groups": equal_groups(names, [record.pixel_digest for record in result.records]),
         "near_pairs": None if near is None else [list(pair) for pair in near],
     }
 
 
 def _classes(source: Source, names: list[str]) -> tuple[dict[str, int], list[str]]:
-    """Pictures of each class, and what there is to say of the labels."""
+    """Return the number of pictures in each class, and remarks on the labels."""
     try:
         labels = read_labels(source, names, "auto") if names else None
     except UserError as error:
-        # Pictures without folders have no labels, which is no news; a file of labels says it has.
+        # Pictures without folders have no labels, which needs no remark; a bad file of labels does.
         return {}, [str(error)] if source.label_file() is not None else []
     numbers = [label for label in labels.raw if isinstance(label, int)] if labels else []
     if labels is None or not numbers:  # or labels are vectors
@@ -80,7 +80,7 @@ def _classes(source: Source, names: list[str]) -> tuple[dict[str, int], list[str
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """A report for reading; long lists are cut, every unusable file is named."""
+    """Format a report as text; long lists are cut, every unusable file is named."""
     unusable = report["unusable"]
     total = report["count"] + len(unusable)
     lines = [f"{report['source']}: {report['count']} of {total} pictures can be used"]

@@ -20,7 +20,7 @@ class Labels:
     classes: tuple[str, ...] = ()  # names of the class numbers, where folders gave them
 
     def vectors(self) -> np.ndarray:
-        """Labels for a network: float32 (N, label_dim); class numbers become one-hot."""
+        """Return labels for a network: float32 (N, label_dim); class numbers become one-hot."""
         if isinstance(self.raw[0], int):
             numbers = np.asarray(self.raw)
             width = max(len(self.classes), int(numbers.max()) + 1)
@@ -29,14 +29,14 @@ class Labels:
 
 
 def read_labels(source: Source, names: list[str], kind: LabelSource) -> Labels | None:
-    """Labels of the pictures `names` of a source.
+    """Read the labels of the pictures `names` of a source.
 
     Args:
-        source: Where the pictures lie.
-        names: Those that are used.
+        source: Source of the pictures.
+        names: Names of the pictures that are used.
         kind: "file" reads `dataset.json` ({"labels": [[name, class number or vector], ...]}),
             "folders" numbers the folders by name, those within any that wraps all pictures; "auto"
-            takes the file if it holds labels and else the folders; "none" gives None.
+            takes the file if it holds labels, else the folders; "none" gives None.
 
     Raises:
         UserError: If a picture has no label, or labels are of mixed kinds.
@@ -73,14 +73,14 @@ def _from_file(file: LabelFile, names: list[str]) -> Labels:
 
 
 def _class_names(listed: Any, raw: list[Any]) -> tuple[str, ...]:
-    """What the classes are called, where a file says that of all of them."""
+    """Return the names of the classes, if the file names all of them."""
     if not isinstance(listed, list) or not isinstance(raw[0], int) or len(listed) <= max(raw):
         return ()
     return tuple(printable(str(name)) for name in listed)
 
 
 def label_kind(label: Any) -> int | None:
-    """0 for a class number, the length of a vector, None for what is no label."""
+    """Return 0 for a class number, the length of a vector, None for anything else."""
     if isinstance(label, int) and not isinstance(label, bool):
         return 0 if 0 <= label < 100_000 else None
     if isinstance(label, list) and label and all(type(v) in (int, float) for v in label):

@@ -1,4 +1,4 @@
-"""Pictures of any source that a training takes, treated as the training treats them."""
+"""Pictures of any source for a training run, cropped and resized as in training."""
 
 from framework.data.fit import Crop
 from framework.data.images import ImageDataset, OnBad, open_dataset
@@ -15,7 +15,7 @@ def open_pictures(
 ) -> ImageDataset:
     """Open a folder, a zip, `toycars` (see `open_dataset`) or `shards:FOLDER` (see `open_shards`).
 
-    Shards were looked at when they were indexed, so `on_bad` is not asked of them.
+    Shards were checked when they were indexed, so `on_bad` does not apply to them.
     """
     if source.startswith(PREFIX):
         return open_shards(source, size, channels, use_labels, crop)

@@ -1,4 +1,4 @@
-"""A folder of any pictures to one zip of equal ones, in NVIDIA's layout."""
+"""A folder of any pictures turned into one zip of equal ones, in NVIDIA's layout."""
 
 import json
 import zipfile

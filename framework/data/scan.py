@@ -1,4 +1,4 @@
-"""Looking at every file before anything depends on it."""
+"""A check of every file before anything depends on it."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from framework.media.images import ImageRefused, decode, printable
 
 OnBad = Literal["error", "skip"]
 Progress = Callable[[int, int], None]  # (done, total)
-MAX_NAMED = 10  # bad files named in a message; the rest is counted
+MAX_NAMED = 10  # bad files that a message names; the rest is counted
 MAX_SKIPPED = 0.5  # a larger part of bad files is a mistake, not noise
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known about one usable file."""
+    """Facts about one usable file."""
 
     name: str
     file_digest: bytes  # SHA-256 of the file
@@ -31,18 +31,18 @@ class Record:
     format: str
     mode: str
     notes: tuple[str, ...]
-    near_hash: bytes = b""  # see `difference_hash`; only where asked for
+    near_hash: bytes = b""  # see `difference_hash`; empty without a search for near duplicates
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Outcome of decoding every file of a source."""
+    """The outcome of decoding every file of a source."""
 
     records: list[Record]  # in the order of the source's names
     problems: list[Problem]
 
     def distinct(self) -> list[Record]:
-        """Of records with equal pixels the first."""
+        """Return the first of the records with equal pixels."""
         firsts = {record.pixel_digest: record for record in reversed(self.records)}
         return [record for record in self.records if firsts[record.pixel_digest] is record]
 
@@ -75,11 +75,11 @@ def scan(
 
     records: list[Record] = []
     problems = list(source.problems)
-    for done, found in enumerate(in_threads(look, source.names), 1):
-        if isinstance(found, Record):
-            records.append(found)
+    for done, outcome in enumerate(in_threads(look, source.names), 1):
+        if isinstance(outcome, Record):
+            records.append(outcome)
         else:
-            problems.append(found)
+            problems.append(outcome)
         if progress:
             progress(done, len(source.names))
     return Scan(records, problems)
@@ -94,7 +94,7 @@ def wrong_suffix(name: str, file_format: str) -> bool:
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`map` over threads, in order, few pending (Pillow decodes outside the interpreter lock)."""
+    """Map over threads, in order, few pending (Pillow decodes outside the interpreter lock)."""
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(items), 64):
@@ -104,7 +104,7 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> Ite
 def judge(
     where: str, problems: list[Problem], usable: int, on_bad: OnBad, remedy: str = "remove them"
 ) -> None:
-    """Refuse pictures, of which so many are `usable`, that should not be used.
+    """Refuse a set of pictures, `usable` of them good, with too many problems.
 
     Raises:
         UserError: If a file is bad and `on_bad` is "error", if most are bad, or if none is left.
@@ -123,8 +123,8 @@ def judge(
 
 
 def summary(problems: list[Problem], total: int) -> str:
-    """'3 of 2100 files cannot be used: a.jpg (truncated ...), ...' on one line."""
-    named = ", ".join(str(problem) for problem in problems[:MAX_NAMED])
+    """Return '3 of 2100 files cannot be used: a.jpg (truncated ...), ...' on one line."""
+    names = ", ".join(str(problem) for problem in problems[:MAX_NAMED])
     rest = len(problems) - MAX_NAMED
     more = f" and {rest} more" if rest > 0 else ""
-    return f"{len(problems)} of {total} files cannot be used: {named}{more}"
+    return f"{len(problems)} of {total} files cannot be used: {names}{more}"

@@ -1,8 +1,8 @@
-"""The index of a data set in tar shards: which there are, and what each of them holds.
+"""The index of a data set in tar shards: the list of shards and the content of each.
 
 `shards.json` lies beside the shards and says how many pictures each holds, which of them cannot be
-used, and the shard's SHA-256, so that a run finds its place again without reading what is over, and
-notices when a shard is not what it was. `framework.data.shard_writer` writes it.
+used, and the shard's SHA-256, so that a run finds its place again without reading what it is past,
+and notices when a shard has changed. `framework.data.shard_writer` writes it.
 """
 
 import glob
@@ -30,7 +30,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Shard:
     """One tar file of an index, by its name beside the index or its URL.
 
-    It has `count` usable pictures; `unusable` are numbers of the samples in it that are left out.
+    It has `count` usable pictures; `unusable` are the numbers of its samples that are left out.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Index:
-    """What `shards.json` says, of shards in the order that numbers the pictures.
+    """The content of `shards.json`, with shards in the order that numbers the pictures.
 
     Attributes:
         size: Common (H, W) of the pictures; None if they differ.
@@ -57,17 +57,17 @@ class Index:
 
     @property
     def count(self) -> int:
-        """Usable pictures of all shards."""
+        """The number of usable pictures in all shards."""
         return sum(shard.count for shard in self.shards)
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal digest of all that the shards hold; their names do not count."""
-        held = [(shard.sha256, shard.unusable) for shard in self.shards]
-        return hashlib.sha256(repr((held, self.label_dim)).encode()).hexdigest()
+        """The hexadecimal digest of all that the shards hold; their names do not count."""
+        contents = [(shard.sha256, shard.unusable) for shard in self.shards]
+        return hashlib.sha256(repr((contents, self.label_dim)).encode()).hexdigest()
 
     def text(self) -> str:
-        """The file's content."""
+        """Return the file's text."""
         facts = {"format": FORMAT, "count": self.count, "fingerprint": self.fingerprint}
         return json.dumps({**facts, **asdict(self)}, indent=1) + "\n"
 
@@ -76,7 +76,7 @@ def read_index(location: str) -> Index:
     """Read and check an index.
 
     Raises:
-        UserError: If it is missing, or no index.
+        UserError: If it is missing or not an index.
     """
     where = printable(location)
     advice = "`python -m framework.data index SHARDS` makes one"
@@ -123,10 +123,10 @@ def _whole(value: Any, least: int) -> int:
 
 
 def expanded(spec: str) -> list[str]:
-    """The tar files that a folder, a pattern (`*`, `{000..099}`) or a URL means, in order.
+    """List the tar files of a folder, a pattern (`*`, `{000..099}`) or a URL, in order.
 
     Raises:
-        UserError: If there are none, or for a URL that is not read.
+        UserError: If there are none, or for an unsupported URL.
     """
     from braceexpand import braceexpand
 
@@ -136,21 +136,21 @@ def expanded(spec: str) -> list[str]:
         names = list(itertools.islice(braceexpand(spec), _MAX_SHARDS))
     except ValueError:
         raise UserError(f"{printable(spec)}: its braces do not match") from None
-    found: list[str] = []
+    files: list[str] = []
     for name in names:
         if not is_url(name) and glob.has_magic(name):
-            found += sorted(glob.glob(name), key=os.fsencode)
+            files += sorted(glob.glob(name), key=os.fsencode)
         elif is_url(name) or os.path.exists(name):
-            found.append(name)
+            files.append(name)
         else:
             raise UserError(f"{printable(name)}: no such folder or tar file")
-    if not found:
+    if not files:
         raise UserError(f"{printable(spec)}: no tar files there")
-    return found
+    return files
 
 
 def find_index(spec: str) -> tuple[str, Index]:
-    """Where the index of a folder, a pattern, URLs or an index file is, and of what is meant.
+    """Find and read the index for a folder, a pattern, URLs or an index file.
 
     Raises:
         UserError: If there is none, or it does not hold the shards.
@@ -161,7 +161,7 @@ def find_index(spec: str) -> tuple[str, Index]:
 
 
 def _located(spec: str) -> tuple[str, list[str] | None]:
-    """Where the index is, and which shards are meant; None for all."""
+    """Return the place of the index and the names of the shards; None for all."""
     if spec.endswith(".json"):
         return spec, None
     if os.path.isdir(spec):
@@ -175,7 +175,7 @@ def _located(spec: str) -> tuple[str, list[str] | None]:
 
 
 def _chosen(index: Index, names: list[str], location: str) -> Index:
-    """The part of an index, read at `location`, that is of these shards."""
+    """Return the part of an index, read at `location`, for these shards."""
     rows = {os.path.basename(shard.name): shard for shard in index.shards}
     missing = [name for name in names if name not in rows]
     if missing:
@@ -185,9 +185,9 @@ def _chosen(index: Index, names: list[str], location: str) -> Index:
 
 
 def read_label(raw: bytes | None) -> int | list[float] | None:
-    """A `.cls` or `.json`: a class number, a vector, or an object with one of them as `label`.
+    """Read a `.cls` or `.json`: a class number, a vector, or an object with one as `label`.
 
-    None where there is no label or something else.
+    Return None if there is no label or something else.
     """
     try:
         content = json.loads(raw or b"null")

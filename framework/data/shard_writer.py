@@ -1,4 +1,4 @@
-"""Making shards of pictures, and the index of shards that are there already."""
+"""Writing of tar shards, and of an index for existing shards."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ from framework.files import (
 from framework.media.images import MODES, ImageRefused, Refusal, decode, png_bytes, printable
 from framework.settings import whole
 
-_SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # what a picture may be copied as
+_SUFFIXES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}  # formats of pictures that may be copied
 
 
 # ----------------------------------------------------------------------------------------- writing
@@ -52,16 +52,16 @@ def shard(  # noqa: D417 - the others are of `open_dataset`
 ) -> dict[str, Any]:
     """Write a data set as tar files in WebDataset's layout, with their index.
 
-    The pictures are mixed first: a stream is shuffled only within its buffer. A picture that has
-    the wanted size and channels already is copied as it is, others become PNG. Each shard appears
+    The pictures are shuffled first: a stream is shuffled only within its buffer. A picture that
+    already has the right size and channels is copied, others become PNG. Each shard appears
     whole, the index last; the same pictures and seed give the same bytes. Further arguments are
     those of `open_dataset`.
 
     Args:
         source: Folder or zip of pictures, or `toycars`.
         out: A new folder.
-        shard_mb: A shard is full when it holds so many million bytes.
-        seed: Of the mixing.
+        shard_mb: Size at which a shard is full, in millions of bytes.
+        seed: Seed of the shuffling.
         progress: Called as `progress(done, total)`, first for the scan, then for the writing.
 
     Returns:
@@ -114,7 +114,7 @@ def _written(
 def _encoded(
     dataset: ImageDataset, seed: int, progress: Progress | None
 ) -> Iterator[dict[str, Any]]:
-    """Samples as `TarWriter` takes them, mixed; a key is the number in the data set."""
+    """Yield samples in the form that `TarWriter` takes, shuffled; the key is the number."""
     order = np.random.default_rng(seed).permutation(len(dataset)).tolist()
 
     def encode(index: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def _encoded(
 
 
 def _file_of(dataset: ImageDataset, index: int) -> tuple[str, bytes]:
-    """Suffix and bytes of a picture: its own file where that is what is wanted, else a PNG."""
+    """Return suffix and bytes of a picture: its own file if that fits, else a PNG."""
     if isinstance(dataset, FileDataset):
         record = dataset.scan.records[index]
         fits = record.size == dataset.size and record.mode == MODES[dataset.channels]
@@ -149,16 +149,16 @@ def index_shards(
     on_bad: OnBad = "error",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Read shards once, decode every picture, and write what they hold to an index.
+    """Read shards once, decode every picture, and write an index of their content.
 
     Args:
         source: Folder of tar files, pattern, or URLs with {000..099}; `shards:` may precede it.
-        out: The index; without it, shards.json beside the shards.
-        on_bad: Stop at what cannot be used, or leave it out: pictures, or shards that are broken.
+        out: The index file; by default shards.json beside the shards.
+        on_bad: Stop at pictures or shards that cannot be used, or leave them out.
         progress: Called as `progress(done, total)` with shards.
 
     Returns:
-        What the index says, `unusable` by name and reason, and members `never_read` by suffix.
+        The index's facts, `unusable` by name and reason, and members `never_read` by suffix.
 
     Raises:
         UserError: If the index exists or cannot be written, or if the shards cannot be used.
@@ -172,14 +172,14 @@ def index_shards(
         if progress:
             progress(len(looks), len(locations))
     problems = [problem for look in looks for problem in look.left.problems]
-    found = [look for look in looks if look.shard is not None]
-    usable = sum(look.shard.count for look in found if look.shard)
+    readable = [look for look in looks if look.shard is not None]
+    usable = sum(look.shard.count for look in readable if look.shard)
     judge(source, problems, usable, on_bad, remedy="mend them")
-    sizes = set[tuple[int, int]]().union(*(look.sizes for look in found))
+    sizes = set[tuple[int, int]]().union(*(look.sizes for look in readable))
     index = Index(
-        tuple(look.shard for look in found if look.shard),
+        tuple(look.shard for look in readable if look.shard),
         sizes.pop() if len(sizes) == 1 else None,
-        _label_dim(set[tuple[int, int]]().union(*(look.labels for look in found))),
+        _label_dim(set[tuple[int, int]]().union(*(look.labels for look in readable))),
     )
     try:
         write_text(path, index.text())
@@ -213,7 +213,7 @@ def _index_path(locations: list[str], out: str | None) -> Path:
 
 
 class _Look:
-    """What a look at one shard found."""
+    """The result of reading one shard."""
 
     def __init__(self) -> None:
         self.shard: Shard | None = None
@@ -223,7 +223,7 @@ class _Look:
 
 
 def _look(location: str) -> _Look:
-    """Read a whole shard and decode its pictures; a broken one is a problem of its own."""
+    """Read a whole shard and decode its pictures; a broken shard counts as one problem."""
     look = _Look()
     try:
         with opened(location) as file:
@@ -259,9 +259,9 @@ def _look_through(file: HashedFile, location: str, look: _Look) -> tuple[int, li
     return count, unusable
 
 
-def _label_dim(found: set[tuple[int, int]]) -> int:
-    """Length of the labels' vectors; 0 unless all pictures have one, and of one kind."""
-    kinds = {kind for kind, _ in found}
+def _label_dim(kinds_needed: set[tuple[int, int]]) -> int:
+    """Return the length of the labels' vectors; 0 unless all pictures have one of one kind."""
+    kinds = {kind for kind, _ in kinds_needed}
     if len(kinds) != 1 or -1 in kinds:
         return 0
-    return kinds.pop() or max(needed for _, needed in found)
+    return kinds.pop() or max(needed for _, needed in kinds_needed)

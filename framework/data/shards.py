@@ -1,4 +1,4 @@
-"""Pictures from tar shards, streamed by an index that vouches for each of them."""
+"""Pictures from tar shards, streamed by an index that was checked against each of them."""
 
 import hashlib
 import itertools
@@ -41,13 +41,13 @@ def open_shards(
 
     Args:
         source: `shards:` and a folder, a pattern, URLs with `{000..099}`, or an index file.
-        size: Side or (H, W) of the pictures, in pixels; None where all have the same size already.
+        size: Side or (H, W) of the pictures, in pixels; None if all have the same size already.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
-        use_labels: Give labels to training.
-        crop: See `fit`.
+        use_labels: Whether to give labels to training.
+        crop: Crop to the size, see `fit`.
 
     Raises:
-        UserError: If there is no index, or it does not hold what is asked for.
+        UserError: If there is no index, or it lacks the shards, the size or the labels.
     """
     engine()
     if channels not in MODES:
@@ -69,8 +69,8 @@ def open_shards(
 class ShardDataset(ImageDataset):
     """Pictures in tar shards; made by `open_shards`.
 
-    `stream` reads a shard from front to back, which is how training does it. Single pictures by
-    number (`image`, `label`) are looked up in local shards, for measures.
+    `stream` reads a shard from front to back, for training. Single pictures by number (`image`,
+    `label`) are looked up in local shards, for measurements.
     """
 
     def __init__(
@@ -103,20 +103,19 @@ class ShardDataset(ImageDataset):
         return name if is_url(name) else os.path.join(self._base, name)
 
     def stream(self, shard: int) -> Iterator[Sample[bytes]]:
-        """The usable samples of a shard, undecoded, in order.
+        """Yield the usable samples of a shard, undecoded, in order.
 
         Raises:
-            BrokenShard: If it cannot be read or is not what the index says, which may turn out only
-                at its end.
+            BrokenShard: If it cannot be read or does not match the index, perhaps only at its end.
         """
-        known, location = self.index.shards[shard], self.location(shard)
+        entry, location = self.index.shards[shard], self.location(shard)
         with opened(location) as file:
-            yield from _usable(samples(file, location, Leftovers()), known)
-            if (file.sha256(), file.bytes) != (known.sha256, known.bytes):
+            yield from _usable(samples(file, location, Leftovers()), entry)
+            if (file.sha256(), file.bytes) != (entry.sha256, entry.bytes):
                 raise BrokenShard(location, f"changed since it was indexed; {_AGAIN}")
 
     def picture(self, sample: Sample[bytes]) -> np.ndarray:
-        """A sample's picture, uint8 (C, H, W)."""
+        """Decode a sample's picture, uint8 (C, H, W)."""
         try:
             pixels = decode(sample.picture, sample.name, self.channels).pixels
         except ImageRefused as error:
@@ -124,7 +123,7 @@ class ShardDataset(ImageDataset):
         return planar(fit(pixels, self.size, self.crop))
 
     def vector(self, sample: Sample[bytes]) -> np.ndarray:
-        """A sample's label, float32 (label_dim,)."""
+        """Return a sample's label, float32 (label_dim,)."""
         if not self.label_dim:
             return np.zeros(0, np.float32)
         label = read_label(sample.label)
@@ -135,7 +134,7 @@ class ShardDataset(ImageDataset):
         raise BrokenShard(sample.name, f"has no label like the others; {_AGAIN}")
 
     def first(self, count: int) -> Iterator[Sample[bytes]]:
-        """The first `count` samples of all, or all if there are fewer."""
+        """Yield the first `count` samples of all shards, or all if there are fewer."""
         every = itertools.chain.from_iterable(map(self.stream, range(len(self.counts))))
         return itertools.islice(every, count)
 
@@ -152,7 +151,7 @@ class ShardDataset(ImageDataset):
         return read_label(self._sample(index).label) if self.label_dim else None
 
     def name(self, index: int) -> str:
-        """Shard and number in it; the name proper would have to be read."""
+        """Shard and number in it, since the file's own name would have to be read."""
         shard, number = self._where(index)
         return printable(f"{os.path.basename(self.index.shards[shard].name)}#{number}")
 
@@ -169,7 +168,7 @@ class ShardDataset(ImageDataset):
         }
 
     def _where(self, index: int) -> tuple[int, int]:
-        """Shard of a picture, and its number among the usable ones there."""
+        """Return the shard of a picture, and its number among the usable ones there."""
         shard = int(np.searchsorted(self._ends, index, side="right"))
         return shard, index - int(self._ends[shard] - self.counts[shard])
 
@@ -188,27 +187,27 @@ class ShardDataset(ImageDataset):
         return Sample(self.name(index), picture, label or None)
 
     def _table(self, shard: int) -> np.ndarray:
-        """Offset and size of each usable picture and label of a shard, 32 bytes a picture."""
+        """Return offset and size of a shard's usable pictures and labels, 32 bytes a picture."""
         with _TABLES:
             if shard not in self._places:
-                known, location = self.index.shards[shard], self.location(shard)
-                found = _usable(places(location, location), known)
-                rows = [(*sample.picture, *(sample.label or (0, 0))) for sample in found]
+                entry, location = self.index.shards[shard], self.location(shard)
+                candidates = _usable(places(location, location), entry)
+                rows = [(*sample.picture, *(sample.label or (0, 0))) for sample in candidates]
                 self._places[shard] = np.array(rows, np.int64)
             return self._places[shard]
 
 
-def _usable(found: Iterator[Sample[Any]], known: Shard) -> Iterator[Sample[Any]]:
-    """Those of a shard's samples that its index vouches for."""
-    left_out, count = set(known.unusable), 0
-    for number, sample in enumerate(found):
+def _usable(candidates: Iterator[Sample[Any]], entry: Shard) -> Iterator[Sample[Any]]:
+    """Yield the samples of a shard that its index lists as usable."""
+    left_out, count = set(entry.unusable), 0
+    for number, sample in enumerate(candidates):
         if number not in left_out:
             count += 1
-            if count > known.count:
+            if count > entry.count:
                 break
             yield sample
-    if count != known.count:
-        raise BrokenShard(known.name, f"does not hold the {known.count} pictures it did; {_AGAIN}")
+    if count != entry.count:
+        raise BrokenShard(entry.name, f"does not hold the {entry.count} pictures it did; {_AGAIN}")
 
 
 def _piece(file: Any, place: Sequence[int]) -> bytes:

@@ -1,4 +1,4 @@
-"""Folders and zips of picture files: which names there are, and the bytes behind a name.
+"""Folders and zips of picture files: their names, and the bytes behind a name.
 
 Nothing is decoded here. Both kinds of source are read-only, list names in the order of their bytes
 (the same on every file system), and never follow a name out of themselves.
@@ -22,7 +22,7 @@ from framework.errors import UserError
 from framework.media.images import MAX_FILE_BYTES, ImageRefused, Refusal, printable, read_bytes
 
 READ = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".apng"}
-READ |= {".avif", ".heic", ".heif"}  # the last two with the extra `heif`; who lacks it is told
+READ |= {".avif", ".heic", ".heif"}  # the last two need the extra `heif`; a message says so
 NOT_READ = {
     ".jxl",
     ".jp2",
@@ -34,8 +34,8 @@ NOT_READ = {
     ".arw",
 }
 LABEL_FILE = "dataset.json"
-MAX_RATIO = 100  # of unpacked to packed size; real pictures stay below 10
-MAX_UNSUSPECTED_BYTES = 8 * 2**20  # smaller entries may compress as well as they like
+MAX_RATIO = 100  # ratio of unpacked to packed size; real pictures stay below 10
+MAX_UNSUSPECTED_BYTES = 8 * 2**20  # smaller entries may have any ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +52,41 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """A `dataset.json`."""
+    """The content of a `dataset.json`."""
 
     where: str
-    folder: str  # that its names begin in: "" or "a/b/"
+    folder: str  # folder that its names are relative to: "" or "a/b/"
     content: dict[str, Any]
 
 
 class Source(ABC):
-    """What the scan and the dataset need to know about where files lie."""
+    """The interface of a place where picture files lie."""
 
     path: Path
     names: list[str]  # picture files, relative, "/" between folders, sorted by bytes
     problems: list[Problem]  # entries that cannot even be opened
-    others: list[str]  # files that are no pictures by their name
+    others: list[str]  # files that are not pictures by their name
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """Bytes of one file; `ImageRefused` if it cannot be read."""
+        """Read the bytes of one file; `ImageRefused` if that fails."""
 
     @abstractmethod
     def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
-        """Place and bytes of the `dataset.json` in a folder; None where there is none."""
+        """Return place and bytes of the `dataset.json` in a folder; None if there is none."""
 
     def label_file(self) -> LabelFile | None:
-        """The `dataset.json` at the top, or of a folder that wraps all pictures."""
+        """Read the `dataset.json` at the top, or in a folder that wraps all pictures."""
         parts = common_folder(self.names).split("/")[:-1]
         for depth in range(len(parts) + 1):
             folder = "".join(f"{part}/" for part in parts[:depth])
-            if stored := self.label_bytes(folder):
-                return LabelFile(stored[0], folder, _parsed_labels(stored[1], stored[0]))
+            if labels := self.label_bytes(folder):
+                return LabelFile(labels[0], folder, _parsed_labels(labels[1], labels[0]))
         return None
 
 
 def open_source(path: str | Path, follow_links: bool = False) -> Source:
-    """A folder or a zip file, listed.
+    """Open a folder or a zip file and list its names.
 
     Raises:
         UserError: If there is no such folder or zip, or if the zip is broken or hostile.
@@ -112,13 +112,13 @@ def is_picture(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder that it lies in, is hidden or what a Mac puts into archives."""
+    """Whether a file, or a folder around it, is hidden or added to archives by macOS."""
     parts = name.split("/")
     return any((p.startswith(".") and p not in (".", "..")) or p == "__MACOSX" for p in parts)
 
 
 def common_folder(names: Sequence[str]) -> str:
-    """The innermost folder that all files lie in, "a/b/"; empty for the source itself."""
+    """Return the innermost folder of all files, "a/b/"; empty for the source itself."""
     folders = [name.split("/")[:-1] for name in (min(names), max(names))] if names else [[], []]
     shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*folders, strict=False))
     return "".join(f"{folder}/" for folder, _ in shared)
@@ -168,7 +168,7 @@ class FolderSource(Source):
         self.problems.sort(key=lambda problem: os.fsencode(problem.name))
 
     def _list(self, folder: str, entered: set[tuple[int, int]]) -> list[str]:
-        """Take in one folder's files; return its sub-folders."""
+        """List one folder's files; return its sub-folders."""
         try:
             facts = os.stat(self.path / folder)
             if (facts.st_dev, facts.st_ino) in entered:
@@ -176,14 +176,14 @@ class FolderSource(Source):
                 return []
             entered.add((facts.st_dev, facts.st_ino))
             with os.scandir(self.path / folder) as entries:
-                found = sorted(entries, key=lambda e: (e.is_symlink(), os.fsencode(e.name)))
+                listing = sorted(entries, key=lambda e: (e.is_symlink(), os.fsencode(e.name)))
         except OSError as error:
             self._refuse(folder, f"folder cannot be read ({error.strerror})")
             return []
-        return [name for entry in found if (name := self._take(folder, entry)) is not None]
+        return [name for entry in listing if (name := self._take(folder, entry)) is not None]
 
     def _take(self, folder: str, entry: os.DirEntry) -> str | None:
-        """Sort one entry in; return its name if it is a folder to enter."""
+        """Add one entry to its list; return its name if it is a folder to enter."""
         name = f"{folder}/{entry.name}" if folder else entry.name
         if is_hidden(entry.name):
             return None
@@ -215,14 +215,14 @@ class FolderSource(Source):
         self.problems.append(Problem(name or ".", Refusal.UNREADABLE, reason))
 
     def read(self, name: str) -> bytes:
-        """Bytes of one file below the folder."""
+        """Read the bytes of one file below the folder."""
         try:
             return read_bytes(self.path / name)
         except ImageRefused as error:
             raise ImageRefused(name, error.kind, error.reason) from None
 
     def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
-        """Path and bytes of the `dataset.json` in a folder below this one."""
+        """Return path and bytes of the `dataset.json` in a folder below this one."""
         path = self.path / folder / LABEL_FILE
         return (str(path), path.read_bytes()) if path.is_file() else None
 
@@ -234,8 +234,8 @@ class ZipSource(Source):
     """Picture files in a zip, read in place; opened once in each process that reads.
 
     Raises:
-        UserError: For entries no honest zip of pictures has: names that leave the zip, names that
-            occur twice, encryption, exotic compression, and bombs.
+        UserError: For entries that no honest zip of pictures has: names that leave the zip or occur
+            twice, encryption, exotic compression, and bombs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -247,15 +247,15 @@ class ZipSource(Source):
             entries = [entry for entry in self._zip().infolist() if not entry.is_dir()]
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise UserError(f"{path}: broken zip file ({error})") from None
-        seen: set[str] = set()
+        names: set[str] = set()
         for entry in entries:
-            if reason := _suspicious(entry, seen):
+            if reason := _suspicious(entry, names):
                 where = f"{path}: entry {printable(entry.filename)}"
                 raise UserError(f"{where} {reason}; make the zip again")
-            seen.add(entry.filename)
-        self.names = sorted(filter(is_picture, seen), key=os.fsencode)
-        self._labels = {name for name in seen if name.split("/")[-1] == LABEL_FILE}
-        others = {name for name in seen - self._labels if not is_hidden(name)}
+            names.add(entry.filename)
+        self.names = sorted(filter(is_picture, names), key=os.fsencode)
+        self._labels = {name for name in names if name.split("/")[-1] == LABEL_FILE}
+        others = {name for name in names - self._labels if not is_hidden(name)}
         self.others = sorted(others - set(self.names), key=os.fsencode)
 
     def _zip(self) -> zipfile.ZipFile:
@@ -266,7 +266,7 @@ class ZipSource(Source):
             return self._open[1]
 
     def read(self, name: str) -> bytes:
-        """Bytes of one entry, checked against the zip's checksum."""
+        """Read the bytes of one entry, checked against the zip's checksum."""
         try:
             return self._zip().read(name)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -275,7 +275,7 @@ class ZipSource(Source):
             raise ImageRefused(name, Refusal.UNREADABLE, f"cannot be read ({error})") from None
 
     def label_bytes(self, folder: str) -> tuple[str, bytes] | None:
-        """Place and bytes of the `dataset.json` in a folder of the zip."""
+        """Return place and bytes of the `dataset.json` in a folder of the zip."""
         name = folder + LABEL_FILE
         return (f"{self.path}/{name}", self.read(name)) if name in self._labels else None
 
@@ -286,11 +286,11 @@ class ZipSource(Source):
         vars(self).update(state, _lock=threading.Lock())
 
 
-def _suspicious(entry: zipfile.ZipInfo, seen: set[str]) -> str | None:
+def _suspicious(entry: zipfile.ZipInfo, names: set[str]) -> str | None:
     # `orig_filename` is the name as stored: ZipInfo cuts at NUL and turns separators.
     if leads_out(entry.orig_filename) or "\0" in entry.orig_filename:
         return "has a name that leads out of the zip"
-    if entry.filename in seen:
+    if entry.filename in names:
         return "occurs twice"
     if entry.flag_bits & 0x1:
         return "is encrypted"

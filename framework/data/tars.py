@@ -1,8 +1,8 @@
 """Tar files of pictures, perhaps from strangers, read from front to back; nothing is unpacked.
 
 The layout is WebDataset's: neighbours whose names are equal up to the first dot are one sample.
-What is read are pictures and their labels, as bytes, for our own decoder. WebDataset's decoders
-unpickle what a file's name asks them to; they are never called, and other members are never read.
+Only pictures and their labels are read, as bytes, for our own decoder. WebDataset's decoders
+unpickle files by their names; they are never called, and other members are never read.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PICTURES = {suffix.removeprefix(".") for suffix in READ}
 LABELS = ("cls", "json")
 SCHEMES = ("http", "https", "gs", "hf")
 MAX_LABEL_BYTES = 2**20
-_MAX_EXTENSION_BYTES = 2**14  # of long names and the like; Python reads them whole
+_MAX_EXTENSION_BYTES = 2**14  # size of long names and the like; Python reads them whole
 _EXTENSIONS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -36,7 +36,7 @@ Content = TypeVar("Content")
 
 
 class BrokenShard(UserError):
-    """A shard that cannot be used: `where` (which) and `reason` (in words)."""
+    """A shard that cannot be used: its place `where`, and the `reason` in words."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"{printable(where)}: {printable(reason)}")
@@ -46,7 +46,7 @@ class BrokenShard(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Sample(Generic[Content]):
-    """A picture and its label: their bytes, or where in the tar file those lie."""
+    """A picture and its label: their bytes, or the places of those in the tar file."""
 
     name: str
     picture: Content
@@ -55,18 +55,18 @@ class Sample(Generic[Content]):
 
 @dataclass
 class Leftovers:
-    """What a tar file holds besides samples."""
+    """The content of a tar file besides samples."""
 
     problems: list[Problem] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)  # suffixes of members never read
 
     def refuse(self, name: str, kind: Refusal, reason: str) -> None:
-        """Name a member that cannot be used."""
+        """Record a member that cannot be used."""
         self.problems.append(Problem(name, kind, reason))
 
 
 def engine() -> Any:
-    """The WebDataset library.
+    """Import the WebDataset library.
 
     Raises:
         UserError: If it is not installed.
@@ -82,30 +82,30 @@ def engine() -> Any:
 
 
 def is_url(location: str) -> bool:
-    """Whether a location is a URL and no path.
+    """Whether a location is a URL and not a path.
 
     Raises:
-        UserError: For URLs that are not read, such as `pipe:`, which would run a program.
+        UserError: For unsupported URLs, such as `pipe:`, which would run a program.
     """
     scheme, colon, _ = location.partition(":")
     if not colon or len(scheme) < 2 or not scheme.replace("+", "").isalnum():
         return False
     if scheme not in SCHEMES:
-        known = ", ".join(f"{name}://" for name in SCHEMES)
-        raise UserError(f"{printable(location)}: give a path or a URL that begins with {known}")
+        prefixes = ", ".join(f"{name}://" for name in SCHEMES)
+        raise UserError(f"{printable(location)}: give a path or a URL that begins with {prefixes}")
     return True
 
 
 class HashedFile:
-    """A file that is read once, and known by its digest after that."""
+    """A file that is read once while its digest is computed."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._digest, self.bytes, self._over = file, hashlib.sha256(), 0, False
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes; fewer at the end, and `EOFError` the second time there.
+        """Read the next `size` bytes; fewer at the end, and `EOFError` the second time there.
 
-        `tarfile` would ask millions of times more to get past a member that claims a terabyte.
+        Without it `tarfile` would read millions of times to skip a member that claims a terabyte.
         """
         if self._over:
             raise EOFError("it ends too early")
@@ -116,14 +116,14 @@ class HashedFile:
         return data
 
     def sha256(self) -> str:
-        """Hexadecimal digest of the whole file, of which the rest is read now."""
+        """Read the rest and return the hexadecimal digest of the whole file."""
         while not self._over:
             self.read(_BLOCK_BYTES)
         return self._digest.hexdigest()
 
 
 class _Download:
-    """What a server sends; a transfer that breaks off is an error, not an end."""
+    """A stream from a server; a transfer that breaks off is an error, not an end."""
 
     def __init__(self, url: str) -> None:
         self._pipe = engine().gopen_schemes[url.partition(":")[0]](url, "rb")
@@ -142,7 +142,7 @@ class _Download:
 
 @contextmanager
 def opened(location: str) -> Iterator[HashedFile]:
-    """A regular file, or what a URL gives, for reading from front to back.
+    """Open a regular file, or the stream of a URL, for reading from front to back.
 
     Raises:
         BrokenShard: If it cannot be opened or read.
@@ -156,7 +156,7 @@ def opened(location: str) -> Iterator[HashedFile]:
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Open a file, but no pipe or device, which could be waited on for ever."""
+    """Open a file, but not a pipe or device, which could block for ever."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     file = open(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -168,10 +168,10 @@ def open_regular(path: str) -> IO[bytes]:
 # --------------------------------------------------------------------------------------- reading
 
 
-def samples(file: HashedFile, where: str, left: Leftovers) -> Iterator[Sample[bytes]]:
-    """Pictures with their labels, undecoded, from a tar file at its start, called `where`.
+def samples(file: HashedFile, where: str, leftovers: Leftovers) -> Iterator[Sample[bytes]]:
+    """Yield pictures with labels, undecoded, from a tar file at its start, called `where`.
 
-    `left` takes what is left aside. Raises `BrokenShard` if it is no tar file, or not a whole one.
+    Other members go to `leftovers`. Raises `BrokenShard` if the tar file is broken or incomplete.
     """
 
     def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -179,11 +179,11 @@ def samples(file: HashedFile, where: str, left: Leftovers) -> Iterator[Sample[by
         assert content is not None  # it is a regular file
         return content.read()
 
-    return _samples(file, "r|", read, where, left)
+    return _samples(file, "r|", read, where, leftovers)
 
 
 def places(path: str, where: str) -> Iterator[Sample[tuple[int, int]]]:
-    """The same samples of a local file as offsets and sizes, from its headers alone."""
+    """Yield the samples of a local file as offsets and sizes, from its headers alone."""
     with open_regular(path) as file:
         yield from _samples(file, "r:", lambda _, m: (m.offset_data, m.size), where, Leftovers())
 
@@ -193,29 +193,29 @@ def _samples(
     mode: Any,
     take: Callable[[tarfile.TarFile, tarfile.TarInfo], Content],
     where: str,
-    left: Leftovers,
+    leftovers: Leftovers,
 ) -> Iterator[Sample[Content]]:
     group_by_keys = engine().tariterators.group_by_keys
 
     def twice(error: Exception) -> bool:
         name = str(error.args[0]).split(": duplicate")[0]
-        left.refuse(name, Refusal.UNREADABLE, "occurs twice")
+        leftovers.refuse(name, Refusal.UNREADABLE, "occurs twice")
         return True
 
     try:
         with tarfile.open(fileobj=file, mode=mode, tarinfo=_Header, bufsize=_BLOCK_BYTES) as tar:
-            for group in group_by_keys(_members(tar, take, left), handler=twice):
-                if sample := _sample(group, left):
+            for group in group_by_keys(_members(tar, take, leftovers), handler=twice):
+                if sample := _sample(group, leftovers):
                     yield sample
     except (UserError, MemoryError, OSError):
         raise
-    except Exception as error:  # readers of hostile bytes raise anything
+    except Exception as error:  # readers of hostile bytes raise any error
         text = " ".join(str(error).split()) or type(error).__name__
         raise BrokenShard(where, f"broken tar file ({text})") from None
 
 
 class _Header(tarfile.TarInfo):
-    """A header that ends the reading where `tarfile` would take damage for the end of the file."""
+    """A header that raises where `tarfile` would take damage for the end of the file."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> "_Header":
@@ -234,9 +234,9 @@ class _Header(tarfile.TarInfo):
 
 
 def _members(
-    tar: tarfile.TarFile, take: Callable[..., Any], left: Leftovers
+    tar: tarfile.TarFile, take: Callable[..., Any], leftovers: Leftovers
 ) -> Iterator[dict[str, Any]]:
-    """Pictures and labels in the form that `group_by_keys` takes."""
+    """Yield pictures and labels in the form that `group_by_keys` takes."""
     while (member := tar.next()) is not None:
         tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  or it would keep them all
         name, suffix = member.name, _suffix(member.name)
@@ -245,9 +245,9 @@ def _members(
         if member.isdir() or is_hidden(name):
             continue
         if suffix not in PICTURES and suffix not in LABELS:
-            left.others[suffix] += 1
+            leftovers.others[suffix] += 1
         elif problem := _unusable(member, suffix):
-            left.refuse(name, *problem)
+            leftovers.refuse(name, *problem)
         else:
             yield {"fname": name, "data": take(tar, member), "__url__": ""}
 
@@ -267,16 +267,16 @@ def _unusable(member: tarfile.TarInfo, suffix: str) -> tuple[Refusal, str] | Non
     return None
 
 
-def _sample(group: dict[str, Any], left: Leftovers) -> Sample | None:
-    """The one picture of a group and its label; of `a.png` and `a.mask.png` the first is meant."""
+def _sample(group: dict[str, Any], leftovers: Leftovers) -> Sample | None:
+    """Return a group's one picture and its label; `a.png` takes precedence over `a.mask.png`."""
     pictures = [suffix for suffix in group if suffix.rpartition(".")[2] in PICTURES]
-    chosen = [suffix for suffix in pictures if "." not in suffix] or pictures
-    if not chosen:
+    candidates = [suffix for suffix in pictures if "." not in suffix] or pictures
+    if not candidates:
         return None
-    name = f"{group['__key__']}.{chosen[0]}"
-    if len(chosen) > 1:
+    name = f"{group['__key__']}.{candidates[0]}"
+    if len(candidates) > 1:
         reason = "one of several pictures with this name up to the first dot"
-        left.refuse(name, Refusal.UNREADABLE, reason)
+        leftovers.refuse(name, Refusal.UNREADABLE, reason)
         return None
     label = next((group[kind] for kind in LABELS if kind in group), None)
-    return Sample(name, group[chosen[0]], label)
+    return Sample(name, group[candidates[0]], label)

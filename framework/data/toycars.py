@@ -1,9 +1,9 @@
 """Toy cars: a procedural data set of side-view cars, at any resolution, exactly annotated.
 
-The pictures need no download and no licence, and what they show is known: where each wheel is,
-which pixel is glass, what the car is called. `toycars_bodies` says what shape a car has and
-`toycars_parameters` what it wears and where it stands; `toycars_scene` and `toycars_car` turn that
-into flat shapes, and this module paints those.
+The pictures need no download and no licence, and their content is known: the place of each wheel,
+the pixels of glass, the name of the car. `toycars_bodies` sets a car's shape, `toycars_parameters`
+its paint, equipment and place; `toycars_scene` and `toycars_car` turn those into flat shapes, and
+this module paints them.
 """
 
 import operator
@@ -20,26 +20,26 @@ from framework.data.toycars_shapes import Ink, Part, Point, Shape
 from framework.errors import UserError
 
 LOOK = 2
-"""The edition of the drawings: another number is another data set, whatever its first cars show."""
+"""Edition of the drawings: another number means another data set, even with equal first cars."""
 MIN_SIDE_PX = 16
 INK, PAPER = 30, 255
 INK_WIDTH = 0.012
-"""Width of a sketch's lines in scene units; never less than a pixel."""
+"""Width of a sketch's lines in scene units; at least a pixel."""
 
 
 @dataclass(frozen=True)
 class ToyCar:
-    """One car and everything known about it.
+    """A car with its annotations.
 
     Attributes:
         image: The picture, (H, W, 3) uint8 RGB.
         keypoints: Named by place in the picture (`left_wheel_hub`, never "front"): (x, y) in image
             pixels, origin top left, pixel centres at integers, as exact as the drawing. They are
             on the car's near side, also where a turned car shows some of its far side.
-        part_mask: What each pixel's centre shows, (H, W) uint8, values of `Part`.
+        part_mask: Part at each pixel's centre, (H, W) uint8, values of `Part`.
         sketch: The car's dark lines on white paper, (H, W) uint8.
         caption: One English sentence, without a full stop.
-        parameters: What the car was drawn from.
+        parameters: Parameters that the car was drawn from.
     """
 
     image: np.ndarray
@@ -58,11 +58,11 @@ class ToyCars:
 
     Args:
         size: (height, width) in pixels, or the side of a square; at least 16.
-        count: How many cars there are.
-        seed: Chooses the set; two seeds share no car.
+        count: Number of cars.
+        seed: Seed of the set; two seeds share no car.
 
     Raises:
-        UserError: A size or count that no picture could have.
+        UserError: If the size is too small or the count below 1.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class ToyCars:
         self._supersampling = 4 if self._unit_px < 256 else 2
 
     def __len__(self) -> int:
-        """How many cars there are."""
+        """Number of cars."""
         return self.count
 
     def __iter__(self) -> Iterator[ToyCar]:
-        """All cars in order."""
+        """Yield all cars in order."""
         return (self[index] for index in range(self.count))
 
     def __getitem__(self, index: int) -> ToyCar:
-        """Car `index` (0 to count - 1) with everything known about it."""
+        """Draw car `index` (0 to count - 1) with its annotations."""
         p = self.parameters(index)
         shapes, points = draw_car(p)
         return ToyCar(
@@ -100,14 +100,14 @@ class ToyCars:
         )
 
     def parameters(self, index: int) -> CarParameters:
-        """What car `index` (0 to count - 1) is drawn from; an IndexError outside."""
+        """Return the parameters of car `index` (0 to count - 1); an IndexError outside."""
         index = operator.index(index)
         if not 0 <= index < self.count:
             raise IndexError(f"toy car {index}: the set has cars 0 to {self.count - 1}")
         return draw_parameters(self.seed, index)
 
     def image(self, index: int) -> np.ndarray:
-        """Only the picture of car `index`, (H, W, 3) uint8 RGB: what training reads."""
+        """Draw only the picture of car `index`, (H, W, 3) uint8 RGB, for training."""
         p = self.parameters(index)
         return self._paint(p, draw_car(p)[0])
 
@@ -117,7 +117,7 @@ class ToyCars:
         return x * self._unit_px + (width - 1) / 2, y * self._unit_px + (height - 1) / 2
 
     def _to_canvas(self, shape: Shape) -> list[float]:
-        """The corners on the supersampled canvas; PIL fills both end pixels of a span.
+        """Place the corners on the supersampled canvas; PIL fills both end pixels of a span.
 
         PIL cuts coordinates off to the pixel that holds them, faster than `int` would here.
         """
@@ -137,7 +137,7 @@ class ToyCars:
         behind = background(p, width / self._unit_px / 2, height / self._unit_px / 2)
         for shape in behind + car:
             draw.polygon(self._to_canvas(shape), fill=shape.color)
-        # A box filter; a copy, for callers who write into it.
+        # A box filter, and a copy for callers that write into it.
         return np.array(canvas.reduce(self._supersampling))
 
     def _mask(self, car: list[Shape]) -> np.ndarray:

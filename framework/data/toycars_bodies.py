@@ -1,7 +1,7 @@
 """The shape of a toy car: proportions that vary continuously, and the name of the nearest type.
 
-Nothing is drawn as a type: roof, windows, hood, bumpers and wheels vary on their own, so that any
-car can become any other without a jump. What a car is called is read off its finished shape.
+No car is drawn as a type: roof, windows, hood, bumpers and wheels vary independently, so that any
+car can become any other without a jump. A car's name follows from its finished shape.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from framework.data.toycars_lots import Lots
 ARCH = 1.13
 """Wheel arches in wheel radii."""
 MIN_ROOF = 0.15
-"""Shortest roof, as a fraction of the length: windows need room."""
+"""Shortest roof, as a fraction of the length; windows need room."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """The car's shape, in its own frame: x from its middle forwards, heights above the road.
+    """A car's shape, in its own frame: x from its middle forwards, heights above the road.
 
     Lengths are in scene units before `CarParameters.scale`. `rear_sill` to `front_sill` are
     fractions of the length from the rear. The roof is at `roof_height` in front and `roof_drop`
-    lower at its rear. Each bumper reaches out of the body by its own `reach`. Pillars are what
-    stands before and behind the glass; `front_pane` and `rear_pane` are the widths of the panes,
-    counted from the front: as many rear ones as there is room for, up to three.
+    lower at its rear. Each bumper extends beyond the body by its own `reach`. Pillars stand
+    before and behind the glass; `front_pane` and `rear_pane` are the widths of the panes, counted
+    from the front: as many rear ones as there is room for, up to three.
     """
 
     length: float
@@ -57,12 +57,12 @@ class Body:
 
     @property
     def glass_height(self) -> float:
-        """From the belt to the roof's front corner."""
+        """Height from the belt to the roof's front corner."""
         return self.roof_height - self.belt_height
 
 
 def draw_body(lots: Lots) -> Body:
-    """A car's shape by lot; each part on its own, bounded only where it would cut into another."""
+    """Draw a car's shape, each part independently, bounded only where parts would collide."""
     length = lots.around(0.725, 0.805)
     radius = lots.around(0.092, 0.111)
     over_arch = (ARCH + 1) * radius + 0.007
@@ -102,7 +102,7 @@ def draw_body(lots: Lots) -> Body:
 
 
 def _draw_cabin(lots: Lots) -> tuple[float, float, float, float]:
-    """Rear sill, both roof corners and front sill, as fractions of the length from the rear."""
+    """Draw rear sill, both roof corners and front sill, as fractions of length from the rear."""
     while True:
         roof_rear, roof_front = lots.around(0.03, 0.45), lots.around(0.47, 0.73)
         front_sill = lots.around(0.63, 0.89)
@@ -121,7 +121,7 @@ TRAITS = {
     "ride_height": 0.014,
     "roundness": 0.04,
 }
-"""What tells body types apart, each with the difference that counts as one."""
+"""Traits that tell body types apart, each with the difference that counts as one."""
 
 # fmt: off
 BODY_TYPES: dict[str, tuple[float, ...]] = {
@@ -139,7 +139,7 @@ BODY_TYPES: dict[str, tuple[float, ...]] = {
 
 
 def body_type(body: Body) -> str:
-    """The name of the type that the shape is nearest to."""
+    """Return the name of the type that the shape is nearest to."""
     traits = [(getattr(body, trait), unit) for trait, unit in TRAITS.items()]
 
     def distance(name: str) -> float:

@@ -32,11 +32,11 @@ DULL_BUMPER: Color = (74, 78, 86)
 WHITE_WALL: Color = (236, 234, 226)
 
 FAR_SHADE = 0.34
-"""How much darker the far side is, where a turned car shows it."""
+"""Darkening of the far side, where a turned car shows it."""
 
 
 def draw_car(p: CarParameters) -> tuple[list[Shape], dict[str, Point]]:
-    """The car's shapes, its shadow first, and its key points.
+    """Return the car's shapes, its shadow first, and its key points.
 
     Both are in scene units, relative to the picture's middle, y downwards.
     Key points are named by their place in the picture, so that a car's facing cannot confuse them.
@@ -45,7 +45,7 @@ def draw_car(p: CarParameters) -> tuple[list[Shape], dict[str, Point]]:
 
 
 class _Painter(CarFrame):
-    """Paints a car, back to front."""
+    """A painter of one car, back to front."""
 
     def paint(self) -> tuple[list[Shape], dict[str, Point]]:
         self.shadow()
@@ -77,7 +77,7 @@ class _Painter(CarFrame):
             )
 
     def far_side(self) -> None:
-        """What a turned car shows of its other side: a shifted shade of the near one.
+        """Paint the far side of a turned car: a shifted shade of the near one.
 
         Every level cut of the outline is one stretch longer than the shift, so that near and far
         side together leave no gap between them.
@@ -92,7 +92,7 @@ class _Painter(CarFrame):
         second = p.second_color if p.two_tone == "roof" else p.color
         roof = [(x + turn, y) for x, y in self.cabin]
         self.add(roof, darker(second, FAR_SHADE), Part.ROOF)
-        # The windscreen or the rear window: all but its outer edge is hidden by the near side.
+        # The windscreen or the rear window; the near side hides all but its outer edge.
         glass = [(x + 0.78 * turn, y) for x, y in self.cabin]
         glass = clip(glass, 0, -1, -b.belt_height - b.window_foot)
         glass = clip(glass, 0, 1, self.roof_rear[1] - 0.8 * b.roof_band)
@@ -131,7 +131,7 @@ class _Painter(CarFrame):
     # What sits on the body.
 
     def windows(self) -> list[float]:
-        """Draws frame, panes and glare; returns the x of the posts between the panes."""
+        """Draw frame, panes and glare; return the x of the posts between the panes."""
         b = self.b
         low = b.belt_height + b.window_foot
         sills = [self.along(b.rear_sill) + b.tail_slant * 0.5, self.along(b.front_sill)]
@@ -157,7 +157,7 @@ class _Painter(CarFrame):
         return splits
 
     def pane(self, glass: Sequence[Point], low: float) -> None:
-        """One pane, whose foot is at `low`, with a slanting stripe of glare."""
+        """Paint one pane, whose foot is at `low`, with a slanting stripe of glare."""
         if not glass:
             return
         self.add(glass, GLASS, Part.WINDOW, Ink.OUTLINE)
@@ -217,7 +217,7 @@ class _Painter(CarFrame):
             self.bar(x - 0.006, foot, x + 0.006, bar + 0.004, DARK, Part.TRIM)
 
     def spoiler(self) -> None:
-        """A lip over a hatchback's rear window, a wing on any other boot."""
+        """Paint a lip over a hatchback's rear window, a wing on any other boot."""
         p, b = self.p, self.b
         if not p.spoiler:
             return

@@ -1,4 +1,4 @@
-"""Where the parts of a toy car are: its outline and key points, and the way into the picture."""
+"""The places of a toy car's parts: its outline and key points, and the map into the picture."""
 
 import math
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class CarFrame:
     # From the car's frame to the picture.
 
     def along(self, share: float) -> float:
-        """Where this share of the length from the rear is, from the car's middle."""
+        """Return the x, from the car's middle, of this share of the length from the rear."""
         return (share - 0.5) * self.b.length
 
     def frame(self, tilt: float) -> Affine:
-        """From the car's frame into the picture, leaning by `tilt` degrees on its wheels."""
+        """Return the map from the car's frame into the picture, tilted by `tilt` degrees."""
         p, hub, turn = self.p, self.b.wheel_radius, math.radians(tilt)
         cos, sin = p.scale * math.cos(turn), p.scale * math.sin(turn)
         x0, y0 = p.x + self.sign * sin * hub, p.ground + (cos - p.scale) * hub
@@ -47,7 +47,7 @@ class CarFrame:
     def add_level(
         self, points: Sequence[Point], color: Color, part: Part, ink: Ink = Ink.NONE
     ) -> None:
-        """Paint what stands on the road."""
+        """Paint a part that stands on the road."""
         self.shapes.append(Shape(placed(points, self.level), color, part, ink))
 
     def bar(self, x0: float, y0: float, x1: float, y1: float, color: Color, part: Part) -> None:
@@ -57,12 +57,12 @@ class CarFrame:
     # Where things are.
 
     def silhouette(self) -> list[Point]:
-        """The body's outline, five points a corner; the corner's middle is its third."""
+        """Return the body's outline, five points a corner, of which the third is the middle."""
         b, x = self.b, self.along
         low, soft = b.ride_height, b.roundness
         front, rear = x(1.0), x(0.0)
         (rear_x, rear_y), (front_x, front_y) = self.roof_rear, self.roof_front
-        dome = min(soft, 0.45 * (front_x - rear_x))  # a short roof is no spike
+        dome = min(soft, 0.45 * (front_x - rear_x))  # a short roof must not become a spike
         corners = [
             (x(0.012), low, 0.02),
             (rear, low + 0.055, 0.03),
@@ -79,7 +79,7 @@ class CarFrame:
         return rounded([c[:2] for c in corners], [c[2] for c in corners])
 
     def keypoints(self) -> dict[str, Point]:
-        """All on the near side; hubs are on the axles, everything else is on the body."""
+        """Return the key points, all on the near side: hubs on axles, the others on the body."""
         rear, front = ("left", "right") if self.sign > 0 else ("right", "left")
         rear_sill, rear_roof, roof_top, front_roof, front_sill = (
             self.outline[5 * corner + 2] for corner in (3, 4, 5, 6, 7)
@@ -99,16 +99,16 @@ class CarFrame:
         return dict(sorted(points.items()))
 
     def contour(self, shift: float = 0.0) -> list[Point]:
-        """The outline, a little larger: the dark edge of the car."""
+        """Return the dark edge of the car: the outline, a little larger."""
         lift = self.b.belt_height
         return [(x * 1.014 + shift, y + (0.006 if y > lift else 0.0)) for x, y in self.outline]
 
     def bumper_foot(self) -> float:
-        """The height of the bumpers' lower edge."""
+        """Return the height of the bumpers' lower edge."""
         return self.b.ride_height + self.b.bumper_lift
 
     def pillar(self, sill_x: float, roof: Point) -> tuple[Point, Point]:
-        """Foot and top of the glass on the straight line from a sill to a roof corner."""
+        """Return foot and top of the glass on the straight line from a sill to a roof corner."""
         b = self.b
         low, high = b.belt_height + b.window_foot, roof[1] - b.roof_band
 
@@ -118,7 +118,7 @@ class CarFrame:
         return at(low), at(high)
 
     def posts(self, rear: float, front: float) -> list[float]:
-        """Where panes meet, from the rear: the last pane shrinks to nothing as the glass does."""
+        """Return the x where panes meet, from the rear; the last pane shrinks with the glass."""
         posts = [front - self.b.front_pane]
         while posts[-1] - self.b.rear_pane > rear and len(posts) < 3:
             posts.append(posts[-1] - self.b.rear_pane)

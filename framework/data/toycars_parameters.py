@@ -1,4 +1,4 @@
-"""What a toy car is: its parameters, how they are drawn by lot, and its caption.
+"""The parameters of a toy car, their random draw, and its caption.
 
 Lengths are in scene units: the picture width is 1 (of a very wide picture, 1.5 heights), so a car
 is the same car at any resolution. Heights are above the road; positions along the car are from its
@@ -63,7 +63,7 @@ RIM_STYLES = ("disc", "five-spoke", "cross", "dotted", "ring")
 
 @dataclass(frozen=True)
 class SceneParameters:
-    """What lies behind the car; positions are relative to the picture's middle, y downwards.
+    """The scene behind the car; positions are relative to the picture's middle, y downwards.
 
     `relief` are ten numbers in [0, 1) that shape the backdrop; the sun is (x, y, radius), each
     cloud (x, y, size).
@@ -80,13 +80,13 @@ class SceneParameters:
 
 @dataclass(frozen=True)
 class CarParameters:
-    """Everything that is drawn; a picture is a pure function of this and its size.
+    """All parameters of a drawing; a picture is a pure function of them and its size.
 
     `x` and `ground` place the car's middle and the road under its wheels, relative to the
     picture's middle, y downwards; `scale` is the car's size. `turn` says how far the far side shows
     beyond the near one, in scene units: in front where positive, behind where negative. `tilt` is
     the body's angle on its wheels, in degrees, nose up where positive. `rim_size` is a fraction of
-    the wheel radius, `rim_angle` of a turn. `two_tone` says what wears the second colour: "none",
+    the wheel radius, `rim_angle` of a turn. `two_tone` is the part in the second colour: "none",
     "roof" or "lower".
     """
 
@@ -117,7 +117,7 @@ class CarParameters:
 
 
 def brightness(color: Color) -> float:
-    """Perceived brightness of an sRGB colour, 0 to 255 (ITU-R BT.601 luma)."""
+    """Return the perceived brightness of an sRGB colour, 0 to 255 (ITU-R BT.601 luma)."""
     return 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
 
 
@@ -152,7 +152,7 @@ def _draw_scene(lots: Lots, color: Color, ground: float) -> SceneParameters:
 
 
 def draw_parameters(seed: int, index: int) -> CarParameters:
-    """The car number `index` of the set `seed`, by lot; the same on every machine.
+    """Draw the parameters of car `index` of the set `seed`; the same on every machine.
 
     The order of the draws is part of the look: a draw added anywhere but at the end of a stream
     changes every car.
@@ -193,7 +193,7 @@ def draw_parameters(seed: int, index: int) -> CarParameters:
 
 
 def describe(p: CarParameters) -> str:
-    """The car's caption: one English sentence without a full stop."""
+    """Write the car's caption: one English sentence without a full stop."""
     article = "an" if p.color_name[0] in "aeiou" else "a"
     features = [f"{p.rim_style} wheels"]
     if p.two_tone != "none":

@@ -1,4 +1,4 @@
-"""What lies behind a toy car: sky, hills or houses, road."""
+"""The scene behind a toy car: sky, hills or houses, road."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,14 +13,14 @@ Add = Callable[[Sequence[Point], Color], None]
 
 
 def sky_column(scene: SceneParameters, height: int) -> np.ndarray:
-    """The sky's colours from the picture's top to its foot, shape (height, 3), uint8."""
+    """Return the sky's colours from the picture's top to its foot, shape (height, 3), uint8."""
     top, foot, _, _ = SKIES[scene.sky]
     t = np.linspace(0, 1.5, height)[:, None].clip(0, 1)
     return np.round(np.asarray(top) * (1 - t) + np.asarray(foot) * t).astype(np.uint8)
 
 
 def background(p: CarParameters, half_width: float, half_height: float) -> list[Shape]:
-    """Everything behind the car except the sky, for a picture of this half size."""
+    """Return the shapes behind the car except the sky, for a picture of this half size."""
     scene = p.scene
     shapes: list[Shape] = []
 
@@ -34,7 +34,7 @@ def background(p: CarParameters, half_width: float, half_height: float) -> list[
 
 
 def _sun_and_clouds(scene: SceneParameters, squeeze: float, add: Add) -> None:
-    """`squeeze` keeps both inside a picture less than one unit high."""
+    """Add sun and clouds; `squeeze` keeps them inside a picture less than one unit high."""
     top, foot, _, _ = SKIES[scene.sky]
     if scene.sun:
         x, y, r = scene.sun
@@ -47,7 +47,7 @@ def _sun_and_clouds(scene: SceneParameters, squeeze: float, add: Add) -> None:
 
 
 def _road(p: CarParameters, w: float, h: float, add: Add) -> None:
-    """Verge, road and road lines of a picture that ends within (w, h) of its middle."""
+    """Add verge, road and road lines of a picture that ends within (w, h) of its middle."""
     scene = p.scene
     _, _, hill, road = SKIES[scene.sky]
     verge = mix(hill, darker(road, 0.1), 0.4)
@@ -61,7 +61,7 @@ def _road(p: CarParameters, w: float, h: float, add: Add) -> None:
 
 
 def _steps(first: int, last: int, step: float, half_width: float) -> range:
-    """The numbers first..last of things `step` apart, and more of them in a wide picture."""
+    """Return numbers first..last of objects `step` apart, and more in a wide picture."""
     more = max(0, math.ceil((half_width - 0.55) / step))
     return range(first - more, last + 1 + more)
 
@@ -113,7 +113,7 @@ def _trees(scene: SceneParameters, half_width: float, add: Add) -> None:
 
 
 def _plain(scene: SceneParameters, half_width: float, add: Add) -> None:
-    """Nothing but the road's edge."""
+    """Add nothing but the road's edge."""
 
 
 _RELIEFS = {

@@ -1,4 +1,4 @@
-"""Flat shapes that a toy car is drawn with, and the little geometry behind them."""
+"""The flat shapes of a toy car's drawing, and their geometry."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ Affine = tuple[float, float, float, float, float, float]
 
 
 class Part(IntEnum):
-    """What a pixel of the part mask shows."""
+    """The part that a pixel of the part mask shows."""
 
     BACKGROUND = 0
     SHADOW = 1
@@ -28,7 +28,7 @@ class Part(IntEnum):
 
 
 class Ink(Enum):
-    """How a shape appears in the sketch."""
+    """The look of a shape in the sketch."""
 
     NONE = "not at all"
     OUTLINE = "white, with a dark outline"
@@ -46,18 +46,18 @@ class Shape:
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """`a` with this share (0 to 1) of `b` in it."""
+    """Mix `a` with this share (0 to 1) of `b`."""
     r, g, h = (round(u + (v - u) * share) for u, v in zip(a, b, strict=True))
     return r, g, h
 
 
 def darker(color: Color, share: float = 0.25) -> Color:
-    """A shade of the colour, cool as shadows are."""
+    """Return a shade of the colour, cool as shadows are."""
     return mix(color, (24, 26, 48), share)
 
 
 def lighter(color: Color, share: float = 0.3) -> Color:
-    """A lit tone of the colour."""
+    """Return a lit tone of the colour."""
     return mix(color, (255, 255, 250), share)
 
 
@@ -66,18 +66,18 @@ _ARC = [((1 - t) ** 2, 2 * t * (1 - t), t * t) for t in (0.0, 0.25, 0.5, 0.75, 1
 
 
 def ellipse(x: float, y: float, rx: float, ry: float) -> list[Point]:
-    """A filled ellipse's outline about (x, y)."""
+    """Return an ellipse's outline about (x, y)."""
     return [(x + rx * c, y + ry * s) for c, s in _CIRCLE]
 
 
 def placed(points: Sequence[Point], frame: Affine) -> list[Point]:
-    """The points where the affine map has them."""
+    """Map the points by the affine map."""
     xx, xy, x0, yx, yy, y0 = frame
     return [(xx * x + xy * y + x0, yx * x + yy * y + y0) for x, y in points]
 
 
 def rounded(points: Sequence[Point], radii: Sequence[float]) -> list[Point]:
-    """The polygon with each corner cut by a quadratic arc reaching `radius` along its sides."""
+    """Round each corner of a polygon by a quadratic arc reaching its radius along the sides."""
     outline: list[Point] = []
     for k, ((x, y), radius) in enumerate(zip(points, radii, strict=True)):
         ends = []
@@ -91,27 +91,27 @@ def rounded(points: Sequence[Point], radii: Sequence[float]) -> list[Point]:
 
 
 def clip(points: Sequence[Point], a: float, b: float, c: float) -> list[Point]:
-    """The polygon's part where a x + b y <= c (Sutherland and Hodgman 1974)."""
-    kept: list[Point] = []
+    """Clip a polygon to a x + b y <= c (Sutherland and Hodgman 1974)."""
+    corners: list[Point] = []
     if not points:
-        return kept
+        return corners
     px, py = points[-1]
     before = a * px + b * py - c
     for x, y in points:
         here = a * x + b * y - c
         if here * before < 0:
             t = before / (before - here)
-            kept.append((px + (x - px) * t, py + (y - py) * t))
+            corners.append((px + (x - px) * t, py + (y - py) * t))
         if here <= 0:
-            kept.append((x, y))
+            corners.append((x, y))
         px, py, before = x, y, here
-    return kept
+    return corners
 
 
 def sector(
     x: float, y: float, inner: float, outer: float, angle: float, half: float
 ) -> list[Point]:
-    """A ring's sector about (x, y), reaching `half` radians to either side of `angle`."""
+    """Return a ring's sector about (x, y), reaching `half` radians to either side of `angle`."""
     turns = [angle + half * t for t in (-1, -0.5, 0, 0.5, 1)]
     return [(x + outer * math.cos(a), y + outer * math.sin(a)) for a in turns] + [
         (x + inner * math.cos(a), y + inner * math.sin(a)) for a in reversed(turns)

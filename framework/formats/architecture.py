@@ -118,8 +118,8 @@ def _only(claims: Mapping[str, Any], supported: Mapping[str, Any], where: str) -
         elif name in supported and value is not None:
             allowed = supported[name] if isinstance(supported[name], tuple) else (supported[name],)
             if value not in allowed:
-                known = " and ".join(map(str, allowed))
-                raise UserError(f"{where}: {name} {str(value)[:40]}; only {known} is supported")
+                values = " and ".join(map(str, allowed))
+                raise UserError(f"{where}: {name} {str(value)[:40]}; only {values} is supported")
 
 
 class _Tensors:
@@ -139,16 +139,16 @@ class _Tensors:
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         shape = self.shapes.get(name)
         if shape is None or len(shape) != dimensions or 0 in shape:
-            held = "missing" if shape is None else f"of shape {shape}"
-            raise self.broken(f"{name} is {held}; not a whole StyleGAN2")
+            state = "missing" if shape is None else f"of shape {shape}"
+            raise self.broken(f"{name} is {state}; not a whole StyleGAN2")
         return shape
 
     def resolutions(self, pattern: str, first: int = 4) -> list[int]:
-        found = sorted(int(m[1]) for name in self.shapes if (m := re.fullmatch(pattern, name)))
-        if not found or found != [first << level for level in range(len(found))]:
+        levels = sorted(int(m[1]) for name in self.shapes if (m := re.fullmatch(pattern, name)))
+        if not levels or levels != [first << level for level in range(len(levels))]:
             sample = sample_of(self.shapes)
-            raise self.broken(f"its blocks {found[:12]} are not a StyleGAN2's; it holds {sample}")
-        return found
+            raise self.broken(f"its blocks {levels[:12]} are not a StyleGAN2's; it holds {sample}")
+        return levels
 
     def width(self, name: str) -> int:
         """Feature maps that a 3x3 convolution gives."""
@@ -335,14 +335,14 @@ class _Tensors:
                 "in such a way are not supported"
             )
 
-    def agree(self, found: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
+    def agree(self, actual: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
         """Compare claims with what the tensors say, by these names or all that were found."""
-        for name in found if names is None else names:
+        for name in actual if names is None else names:
             claimed = self.claims.get(name)
-            if claimed is not None and claimed != found[name]:
-                raise self.contradiction(name, claimed, found[name])
+            if claimed is not None and claimed != actual[name]:
+                raise self.contradiction(name, claimed, actual[name])
 
-    def contradiction(self, name: str, claimed: Any, found: Any) -> BrokenCheckpoint:
+    def contradiction(self, name: str, claimed: Any, actual: Any) -> BrokenCheckpoint:
         return self.broken(
-            f"it says {name} {str(claimed)[:40]} and its tensors {found}; damaged or edited"
+            f"it says {name} {str(claimed)[:40]} and its tensors {actual}; damaged or edited"
         )

@@ -34,8 +34,8 @@ class NetworkParts:
         Raises:
             BrokenCheckpoint: If together they claim more than the file can hold.
         """
-        stored = [t for t in self.tensors.values() if isinstance(t, StoredTensor)]
-        if sum(tensor.nbytes for tensor in stored) > file_bytes:
+        tensors = [t for t in self.tensors.values() if isinstance(t, StoredTensor)]
+        if sum(tensor.nbytes for tensor in tensors) > file_bytes:
             raise BrokenCheckpoint(
                 f"{where}: its tensors claim more bytes than the file has; fetch it again"
             )

@@ -12,14 +12,14 @@ def usable_device(device: str | torch.device) -> torch.device:
         UserError: If the word names no device, or one that this machine does not have.
     """
     try:
-        chosen = torch.device(device)
+        result = torch.device(device)
     except (RuntimeError, TypeError):
         raise UserError(f"{device}: give auto, cpu, cuda, cuda:1 or mps", "device") from None
     looks = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
-    if not looks.get(chosen.type, lambda: False)():  # nothing is asked of drivers for the CPU
+    if not looks.get(result.type, lambda: False)():  # nothing is asked of drivers for the CPU
         raise UserError(
             f"{device}: there is none on this machine; see python edit.py doctor", "device"
         )
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+    if result.type == "cuda" and (result.index or 0) >= torch.cuda.device_count():
         raise UserError(f"{device}: this machine has {torch.cuda.device_count()}", "device")
-    return chosen
+    return result

@@ -17,10 +17,10 @@ _DRAGGAN_WORD = "stylegan2"  # DragGAN looks for it in the file's name to choose
 
 def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
     """Write a model, as `load_generator` takes it, with all its networks; see `export_networks`."""
-    opened = open_model(model)
+    source = open_model(model)
     kinds = ("generator", "discriminator", "training_generator")
-    networks = [opened.network(kind) if kind in opened.held else None for kind in kinds]
-    generator = networks[0] or opened.network("generator")  # says what there is instead
+    networks = [source.network(kind) if kind in source.networks else None for kind in kinds]
+    generator = networks[0] or source.network("generator")  # says what there is instead
     return export_networks(generator, networks[1], to, out, networks[2])
 
 

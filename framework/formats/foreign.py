@@ -78,8 +78,8 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
     if parts is None and kind == "training_generator":
         parts = contents.networks.get("generator")
     if parts is None:
-        held = ", ".join(contents.networks) or "none"
-        raise UserError(f"{where}: this {contents.dialect} file has no {kind} (it has: {held})")
+        kinds = ", ".join(contents.networks) or "none"
+        raise UserError(f"{where}: this {contents.dialect} file has no {kind} (it has: {kinds})")
     tensors = parts.read(where, file_bytes)
     family = "discriminator" if kind == "discriminator" else "generator"
     network = build(family, parts.config, tensors, where)

@@ -57,8 +57,8 @@ def read(folder: Path) -> tuple[Contents, int, tuple[Path, ...]]:
     except BrokenCheckpoint:
         raise
     except UserError as error:
-        said = f" (its {_DESCRIPTIONS[0]} says {kind})" if (kind := _class(folder)) else ""
-        raise UserError(f"{error}{said}") from None
+        description = f" (its {_DESCRIPTIONS[0]} says {kind})" if (kind := _class(folder)) else ""
+        raise UserError(f"{error}{description}") from None
     contents.notes.append("Of the folder only the weights are read; its config.json is not.")
     file_bytes = sum(len(source.data) for source in sources)
     return contents, file_bytes, tuple(folder / name for name in names)
@@ -104,10 +104,10 @@ def _class(folder: Path) -> str:
     for name in _present(folder, _DESCRIPTIONS):
         table = _table(folder / name, strict=False)
         classes = table.get("architectures")
-        known = classes[0] if isinstance(classes, list) and classes else None
-        for said in (known, table.get("_class_name"), table.get("model_type")):
-            if isinstance(said, str):
-                return said[:60]
+        architecture = classes[0] if isinstance(classes, list) and classes else None
+        for candidate in (architecture, table.get("_class_name"), table.get("model_type")):
+            if isinstance(candidate, str):
+                return candidate[:60]
     return ""
 
 

@@ -61,18 +61,18 @@ def import_model(file: str | Path, folder: str | Path, half: bool = False) -> Im
     if not file.exists():
         raise UserError(f"{file}: no such file")
     check_new_folder(folder)
-    opened = open_model(file)
-    if opened.dialect == MODEL_FOLDER:
+    model = open_model(file)
+    if model.dialect == MODEL_FOLDER:
         raise UserError(f"{file}: a folder; a model folder is used as it is, with --model")
-    generator = opened.network("generator")
-    discriminator = opened.network("discriminator") if "discriminator" in opened.held else None
-    encoder = opened.encoder() if "encoder" in opened.held else None
+    generator = model.network("generator")
+    discriminator = model.network("discriminator") if "discriminator" in model.networks else None
+    encoder = model.encoder() if "encoder" in model.networks else None
     networks = {"generator": _sizes(generator)}
     if discriminator is not None:
         networks["discriminator"] = _sizes(discriminator)
     if encoder is not None:
         networks["encoder"] = _encoder_sizes(encoder)
-    provenance = _provenance(opened, encoder, half)
+    provenance = _provenance(model, encoder, half)
     card = _card(folder.resolve().name, provenance, networks, half)
     with _emptied_on_failure(folder):
         save_model_folder(folder, generator, discriminator, provenance, card, half, encoder)
@@ -80,20 +80,20 @@ def import_model(file: str | Path, folder: str | Path, half: bool = False) -> Im
     return ImportReport(folder, provenance, networks, files)
 
 
-def _provenance(opened: OpenedModel, encoder: EncoderWeights | None, half: bool) -> dict[str, Any]:
-    notes = list(opened.notes)
-    if "training_generator" in opened.held:
+def _provenance(model: OpenedModel, encoder: EncoderWeights | None, half: bool) -> dict[str, Any]:
+    notes = list(model.notes)
+    if "training_generator" in model.networks:
         notes.append(TRAINED_NOTE)
     if encoder is not None and not encoder.encoder_type:
         notes.append(UNTYPED_NOTE)
     if half:
         notes.append(HALF_NOTE)
     # The encoder's options have their place beside it.
-    facts = {k: v for k, v in opened.facts.items() if encoder is None or k != "opts"}
+    facts = {k: v for k, v in model.facts.items() if encoder is None or k != "opts"}
     return {
-        "dialect": opened.dialect,
-        "source": opened.path.resolve().name if opened.path.is_dir() else opened.path.name,
-        "sha256": _digest(opened.files),
+        "dialect": model.dialect,
+        "source": model.path.resolve().name if model.path.is_dir() else model.path.name,
+        "sha256": _digest(model.files),
         "notes": list(dict.fromkeys(printable(note) for note in notes)),
         **facts,
     }

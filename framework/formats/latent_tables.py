@@ -91,16 +91,16 @@ class _Finder:
             return Named(self._copied(value), [])
         if isinstance(value, Mapping):
             for name in NAMES:
-                if isinstance(stored := _plain(value.get(name)), StoredTensor):
-                    return Named(self._copied(stored), [])
+                if isinstance(tensor := _plain(value.get(name)), StoredTensor):
+                    return Named(self._copied(tensor), [])
             items = [(str(name), _last(item)) for name, item in value.items()]
         else:
             values = list(value) if isinstance(value, list | tuple) else []
             items = [(str(number), item) for number, item in enumerate(values)]
             if depth and values and all(map(_is_row, values)):
                 return Named(torch.stack([self._copied(_plain(row)) for row in values]), [])
-        held = all(isinstance(_plain(item), StoredTensor | Mapping | list) for _, item in items)
-        if held and items and depth < _DEEPEST_TABLE:
+        nested = all(isinstance(_plain(item), StoredTensor | Mapping | list) for _, item in items)
+        if nested and items and depth < _DEEPEST_TABLE:
             rows = [(name, self._rows(self.among(item, depth + 1).ws)) for name, item in items]
             if len({row.shape[1:] for _, row in rows}) == 1:
                 names = [name for name, row in rows for _ in range(len(row))]
@@ -117,16 +117,16 @@ class _Finder:
             raise UserError(f"{self.source.label}: a tensor of shape {shape} is no latents")
         return ws.reshape(1, -1, ws.shape[-1]) if ws.ndim < 3 else ws
 
-    def _copied(self, stored: StoredTensor) -> Tensor:
-        if stored.storage.dtype not in _FLOATS or stored.nbytes > len(self.source.data):
-            kind = stored.storage.dtype
+    def _copied(self, tensor: StoredTensor) -> Tensor:
+        if tensor.storage.dtype not in _FLOATS or tensor.nbytes > len(self.source.data):
+            kind = tensor.storage.dtype
             raise UserError(f"{self.source.label}: a tensor of {kind} is no latents")
-        self.bytes_left -= stored.nbytes
+        self.bytes_left -= tensor.nbytes
         if self.bytes_left < 0:
             raise UserError(
                 f"{self.source.label}: means the same tensor as far more latents than it can hold"
             )
-        return stored.read()
+        return tensor.read()
 
 
 def _plain(value: Any) -> Any:

@@ -77,8 +77,8 @@ def read_latents(path: str | Path, num_ws: int | None = None) -> Tensor:
 def read_named_latents(path: str | Path, num_ws: int | None = None) -> Named:
     """As `read_latents`, with the names of the pictures; their numbers where they have none."""
     path = Path(path)
-    named = _read_folder(path, num_ws) if path.is_dir() else _read_file(path, num_ws)
-    return Named(named.ws, named.names or [str(number) for number in range(len(named.ws))])
+    latents = _read_folder(path, num_ws) if path.is_dir() else _read_file(path, num_ws)
+    return Named(latents.ws, latents.names or [str(number) for number in range(len(latents.ws))])
 
 
 def _read_folder(folder: Path, num_ws: int | None) -> Named:
@@ -108,11 +108,11 @@ def _read_file(path: Path, num_ws: int | None) -> Named:
         raise UserError(f"{path}: larger than {_LARGEST_FILE >> 30} GiB; latents are small")
     source = read_file(path)
     try:
-        named = _unfolded(source)
+        latents = _unfolded(source)
     except Refused as error:
         source.refuse(0, str(error), BrokenCheckpoint)
-    ws = _shaped(named.ws, num_ws, source.label)
-    return Named(ws, named.names if len(named.names) == len(ws) else [])
+    ws = _shaped(latents.ws, num_ws, source.label)
+    return Named(ws, latents.names if len(latents.names) == len(ws) else [])
 
 
 def _unfolded(source: Source) -> Named:
@@ -138,8 +138,8 @@ def _read_safetensors(source: Source) -> Named:
     """Latents of ours or another's; ours carry a digest, which must be of what they hold."""
     tables, facts = read_safetensors(source), metadata_of(source)
     if facts.get("format") == FORMAT:
-        held = {name: stored.read() for name, stored in tables.items()}
-        if facts.get(DIGEST) != contents_digest(facts, held):
+        tensors = {name: stored.read() for name, stored in tables.items()}
+        if facts.get(DIGEST) != contents_digest(facts, tensors):
             raise BrokenCheckpoint(f"{source.label}: its digest is not of what it holds; damaged")
     return latents_among(tables, source)
 
@@ -195,11 +195,11 @@ def _read_npz(source: Source) -> Named:
     try:
         with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            held = [n.removesuffix(".npy") for n in sizes if n.endswith(".npy")]
-            name = next((name for name in NAMES if name in held), None)
+            names = [n.removesuffix(".npy") for n in sizes if n.endswith(".npy")]
+            name = next((name for name in NAMES if name in names), None)
             if name is None:
                 raise UserError(
-                    f"{source.label}: holds the arrays {', '.join(held)[:80]}, where latents are w"
+                    f"{source.label}: holds the arrays {', '.join(names)[:80]}, where latents are w"
                 )
             with archive.open(f"{name}.npy") as file:
                 return _read_npy(file, sizes[f"{name}.npy"], source)
@@ -221,12 +221,12 @@ def _read_npy(file: Any, size: int, source: Source) -> Named:
         return _read_objects(file, size, source)
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise UserError(f"{source.label}: an array of {dtype} is no latents; give floats")
-    wanted = math.prod(shape) * dtype.itemsize
+    content_bytes = math.prod(shape) * dtype.itemsize
     most = min(size, _LARGEST_FILE, _MOST_COMPRESSION * len(source.data))
-    if min(shape, default=1) < 0 or wanted > most:
+    if min(shape, default=1) < 0 or content_bytes > most:
         source.refuse(0, f"an array of {shape} in {size:,} bytes", BrokenCheckpoint)
-    content = file.read(wanted)
-    if len(content) != wanted:
+    content = file.read(content_bytes)
+    if len(content) != content_bytes:
         source.refuse(0, "the array is cut off", BrokenCheckpoint)
     flat = np.frombuffer(content, dtype)
     array = flat.reshape(shape, order="F" if column_major else "C")

@@ -110,8 +110,8 @@ def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
     def convert(tensor: Tensor) -> Tensor:
         return tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor
 
-    stored = {name: convert(tensor) for name, tensor in encoder.tensors.items()}
-    return stored if encoder.latent_avg is None else stored | {_MEAN_STYLE: encoder.latent_avg}
+    tensors = {name: convert(tensor) for name, tensor in encoder.tensors.items()}
+    return tensors if encoder.latent_avg is None else tensors | {_MEAN_STYLE: encoder.latent_avg}
 
 
 def _config_digest(description: Mapping[str, Any]) -> str:
@@ -121,7 +121,7 @@ def _config_digest(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def held_networks(folder: Path) -> list[str]:
+def networks_in(folder: Path) -> list[str]:
     """What a model folder has of `generator`, `discriminator` and `encoder`."""
     description = _read_config(folder)
     return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[DIGEST]]
@@ -134,14 +134,14 @@ def lone_network(file: Path) -> tuple[str, ...]:
         BrokenCheckpoint: If it is ours and does not say what it holds.
     """
     _check_regular(file)
-    with opened_tensors(file) as opened:
-        metadata = opened.metadata() or {}
+    with opened_tensors(file) as tensors:
+        metadata = tensors.metadata() or {}
     # Two signs, so that damage to one does not pass our file for somebody else's.
     if metadata.get("format") != FORMAT and not {"network", "config"} <= metadata.keys():
         return ()
     if metadata.get("network") not in _NETWORKS:
-        held = str(metadata.get("network"))[:40]
-        raise BrokenCheckpoint(f"{file}: holds {held}, which does not open alone; give its folder")
+        kind = str(metadata.get("network"))[:40]
+        raise BrokenCheckpoint(f"{file}: holds {kind}, which does not open alone; give its folder")
     return (metadata["network"],)
 
 
@@ -226,7 +226,7 @@ def check_finite(tensors: dict[str, Tensor], where: str) -> None:
             raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
 
 
-def _check_bounds(kind: str, config: Any, held: int, where: str) -> None:
+def _check_bounds(kind: str, config: Any, value_count: int, where: str) -> None:
     """Refuse a configuration that asks for much more memory than the file's `held` values."""
     if not isinstance(config, dict):
         raise BrokenCheckpoint(f"{where}: its configuration is not a table")
@@ -242,11 +242,11 @@ def _check_bounds(kind: str, config: Any, held: int, where: str) -> None:
     width = channels_at(4, sizes["channel_base"], sizes["channel_max"])
     features = sizes.get("w_dim", width)  # of the mapping network, which a discriminator may have
     layers, inputs = sizes["mapping_layers"], max(sizes.get("z_dim", 0), sizes["c_dim"])
-    wanted = 9 * width**2 + inputs * features
+    needed = 9 * width**2 + inputs * features
     if kind == "generator" or sizes["c_dim"]:
-        wanted += max(0, layers - 1) * features**2
+        needed += max(0, layers - 1) * features**2
     many = layers > _MOST_MAPPING_LAYERS or sizes["img_channels"] > _MOST_COLOURS
-    if many or max(sides) > LARGEST_SIDE or wanted > 2 * held:
+    if many or max(sides) > LARGEST_SIDE or needed > 2 * value_count:
         raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
 
 
@@ -265,14 +265,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder}: not a model folder (no {_CONFIG} in it)")
     try:
         description = read_table(path)
-        known = description["format"] == FORMAT
+        is_ours = description["format"] == FORMAT
         version = int(description["version"])
         digests = description[DIGEST]
         if not isinstance(digests, dict) or not isinstance(description["provenance"], dict):
             raise TypeError
     except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError, OSError) as error:
         raise BrokenCheckpoint(f"{path}: not a description of a dragline model") from error
-    if not known or version > FORMAT_VERSION:
+    if not is_ours or version > FORMAT_VERSION:
         kind = str(description["format"])[:40]
         raise BrokenCheckpoint(f"{path}: format {kind} {version} is not known")
     odd = [name for name in digests if name != _CONFIG and not name.endswith(".safetensors")]

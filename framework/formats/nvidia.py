@@ -11,7 +11,7 @@ from typing import Any
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.architecture import flattened
 from framework.formats.contents import Contents, TensorSource, plain
-from framework.formats.state_dict import Found, assemble
+from framework.formats.state_dict import RawNetwork, assemble
 from framework.formats.storages import StoredTensor
 from framework.formats.symbols import StoredObject
 
@@ -40,16 +40,16 @@ def read(value: Any, where: str) -> Contents:
         children = (value.state or {}).get("_modules") or {}
         value = {"D" if "b4" in children else "G_ema": value}
     contents = Contents("NVIDIA pickle", {})
-    held = {n: value[n] for n in NETWORKS if isinstance(value.get(n), StoredObject)}
-    found = {NETWORKS[name]: _found(network, where) for name, network in held.items()}
-    assemble(contents, found, where)
+    states = {n: value[n] for n in NETWORKS if isinstance(value.get(n), StoredObject)}
+    networks = {NETWORKS[name]: _raw_network(network, where) for name, network in states.items()}
+    assemble(contents, networks, where)
     if value.get("augment_pipe") is not None:
         contents.notes.append("The augmentation's state is left out.")
     contents.provenance = {"training_set": plain(value.get("training_set_kwargs"), where)}
     return contents
 
 
-def _found(network: StoredObject, where: str) -> Found:
+def _raw_network(network: StoredObject, where: str) -> RawNetwork:
     """A network's tensors and arguments; those left to their default as its modules kept them."""
     assert network.state is not None
     claims = plain(network.state.get("_init_kwargs") or {}, where)
@@ -57,28 +57,28 @@ def _found(network: StoredObject, where: str) -> Found:
         raise UserError(f"{where}: {network.class_name} was made with unnamed arguments")
     modules = dict(_modules(network, where))
     claims = claims if isinstance(claims, dict) else {}
-    told = flattened(claims)
-    defaults = {name: v for name, v in _as_built(modules).items() if name not in told}
-    return Found(_tensors(modules, where), {**claims, **defaults}, network.class_name)
+    arguments = flattened(claims)
+    defaults = {name: v for name, v in _as_built(modules).items() if name not in arguments}
+    return RawNetwork(_tensors(modules, where), {**claims, **defaults}, network.class_name)
 
 
 def _as_built(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Arguments as the modules keep them: defaults differ between NVIDIA's two programs."""
-    built: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     blocks = [m for p, m in modules.items() if re.fullmatch(r"(?:synthesis\.)?b\d+\.", p)]
     halves = [m["use_fp16"] for m in blocks if type(m.get("use_fp16")) is bool]
     if halves:
-        built["num_fp16_res"] = sum(halves)
+        arguments["num_fp16_res"] = sum(halves)
     for prefix, module in modules.items():
         if prefix.endswith(".conv1.") and type(module.get("conv_clamp")) in (int, float):
-            built["conv_clamp"] = module["conv_clamp"]
+            arguments["conv_clamp"] = module["conv_clamp"]
     beta = modules.get("mapping.", {}).get("w_avg_beta")
     if type(beta) in (int, float):
-        built["w_avg_beta"] = beta
+        arguments["w_avg_beta"] = beta
     statistics = modules.get("b4.mbstd.", {})
     if "group_size" in statistics:
-        built["mbstd_group_size"] = plain(statistics["group_size"], "")
-    return built
+        arguments["mbstd_group_size"] = plain(statistics["group_size"], "")
+    return arguments
 
 
 def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, TensorSource]:
@@ -107,15 +107,15 @@ def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, Tensor
 
 def _modules(network: StoredObject, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each module's prefix and state, each module once."""
-    waiting, seen = [("", network, 0)], set()
+    waiting, visited = [("", network, 0)], set()
     while waiting:
         prefix, module, depth = waiting.pop()
         state = getattr(module, "state", None)
         endless = depth > _DEEPEST or len(prefix) > _LONGEST_PREFIX
-        if not isinstance(state, dict) or endless or id(module) in seen:
+        if not isinstance(state, dict) or endless or id(module) in visited:
             raise BrokenCheckpoint(f"{where}: its modules do not form a tree at {prefix[:60]!r}")
-        seen.add(id(module))
-        if len(seen) > _MOST_MODULES:
+        visited.add(id(module))
+        if len(visited) > _MOST_MODULES:
             raise BrokenCheckpoint(f"{where}: more than {_MOST_MODULES} modules")
         yield prefix, state
         children = state.get("_modules") or {}

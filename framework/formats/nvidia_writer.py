@@ -58,11 +58,11 @@ def write_nvidia(
     }
     write_pickle(file, snapshot)
     if discriminator is None:
-        lost = "There is no discriminator: D in the file is empty; training on starts a new one."
+        d_note = "There is no discriminator: D in the file is empty; training on starts a new one."
     else:
-        lost = _lost_precision(discriminator.config, "D")
+        d_note = _lost_precision(discriminator.config, "D")
     again = "G is the averaged generator, like G_ema." if training_generator is None else ""
-    notes = [lost, again, _lost_precision(generator.config, "G"), *_notes(generator.config)]
+    notes = [d_note, again, _lost_precision(generator.config, "G"), *_notes(generator.config)]
     return [note for note in notes if note]
 
 
@@ -187,8 +187,8 @@ def _storage(data: Tensor) -> Pieces:
 
 def _lost_precision(config: dict[str, Any], network: str) -> str:
     name = config["low_precision"]
-    lost = config["low_precision_blocks"] and name != "float16"
-    return f"{name} is not known there; all blocks of {network} run in float32." if lost else ""
+    is_lost = config["low_precision_blocks"] and name != "float16"
+    return f"{name} is not known there; all blocks of {network} run in float32." if is_lost else ""
 
 
 def _notes(config: dict[str, Any]) -> Iterator[str]:

@@ -67,9 +67,9 @@ def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
         raise UserError("onnx: a generator of more than 2 GiB, which no such file can hold", "to")
     onnx.checker.check_model(model, full_check=True)
     file.write(model.SerializeToString())
-    given = ", ".join(value.name for value in graph.inputs)
+    inputs = ", ".join(value.name for value in graph.inputs)
     return [
-        f"Inputs: {given}; truncation_psi is 1 where it is not given. Outputs: image and ws.",
+        f"Inputs: {inputs}; truncation_psi is 1 where it is not given. Outputs: image and ws.",
         "The noise is the constant one; random noise is left out.",
         *(["All blocks run in float32 there."] if generator.config["low_precision_blocks"] else []),
     ]

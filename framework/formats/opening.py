@@ -22,10 +22,10 @@ from framework.formats.foreign import (
 )
 from framework.formats.model_folder import (
     build,
-    held_networks,
     load_encoder_weights,
     load_network,
     lone_network,
+    networks_in,
 )
 from framework.formats.run_checkpoint import check_description, check_whole, manifest_path
 from framework.formats.safetensors_file import starts_as_safetensors
@@ -62,7 +62,7 @@ class OpenedModel:
 
     path: Path
     dialect: str
-    held: tuple[str, ...]
+    networks: tuple[str, ...]
     network: Callable[[str], Any]
     encoder: Callable[[], EncoderWeights]
     notes: list[str] = field(default_factory=list)
@@ -113,9 +113,9 @@ def load_training_generator(model: str | Path, device: str | torch.device = "cpu
 
     Files that hold only the averaged one give that; arguments and errors as in `load_generator`.
     """
-    where, opened = usable_device(device), open_model(model)
-    trained = "training_generator" in opened.held
-    return opened.network("training_generator" if trained else "generator").to(where)
+    where, source = usable_device(device), open_model(model)
+    trained = "training_generator" in source.networks
+    return source.network("training_generator" if trained else "generator").to(where)
 
 
 def load_encoder_parts(model: str | Path) -> EncoderWeights:
@@ -139,8 +139,8 @@ def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
     if str(model) in zoo_models() and not os.path.exists(path):
         path = ZOO / str(model)
     if not os.path.exists(path):  # where Path.exists raises, for names that are too long
-        known = ", ".join(zoo_models()) or "none shipped"
-        raise UserError(f"{model}: no such file, folder or shipped model ({known})", flag)
+        names = ", ".join(zoo_models()) or "none shipped"
+        raise UserError(f"{model}: no such file, folder or shipped model ({names})", flag)
     if path.is_dir():
         return _open_folder(path)
     openers = {".ckpt": _open_run, ".safetensors": _open_lone}
@@ -152,18 +152,18 @@ def _open_folder(path: Path) -> OpenedModel:
         contents, file_bytes, parts = hub_folder.read(path)
         return replace(_foreign_model(path, contents, file_bytes), parts=parts)
     load, load_encoder = partial(load_network, path), partial(load_encoder_weights, path)
-    return OpenedModel(path, MODEL_FOLDER, tuple(held_networks(path)), load, load_encoder)
+    return OpenedModel(path, MODEL_FOLDER, tuple(networks_in(path)), load, load_encoder)
 
 
 def _open_lone(path: Path) -> OpenedModel:
     if not starts_as_safetensors(check_kind(path)):
         return _open_foreign(path)
     check_unfinished(path)
-    held = lone_network(path)
-    if not held:
+    networks = lone_network(path)
+    if not networks:
         return _open_foreign(path)
     load = partial(load_network, path)
-    return OpenedModel(path, "safetensors file", held, load, partial(_none, path))
+    return OpenedModel(path, "safetensors file", networks, load, partial(_none, path))
 
 
 def _open_run(path: Path) -> OpenedModel:
@@ -185,15 +185,17 @@ def _open_run(path: Path) -> OpenedModel:
 
     def network(kind: str) -> Any:
         prefix = _IN_RUN[kind]
-        stored = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
-        tensors = NetworkParts({}, stored).read(str(path), len(source.data))
+        parts = {n[len(prefix) :]: t for n, t in state.items() if n.startswith(prefix)}
+        tensors = NetworkParts({}, parts).read(str(path), len(source.data))
         family = kind.removeprefix("training_")
-        made = build(family, facts.get(family), tensors, str(path))
-        made.provenance = provenance  # type: ignore[assignment]
-        return made
+        module = build(family, facts.get(family), tensors, str(path))
+        module.provenance = provenance  # type: ignore[assignment]
+        return module
 
-    held = tuple(k for k, prefix in _IN_RUN.items() if any(n.startswith(prefix) for n in state))
-    return OpenedModel(path, "training run", held, network, partial(_none, path), facts=provenance)
+    networks = tuple(k for k, prefix in _IN_RUN.items() if any(n.startswith(prefix) for n in state))
+    return OpenedModel(
+        path, "training run", networks, network, partial(_none, path), facts=provenance
+    )
 
 
 def _open_other_run(path: Path) -> OpenedModel:
@@ -217,11 +219,11 @@ def _open_foreign(path: Path) -> OpenedModel:
 
 
 def _foreign_model(path: Path, contents: Contents, file_bytes: int) -> OpenedModel:
-    held = (*contents.networks, *(["encoder"] if contents.encoder else []))
+    networks = (*contents.networks, *(["encoder"] if contents.encoder else []))
     return OpenedModel(
         path=path,
         dialect=contents.dialect,
-        held=held,
+        networks=networks,
         network=lambda kind: build_foreign(contents, kind, str(path), file_bytes),
         encoder=lambda: encoder_weights(contents, str(path), file_bytes),
         notes=contents.notes,

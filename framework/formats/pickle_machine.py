@@ -172,9 +172,9 @@ class _Machine:
         end = self.at + count
         if end > len(self.data):
             raise IndexError
-        taken = self.data[self.at : end]
+        chunk = self.data[self.at : end]
         self.at = end
-        return taken
+        return chunk
 
     def _byte(self) -> int:
         value = self.data[self.at]

@@ -103,13 +103,13 @@ class _Writer:
                 raise TypeError(f"a {type(value).__name__} is not written into a pickle")
 
     def _remembered(self, value: Any, write: Any) -> None:
-        known = self._memo.get(value)
-        if known is None:
+        index = self._memo.get(value)
+        if index is None:
             write(value)
             self._memo[value] = len(self._memo)
             self._write(b"\x94")
         else:
-            self._write(_sized(b"h", b"j", known))
+            self._write(_sized(b"h", b"j", index))
 
     def _text(self, text: str) -> None:
         raw = text.encode("utf-8", "surrogatepass")

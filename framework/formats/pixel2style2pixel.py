@@ -34,8 +34,8 @@ def read(value: dict[str, Any], where: str) -> Contents:
     latent_avg = value.get("latent_avg")
     decoder = _below(state, _DECODER)
     if decoder:
-        found = {"generator": rosinality.generator(decoder, latent_avg, contents, where)}
-        assemble(contents, found, where)
+        networks = {"generator": rosinality.generator(decoder, latent_avg, contents, where)}
+        assemble(contents, networks, where)
     encoder = _below(state, _ENCODER)
     odd = [name for name, tensor in encoder.items() if not isinstance(tensor, StoredTensor)]
     if odd:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.contents import Contents, plain, without_prefixes
-from framework.formats.state_dict import Found, assemble
+from framework.formats.state_dict import RawNetwork, assemble
 from framework.formats.storages import StoredTensor
 from framework.models.stylegan2.layers import RESAMPLE_TAPS
 from framework.ops.upfirdn2d import setup_filter
@@ -111,16 +111,16 @@ def read(value: dict[str, Any], where: str) -> Contents:
     if _is_state(value):
         bare = without_prefixes(value)
         value = {"g_ema" if _GENERATOR_SIGN in bare else "d": bare}
-    contents, found = Contents("rosinality", {}), {}
+    contents, networks = Contents("rosinality", {}), {}
     for name, role in NETWORKS.items():
         if isinstance(value.get(name), dict):
             state = without_prefixes(value[name])
-            found[role] = (
+            networks[role] = (
                 discriminator(state, where)
                 if name == "d"
                 else generator(state, value.get("latent_avg"), contents, where)
             )
-    assemble(contents, found, where)
+    assemble(contents, networks, where)
     if "g_optim" in value:
         contents.notes.append("The optimisers' state is left out.")
     if isinstance(value.get("args"), dict):
@@ -128,7 +128,9 @@ def read(value: dict[str, Any], where: str) -> Contents:
     return contents
 
 
-def generator(state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str) -> Found:
+def generator(
+    state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str
+) -> RawNetwork:
     """A generator's state dict, renamed; what it lacks is noted in `contents`."""
     layers = _count(state, r"style\.\d+\.weight", _MOST_LAYERS, where)
     levels = _count(state, r"to_rgbs\.\d+\.bias", _MOST_LEVELS, where)
@@ -149,35 +151,35 @@ def generator(state: Mapping[str, Any], latent_avg: Any, contents: Contents, whe
         contents.notes.append("The file has no latent_avg; the mean of 10,000 mapped z is used.")
         tensors["mapping.w_avg"] = torch.zeros(w_dim)
     places = ["synthesis.b4", "synthesis.b4.conv1"]
-    used: dict[str, str] = {}
+    kernel_names: dict[str, str] = {}
     for j in range(levels):
         block = f"synthesis.b{8 << j}"
         places += [block, f"{block}.conv0", f"{block}.conv1"]
-        used[block] = f"to_rgbs.{j}.upsample.kernel"
-        used[f"{block}.conv0"] = f"convs.{2 * j}.conv.blur.kernel"
-    return Found(tensors | _filters(state, places, used, UPSAMPLING_GAIN, where), {})
+        kernel_names[block] = f"to_rgbs.{j}.upsample.kernel"
+        kernel_names[f"{block}.conv0"] = f"convs.{2 * j}.conv.blur.kernel"
+    return RawNetwork(tensors | _filters(state, places, kernel_names, UPSAMPLING_GAIN, where), {})
 
 
-def discriminator(state: Mapping[str, Any], where: str) -> Found:
+def discriminator(state: Mapping[str, Any], where: str) -> RawNetwork:
     """A discriminator's state dict, renamed."""
     levels = _count(state, r"convs\.\d+\.skip\.1\.weight", _MOST_LEVELS, where)
     tensors = _renamed(state, list(discriminator_names(levels)), where)
-    places, used = ["b4.conv", f"b{4 << levels}.fromrgb"], {}
+    places, kernel_names = ["b4.conv", f"b{4 << levels}.fromrgb"], {}
     for j in range(levels):
         block = f"b{4 << (levels - j)}"
         places += [block, *(f"{block}.{layer}" for layer in ("conv0", "conv1", "skip"))]
-        used[f"{block}.conv1"] = f"convs.{j + 1}.conv2.0.kernel"
-        used[f"{block}.skip"] = f"convs.{j + 1}.skip.0.kernel"
-    tensors |= _filters(state, places, used, 1, where)
-    return Found(tensors, {"mbstd_group_size": MINIBATCH_GROUP})
+        kernel_names[f"{block}.conv1"] = f"convs.{j + 1}.conv2.0.kernel"
+        kernel_names[f"{block}.skip"] = f"convs.{j + 1}.skip.0.kernel"
+    tensors |= _filters(state, places, kernel_names, 1, where)
+    return RawNetwork(tensors, {"mbstd_group_size": MINIBATCH_GROUP})
 
 
 def _count(state: Mapping[str, Any], pattern: str, most: int, where: str) -> int:
     """How many names there are of a kind."""
-    found = sum(bool(re.fullmatch(pattern, name)) for name in state)
-    if found > most:
-        raise BrokenCheckpoint(f"{where}: {found} names like {pattern}; no StyleGAN2 has as many")
-    return found
+    count = sum(bool(re.fullmatch(pattern, name)) for name in state)
+    if count > most:
+        raise BrokenCheckpoint(f"{where}: {count} names like {pattern}; no StyleGAN2 has as many")
+    return count
 
 
 def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Any]:
@@ -200,14 +202,20 @@ def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[st
 
 
 def _filters(
-    state: Mapping[str, Any], places: list[str], used: Mapping[str, str], gain: int, where: str
+    state: Mapping[str, Any],
+    places: list[str],
+    kernel_names: Mapping[str, str],
+    gain: int,
+    where: str,
 ) -> dict[str, Tensor]:
     """The resampling filter of every place that keeps one; theirs where it is used and stored.
 
     `used` says where filters are used, and what each is called there; the kernels, of this gain,
     may be left out of their state dict.
     """
-    theirs = {ours: _filter(state[n], gain, n, where) for ours, n in used.items() if n in state}
+    theirs = {
+        ours: _filter(state[n], gain, n, where) for ours, n in kernel_names.items() if n in state
+    }
     usual = next(iter(theirs.values()), setup_filter(RESAMPLE_TAPS))  # one filter for all
     return {f"{place}.resample_filter": theirs.get(place, usual).clone() for place in places}
 

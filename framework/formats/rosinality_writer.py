@@ -118,19 +118,19 @@ def _stored(tensor: Tensor) -> Tensor:
 
 def _arguments(config: dict[str, Any]) -> str:
     """What their scripts have to be told to build this generator."""
-    told = [f"--size {config['img_size'][0]}"]
+    settings = [f"--size {config['img_size'][0]}"]
     if (latent := config["w_dim"]) != _SCRIPTS_LATENT:
-        told.append(f"latent {latent} where they say {_SCRIPTS_LATENT}")
+        settings.append(f"latent {latent} where they say {_SCRIPTS_LATENT}")
     if (n_mlp := config["mapping_layers"]) != _SCRIPTS_N_MLP:
-        told.append(f"n_mlp {n_mlp} where they say {_SCRIPTS_N_MLP}")
+        settings.append(f"n_mlp {n_mlp} where they say {_SCRIPTS_N_MLP}")
     base, most = config["channel_base"], config["channel_max"]
     channels = {r: channels_at(r, base, most) for r in pyramid(config["img_size"])[1]}
     multiplier = _channel_multiplier(channels)
     if multiplier is None:
-        told.append(f"in model.py the channels {channels}, which no channel_multiplier gives")
+        settings.append(f"in model.py the channels {channels}, which no channel_multiplier gives")
     elif multiplier != _MULTIPLIERS[0]:
-        told.append(f"--channel_multiplier {multiplier}")
-    return f"Tell rosinality's scripts: {', '.join(told)}."
+        settings.append(f"--channel_multiplier {multiplier}")
+    return f"Tell rosinality's scripts: {', '.join(settings)}."
 
 
 def _channel_multiplier(channels: dict[int, int]) -> int | None:

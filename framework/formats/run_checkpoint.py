@@ -103,8 +103,8 @@ def _vouched(path: Path) -> list[dict[str, Any]]:
     """
     try:
         facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        held = [facts, facts["replaces"]] if "replaces" in facts else [facts]
-        return [{"sha256": one["sha256"], "bytes": one["bytes"]} for one in held]
+        contents = [facts, facts["replaces"]] if "replaces" in facts else [facts]
+        return [{"sha256": one["sha256"], "bytes": one["bytes"]} for one in contents]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -112,8 +112,8 @@ def _vouched(path: Path) -> list[dict[str, Any]]:
 def newest_first(run_dir: str | Path) -> Iterator[Path]:
     """All checkpoints of a run by images seen, most first, whole or not."""
     folder = Path(run_dir) / "checkpoints"
-    found = [(int(m[1]), p) for p in folder.glob("*.ckpt") if (m := _NAME.fullmatch(p.name))]
-    return (path for _, path in sorted(found, reverse=True))
+    checkpoints = [(int(m[1]), p) for p in folder.glob("*.ckpt") if (m := _NAME.fullmatch(p.name))]
+    return (path for _, path in sorted(checkpoints, reverse=True))
 
 
 def latest_whole(run_dir: str | Path) -> Path | None:

@@ -28,7 +28,7 @@ _AVERAGED = re.compile(r"ema|avg|average", re.IGNORECASE)
 _MOST_NAMES, _DEEPEST = 20_000, 4
 
 
-class Found(NamedTuple):
+class RawNetwork(NamedTuple):
     """A network as it was found: its tensors under NVIDIA's names and what it says of itself."""
 
     tensors: Tensors
@@ -50,17 +50,19 @@ def read(value: Any, where: str) -> Contents:
     """
     tensors = dict(_named(value))
     contents = Contents("state dict", {})
-    found, used = {}, set()
+    networks, used_names = {}, set()
     for role, prefix, pattern in _roles(tensors, where):
         names = [
             name for name in tensors if name.startswith(prefix) and pattern.match(name, len(prefix))
         ]
-        used |= set(names)
-        found[role] = Found({name[len(prefix) :]: tensors[name] for name in names}, {})
-    assemble(contents, found, where)
+        used_names |= set(names)
+        networks[role] = RawNetwork({name[len(prefix) :]: tensors[name] for name in names}, {})
+    assemble(contents, networks, where)
     contents.notes.append("The file has no arguments: nothing is clamped or in low precision.")
-    if left := [name for name in tensors if name not in used]:
-        contents.notes.append(f"Other tensors are left out: {len(left)}, such as {left[0][:60]}.")
+    if others := [name for name in tensors if name not in used_names]:
+        contents.notes.append(
+            f"Other tensors are left out: {len(others)}, such as {others[0][:60]}."
+        )
     return contents
 
 
@@ -91,9 +93,9 @@ def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[
     if any(prefix.endswith("backbone.") for prefix in generators):
         raise UserError(f"{where}: this is an EG3D generator; only StyleGAN2 is supported")
     if max(map(len, (averaged, trained, discriminators))) > 1:
-        held = ", ".join(repr(p[:40]) for p in [*generators, *discriminators][:6])
+        prefixes = ", ".join(repr(p[:40]) for p in [*generators, *discriminators][:6])
         raise UserError(
-            f"{where}: several networks of a kind, named {held}; save one of them alone"
+            f"{where}: several networks of a kind, named {prefixes}; save one of them alone"
         )
     for prefix in averaged or trained:
         yield "generator", prefix, _GENERATOR_NAMES
@@ -109,16 +111,16 @@ def _prefixes(tensors: Tensors, sign: str) -> list[str]:
     return [prefix for prefix in prefixes if prefix == "" or prefix.endswith(".")]
 
 
-def assemble(contents: Contents, found: Mapping[str, Found], where: str) -> None:
+def assemble(contents: Contents, networks: Mapping[str, RawNetwork], where: str) -> None:
     """Add networks to `contents` by role; a discriminator of another design is left out, noted."""
     const_size = None
     for role in ("generator", "training_generator"):
-        if role in found:
-            contents.networks[role] = generator_parts(found[role], contents, where)
+        if role in networks:
+            contents.networks[role] = generator_parts(networks[role], contents, where)
             const_size = contents.networks[role].tensors[_GENERATOR_SIGN].shape[1:]
-    if "discriminator" in found:
+    if "discriminator" in networks:
         try:
-            parts = discriminator_parts(found["discriminator"], const_size, where)
+            parts = discriminator_parts(networks["discriminator"], const_size, where)
         except UserError as error:
             if isinstance(error, BrokenCheckpoint) or not contents.networks:
                 raise
@@ -131,17 +133,17 @@ def assemble(contents: Contents, found: Mapping[str, Found], where: str) -> None
         contents.notes.append("The file has no averaged generator; the trained one is used.")
 
 
-def generator_parts(found: Found, contents: Contents, where: str) -> NetworkParts:
+def generator_parts(network: RawNetwork, contents: Contents, where: str) -> NetworkParts:
     """A generator, with what files may leave out filled in and noted in `contents`.
 
     Raises:
         UserError: If it is another design's.
         BrokenCheckpoint: If tensors are missing or contradict the claims.
     """
-    _refuse_other_designs(found, where)
-    tensors = dict(found.tensors)
-    claims = flattened(found.claims)
-    config = generator_config(_shapes(tensors), found.claims, where)
+    _refuse_other_designs(network, where)
+    tensors = dict(network.tensors)
+    claims = flattened(network.claims)
+    config = generator_config(_shapes(tensors), network.claims, where)
     if "mapping.w_avg" not in tensors:
         contents.needs_w_avg = True
         contents.notes.append("The file has no w_avg; the mean of 10,000 mapped z is used.")
@@ -154,19 +156,19 @@ def generator_parts(found: Found, contents: Contents, where: str) -> NetworkPart
 
 
 def discriminator_parts(
-    found: Found, const_size: tuple[int, ...] | None, where: str
+    network: RawNetwork, const_size: tuple[int, ...] | None, where: str
 ) -> NetworkParts:
     """A discriminator; errors as in `generator_parts`.
 
     Args:
-        found: What was found.
+        network: The discriminator's tensors and claims.
         const_size: (h, w) of the smallest block of the generator beside it, if there is one.
         where: The file, for complaints.
     """
-    tensors = dict(found.tensors)
+    tensors = dict(network.tensors)
     if _DISCRIMINATOR_SIGN not in tensors:
-        raise UserError(f"{where}: {found.class_name[:60]} is no StyleGAN2 discriminator")
-    claims = {**found.claims, "const_size": const_size}
+        raise UserError(f"{where}: {network.class_name[:60]} is no StyleGAN2 discriminator")
+    claims = {**network.claims, "const_size": const_size}
     config = discriminator_config(_shapes(tensors), claims, where)
     _add_filters(tensors, _discriminator_filters(tensors), flattened(claims), where)
     return NetworkParts(config, tensors)
@@ -224,13 +226,13 @@ def _add_filters(
     tensors |= {name: setup_filter(RESAMPLE_TAPS) for name in missing}
 
 
-def _refuse_other_designs(found: Found, where: str) -> None:
+def _refuse_other_designs(network: RawNetwork, where: str) -> None:
     """Name the generators that come in the same wrapping and are not StyleGAN2's."""
-    names = found.tensors
+    names = network.tensors
     foreign = ("mapping.embed_proj.", "synthesis.input.", "backbone.", "renderer.", "decoder.")
     if _GENERATOR_SIGN in names and not any(name.startswith(foreign) for name in names):
         return
     if design := design_among(list(names)):
         raise UserError(f"{where}: this is {design}; only StyleGAN2 is supported")
-    name, sample = found.class_name[:60], sample_of(names)
+    name, sample = network.class_name[:60], sample_of(names)
     raise UserError(f"{where}: {name} is no StyleGAN2 generator; it holds {sample}")

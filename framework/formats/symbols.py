@@ -123,11 +123,11 @@ class NumpyArray(Buildable):
 
 def with_tensors(value: Any) -> Any:
     """The value with the tensor in the place of every numpy array within tables within tables."""
-    waiting, seen = [value], 0
-    while waiting and seen < _MOST_LOOKED_THROUGH:
+    waiting, visited = [value], 0
+    while waiting and visited < _MOST_LOOKED_THROUGH:
         table = waiting.pop()
         for name, item in table.items() if isinstance(table, dict) else ():
-            seen += 1
+            visited += 1
             if isinstance(item, NumpyArray) and item.tensor is not None:
                 table[name] = item.tensor
             elif isinstance(item, dict):

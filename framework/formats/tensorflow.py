@@ -16,7 +16,7 @@ from torch import Tensor
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.contents import Contents, TensorSource, plain, sample_of
-from framework.formats.state_dict import Found, assemble
+from framework.formats.state_dict import RawNetwork, assemble
 from framework.formats.storages import StoredTensor
 from framework.formats.symbols import NumpyArray, StoredObject
 
@@ -108,9 +108,9 @@ def read(value: Any, where: str) -> Contents:
         value = {"generator" if is_generator else "discriminator": value}
     else:
         value = dict(zip(NETWORKS, value, strict=True))
-    found = {role: _found(network, role, where) for role, network in value.items()}
+    networks = {role: _raw_network(network, role, where) for role, network in value.items()}
     contents = Contents("TensorFlow pickle", {})
-    assemble(contents, found, where)
+    assemble(contents, networks, where)
     arguments = {role: _state(n, where).get("static_kwargs") for role, n in value.items()}
     contents.provenance = {"arguments": plain(arguments, where)}
     return contents
@@ -123,7 +123,7 @@ def _state(network: StoredObject, where: str) -> dict[str, Any]:
     return state
 
 
-def _found(network: StoredObject, role: str, where: str) -> Found:
+def _raw_network(network: StoredObject, role: str, where: str) -> RawNetwork:
     """A network's variables in our layout under our names, and its arguments."""
     variables = dict(islice(_variables(network, where), _MOST_VARIABLES))
     _refuse_other_designs(network, variables, where)
@@ -136,7 +136,7 @@ def _found(network: StoredObject, role: str, where: str) -> Found:
             tensors[ours] = tensor
     arguments = plain(_state(network, where).get("static_kwargs") or {}, where)
     claims = _claims(arguments if isinstance(arguments, dict) else {}, generator, where)
-    return Found(tensors, claims, str(plain(_state(network, where).get("name"), where)))
+    return RawNetwork(tensors, claims, str(plain(_state(network, where).get("name"), where)))
 
 
 def _variables(network: StoredObject, where: str) -> Iterator[tuple[str, TensorSource]]:

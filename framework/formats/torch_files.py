@@ -97,10 +97,10 @@ def _named(identity: object, storages: dict[str, Storage]) -> Storage:
     dtype = STORAGE_DTYPES.get(name.removeprefix("torch."))
     if dtype is None or not is_count(numel) or len(key) > LONGEST_NAME:
         raise Refused(f"a storage of {name} whose name or size is none")
-    known = storages.setdefault(key, Storage(dtype, numel))
-    if (known.dtype, known.numel) != (dtype, numel):
+    storage = storages.setdefault(key, Storage(dtype, numel))
+    if (storage.dtype, storage.numel) != (dtype, numel):
         raise Refused(f"storage {key[:40]!r} is described in two ways")
-    return known
+    return storage
 
 
 def read_zip(source: Source, more: Symbols = _NO_MORE) -> Any:

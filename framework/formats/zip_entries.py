@@ -74,7 +74,7 @@ class ZipEntries:
         self._whole: set[str] = set()
         self._entries: dict[str, _Entry] = {}
         try:
-            roots = {self._add(*found) for found in self._listed()}
+            roots = {self._add(*place) for place in self._listed()}
         except struct.error:
             self._refuse(0, "the zip's directory is cut off", BrokenCheckpoint)
         if len(roots) != 1:
@@ -144,8 +144,8 @@ class ZipEntries:
             kind, length = _EXTRA.unpack_from(extra, place)
             place += _EXTRA.size + length
             if kind == _ZIP_64:
-                held = extra[place - length : place]
-                wide = [number for (number,) in struct.iter_unpack("<Q", held)]
+                field = extra[place - length : place]
+                wide = [number for (number,) in struct.iter_unpack("<Q", field)]
                 missing = [i for i, value in enumerate(values) if value == _FULL_32]
                 if len(missing) > len(wide):
                     self._refuse(at, "the zip's directory is garbled", BrokenCheckpoint)

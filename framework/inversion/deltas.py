@@ -80,10 +80,10 @@ class WeightDeltas:
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by their names in a file: `delta.NAME`, or `delta.NAME.A` and `.B`."""
-        named = {PREFIX + name: delta for name, delta in self.full.items()}
+        result = {PREFIX + name: delta for name, delta in self.full.items()}
         for name, (a, b) in self.low_rank.items():
-            named |= {f"{PREFIX}{name}.A": a, f"{PREFIX}{name}.B": b}
-        return named
+            result |= {f"{PREFIX}{name}.A": a, f"{PREFIX}{name}.B": b}
+        return result
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "WeightDeltas | None":
@@ -93,18 +93,18 @@ class WeightDeltas:
             BrokenCheckpoint: If factors do not come in pairs that can be multiplied, or values are
                 not finite.
         """
-        named = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
+        changes = {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)}
         full, low_rank = {}, {}
-        for name, tensor in named.items():
+        for name, tensor in changes.items():
             if not tensor.is_floating_point() or not tensor.isfinite().all():
                 raise BrokenCheckpoint(f"{PREFIX}{name}: holds values that are not finite numbers")
             stem = name[:-2]
             if not name.endswith((".A", ".B")):
                 full[name] = tensor
-            elif not _multiply(named.get(f"{stem}.A"), named.get(f"{stem}.B")):
+            elif not _multiply(changes.get(f"{stem}.A"), changes.get(f"{stem}.B")):
                 raise BrokenCheckpoint(f"{PREFIX}{stem}: its factors A and B do not fit each other")
             else:
-                low_rank[stem] = (named[f"{stem}.A"], named[f"{stem}.B"])
+                low_rank[stem] = (changes[f"{stem}.A"], changes[f"{stem}.B"])
         return cls(full, low_rank) if full or low_rank else None
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "WeightDeltas":
@@ -143,15 +143,15 @@ def personal(
     noise = noise or {}
     if not noise and (deltas is None or not deltas.names):
         return generator
-    held = generator.state_dict(keep_vars=True)
+    state = generator.state_dict(keep_vars=True)
     changed: dict[str, Tensor] = {}
     with gradients(False):
         for name in deltas.names if deltas is not None else []:
-            base = _held(held, name, "change of").detach()
+            base = _tensor_of(state, name, "change of").detach()
             assert deltas is not None
             changed[name] = (base.float() + deltas.dense(name, base)).to(base.dtype)
         for name, maps in noise.items():
-            base = _held(held, name, "noise map")
+            base = _tensor_of(state, name, "noise map")
             if maps.numel() != base.numel() or maps.shape[-2:] != base.shape[-2:]:
                 raise UserError(
                     f"noise map {name} {tuple(maps.shape)}: this model's is {tuple(base.shape)}; it"
@@ -163,18 +163,18 @@ def personal(
 
 def shell(generator: Generator) -> Generator:
     """Frozen new modules around the same memory; what is set on them is not on the generator."""
-    known: dict[int, Tensor] = {id(buffer): buffer for buffer in generator.buffers()}
+    memo: dict[int, Tensor] = {id(buffer): buffer for buffer in generator.buffers()}
     for parameter in generator.parameters():
-        known[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    copied = copy.deepcopy(generator, dict(known))
+        memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    copied = copy.deepcopy(generator, dict(memo))
     copied.__dict__.pop("digest", None)
     return copied
 
 
-def _held(held: Mapping[str, Tensor], name: str, what: str) -> Tensor:
-    if name not in held:
+def _tensor_of(state: Mapping[str, Tensor], name: str, what: str) -> Tensor:
+    if name not in state:
         raise UserError(f"{what} {name}: this model has no such tensor; it belongs to another")
-    return held[name]
+    return state[name]
 
 
 def _replaced(generator: Generator, tensors: Mapping[str, Tensor]) -> Generator:

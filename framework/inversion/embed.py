@@ -10,7 +10,7 @@ from framework.errors import UserError
 from framework.inversion.deltas import shell
 from framework.inversion.settings import EmbedSettings
 from framework.inversion.step import InversionStep
-from framework.inversion.target import Target, check_target, unmeasured, weighted_sum, written
+from framework.inversion.target import Target, check_target, no_best, weighted_sum, with_rows
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.blocks import in_float32
 from framework.models.features.distance import Distance
@@ -78,7 +78,7 @@ def _embed(
         current = None
         if encoder is not None and encoder.residual:
             current = (synthesis(ws, noise_mode=NOISE_MODE), ws)
-        best = unmeasured(pictures) | {"ws": ws}
+        best = no_best(pictures) | {"ws": ws}
     first, last = (0, 0) if encoder is None else (1, settings.iterations)
 
     for step in range(first, last + 1):
@@ -86,15 +86,15 @@ def _embed(
             if encoder is not None:
                 ws = encoder(pictures, current=current)
             images = synthesis(ws, noise_mode=NOISE_MODE)
-            terms = target.terms(target.seen(images))
+            terms = target.terms(target.visible(images))
             loss = weighted_sum(terms, _WEIGHTS)
             if not bool(loss.isfinite().all()):
                 raise UserError("the encoder or the model gives NaN or infinity for these pictures")
             current = None if current is None else (images, ws)
             rows = torch.nonzero(loss < best["loss"])[:, 0]
-            found = {"loss": loss, "step": torch.full_like(best["step"], step), "ws": ws}
-            found["images"] = images
-            best = written(best, rows, {name: value[rows] for name, value in found.items()})
+            candidate = {"loss": loss, "step": torch.full_like(best["step"], step), "ws": ws}
+            candidate["images"] = images
+            best = with_rows(best, rows, {name: value[rows] for name, value in candidate.items()})
             over = torch.full((count,), step == last, device=ws.device)
         yield InversionStep(
             stage="embed",

@@ -102,15 +102,15 @@ class InvertedImage:
 
     def tensors(self) -> dict[str, Tensor]:
         """The file's tensors by name; changes of weights in half precision."""
-        named = {"ws": self.ws}
+        result = {"ws": self.ws}
         if self.pivot is not None:
-            named["pivot"] = self.pivot
+            result["pivot"] = self.pivot
         if self.thumbnail is not None:
-            named["thumbnail"] = torch.from_numpy(self.thumbnail)
-        named |= {NOISE + name: maps for name, maps in self.noise.items()}
+            result["thumbnail"] = torch.from_numpy(self.thumbnail)
+        result |= {NOISE + name: maps for name, maps in self.noise.items()}
         if self.deltas is not None:
-            named |= self.deltas.half().tensors()
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+            result |= self.deltas.half().tensors()
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in result.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all; an old one is replaced.
@@ -146,8 +146,8 @@ class InvertedImage:
         try:
             return _decode(metadata, tensors)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            what = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise BrokenCheckpoint(f"{path}: {_COMPLAINT} ({what})") from None
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            raise BrokenCheckpoint(f"{path}: {_COMPLAINT} ({reason})") from None
 
     def edited(self, ws: Tensor, parent: str | None = None) -> "InvertedImage":
         """The same picture with other latents.
@@ -174,18 +174,18 @@ class InvertedImage:
         """
         made_with = f"made with {self.model_name!r} (digest {self.generator_digest[:8]})"
         canvas = self.geometry.canvas_size if self.geometry else tuple(generator.img_size)
-        wanted = (*self.ws.shape[1:], *canvas)
-        given = (generator.num_ws, generator.w_dim, *generator.img_size)
+        own_shape = (*self.ws.shape[1:], *canvas)
+        model_shape = (generator.num_ws, generator.w_dim, *generator.img_size)
         digest = state_digest(generator)
         if digest != self.generator_digest and not allow_other:
             raise UserError(
                 f"inverted image: {made_with}, and this model's digest is {digest[:8]}; give the"
                 " model it was made with"
             )
-        if wanted != given:
+        if own_shape != model_shape:
             raise UserError(
-                f"inverted image: {made_with}: (num_ws, w_dim, height, width) is {wanted}, this"
-                f" model has {given}; give the model it was made with"
+                f"inverted image: {made_with}: (num_ws, w_dim, height, width) is {own_shape}, this"
+                f" model has {model_shape}; give the model it was made with"
             )
 
     def generator(self, base: Generator, allow_other: bool = False) -> Generator:

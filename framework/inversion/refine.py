@@ -20,10 +20,10 @@ from framework.inversion.target import (
     Target,
     check_inputs,
     deadline_of,
+    no_best,
     status_of,
-    unmeasured,
     weighted_sum,
-    written,
+    with_rows,
 )
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.blocks import in_float32
@@ -109,7 +109,7 @@ def _refine(
             optimizers["ws"] = Adam.new(start[:, :1])
         rows = torch.arange(len(start), device=start.device)
         finished = torch.zeros_like(rows, dtype=torch.bool)
-        best = unmeasured(target.pictures) | moving
+        best = no_best(target.pictures) | moving
         best["perceptual"] = best["loss"]
         latest: dict[str, Tensor] = {}
     step, diverged = 0, False
@@ -122,10 +122,10 @@ def _refine(
             if settings.latent_noise > 0:
                 ws = ws + _shake(optimizers["ws"].mean[:1], step, settings, statistics, rng)
             images = picture(network, ws, maps)
-            seen = target.seen(images)
-            terms = target.terms(seen)
+            visible = target.visible(images)
+            terms = target.terms(visible)
             if encoder is not None:
-                terms["encoder"] = _encoder_term(encoder, seen, ws, origin, statistics)
+                terms["encoder"] = _encoder_term(encoder, visible, ws, origin, statistics)
             if settings.prior > 0:
                 # Not deviations squared: a root has no gradient at `w_avg`, where many begin.
                 terms["prior"] = statistics.normalise(ws).square().mean(dim=(1, 2))
@@ -137,11 +137,16 @@ def _refine(
             finite = loss.isfinite()
             if step == 0 and not bool(finite.all()):
                 raise UserError("the model gives NaN or infinity for these latents or pictures")
-            latest = written(latest or {"loss": loss, **terms}, rows, {"loss": loss, **terms})
-            found = {"loss": loss, "step": torch.full_like(rows, step), "images": images, "ws": ws}
-            found |= {"perceptual": terms.get("perceptual", loss), **maps}
+            latest = with_rows(latest or {"loss": loss, **terms}, rows, {"loss": loss, **terms})
+            candidate = {
+                "loss": loss,
+                "step": torch.full_like(rows, step),
+                "images": images,
+                "ws": ws,
+            }
+            candidate |= {"perceptual": terms.get("perceptual", loss), **maps}
             better = torch.nonzero(loss < best["loss"][rows])[:, 0]
-            best = written(best, rows[better], {n: t[better] for n, t in found.items()})
+            best = with_rows(best, rows[better], {n: t[better] for n, t in candidate.items()})
             over = ~finite
             if settings.stop is not None:
                 over = over | (best["perceptual"][rows] <= settings.stop)
@@ -189,7 +194,7 @@ def _refine(
                 optimizers = {name: _rows(adam, ~over) for name, adam in optimizers.items()}
         step += 1
         # Let go of this step's graph before the next is made: half the memory.
-        del ws, maps, images, seen, terms, loss, found, grads
+        del ws, maps, images, visible, terms, loss, candidate, grads
 
 
 def ramp(step: int, steps: int) -> float:
@@ -264,7 +269,7 @@ def _origin(network: Generator, encoder: StyleEncoder | None) -> tuple[Tensor, T
 
 def _encoder_term(
     encoder: StyleEncoder,
-    seen: Tensor,
+    visible: Tensor,
     ws: Tensor,
     origin: tuple[Tensor, Tensor] | None,
     statistics: StyleStatistics,
@@ -272,8 +277,8 @@ def _encoder_term(
     """Squared difference of latents and what the encoder sees in their pictures, in variances."""
     current = None
     if origin is not None:
-        current = (origin[0].expand_as(seen), origin[1].expand_as(ws))
-    encoded = encoder(seen, current=current)
+        current = (origin[0].expand_as(visible), origin[1].expand_as(ws))
+    encoded = encoder(visible, current=current)
     return encoder_loss(statistics.normalise(ws), statistics.normalise(encoded))
 
 

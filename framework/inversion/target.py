@@ -35,18 +35,18 @@ class Target:
     distance: Distance | None = None
     features: tuple[Tensor, ...] = ()
 
-    def seen(self, images: Tensor) -> Tensor:
+    def visible(self, images: Tensor) -> Tensor:
         """Pictures (N, C, H, W) with the photographs' own pixels where nothing counts.
 
         Networks look around each pixel: only so is the gradient outside exactly zero.
         """
         return images if self.weight is None else masked(images, self.pictures, self.weight)
 
-    def terms(self, seen: Tensor) -> dict[str, Tensor]:
+    def terms(self, visible: Tensor) -> dict[str, Tensor]:
         """How far pictures are, (N,) each: "pixel" and, with a distance, "perceptual"."""
-        terms = {"pixel": pixel_loss(seen, self.pictures, self.weight)}
+        terms = {"pixel": pixel_loss(visible, self.pictures, self.weight)}
         if self.distance is not None:
-            features = self.distance.features(seen)
+            features = self.distance.features(visible)
             terms["perceptual"] = self.distance.compare(features, [*self.features], self.weight)
         return terms
 
@@ -71,8 +71,8 @@ def check_inputs(
     """What refine and tune begin with, checked against the settings: photographs and latents."""
     if settings.stop is not None and distance is None:
         raise UserError("stop: there is no perceptual distance to compare with it")
-    wanted = settings.perceptual > 0 or settings.stop is not None
-    target = check_target(generator, pictures, weight, distance if wanted else None)
+    measures = settings.perceptual > 0 or settings.stop is not None
+    target = check_target(generator, pictures, weight, distance if measures else None)
     return target, check_ws(generator, ws, len(target.pictures))
 
 
@@ -87,12 +87,12 @@ def check_target(
     """
     device = next(generator.parameters()).device
     height, width = generator.img_size
-    wanted = f"(N, {generator.img_channels}, {height}, {width})"
+    expected = f"(N, {generator.img_channels}, {height}, {width})"
     if not isinstance(pictures, Tensor) or not pictures.is_floating_point():
-        raise UserError(f"pictures {type(pictures).__name__}: expected a float tensor {wanted}")
+        raise UserError(f"pictures {type(pictures).__name__}: expected a float tensor {expected}")
     shape = tuple(pictures.shape)
-    if len(shape) != 4 or shape[0] < 1 or f"(N, {shape[1]}, {shape[2]}, {shape[3]})" != wanted:
-        raise UserError(f"pictures {shape}: this model takes {wanted}")
+    if len(shape) != 4 or shape[0] < 1 or f"(N, {shape[1]}, {shape[2]}, {shape[3]})" != expected:
+        raise UserError(f"pictures {shape}: this model takes {expected}")
     pictures = pictures.detach().to(device, torch.float32, copy=True)
     if not bool((pictures.abs() <= _LARGEST).all()):  # also false for NaN
         raise UserError("pictures: values must be from -1 to 1, without NaN or infinity")
@@ -125,13 +125,15 @@ def check_ws(generator: Generator, ws: Any, count: int) -> Tensor:
     Raises:
         UserError: If they are not finite numbers of that shape.
     """
-    wanted = (count, generator.num_ws, generator.w_dim)
+    expected = (count, generator.num_ws, generator.w_dim)
     if not isinstance(ws, Tensor) or not ws.is_floating_point():
-        raise UserError(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
+        raise UserError(f"latents {type(ws).__name__}: expected a float tensor {expected}")
     if ws.ndim == 2 and count == 1:
         ws = ws[None]
-    if tuple(ws.shape) != wanted:
-        raise UserError(f"latents {tuple(ws.shape)}: this model takes {wanted} for these pictures")
+    if tuple(ws.shape) != expected:
+        raise UserError(
+            f"latents {tuple(ws.shape)}: this model takes {expected} for these pictures"
+        )
     if not bool(ws.isfinite().all()):
         raise UserError("latents hold NaN or infinity: embed the picture again")
     device = next(generator.parameters()).device
@@ -143,7 +145,7 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> T
     return sum((weights[n] * t for n, t in terms.items() if n in weights), torch.zeros(()))
 
 
-def unmeasured(pictures: Tensor) -> dict[str, Tensor]:
+def no_best(pictures: Tensor) -> dict[str, Tensor]:
     """The best of each of N pictures before anything was measured, as `written` takes it."""
     count, device = len(pictures), pictures.device
     return {
@@ -153,7 +155,7 @@ def unmeasured(pictures: Tensor) -> dict[str, Tensor]:
     }
 
 
-def written(
+def with_rows(
     whole: Mapping[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Copies of tensors (N, ...) with the `rows` of numbers (M,) exchanged for `values` (M, ...).

@@ -92,10 +92,10 @@ def _tune(
 
     with gradients(False):
         network = in_float32(shell(generator))
-        held = tuned_weights(network, settings.parameters)
-        deltas = first_deltas(held, settings.rank, rng)
+        originals = tuned_weights(network, settings.parameters)
+        deltas = first_deltas(originals, settings.rank, rng)
         # Not torch.optim's Adam: making one imports a compiler, a second and more of the whole.
-        rates = speeds(deltas, held, settings.lr)
+        rates = speeds(deltas, originals, settings.lr)
         factors = [factor.requires_grad_() for factor, _ in rates]
         optimizers = [Adam.new(factor) for factor in factors]
         best: InversionStep | None = None
@@ -104,18 +104,18 @@ def _tune(
 
     while True:
         with gradients(True):
-            changed = changed_weights(held, deltas)
+            changed = changed_weights(originals, deltas)
             images = picture(network, pivots, {**changed, **maps})
-            terms = target.terms(target.seen(images))
+            terms = target.terms(target.visible(images))
             loss = weighted_sum(terms, weights)
 
         with gradients(False):
-            found = loss.detach()
+            losses = loss.detach()
             measured = {name: term.detach() for name, term in terms.items()}
-            finite = bool(found.isfinite().all())
+            finite = bool(losses.isfinite().all())
             if best is None and not finite:
                 raise UserError("the model gives NaN or infinity for these latents or pictures")
-            if best is None or float(found.mean()) < float(best.best_loss.mean()):
+            if best is None or float(losses.mean()) < float(best.best_loss.mean()):
                 best = InversionStep(
                     stage="tune",
                     step=step,
@@ -123,8 +123,8 @@ def _tune(
                     ws=pivots,
                     noise=maps,
                     deltas=deltas.detach(),
-                    loss=found,
-                    best_loss=found,
+                    loss=losses,
+                    best_loss=losses,
                     best_step=torch.full((count,), step, device=pivots.device),
                     finished=torch.zeros(count, dtype=torch.bool, device=pivots.device),
                     terms=measured,
@@ -144,7 +144,7 @@ def _tune(
             best,
             step=step,
             status=status,
-            loss=found,
+            loss=losses,
             finished=near,
             terms={**measured, "locality": apart},
         )
@@ -178,7 +178,7 @@ def tuned_weights(generator: Generator, parameters: Parameters) -> dict[str, Ten
 
 
 def first_deltas(
-    held: Mapping[str, Tensor], rank: int | None, rng: torch.Generator
+    originals: Mapping[str, Tensor], rank: int | None, rng: torch.Generator
 ) -> WeightDeltas:
     """Changes of weights, given by name, that change nothing yet; `rng` is on the CPU.
 
@@ -187,7 +187,7 @@ def first_deltas(
     where `rank` is None or two factors take no less room than the weight.
     """
     full, low_rank = {}, {}
-    for name, weight in held.items():
+    for name, weight in originals.items():
         rows = len(weight) if weight.ndim else 1
         columns = weight.numel() // rows
         if rank is None or rank * (rows + columns) >= weight.numel():
@@ -199,7 +199,7 @@ def first_deltas(
 
 
 def speeds(
-    deltas: WeightDeltas, held: Mapping[str, Tensor], lr: float
+    deltas: WeightDeltas, originals: Mapping[str, Tensor], lr: float
 ) -> list[tuple[Tensor, float]]:
     """What is changed, each with its learning rate: small layers may change faster.
 
@@ -207,18 +207,18 @@ def speeds(
     the root of its fan-in; `lr` is what a layer of PTI's generators has, `USUAL_FAN_IN`.
     """
     rates = []
-    for name, weight in held.items():
+    for name, weight in originals.items():
         fan_in = weight.numel() / len(weight) if weight.ndim in (2, 4) else 1
         factors = [deltas.full[name]] if name in deltas.full else [*deltas.low_rank[name]]
         rates += [(factor, lr * math.sqrt(USUAL_FAN_IN / fan_in)) for factor in factors]
     return rates
 
 
-def changed_weights(held: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:
+def changed_weights(originals: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:
     """The weights with their changes, which gradients reach."""
-    changed = {name: held[name] + delta for name, delta in deltas.full.items()}
+    changed = {name: originals[name] + delta for name, delta in deltas.full.items()}
     for name, (a, b) in deltas.low_rank.items():
-        changed[name] = held[name] + (a @ b).view_as(held[name])
+        changed[name] = originals[name] + (a @ b).view_as(originals[name])
     return changed
 
 
@@ -237,8 +237,8 @@ def nearby(
     z = torch.randn(count, generator.z_dim, generator=rng).to(pivots)
     c = None
     if classes:
-        drawn = torch.randint(classes, (count,), generator=rng).to(pivots.device)
-        c = torch.eye(classes, device=pivots.device)[drawn]
+        numbers = torch.randint(classes, (count,), generator=rng).to(pivots.device)
+        c = torch.eye(classes, device=pivots.device)[numbers]
     pivot = pivots[torch.randint(len(pivots), (count,), generator=rng).to(pivots.device)]
     way = generator.mapping(z, c) - pivot
     length = (way / statistics.w_std).square().mean(dim=(1, 2), keepdim=True).sqrt()

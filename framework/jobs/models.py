@@ -96,7 +96,7 @@ class Networks:
     @cached_property
     def discriminator(self) -> Discriminator | None:
         """The generator's opponent, if the model has one."""
-        if "discriminator" not in self.opened.held:
+        if "discriminator" not in self.opened.networks:
             return None
         with blame("model", self.model):
             return self.opened.network("discriminator").to(self.where)
@@ -104,7 +104,7 @@ class Networks:
     @cached_property
     def encoder(self) -> StyleEncoder | None:
         """Photographs to latents, if the model has one."""
-        if "encoder" not in self.opened.held:
+        if "encoder" not in self.opened.networks:
             return None
         with blame("model", self.model):
             return build_encoder(self.opened.encoder(), self.generator)

@@ -1,1 +1,1 @@
-"""Pictures in and out. Import the module you need; nothing is loaded here."""
+"""Pictures, masks and clips from and to files. Import the module you need."""

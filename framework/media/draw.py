@@ -23,7 +23,7 @@ INK: Colour = (24, 26, 32)
 PAPER: Colour = (255, 255, 255)
 MIN_PANEL_PX = 384
 _SUPERSAMPLE = 4
-_REACH = 26  # of whatever is drawn at a point, in 256ths of the picture: a number of two digits
+_REACH = 26  # reach of a drawing at a point (a number of two digits), in 256ths of the picture
 
 
 def rgb(image: np.ndarray) -> np.ndarray:
@@ -56,12 +56,12 @@ class Overlay:
     Stroke widths scale with the picture, so that a sheet looks the same at 384 and at 1024 px.
 
     Args:
-        height: Picture's height in pixels, before enlargement.
-        width: Its width.
-        factor: Whole enlargement.
+        height: Height of the picture in pixels, before enlargement.
+        width: Width of the picture.
+        factor: Whole enlargement factor.
         around: Points that everything drawn stays near; the sheet then covers only their
             surroundings, which is much faster. None for the whole picture.
-        size: Of what is drawn, against what suits a picture as large as this one.
+        size: Size of the drawings, relative to what suits a picture as large as this one.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Overlay:
             self._draw.ellipse(box, outline=(*ink, 255), width=stroke)
 
     def shade(self, allowed: np.ndarray) -> None:
-        """Darken what a mask (H, W), 1 = may change, keeps fixed; needs a sheet of the whole."""
+        """Darken what a mask (H, W), 1 = may change, keeps fixed; the sheet must be whole."""
         fixed = Image.fromarray(np.where(allowed > 0, 0, 120).astype(np.uint8))
         sheet = Image.new("RGBA", self._sheet.size, (*INK, 255))
         sheet.putalpha(fixed.resize(self._sheet.size, Image.Resampling.NEAREST))
@@ -177,15 +177,15 @@ def draw_task(
     factor: int | None = None,
     resample: Resample = "bicubic",
 ) -> np.ndarray:
-    """Show what is asked: an arrow from every handle to its target.
+    """Draw the task: an arrow from every handle to its target.
 
     Args:
         image: Picture, uint8 (H, W, 3).
         handles: Points (x, y) in pixels.
-        targets: Where they shall go, as many as `handles`.
-        mask: (H, W), 1 = may change; the rest is darkened.
-        factor: Whole enlargement; by default what brings the longer side to 384 px.
-        resample: How the picture is enlarged.
+        targets: Targets of the handles, as many as `handles`.
+        mask: Mask (H, W), 1 = may change; the rest is darkened.
+        factor: Whole enlargement factor; by default it brings the longer side to 384 px.
+        resample: Filter of the enlargement.
 
     Returns:
         uint8 picture (H * factor, W * factor, 3).
@@ -209,16 +209,16 @@ def draw_state(
     resample: Resample = "bicubic",
     size: float = 1,
 ) -> np.ndarray:
-    """Show how far it is: the targets, the way each point has come, and where it is now.
+    """Draw the progress: the targets, each point's track, and where it is now.
 
     Args:
         image: Picture, uint8 (H, W, 3).
         points: Tracked points (x, y) in pixels.
         targets: Their targets.
-        tracks: Per point its places so far, first to last.
-        factor: Whole enlargement; by default what brings the longer side to 384 px.
-        resample: How the picture is enlarged.
-        size: Of what is drawn, see `Overlay`.
+        tracks: Places of each point so far, first to last.
+        factor: Whole enlargement factor; by default it brings the longer side to 384 px.
+        resample: Filter of the enlargement.
+        size: Size of the drawings, see `Overlay`.
 
     Returns:
         uint8 picture (H * factor, W * factor, 3).
@@ -244,19 +244,19 @@ def side_by_side(
     mask: np.ndarray | None = None,
     resample: Resample = "bicubic",
 ) -> np.ndarray:
-    """Put a drag on one sheet: what was asked on the left, what came of it on the right.
+    """Put a drag on one sheet: the task on the left, the result on the right.
 
     Args:
         before: Picture before the drag, uint8 (H, W, 3).
         after: Picture after it, of the same shape.
-        handles: Points (x, y) where they were.
-        targets: Where they were to go.
+        handles: Points (x, y) before the drag.
+        targets: Targets of the handles.
         track: All points at every step: `track[step][point]` is (x, y); it may be empty.
-        mask: (H, W), 1 = may change.
-        resample: How the pictures are enlarged.
+        mask: Mask (H, W), 1 = may change.
+        resample: Filter of the enlargement.
 
     Returns:
-        uint8 picture, two panels with their titles.
+        uint8 picture of two titled panels.
     """
     paths = list(zip(*track, strict=True)) if track else [[point] for point in handles]
     panels = [

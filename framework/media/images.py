@@ -1,7 +1,7 @@
 """Pictures from and to files, and between uint8 HWC outside and float NCHW inside.
 
-Files are not trusted: few formats, a pixel cap checked before anything is decoded, and one typed
-reason for every refusal. What decoding means here:
+Files are not trusted: there are few formats, a limit on pixels is checked before decoding, and
+every refusal has one typed reason. Decoding follows these rules:
 
 - the orientation in EXIF is applied; animations and multi-page files give their first frame;
 - transparency is laid on white (unless four channels are asked for): hidden colour never shows;
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-# Brands of ISO files (their bytes 8 to 12) and what reads them, where it is here.
+# Brands of ISO files (bytes 8 to 12) and the plug-in that reads them, if it is installed.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 MAX_PIXELS = 64_000_000
-MAX_PHOTO_PIXELS = 150_000_000  # of one photo at a time: decoding takes up to 14 bytes a pixel
+MAX_PHOTO_PIXELS = 150_000_000  # one at a time: decoding takes up to 14 bytes a pixel
 MAX_FILE_BYTES = 512 * 2**20
 MIN_SIDE_PX = 8
 _ORIENTATION = 0x0112
@@ -63,7 +63,7 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # channels -> Pillow's name
 
 
 class Refusal(StrEnum):
-    """Why a picture was refused; the value is for machines, `ImageRefused.reason` for people."""
+    """The kind of a refusal; the value is for machines, `ImageRefused.reason` for people."""
 
     EMPTY = "empty"
     NOT_AN_IMAGE = "not an image"
@@ -76,7 +76,7 @@ class Refusal(StrEnum):
 
 
 class ImageRefused(UserError):
-    """A picture that cannot be used: `name` (which), `kind` (a `Refusal`), `reason` (in words)."""
+    """A picture that cannot be used: its `name`, the `kind` of `Refusal`, the `reason` in words."""
 
     def __init__(self, name: str, kind: Refusal, reason: str) -> None:
         super().__init__(f"{printable(name)}: {reason}")
@@ -86,16 +86,16 @@ class ImageRefused(UserError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture and what was learned on the way."""
+    """A decoded picture and facts about its file."""
 
     pixels: np.ndarray  # uint8 (H, W, C), upright
-    format: str  # as found in the bytes, whatever the name says
+    format: str  # of the bytes, whatever the name says
     mode: str  # Pillow's mode before conversion
-    notes: tuple[str, ...] = ()  # what decoding had to do: "rotated by EXIF", ...
+    notes: tuple[str, ...] = ()  # changes by decoding: "rotated by EXIF", ...
 
 
 def printable(name: str) -> str:
-    r"""`name` on one line of valid UTF-8: control characters and stray bytes as \x escapes."""
+    r"""Escape `name` to one line of valid UTF-8: control characters and stray bytes as \x."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -104,7 +104,7 @@ def printable(name: str) -> str:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Content of a regular file of at most 512 MiB; never waits on a pipe.
+    """Read a regular file of at most 512 MiB; never wait on a pipe.
 
     Raises:
         ImageRefused: If the path is no such file, too large or unreadable.
@@ -143,36 +143,36 @@ def decode(
 
     Args:
         data: The file's bytes.
-        name: What to call it in messages.
+        name: Name of the file, for messages.
         channels: 1 (luminance), 3 (RGB) or 4 (RGBA; opaque where the file has no transparency).
-        max_pixels: Width times height must stay below this; checked before decoding.
-        min_side_px: A shorter side is refused.
+        max_pixels: Upper limit of width times height, checked before decoding.
+        min_side_px: Shortest side that is accepted.
 
     Raises:
-        ImageRefused: If the bytes are no complete picture of one of `FORMATS` within the limits.
+        ImageRefused: If the bytes are not a complete picture of one of `FORMATS` within the limits.
     """
     if channels not in MODES:
         raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "channels")
-    opened = open_plain(data, name, max_pixels, min_side_px)
-    image, notes = eight_bit(opened.image, opened.white), list(opened.notes)
+    source = open_plain(data, name, max_pixels, min_side_px)
+    image, notes = eight_bit(source.image, source.white), list(source.notes)
     if "A" in image.mode and channels != 4:
         image = on_white(image)
         notes.append("transparency laid on white")
     pixels = np.array(image.convert(MODES[channels]))
     pixels = pixels.reshape(*pixels.shape[:2], channels)
-    return Picture(pixels, opened.format, opened.mode, (*notes,))
+    return Picture(pixels, source.format, source.mode, (*notes,))
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
-    """A picture as its file has it, but for its kind of pixels.
+class PlainImage:
+    """A picture as its file has it, except for its kind of pixels.
 
     Args:
-        image: Loaded, upright, of one of the modes `framework.media.modes.PLAIN`.
-        white: Its level of white.
-        format: As found in the bytes, whatever the name says.
+        image: The picture, loaded, upright, in one of the modes `framework.media.modes.PLAIN`.
+        white: Level of white.
+        format: Format of the bytes, whatever the name says.
         mode: Pillow's mode before conversion.
-        notes: What opening it had to do.
+        notes: Changes that opening made.
     """
 
     image: Image.Image
@@ -184,11 +184,11 @@ class Opened:
 
 def open_plain(
     data: bytes, name: str, max_pixels: int = MAX_PIXELS, min_side_px: int = MIN_SIDE_PX
-) -> Opened:
-    """Open a picture of unknown origin with all the depth, transparency and facts that it has.
+) -> PlainImage:
+    """Open a picture of unknown origin with all its depth, transparency and metadata.
 
     Raises:
-        ImageRefused: As `decode`.
+        ImageRefused: As in `decode`.
     """
     if not data:
         raise ImageRefused(name, Refusal.EMPTY, "empty file (0 bytes)")
@@ -211,20 +211,20 @@ def open_plain(
         raise ImageRefused(name, Refusal.UNSUPPORTED, str(error)) from None
     except MemoryError:
         raise
-    except Exception as error:  # decoders of hostile bytes raise anything: OSError to IndexError
+    except Exception as error:  # decoders of hostile bytes raise any error
         raise _broken(name, error) from None
-    return Opened(image, white, file_format, mode, (*notes, *turned, *more))
+    return PlainImage(image, white, file_format, mode, (*notes, *turned, *more))
 
 
 def _metadata(image: Image.Image) -> tuple[int, bytes]:
-    """The orientation (1 is upright), and what else the camera wrote; empty if it is broken."""
+    """Return the orientation (1 is upright) and other camera data; empty if they are broken."""
     try:
         exif = image.getexif()
         orientation = exif.pop(_ORIENTATION, 1)
-        if image.format == "TIFF":  # there, most of it is about the file itself
-            kept = Image.Exif()
-            kept.update({tag: exif[tag] for tag in _TIFF_TEXTS if tag in exif})
-            exif = kept
+        if image.format == "TIFF":  # most of its tags are about the file itself
+            texts = Image.Exif()
+            texts.update({tag: exif[tag] for tag in _TIFF_TEXTS if tag in exif})
+            exif = texts
         return orientation, exif.tobytes() if len(exif) else b""
     except Exception:  # broken metadata does not spoil the pixels
         return 1, b""
@@ -255,7 +255,7 @@ def _open(data: bytes, name: str, max_pixels: int, min_side_px: int) -> Image.Im
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """The formats that are read here; HEIC only where the extra `heif` is installed."""
+    """Return the formats that are read; HEIC only where the extra `heif` is installed."""
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if brand in AVIF_BRANDS and features.check("avif"):
         return ("AVIF",)
@@ -286,7 +286,7 @@ def _broken(name: str, error: Exception) -> ImageRefused:
 
 
 def _what_is_it(data: bytes) -> tuple[Refusal, str]:
-    """Name what was taken for a picture: most are failed downloads."""
+    """Say what the bytes are instead of a picture: most are failed downloads."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith(b"version https://git-lfs"):
         return Refusal.NOT_AN_IMAGE, "a Git-LFS pointer, not the image itself; run `git lfs pull`"
@@ -321,9 +321,9 @@ def _upright(image: Image.Image, orientation: int) -> tuple[Image.Image, list[st
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Network images to pictures: float (N, C, H, W) in [-1, 1] to uint8 (N, H, W, C).
+    """Convert network images, float (N, C, H, W) in [-1, 1], to pictures, uint8 (N, H, W, C).
 
-    Rounded; values outside [-1, 1] are clamped.
+    Values are rounded; those outside [-1, 1] are clamped.
     """
     import torch
 
@@ -332,7 +332,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 def to_float(pictures: np.ndarray) -> Tensor:
-    """Pictures to network images: uint8 (..., H, W, C) to float32 (..., C, H, W) in [-1, 1]."""
+    """Convert pictures, uint8 (..., H, W, C), to float32 (..., C, H, W) in [-1, 1]."""
     import torch
 
     levels = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, -3)
@@ -346,7 +346,7 @@ def save_png(path: str | Path, picture: np.ndarray, compress_level: int = 6) -> 
 
 
 def png_bytes(picture: np.ndarray, compress_level: int = 6) -> bytes:
-    """PNG file of a uint8 picture (H, W) or (H, W, C) with 1, 3 or 4 channels."""
+    """Encode as PNG a uint8 picture (H, W) or (H, W, C) with 1, 3 or 4 channels."""
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
         raise TypeError(f"expected uint8 (H, W[, C]), got {picture.dtype} {picture.shape}")
     if picture.ndim == 3 and picture.shape[2] == 1:
@@ -357,7 +357,7 @@ def png_bytes(picture: np.ndarray, compress_level: int = 6) -> bytes:
 
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Tile uint8 (N, H, W, C) by rows to one (rows * H, columns * W, C); gaps are white."""
+    """Tile uint8 (N, H, W, C) by rows into one (rows * H, columns * W, C); gaps are white."""
     count, height, width, channels = images.shape
     rows = -(-count // columns)
     sheet = np.full((rows * columns, height, width, channels), WHITE, np.uint8)

@@ -1,8 +1,8 @@
-"""Pictures of every kind of pixel, made plain: grey or colour, with or without transparency.
+"""Conversion of every kind of pixel to grey or colour, with or without transparency.
 
-What black and white are is known of 8-bit pictures. Files of 16 bits often hold fewer: cameras and
-microscopes write levels of 12 bits as they are. The file says so (PNG's sBIT, TIFF's tags), or else
-its largest level tells; whichever it is, a note says it.
+Black and white are defined in 8-bit pictures. Files of 16 bits often hold fewer: cameras and
+microscopes write levels of 12 bits unscaled. Either the file states this (PNG's sBIT, TIFF's tags)
+or the largest level shows it; a note says which levels were assumed.
 """
 
 import struct
@@ -16,7 +16,7 @@ from framework.errors import UserError
 PLAIN = ("L", "LA", "RGB", "RGBA", "I;16")
 WHITE = 255
 WHITE_16 = 65535
-_CUSTOMARY_BITS = (8, 10, 12, 14)  # of levels that a 16-bit file holds unscaled
+_CUSTOMARY_BITS = (8, 10, 12, 14)  # depths of unscaled levels in a 16-bit file
 _BITS_PER_SAMPLE, _MAX_SAMPLE, _SMAX_SAMPLE = 258, 281, 341  # tags of TIFF
 _EIGHT_BITS_OF_16 = "16-bit colour read in 8 bits"
 
@@ -27,20 +27,20 @@ def plain(image: Image.Image, file_format: str, data: bytes) -> tuple[Image.Imag
     Args:
         image: The picture, loaded.
         file_format: Pillow's name of the file's format.
-        data: The file's bytes, whose header may tell the depth.
+        data: The file's bytes, whose header may state the depth.
 
     Returns:
         The picture, its level of white (255, or less than 65536 where the mode is I;16), and notes.
 
     Raises:
-        UserError: If nothing tells what black and white are, with the reason alone.
+        UserError: If black and white cannot be determined; the message is the reason alone.
     """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return _deep(image, file_format, data)
     notes = [_EIGHT_BITS_OF_16] if _is_deep_colour(image, data) else []
     if image.mode == "CMYK":
         if file_format == "JPEG" and "adobe" not in image.info:
-            # Pillow inverts every CMYK JPEG; only Adobe's are stored inverted. Undo it.
+            # Pillow inverts every CMYK JPEG, but only Adobe's are stored inverted.
             image = Image.fromarray(255 - np.asarray(image), mode="CMYK")
         return image.convert("RGB"), WHITE, [*notes, "CMYK converted"]
     if image.mode == "LAB":
@@ -54,7 +54,7 @@ def plain(image: Image.Image, file_format: str, data: bytes) -> tuple[Image.Imag
 
 
 def eight_bit(image: Image.Image, white: int) -> Image.Image:
-    """A plain picture with 255 for white, rounded."""
+    """Scale a plain picture to 255 for white, rounded."""
     if image.mode != "I;16":
         return image
     levels = np.asarray(image).astype(np.uint32)
@@ -62,14 +62,14 @@ def eight_bit(image: Image.Image, white: int) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """A picture with transparency (LA, RGBA) laid on white: hidden colour never shows."""
+    """Lay a picture with transparency (LA, RGBA) on white: hidden colour never shows."""
     image = image.convert("RGBA")
     sheet = Image.new("RGBA", image.size, (WHITE,) * 4)
     return Image.alpha_composite(sheet, image).convert("RGB")
 
 
 def _deep(image: Image.Image, file_format: str, data: bytes) -> tuple[Image.Image, int, list[str]]:
-    """A picture of more than 8 bits a pixel, of one channel."""
+    """Convert a picture of one channel and more than 8 bits a pixel."""
     levels = np.asarray(image)
     if image.mode == "F":
         return _of_floats(levels)
@@ -88,7 +88,7 @@ _SAVE = "save as 8 or 16 bit"
 
 
 def _of_floats(levels: np.ndarray) -> tuple[Image.Image, int, list[str]]:
-    """Floats whose largest tells what white is: 1, or that of 8, 10, 12, 14 or 16 bits."""
+    """Convert floats, the largest of which tells white: 1, or that of 8, 10, 12, 14 or 16 bits."""
     if not np.isfinite(levels).all():
         raise UserError(f"float levels with NaN or infinity; {_SAVE}")
     low, high = float(levels.min()), float(levels.max())
@@ -103,21 +103,21 @@ def _of_floats(levels: np.ndarray) -> tuple[Image.Image, int, list[str]]:
 
 
 def _bits(image: Image.Image, file_format: str, data: bytes, high: int) -> int:
-    """Bits that the levels of a 16-bit picture have; a file's word counts where it can be true."""
-    said = _png_bits(data) if file_format == "PNG" else _tiff_bits(image)
-    if said is not None and high < 2**said:
-        return said
+    """Return the bits of a 16-bit picture's levels; the file's statement counts if possible."""
+    stated_bits = _png_bits(data) if file_format == "PNG" else _tiff_bits(image)
+    if stated_bits is not None and high < 2**stated_bits:
+        return stated_bits
     return next((bits for bits in _CUSTOMARY_BITS if 0 < high < 2**bits), 16)
 
 
 def _png_bits(data: bytes) -> int | None:
-    """Of PNG's sBIT. A writer that obeys the standard scales up to 16 bits all the same."""
+    """Read the depth from PNG's sBIT. A standard writer scales up to 16 bits all the same."""
     bits = next((body[0] for kind, body in _png_chunks(data) if kind == b"sBIT" and body), None)
     return bits if bits is not None and 8 <= bits < 16 else None
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks before the pixels."""
+    """Yield the chunks before the pixels."""
     at = 8
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -128,7 +128,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tiff_bits(image: Image.Image) -> int | None:
-    """Of TIFF's BitsPerSample, or of the largest level that it says there is."""
+    """Read the depth from TIFF's BitsPerSample, or from the largest level that it states."""
     tags = getattr(image, "tag_v2", {})
     try:
         bits = int(np.ravel(tags.get(_BITS_PER_SAMPLE, 16))[0])

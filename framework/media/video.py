@@ -28,17 +28,17 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS
     made even by repeating its last row or column, since yuv420p needs pairs.
 
     Args:
-        path: Target; its suffix (.mp4 or .gif) decides the format.
-        frames: uint8 pictures (H, W, 3), all of one size; taken one at a time.
+        path: The file; its suffix (.mp4 or .gif) decides the format.
+        frames: uint8 pictures (H, W, 3), all of one size; read one at a time.
         fps: Frames per second.
 
     Returns:
         The number of frames written.
 
     Raises:
-        UserError: For another suffix, no frames, frames of different sizes, no ffmpeg, or one that
-            fails.
-        OSError: Naming `path`, if the disk refuses.
+        UserError: For another suffix, no frames, frames of different sizes, or if ffmpeg is missing
+            or fails.
+        OSError: If the disk refuses; it names `path`.
     """
     path = Path(path)
     write = _writer_for(path)
@@ -51,7 +51,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS
 
 
 def check_clip_path(path: str | Path) -> None:
-    """Refuse, before any work is done, a clip that could not be written in the end.
+    """Refuse early a clip that could not be written in the end.
 
     Raises:
         UserError: If the suffix is unknown or ffmpeg is missing.
@@ -60,7 +60,7 @@ def check_clip_path(path: str | Path) -> None:
 
 
 def ffmpeg_executable() -> str | None:
-    """Return the ffmpeg that writes MP4 here, or None if there is none."""
+    """Return the path of an ffmpeg that writes MP4, or None if there is none."""
     try:
         import imageio_ffmpeg
 
@@ -77,7 +77,7 @@ def paced(frames: Iterable[np.ndarray], count: int, fps: float = FPS) -> Iterato
 
     Args:
         frames: The steps, one picture each.
-        count: How many they are.
+        count: Number of steps.
         fps: Frames per second of the clip.
     """
     each = max(1, round(2 * fps / max(1, count)))
@@ -117,7 +117,7 @@ def _prepared(frames: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
-    """Encode frames; the encoder's end is looked at, as a library's writer would not."""
+    """Encode frames and check how the encoder ended, which a library's writer would not."""
     first = next(frames)
     rate = Fraction(fps).limit_denominator(1001)
     height, width = first.shape[:2]
@@ -137,17 +137,17 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
 
 
 class _EncoderFailed(RuntimeError):
-    """An encoder that did not end well, with its own last words."""
+    """The failure of an encoder, with its own last message."""
 
 
 @contextmanager
 def _encoder(command: list[str]) -> Iterator[IO[bytes]]:
-    """Run an encoder and yield where its pictures go; it is killed if the body raises.
+    """Run an encoder and yield its input; it is killed if the body raises.
 
     Raises:
         _EncoderFailed: If it ends with anything but 0.
     """
-    # Signals stay as Python has them: a file that grows too large is an error then, not a death.
+    # Signals stay as Python sets them: a file that grows too large is then an error, not a crash.
     encoder = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         restore_signals=False,
@@ -157,7 +157,7 @@ def _encoder(command: list[str]) -> Iterator[IO[bytes]]:
     listener = Thread(target=lambda: words.extend(encoder.stderr or ()), daemon=True)
     listener.start()
     try:
-        with suppress(BrokenPipeError):  # it ended early, and says why
+        with suppress(BrokenPipeError):  # it ended early; its message says why
             yield encoder.stdin
         with suppress(BrokenPipeError):
             encoder.stdin.close()
@@ -169,8 +169,8 @@ def _encoder(command: list[str]) -> Iterator[IO[bytes]]:
         listener.join()
         encoder.stderr.close()
     if code:
-        said = b" ".join(words[-1:]).decode("utf-8", "replace").strip()
-        raise _EncoderFailed(f"ffmpeg ended with {code}: {said or 'no word why'}")
+        message = b" ".join(words[-1:]).decode("utf-8", "replace").strip()
+        raise _EncoderFailed(f"ffmpeg ended with {code}: {message or 'no reason given'}")
 
 
 def _write_gif(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:

@@ -1,1 +1,1 @@
-"""Networks by family; today StyleGAN2."""
+"""Networks by family: StyleGAN2, encoders of pictures, networks that compare pictures."""

@@ -1,4 +1,4 @@
-"""A network known by its numbers."""
+"""Networks identified by their weights."""
 
 import hashlib
 from functools import cached_property
@@ -8,16 +8,16 @@ from torch import nn
 
 
 class Digested(nn.Module):
-    """A module that is known by its weights."""
+    """A module that is identified by its weights."""
 
     @cached_property
     def digest(self) -> str:
-        """`state_digest` of the module as it is when first asked; for frozen networks."""
+        """The `state_digest` of a frozen module, computed at the first access."""
         return state_digest(self)
 
 
 def state_digest(module: nn.Module) -> str:
-    """Hexadecimal SHA-256 over the names, shapes and float32 values of a module's state dict.
+    """Return the SHA-256 over names, shapes and float32 values of a module's state dict, in hex.
 
     The same network gives the same digest whatever the device, file format or (wider) dtype.
     """

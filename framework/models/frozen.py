@@ -1,6 +1,6 @@
-"""What optimising the inputs of a frozen network takes: gradients on or off, and Adam.
+"""Tools for optimising the inputs of a frozen network: gradients on or off, and Adam.
 
-Adam (Kingma & Ba 2015) is a pure function here, so that an edit can stop and go on from any step.
+Adam (Kingma & Ba 2015) is a pure function here, so that an edit can stop and continue at any step.
 """
 
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NOISE_MODE = "const"  # other noise each step would move the picture by itself
+NOISE_MODE = "const"  # new noise at each step would itself move the picture
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @contextmanager
 def gradients(enabled: bool) -> Iterator[None]:
-    """Gradients on or off whatever the caller's mode, inference mode included."""
+    """Switch gradients on or off whatever the caller's mode, inference mode included."""
     with torch.inference_mode(False), torch.set_grad_enabled(enabled):
         yield
 
 
 @dataclass(frozen=True, eq=False)
 class Adam:
-    """What Adam remembers: updates made, and running means of gradient and squared gradient."""
+    """Adam's state: the number of updates, running means of gradient and squared gradient."""
 
     count: int
     mean: Tensor
@@ -31,12 +31,12 @@ class Adam:
 
     @classmethod
     def new(cls, like: Tensor) -> "Adam":
-        """The state before the first update."""
+        """Make the state before the first update."""
         return cls(0, torch.zeros_like(like), torch.zeros_like(like))
 
 
 def adam_update(state: Adam, gradient: Tensor, learning_rate: float) -> tuple[Adam, Tensor]:
-    """The next state, and what to add to the parameters (same shape as the gradient)."""
+    """Return the next state, and what to add to the parameters (same shape as the gradient)."""
     count = state.count + 1
     mean = BETA1 * state.mean + (1 - BETA1) * gradient
     square = BETA2 * state.square + (1 - BETA2) * gradient.square()

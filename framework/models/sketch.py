@@ -1,4 +1,4 @@
-"""Networks without their values: to be filled, or only to be looked at."""
+"""Networks without values, to be filled or only to be measured."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from framework.errors import BrokenCheckpoint
 
 
 class Undrawn(TorchFunctionMode):
-    """Leaves out the drawing of initial weights, which are about to be replaced: seconds.
+    """A mode that skips drawing initial weights, which are about to be replaced: seconds.
 
     Their memory is never touched.
     """
@@ -22,7 +22,7 @@ class Undrawn(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Allocate instead of drawing; leave everything else as it is."""
+        """Allocate instead of drawing; call everything else unchanged."""
         if function is torch.randn:
             function = torch.empty
         elif getattr(function, "__name__", "") in self._DRAWING:
@@ -31,28 +31,28 @@ class Undrawn(TorchFunctionMode):
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str, what: str) -> None:
-    """Give a network the tensors of a file, in float32, and freeze it in evaluation.
+    """Give a network the tensors of a file, in float32, and freeze it in evaluation mode.
 
     Args:
-        network: Made without values.
+        network: A network without values.
         tensors: Its state; counters may be whole numbers, nothing else.
-        where: What holds them, for complaints.
-        what: What says which tensors there must be.
+        where: The file, for messages.
+        what: The source of the names and shapes that must be there, for messages.
 
     Raises:
         BrokenCheckpoint: If names, shapes or kinds are not the network's.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    odd = [name for name in wanted | given if wanted.get(name) != given.get(name)]
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    actual = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    odd = [name for name in expected | actual if expected.get(name) != actual.get(name)]
     if odd:
         raise BrokenCheckpoint(
             f"{where}: {len(odd)} tensors do not fit {what}, such as "
-            + ", ".join(f"{n[:80]} {given.get(n, 'missing')}" for n in odd[:3])
+            + ", ".join(f"{n[:80]} {actual.get(n, 'missing')}" for n in odd[:3])
         )
     for name, tensor in tensors.items():
         if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
-            raise BrokenCheckpoint(f"{where}: {name} holds {tensor.dtype}, which are no weights")
+            raise BrokenCheckpoint(f"{where}: {name} holds {tensor.dtype}, which are not weights")
     state = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
     network.load_state_dict(state, assign=True)
     network.eval().requires_grad_(False)
@@ -62,7 +62,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str, what: st
 def sketching() -> Iterator[None]:
     """Build networks that have shapes and take no memory, within the context.
 
-    On the device "meta", and undrawn: torch draws and calculates there in Python, and the first
+    The networks are on the device "meta", and undrawn: torch draws there in Python, and the first
     time imports its compiler and SymPy, which takes as long as importing torch.
     """
     with torch.device("meta"), Undrawn():

@@ -22,18 +22,18 @@ def bias_act(
     clamp: float | None = None,
     overwrite: bool = False,
 ) -> Tensor:
-    """`clamp(act(x + bias) * gain)`.
+    """Return `clamp(act(x + bias) * gain)`.
 
     Args:
         x: Features with channels in axis 1, shape (N, C) or (N, C, H, W).
-        bias: Shape (C,), or None.
-        act: `lrelu` (slope 0.2, gain sqrt(2)) or `linear` (gain 1).
+        bias: Added to each channel, shape (C,), or None.
+        act: Activation, `lrelu` (slope 0.2, gain sqrt(2)) or `linear` (gain 1).
         gain: Factor instead of the activation's own.
         clamp: Largest magnitude of the result, or None.
-        overwrite: Whether the result may lie in the memory of `x`, which nobody needs.
+        overwrite: Whether the result may reuse the memory of `x`, which nobody needs.
 
     Returns:
-        Same shape and dtype as `x`.
+        A tensor of the shape and dtype of `x`.
     """
     if act not in SLOPES:
         raise ValueError(f"act is 'lrelu' or 'linear', not {act!r}")
@@ -42,7 +42,7 @@ def bias_act(
     if bias is not None:
         bias = bias.to(x.dtype)
     passes = (bias is not None) + (act == "lrelu") + (gain != 1.0) + (clamp is not None)
-    # A positive gain, for the derivative reads the sum's sign off the result.
+    # The gain must be positive: the derivative reads the sum's sign off the result.
     if passes > 1 and gain > 0 and runs_compiled("bias_act", x):
         return _Compiled.apply(x, bias, SLOPES[act], gain, math.nan if clamp is None else clamp)
     if bias is not None:
@@ -93,7 +93,7 @@ class _Backward(torch.autograd.Function):
 
 
 class _Forward(torch.autograd.Function):
-    """What changes of x and bias change of the result, to first order."""
+    """The change of the result due to changes of x and bias, to first order."""
 
     @staticmethod
     def forward(
@@ -111,5 +111,5 @@ class _Forward(torch.autograd.Function):
 
 
 def _no_gradient(ctx: Any, index: int, y: Tensor) -> Tensor | None:
-    """Zeros, as torch's own make them: processes that train together need the same gradients."""
+    """Return zeros, as torch's own do: processes that train together need the same gradients."""
     return torch.zeros_like(y) if ctx.needs_input_grad[index] else None

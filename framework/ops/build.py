@@ -1,7 +1,7 @@
-"""Compiled operations as files: built once for a compiler, a torch and a processor, then found.
+"""Compiled operations as files: built once for each compiler, torch and processor, then reused.
 
-A library's name holds a digest of all that it was made from and a digest of its own bytes, so it
-appears whole, is never stale, and a damaged one is noticed and made again.
+A library's name holds a digest of all that it was built from and a digest of its own bytes, so it
+appears whole, is never stale, and is built again if it is damaged.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ from framework import files
 from framework.files import open_in_place, sha256_file, whole_file
 
 NATIVE = Path(__file__).with_name("native")
-WAIT_SEC = 600.0  # for another process's build
-BUILD_SEC = 600.0  # for our own
+WAIT_SEC = 600.0  # longest wait for another process's build
+BUILD_SEC = 600.0  # longest build of our own
 _DIGITS = 16  # of a digest in a name
 _CPU_FLAGS = {"AVX2": ["-march=x86-64-v3"], "AVX512": ["-march=x86-64-v4"]}
 
 
 class BuildError(Exception):
-    """Why there is no library, in one line."""
+    """The reason why there is no library, in one line."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Recipe:
 
     Attributes:
         device: `cpu` or `cuda`.
-        compilers: The compilers' own words about their versions.
+        compilers: Version texts of the compilers.
         flags: Compiler flags.
-        architectures: Of the GPUs at hand, as TORCH_CUDA_ARCH_LIST has them.
+        architectures: Architectures of the GPUs at hand, as TORCH_CUDA_ARCH_LIST has them.
     """
 
     device: str
@@ -54,7 +54,7 @@ class Recipe:
 
     @property
     def sources(self) -> list[Path]:
-        """What is compiled; headers lie beside it."""
+        """The files to compile; headers lie beside them."""
         return sorted(NATIVE.glob("*.cu" if self.device == "cuda" else "*.cpp"))
 
     @property
@@ -67,7 +67,7 @@ class Recipe:
 
 
 def recipe_for(device: str) -> Recipe:
-    """What would be built for `device` here.
+    """Return the recipe for `device` on this machine.
 
     Raises:
         BuildError: If a compiler is missing.
@@ -85,7 +85,7 @@ def recipe_for(device: str) -> Recipe:
 
 
 def _cuda_home() -> Path:
-    """Folder of the CUDA toolkit: with its compiler and the library that is linked to.
+    """Find the CUDA toolkit's folder, with its compiler and the library that is linked to.
 
     Torch takes the first `nvcc` on the PATH, which may be a script far from its toolkit.
     """
@@ -96,30 +96,30 @@ def _cuda_home() -> Path:
         libraries = any(any(place.glob(f"{lib}/libcudart*")) for lib in ("lib64", "lib"))
         if libraries and (place / "bin" / "nvcc").is_file():
             return place
-    raise BuildError("no CUDA toolkit; CUDA_HOME is to name its folder")
+    raise BuildError("no CUDA toolkit; CUDA_HOME must name its folder")
 
 
 def _version(compiler: str) -> str:
-    """What a compiler says of itself; its path stands for what it does not say."""
+    """A compiler's path and version text; the path tells apart what the text does not."""
     path = shutil.which(compiler)
     if path is None:
         raise BuildError(f"no compiler {compiler!r} on the PATH")
     try:
-        told = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+        result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{path} --version: {type(error).__name__}") from None
-    return f"{os.path.realpath(path)} {told.stdout}"
+    return f"{os.path.realpath(path)} {result.stdout}"
 
 
 def cache_folder() -> Path:
-    """Where libraries are kept: `dragline/ops` in the user's cache folder."""
+    """The folder of libraries: `dragline/ops` in the user's cache folder."""
     return files.cache_folder("ops")
 
 
 def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:
-    """The library for `device`, from the cache or built now.
+    """Return the library for `device`, from the cache or built now.
 
-    Of several processes that ask, one builds and the others wait for it.
+    If several processes ask, one builds and the others wait for it.
 
     Args:
         device: `cpu` or `cuda`.
@@ -127,12 +127,12 @@ def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:
         wait_sec: Longest wait for another process's build.
 
     Raises:
-        BuildError: If it cannot be had; one line.
+        BuildError: If it is not available; one line.
     """
     recipe = recipe_for(device)
     stem = f"{device}-{recipe.key}"
-    if found := _whole(folder, stem):
-        return found
+    if path := _whole(folder, stem):
+        return path
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _lock(folder / f"{stem}.lock", wait_sec):
@@ -141,8 +141,8 @@ def library(device: str, folder: Path, wait_sec: float = WAIT_SEC) -> Path:
         raise BuildError(f"{error.filename or folder}: {error.strerror or error}") from None
 
 
-def built(device: str, folder: Path) -> Path | None:
-    """The library for `device`, if it is in the cache.
+def cached_library(device: str, folder: Path) -> Path | None:
+    """Return the library for `device`, if it is in the cache.
 
     Raises:
         BuildError: If it could not be built either.
@@ -151,7 +151,7 @@ def built(device: str, folder: Path) -> Path | None:
 
 
 def _whole(folder: Path, stem: str) -> Path | None:
-    """The library called `stem` whose bytes are those that its name promises."""
+    """Find the library called `stem` whose bytes are those that its name promises."""
     for path in folder.glob(f"{stem}-*.so"):
         with contextlib.suppress(OSError):
             if sha256_file(path)[:_DIGITS] == path.stem.rsplit("-", 1)[1]:
@@ -161,7 +161,7 @@ def _whole(folder: Path, stem: str) -> Path | None:
 
 @contextlib.contextmanager
 def _lock(path: Path, wait_sec: float) -> Iterator[None]:
-    """Hold the operating system's lock on `path`, which dies with its process, however that ends.
+    """Hold the operating system's lock on `path`, which ends with its process, however that ends.
 
     Raises:
         BuildError: If another process holds it for longer than `wait_sec`.
@@ -192,17 +192,17 @@ def _build(recipe: Recipe, folder: Path, stem: str) -> Path:
         damaged.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="dragline-ops-") as work:
         _compile(recipe, Path(work))
-        made = Path(work) / f"{recipe.device}_ops.so"
-        if not made.is_file():
+        output = Path(work) / f"{recipe.device}_ops.so"
+        if not output.is_file():
             raise BuildError("the compiler left no library")
-        path = folder / f"{stem}-{sha256_file(made)[:_DIGITS]}.so"
+        path = folder / f"{stem}-{sha256_file(output)[:_DIGITS]}.so"
         with whole_file(path) as temporary:
-            shutil.copyfile(made, temporary)
+            shutil.copyfile(output, temporary)
     return path
 
 
 def _compile(recipe: Recipe, work: Path) -> None:
-    """Have the sources compiled into `work`.
+    """Compile the sources into `work`.
 
     Raises:
         BuildError: If that fails or takes too long.
@@ -223,7 +223,7 @@ def _compile(recipe: Recipe, work: Path) -> None:
 
 
 def _run(command: list[str], settings: dict[str, str]) -> None:
-    """Run a program and all that it starts; end them all when their time is over."""
+    """Run a program and all that it starts; end them all when time is up."""
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -240,7 +240,7 @@ def _run(command: list[str], settings: dict[str, str]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise BuildError(f"the compiler was not done after {BUILD_SEC:.0f} s") from None
+            raise BuildError(f"the compiler did not finish within {BUILD_SEC:.0f} s") from None
         raise
     if child.returncode != 0:
         raise BuildError(_first_error(output))
@@ -250,4 +250,4 @@ def _first_error(output: str) -> str:
     """The line of a compiler's output that says what is wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "error:" in line or "cannot find" in line]
-    return [*errors, *lines[-1:], "the compiler failed without a word"][0][:200]
+    return [*errors, *lines[-1:], "the compiler failed without a message"][0][:200]

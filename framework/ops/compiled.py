@@ -1,4 +1,4 @@
-"""Which operations run compiled, C++ on CPUs and CUDA on GPUs, and which as torch's own."""
+"""The choice of operations that run compiled (C++ on CPUs, CUDA on GPUs) or as torch's own."""
 
 import sys
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from framework.errors import UserError
 
 Mode = Literal["auto", "torch", "compiled"]
 OPS = ("upfirdn2d", "bias_act")
-# Where `auto` compiles: what was measured to be faster (benchmarks/README.md). CUDA has not been.
+# `auto` compiles what was measured to be faster (benchmarks/README.md); CUDA was not measured.
 FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d",)}
 # Result sample (i, j) of `upfirdn2d` is the sum over (a, b) of gain * kernel[a, b], the kernel
 # turned around if `flip`, times source sample ((i * down + a - top) / up, (j * down + b - left) /
-# up), where those are whole numbers inside of the picture. The result's size is given.
+# up), where those are whole numbers inside the picture. The caller gives the result's size.
 SCHEMAS = {
     "upfirdn2d": "(Tensor x, Tensor kernel, int up, int down, int top, int left, int height, "
     "int width, bool flip, float gain) -> Tensor",
@@ -39,43 +39,43 @@ def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
 
     Args:
         mode: `torch`; `compiled` for all; `auto` for those measured to be faster on such a device,
-            torch's own with a line on stderr where they cannot be had.
-        device: Its type counts.
+            or torch's own, with a line on stderr, where compiling fails.
+        device: A device of the type that is meant.
 
     Returns:
         The operations that now run compiled on the device.
 
     Raises:
-        UserError: If `mode` is `compiled` and they cannot be had.
+        UserError: If `mode` is `compiled` and compiling fails.
     """
     if mode not in ("auto", "torch", "compiled"):
         raise UserError(f"ops {mode!r}: auto, torch or compiled")
     kind = torch.device(device).type
-    chosen = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS}[mode]
-    problem = _load(kind) if chosen else None
+    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS}[mode]
+    problem = _load(kind) if operations else None
     if problem and mode == "compiled":
         raise UserError(f"ops compiled: {problem}; ops auto or torch goes without")
     if problem:
         print(f"note: no compiled operations: {problem}; torch's own are used", file=sys.stderr)
-        chosen = ()
-    _active[kind] = chosen
-    return chosen
+        operations = ()
+    _active[kind] = operations
+    return operations
 
 
 def runs_compiled(op: str, x: Tensor) -> bool:
-    """Whether `op` on `x` is the compiled one."""
+    """Whether `op` runs compiled on `x`."""
     return op in _active.get(x.device.type, ())
 
 
 def prospects(device: torch.device | str = "cpu") -> str:
-    """What `use_ops("compiled", device)` would find, in words; nothing is built or loaded."""
+    """Say what `use_ops("compiled", device)` would find; nothing is built or loaded."""
     kind = torch.device(device).type
     if problem := _unwritten(kind):
         return problem
     from framework.ops import build
 
     try:
-        return "built" if build.built(kind, build.cache_folder()) else "built on first use"
+        return "built" if build.cached_library(kind, build.cache_folder()) else "built on first use"
     except build.BuildError as error:
         return str(error)
 
@@ -87,7 +87,7 @@ def _unwritten(kind: str) -> str | None:
 
 
 def _load(kind: str) -> str | None:
-    """Load the library of a device type, built if need be; say in a line why it cannot be had."""
+    """Load a device type's library, built if need be; return a line that says why if it fails."""
     if kind in _loaded:
         return None
     if problem := _unwritten(kind):
@@ -96,7 +96,7 @@ def _load(kind: str) -> str | None:
 
     try:
         folder = build.cache_folder()
-        if not build.built(kind, folder):
+        if not build.cached_library(kind, folder):
             print(f"note: compiling operations for {kind}, once: a minute or two", file=sys.stderr)
         path = build.library(kind, folder)
         _declare()

@@ -23,16 +23,16 @@ def conv2d_resample(
 
     Args:
         x: Features, shape (N, C, H, W).
-        weight: Shape (O, C / groups, k, k), k odd. With `up=2` it is applied as a true
+        weight: Filters, shape (O, C / groups, k, k), k odd. With `up=2` it is applied as a true
             (flipped) convolution, otherwise as a correlation: the field's stored orientation.
-        kernel: FIR kernel of the resampling, shape (taps, taps); needed when resampling.
-        up: 1 or 2.
-        down: 1 or 2.
+        kernel: FIR kernel of the resampling, shape (taps, taps); required when resampling.
+        up: Upsampling factor, 1 or 2.
+        down: Downsampling factor, 1 or 2.
         groups: Groups of the convolution.
-        bias: Shape (O,), added at the end; not with `up=2`.
+        bias: Added at the end, shape (O,); not with `up=2`.
 
     Returns:
-        Shape (N, O, H * up / down, W * up / down).
+        Features, shape (N, O, H * up / down, W * up / down).
     """
     size = weight.shape[-1]
     if up == 1 and down == 1:
@@ -52,7 +52,7 @@ def conv2d_resample(
 
 
 def _transposed(weight: Tensor, groups: int) -> Tensor:
-    """(O, C/groups, k, k) to the (C, O/groups, k, k) that a transposed convolution wants."""
+    """Reorder (O, C/groups, k, k) to the (C, O/groups, k, k) of a transposed convolution."""
     if groups == 1:
         return weight.transpose(0, 1)
     out, c, kh, kw = weight.shape

@@ -33,17 +33,17 @@ def modulated_conv2d(
 
     Args:
         x: Features, shape (N, C, H, W).
-        weight: Shape (O, C, k, k).
-        styles: Shape (N, C).
+        weight: Filters, shape (O, C, k, k).
+        styles: Factor of each channel, shape (N, C).
         kernel: FIR kernel when `up` is 2.
-        up: 1 or 2.
+        up: Upsampling factor, 1 or 2.
         demodulate: Whether to normalise; colour layers do not.
-        gain: Constant factor on the result, free of cost in the scaled form.
-        modulation: `scaled` or `grouped`.
+        gain: Constant factor on the result, free in the scaled form.
+        modulation: Form of the computation, `scaled` or `grouped`.
         noise: Added to the result, broadcastable to it; almost free in the scaled form.
 
     Returns:
-        Shape (N, O, H * up, W * up), dtype of `x`.
+        Features, shape (N, O, H * up, W * up), in the dtype of `x`.
     """
     n, channels = styles.shape
     assert x.shape[:2] == (n, channels) and weight.shape[1] == channels
@@ -70,7 +70,7 @@ def modulated_conv2d(
 
 
 def _mix_channels(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """Modulated 1x1 convolution as one matrix product a sample: no scaled copy of the features."""
+    """Modulated 1x1 convolution as one matrix product a sample, without a scaled copy of x."""
     mixing = (weight[:, :, 0, 0] * styles[:, None]).to(x.dtype)  # (N, O, C)
     n, _, h, w = x.shape
     if x.is_contiguous(memory_format=torch.channels_last):
@@ -80,7 +80,7 @@ def _mix_channels(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
-    """Reciprocal norm of each sample's modulated filters (StyleGAN2, Eq. 3), shape (N, O)."""
+    """The reciprocal norm of each sample's modulated filters (StyleGAN2, Eq. 3), shape (N, O)."""
     energy = weight.square().sum(dim=(2, 3))
     return torch.rsqrt(styles.square() @ energy.t() + DEMOD_EPS)
 

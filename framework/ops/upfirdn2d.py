@@ -15,15 +15,15 @@ from framework.ops.compiled import runs_compiled
 
 
 def setup_filter(taps: Sequence[float]) -> Tensor:
-    """Separable FIR filter as a 2-D kernel, normalised to a sum of 1.
+    """Return a separable FIR filter as a 2-D kernel, normalised to a sum of 1.
 
     Args:
         taps: One-dimensional taps, `[1, 3, 3, 1]` in StyleGAN2.
 
     Returns:
-        Their normalised outer product, shape (len(taps), len(taps)), float32.
+        The normalised outer product of the taps, shape (len(taps), len(taps)), float32.
     """
-    # In plain numbers: operations on tensors are slow where networks are only sketched.
+    # Plain numbers: operations on tensors are slow where networks are only sketched.
     total = sum(taps) ** 2
     return torch.tensor([[a * b / total for b in taps] for a in taps], dtype=torch.float32)
 
@@ -47,7 +47,7 @@ def upfirdn2d(
         gain: Factor on the result; `up ** 2` keeps the mean when upsampling.
 
     Returns:
-        Shape (N, C, H', W') with H' = (H * up + sum(padding) - kh) // down + 1; dtype of `x`.
+        A tensor (N, C, H', W') with H' = (H * up + sum(padding) - kh) // down + 1; dtype of `x`.
     """
     before, after = padding
     if runs_compiled("upfirdn2d", x):
@@ -69,7 +69,7 @@ def upfirdn2d(
 
 
 class _Compiled(torch.autograd.Function):
-    """The compiled operation. Its adjoint is itself, with the factors exchanged."""
+    """The compiled operation, whose adjoint is itself with the factors exchanged."""
 
     @staticmethod
     def forward(
@@ -102,10 +102,10 @@ class _Compiled(torch.autograd.Function):
 
 
 class _Filter(torch.autograd.Function):
-    """Each channel correlated with one constant kernel; its own and its adjoint's derivative.
+    """The correlation of each channel with one constant kernel; also its adjoint's derivative.
 
-    A depthwise `F.conv2d` computes the same. But asked for second derivatives, as R1 does, torch
-    makes the gradient of a depthwise weight channel by channel even where nobody wants it, which
+    A depthwise `F.conv2d` computes the same. But for second derivatives, which R1 needs, torch
+    makes the gradient of a depthwise weight channel by channel even where nobody needs it, which
     took half of the time of an R1 step.
     """
 

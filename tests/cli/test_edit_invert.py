@@ -270,7 +270,7 @@ def test_flags_and_file_reach_the_settings(small_model, photograph, tmp_path):
         (["--refine-steps", "-1"], "--refine-steps -1"),
         (["--max-seconds", "0"], "--max-seconds"),
         (["--box", "1,2,3"], "--box '1,2,3': give left,top,right,bottom"),
-        (["--box", "90,90,99,99"], "--box 90,90,99,99: lays nothing"),
+        (["--box", "90,90,99,99"], "--box 90,90,99,99: puts no part"),
         (["--config", "{tmp}/bad.yaml"], "{tmp}/bad.yaml: refine: no setting 'stpes'"),
         (["--config", "{tmp}/none.yaml"], "{tmp}/none.yaml: cannot be read"),
         (["--perceptual", "vgg"], "--perceptual vgg: give auto or dfeat"),

@@ -75,7 +75,7 @@ def test_the_console_and_the_statistics_name_every_term(trained):
 
 def test_a_snapshot_is_the_model_with_its_encoder_and_a_sheet_of_pairs(trained, model):
     opened = open_model(trained / "network-000000-012")
-    assert opened.held == ("generator", "discriminator", "encoder")
+    assert opened.networks == ("generator", "discriminator", "encoder")
     generator = opened.network("generator")
     assert generator.digest == open_model(model).network("generator").digest
     encoder = build_encoder(opened.encoder(), generator)

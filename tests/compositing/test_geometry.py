@@ -212,7 +212,7 @@ def test_values_that_are_none_are_refused(name):
 
 def test_a_valid_box_outside_of_the_photo_is_refused():
     good = fit_geometry((90, 70), (64, 64)).to_dict()
-    with pytest.raises(UserError, match="valid_box leaves the photograph"):
+    with pytest.raises(UserError, match="valid_box extends beyond the photograph"):
         Geometry.from_dict({**good, "affine": [[1, 0, 30], [0, 1, 0]]})
 
 
@@ -222,9 +222,9 @@ def test_mistakes_are_one_line():
     for box in [(0, 0, 0, 9), (5, 5, 4, 9), (0, 0, math.nan, 9), (0, 0, 9), (0, 0, 1e12, 9)]:
         with pytest.raises(UserError, match="give left,top,right,bottom"):
             fit_geometry((90, 70), (64, 64), box=box)
-    with pytest.raises(UserError, match="box 200,0,300,90: lays nothing of the 70x90 photo"):
+    with pytest.raises(UserError, match="box 200,0,300,90: puts no part of the 70x90 photo"):
         fit_geometry((90, 70), (64, 64), box=(200, 0, 300, 90))
-    with pytest.raises(UserError, match="photo of 70x91 where the geometry is of one of 70x90"):
+    with pytest.raises(UserError, match="photo of 70x91, but the geometry is for one of 70x90"):
         to_canvas(noise((91, 70)), fit_geometry((90, 70), (64, 64)))
 
 

@@ -290,7 +290,7 @@ def test_mistakes_are_one_line():
     mistakes = {
         "seam soft: give hard, feather or gradient": {"seam": "soft"},
         "changed_only: give the reconstruction": {"changed_only": True},
-        "original picture .* where the geometry": {"original": canvas[1:]},
+        "original picture .* but the geometry": {"original": canvas[1:]},
         "feather -1: give": {"feather_px": -1},
         "feather nan: give": {"feather_px": float("nan")},
         "holds NaN": {"original": canvas * np.nan},

@@ -353,7 +353,7 @@ def test_arrays_in_column_order_and_tables_of_their_own(tmp_path):
 
 def test_a_network_alone(tmp_path):
     _, d, gs = model()
-    held = [open_model(write(tmp_path / "one.pkl", network)).held for network in (gs, d)]
+    held = [open_model(write(tmp_path / "one.pkl", network)).networks for network in (gs, d)]
     assert held == [("generator",), ("discriminator",)]
 
 
@@ -374,7 +374,7 @@ def test_arguments_are_taken_over(tmp_path):
 def test_the_file_says_what_it_is(tmp_path):
     opened = open_model(write(tmp_path / "model.pkl", model()))
     assert opened.dialect == "TensorFlow pickle"
-    assert opened.held == ("generator", "training_generator", "discriminator")
+    assert opened.networks == ("generator", "training_generator", "discriminator")
     assert opened.facts["arguments"]["generator"]["resolution"] == 16
 
 
@@ -439,7 +439,7 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path, arguments, words):
     network.static_kwargs |= arguments
     if words is None:
         write(tmp_path / "model.pkl", network)
-        assert open_model(tmp_path / "model.pkl").held == ("generator",)
+        assert open_model(tmp_path / "model.pkl").networks == ("generator",)
     else:
         assert words in refusal(tmp_path, network)
 
@@ -455,7 +455,7 @@ def test_a_discriminator_of_another_design_does_not_cost_the_generator(tmp_path)
     g, d, gs = model()
     d.static_kwargs["nonlinearity"] = "relu"
     opened = open_model(write(tmp_path / "model.pkl", (g, d, gs)))
-    assert "discriminator" not in opened.held
+    assert "discriminator" not in opened.networks
     assert any("activation relu" in note for note in opened.notes)
 
 

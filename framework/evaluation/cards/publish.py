@@ -246,7 +246,7 @@ def publish_encoder(
     if not (folder / "config.json").is_file():
         raise UserError(f"--model {model}: is no model folder")
     trained, published = open_model(snapshot, "--snapshot"), open_model(folder)
-    if "encoder" not in trained.held:
+    if "encoder" not in trained.networks:
         raise UserError(f"--snapshot {snapshot}: has no encoder")
     generator, encoder = published.network("generator"), trained.encoder()
     source = trained.network("generator")
@@ -272,7 +272,7 @@ def publish_encoder(
     save_model_folder(
         folder,
         generator,
-        published.network("discriminator") if "discriminator" in published.held else None,
+        published.network("discriminator") if "discriminator" in published.networks else None,
         provenance={**generator.provenance, "encoder": provenance},  # type: ignore[dict-item]
         card=card,
         half=True,

@@ -285,6 +285,6 @@ def open_discriminator(model: str) -> DiscriminatorFeatures:
     """
     path = _SHIPPED_FILE if model == SHIPPED and not Path(model).exists() else model
     opened = open_model(path, "--metrics.features")
-    if "discriminator" not in opened.held:
+    if "discriminator" not in opened.networks:
         raise UserError(f"--metrics.features {model}: this model has no discriminator")
     return DiscriminatorFeatures(opened.network("discriminator"), model)

@@ -28,7 +28,7 @@ def note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> No
     """Note in a report where a generator is judged by the discriminator of its own training."""
     if not isinstance(networks.features, DiscriminatorFeatures):
         return
-    if "discriminator" not in opened.held:
+    if "discriminator" not in opened.networks:
         return
     if state_digest(opened.network("discriminator")) != networks.features.digest:
         return

@@ -17,13 +17,13 @@ COUNTS = (
     "in_channels", "num_ws", "w_dim", "channel_base", "channel_max", "blocks", "map_channels",
     "head_features",
 )  # fmt: skip
-_FIRST_STEP = 0.01  # standard deviation of an untrained encoder's offsets, of w's own
+_FIRST_STEP = 0.01  # spread of an untrained encoder's offsets, in standard deviations of w
 
 
 def layer_maps(num_ws: int) -> list[int]:
-    """Which feature map each layer's style is read from: 0 coarse, 1 middle, 2 fine.
+    """Return the feature map that each layer's style is read from: 0 coarse, 1 middle, 2 fine.
 
-    Coarse serves layers up to 8 px, middle 16 and 32 px, fine the rest, which for 1024 px is the
+    Coarse serves layers up to 8 px, middle 16 and 32 px, fine the rest; at 1024 px this is the
     split 3, 7 of pSp (Richardson et al. 2021). Resolutions are nominal, as the blocks' names are.
     """
     last = 4 << max(0, num_ws // 2 - 1)
@@ -40,15 +40,16 @@ class Encoder(StyleEncoder):
     Args:
         img_size: (H, W) of the pictures, a size that a generator can have.
         in_channels: Channels of the pictures: 3 for colours, 1 for sketches, k for label maps.
-        num_ws: Layers of the generator.
+        num_ws: Number of the generator's layers.
         w_dim: Length of its styles.
-        channel_base: Feature maps times nominal resolution, before the maximum.
+        channel_base: Feature maps times nominal resolution, up to the maximum.
         channel_max: Largest number of feature maps.
         blocks: Residual blocks of each resolution.
         map_channels: Width of the feature pyramid.
         head_features: Units of each head's hidden layer.
         norm: `group` (the same in training and use, at any batch size) or `batch`.
-        residual: See a reconstruction beside the picture and correct its styles (ReStyle).
+        residual: Whether it sees a reconstruction beside the picture and corrects its styles
+            (ReStyle).
 
     Raises:
         UserError: If the sizes are impossible.
@@ -99,7 +100,7 @@ class Encoder(StyleEncoder):
         self.register_buffer("w_std", torch.ones(w_dim))
 
     def codes(self, pictures: Tensor) -> Tensor:
-        """As in `StyleEncoder`; pictures (N, C, *img_size), with the reconstruction's channels."""
+        """Codes as in `StyleEncoder`; pictures (N, C, *img_size), reconstruction included."""
         x = pictures.contiguous(memory_format=self.memory_format)
         x = self.stem(F.pixel_unshuffle(x, 2).contiguous(memory_format=self.memory_format))
         levels = []
@@ -116,7 +117,7 @@ class Encoder(StyleEncoder):
         return torch.cat(styles, dim=1)
 
     def placed(self, offsets: Tensor, ws: Tensor | None) -> Tensor:
-        """As in `StyleEncoder`: offsets are standard deviations of w."""
+        """Styles as in `StyleEncoder`: offsets are standard deviations of w."""
         return (self.w_avg if ws is None else ws) + self.w_std * offsets
 
     def set_statistics(self, statistics: StyleStatistics) -> None:
@@ -126,7 +127,7 @@ class Encoder(StyleEncoder):
 
 
 class Head(nn.Module):
-    """One map's features to the codes of the layers that read it."""
+    """A network from one map's features to the codes of the layers that read it."""
 
     def __init__(self, channels: int, features: int, layers: int, w_dim: int, norm: Norm) -> None:
         super().__init__()
@@ -141,14 +142,14 @@ class Head(nn.Module):
         nn.init.zeros_(self.styles.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, h, w) to (N, layers, w_dim)."""
+        """Map features (N, channels, h, w) to codes (N, layers, w_dim)."""
         x = F.adaptive_avg_pool2d(self.activation(self.conv(x)), HEAD_SIDE)
         x = F.leaky_relu(self.hidden(x.flatten(1)), SLOPE)
         return self.styles(x).unflatten(1, (self.layers, self.w_dim))
 
 
 class _Activation(nn.Module):
-    """Normalisation, leaky ReLU."""
+    """Normalisation, then a leaky ReLU."""
 
     def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
@@ -159,7 +160,7 @@ class _Activation(nn.Module):
 
 
 class _Block(nn.Module):
-    """Residual block, normalised before each convolution (He et al. 2016); halves if `down`."""
+    """A residual block, normalised before each convolution (He et al. 2016); halves if `down`."""
 
     def __init__(self, width: int, out: int, norm: Norm, down: bool) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """The encoders of pSp and e4e, under their own names for every tensor: IR-SE50 and style heads.
 
 Published checkpoints are loaded into them (`loading.py`), and they can be trained. Sizes are
-parameters here; published ones have 64 feature maps in the stem and styles of length 512.
+parameters; published encoders have 64 feature maps in the stem and styles of length 512.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,22 +16,22 @@ from framework.models.stylegan2.layers import FullyConnectedLayer
 from framework.models.stylegan2.statistics import StyleStatistics
 
 UNITS = (3, 4, 14, 3)  # residual units of each stage of IR-50 (Deng et al. 2019, ArcFace)
-_TAPS = (6, 20, 23)  # ends of the last three stages, which the heads read
+_TAPS = (6, 20, 23)  # last units of the last three stages, which the heads read
 _SQUEEZE = 16
 COARSE_LAYERS, MIDDLE_LAYERS = 3, 7  # heads before these read the coarse, the middle map
-_HALVINGS = (4, 5, 6)  # of the maps at 256 px, 16, 32 and 64 px, to a single position
-INPUT_SIDE = 256  # the longer side of what published encoders see
+_HALVINGS = (4, 5, 6)  # from the maps of 16, 32 and 64 px (at 256 px) to a single position
+INPUT_SIDE = 256  # the longer side, in pixels, of a published encoder's input
 
 
 def style_map(layer: int) -> int:
-    """Which map head `layer` reads: 0 coarse, 1 middle, 2 fine, counted as pSp does."""
+    """Return the map that head `layer` reads: 0 coarse, 1 middle, 2 fine, counted as pSp does."""
     return (layer >= COARSE_LAYERS) + (layer >= MIDDLE_LAYERS)
 
 
 def seen_size(img_size: Sequence[int]) -> tuple[int, int]:
-    """What an encoder of pictures of `img_size` (H, W) sees: all of them, 256 px at most.
+    """Return the input size (H, W) for pictures of `img_size`: their own, 256 px at most.
 
-    Published ones see 256 px whatever their generator makes; small pictures are not enlarged here.
+    Published encoders see 256 px whatever the generator makes; small pictures are not enlarged.
     """
     shrink = min(1.0, INPUT_SIDE / max(img_size))
     height, width = (max(1, round(side * shrink)) for side in img_size)
@@ -39,16 +39,17 @@ def seen_size(img_size: Sequence[int]) -> tuple[int, int]:
 
 
 class IRSE50Encoder(StyleEncoder):
-    """Backbone, pyramid and a stack of convolutions for every layer (Richardson et al. 2021).
+    """A backbone, a pyramid and a stack of convolutions for every layer (Richardson et al. 2021).
 
     Args:
-        num_ws: Layers of the generator.
+        num_ws: Number of the generator's layers.
         w_dim: Length of its styles.
         in_channels: Channels of the pictures.
-        img_size: (H, W) that the network sees; published ones 256x256, those for cars 192x256.
+        img_size: (H, W) that the network sees; 256x256 as published, 192x256 for cars.
         width: Feature maps of the stem, a multiple of 16; the last stage has eight times as many.
         norm: `batch`, as published, or `group`.
-        residual: See a reconstruction beside the picture and correct its styles (ReStyle).
+        residual: Whether it sees a reconstruction beside the picture and corrects its styles
+            (ReStyle).
 
     Raises:
         UserError: If the sizes are impossible.
@@ -91,7 +92,7 @@ class IRSE50Encoder(StyleEncoder):
         self.register_buffer("latent_avg", torch.zeros(num_ws, w_dim))
 
     def maps(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Coarse, middle and fine features: the outputs of the last three stages, summed down."""
+        """Return coarse, middle and fine features: the last three stages' outputs, summed down."""
         x, stages = self.input_layer(pictures), []
         for number, unit in enumerate(self.body):
             x = unit(x)
@@ -102,13 +103,13 @@ class IRSE50Encoder(StyleEncoder):
         return coarse, middle, _enlarged(middle, fine) + self.latlayer2(fine)
 
     def heads(self, pictures: Tensor) -> Tensor:
-        """What every layer's head says, (N, num_ws, w_dim)."""
+        """The outputs of all layers' heads, (N, num_ws, w_dim)."""
         maps = self.maps(pictures)
         styles = [head(maps[style_map(layer)]) for layer, head in enumerate(self.styles)]
         return torch.stack(styles, dim=1)
 
     def placed(self, offsets: Tensor, ws: Tensor | None) -> Tensor:
-        """As in `StyleEncoder`: offsets are in w's own units."""
+        """Styles as in `StyleEncoder`: offsets are in w's own units."""
         return (self.latent_avg if ws is None else ws) + offsets
 
     def set_statistics(self, statistics: StyleStatistics) -> None:
@@ -120,7 +121,7 @@ class Encoder4Editing(IRSE50Encoder):
     """The encoder of e4e (Tov et al. 2021): one style, and every layer's distance from it."""
 
     def codes(self, pictures: Tensor) -> Tensor:
-        """As in `StyleEncoder`; pictures (N, C, *img_size), with the reconstruction's channels."""
+        """Codes as in `StyleEncoder`; pictures (N, C, *img_size), reconstruction included."""
         return self.heads(pictures)
 
 
@@ -128,7 +129,7 @@ class GradualStyleEncoder(IRSE50Encoder):
     """The encoder of pSp (Richardson et al. 2021): a style for every layer."""
 
     def codes(self, pictures: Tensor) -> Tensor:
-        """As in `StyleEncoder`; the heads give styles, so distances are taken from the first."""
+        """Codes as in `StyleEncoder`; the heads give styles, so the first one is subtracted."""
         styles = self.heads(pictures)
         return torch.cat([styles[:, :1], styles[:, 1:] - styles[:, :1]], dim=1)
 
@@ -147,12 +148,12 @@ class StyleHead(nn.Module):
         self.linear = FullyConnectedLayer(w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w), at most 2^halvings a side, to (N, w_dim)."""
+        """Map features (N, in_channels, h, w), at most 2^halvings a side, to styles (N, w_dim)."""
         return self.linear(self.convs(x).flatten(1))
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs channels by what they hold over the whole picture (Hu et al. 2018)."""
+    """A weight for each channel, computed from its mean over the picture (Hu et al. 2018)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -160,12 +161,12 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(channels // _SQUEEZE, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, h, w), shape kept."""
+        """Weight the channels of features (N, channels, h, w), shape kept."""
         return x * self.fc2(F.relu(self.fc1(x.mean(dim=(2, 3), keepdim=True)))).sigmoid()
 
 
 class Unit(nn.Module):
-    """Residual unit of IR-SE50: normalise, two convolutions, normalise, squeeze and excite."""
+    """A residual unit of IR-SE50: normalise, convolve twice, normalise, squeeze and excite."""
 
     def __init__(self, width: int, out: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -186,7 +187,7 @@ class Unit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, width, h, w) to (N, out, h / stride, w / stride)."""
+        """Map features (N, width, h, w) to (N, out, h / stride, w / stride)."""
         return self.shortcut_layer(x) + self.res_layer(x)
 
 

@@ -1,4 +1,4 @@
-"""Tells a mapping network's styles from an encoder's (Tov et al. 2021, e4e)."""
+"""A network that tells a mapping network's styles from an encoder's (Tov et al. 2021, e4e)."""
 
 from itertools import pairwise
 
@@ -18,5 +18,5 @@ class LatentDiscriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, w: Tensor) -> Tensor:
-        """Styles (..., w_dim) to logits (..., 1), large for a mapping network's."""
+        """Map styles (..., w_dim) to logits (..., 1), large for a mapping network's."""
         return self.layers(w)

@@ -1,4 +1,4 @@
-"""Encoders from and to their weights: our own, e4e's and pSp's."""
+"""Encoders built from their weights and turned back into them: our own, e4e's and pSp's."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ PUBLISHED: dict[str, type[IRSE50Encoder]] = {
     "Encoder4Editing": Encoder4Editing,
     "GradualStyleEncoder": GradualStyleEncoder,
 }
-_CARS_SIZE = (192, 256)  # what e4e's networks for cars see, of the middle of square pictures
+_CARS_SIZE = (192, 256)  # input of e4e's networks for cars: the middle of square pictures
 _LARGEST_SIDE, _MOST_CHANNELS, _MOST_BLOCKS = 4096, 1000, 64
 _HEAD = re.compile(r"styles\.(\d+)\.linear\.weight")
 
@@ -33,19 +33,19 @@ _HEAD = re.compile(r"styles\.(\d+)\.linear\.weight")
 def build_encoder(
     weights: EncoderWeights, generator: Generator, encoder_type: str = ""
 ) -> StyleEncoder:
-    """Make the encoder of a generator; everything is checked before memory is taken.
+    """Build the encoder of a generator; everything is checked before memory is allocated.
 
     Args:
-        weights: As `open_model(...).encoder()` gives them, finite.
-        generator: Whose styles it gives.
-        encoder_type: What it is, where its file does not say.
+        weights: Finite weights, from `open_model(...).encoder()`.
+        generator: The generator whose styles the encoder gives.
+        encoder_type: Kind of the encoder, where its file does not say.
 
     Returns:
-        The encoder, float32, frozen, in evaluation, on the generator's device.
+        The encoder, float32, frozen, in evaluation mode, on the generator's device.
 
     Raises:
-        UserError: If it is another generator's, or of a kind that is not known.
-        BrokenCheckpoint: If its weights do not fit what it says it is.
+        UserError: If the encoder is another generator's, or of an unknown kind.
+        BrokenCheckpoint: If the weights do not fit the kind that the file states.
     """
     kind = weights.encoder_type or encoder_type
     if kind == OWN:
@@ -55,12 +55,12 @@ def build_encoder(
         config = _published_config(weights, generator)
         family = PUBLISHED[kind]
     elif kind:
-        known = ", ".join([OWN, *PUBLISHED])
-        raise UserError(f"encoder: of kind {kind[:60]}; known are {known}")
+        choices = ", ".join([OWN, *PUBLISHED])
+        raise UserError(f"encoder: unknown kind {kind[:60]}; the kinds are {choices}")
     else:
         raise UserError(
-            "encoder: its file does not say of which kind it is, and its tensors alone cannot "
-            f"tell; give encoder_type, {' or '.join(PUBLISHED)}"
+            "encoder: its file does not say which kind it is, and its tensors alone cannot tell; "
+            f"give encoder_type, {' or '.join(PUBLISHED)}"
         )
     tensors = dict(weights.tensors)
     if kind in PUBLISHED:
@@ -70,7 +70,7 @@ def build_encoder(
 
 
 def encoder_weights(encoder: StyleEncoder) -> EncoderWeights:
-    """An encoder's weights, copied to the CPU, as `save_model_folder` takes them."""
+    """Copy an encoder's weights to the CPU, in the form that `save_model_folder` takes."""
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in encoder.state_dict().items()
@@ -88,12 +88,12 @@ def encoder_weights(encoder: StyleEncoder) -> EncoderWeights:
 def _filled(
     family: type[StyleEncoder], config: dict[str, Any], tensors: dict[str, Tensor]
 ) -> StyleEncoder:
-    """The network of a checked configuration with its tensors, every shape compared."""
+    """Build the network of a checked configuration with its tensors, every shape compared."""
     try:
         with Undrawn():
             encoder = family(**config)
     except UserError as error:
-        raise BrokenCheckpoint(f"encoder: its configuration is none: {error}") from error
+        raise BrokenCheckpoint(f"encoder: its configuration is invalid: {error}") from error
     fill(encoder, tensors, "encoder", f"a {family.__name__}")
     return encoder
 
@@ -107,13 +107,13 @@ def _check_generator(num_ws: int, w_dim: int, generator: Generator) -> None:
 
 
 def _own_config(weights: EncoderWeights, generator: Generator) -> dict[str, Any]:
-    """The arguments of our own encoder, in bounds that its tensors set."""
+    """Return the arguments of our own encoder, within bounds that its tensors set."""
     config = dict(weights.opts)
     counts = [config.get(name) for name in COUNTS]
     size, residual = config.get("img_size"), config.get("residual")
-    known = {*COUNTS, "img_size", "norm", "residual"}
+    names = {*COUNTS, "img_size", "norm", "residual"}
     if (
-        config.keys() != known
+        config.keys() != names
         or not all(map(_is_count, counts))
         or not isinstance(size, list | tuple)
         or len(size) != 2
@@ -124,18 +124,18 @@ def _own_config(weights: EncoderWeights, generator: Generator) -> dict[str, Any]
         raise BrokenCheckpoint("encoder: its configuration is not that of a dragline encoder")
     _check_generator(config["num_ws"], config["w_dim"], generator)
     many = config["in_channels"] > _MOST_CHANNELS or config["blocks"] > _MOST_BLOCKS
-    held = sum(tensor.numel() for tensor in weights.tensors.values())
-    if many or max(size) > _LARGEST_SIDE or _least_values(config) > held:
+    value_count = sum(tensor.numel() for tensor in weights.tensors.values())
+    if many or max(size) > _LARGEST_SIDE or _least_values(config) > value_count:
         raise BrokenCheckpoint("encoder: its configuration asks for more than its file holds")
     return config
 
 
 def _least_values(config: dict[str, Any]) -> int:
-    """Fewer weights than a configuration of our own has, but not by much: its largest tensors."""
+    """Count the weights in the largest tensors of a configuration of ours: a close lower bound."""
     try:
         resolutions = pyramid(config["img_size"])[1][:-1]
     except UserError as error:
-        raise BrokenCheckpoint(f"encoder: its configuration is none: {error}") from error
+        raise BrokenCheckpoint(f"encoder: its configuration is invalid: {error}") from error
     widths = [channels_at(r, config["channel_base"], config["channel_max"]) for r in resolutions]
     trunk = 9 * (2 * config["blocks"] - 1) * sum(width**2 for width in widths)
     stem = 36 * config["in_channels"] * widths[-1]
@@ -145,23 +145,23 @@ def _least_values(config: dict[str, Any]) -> int:
 
 
 def _published_config(weights: EncoderWeights, generator: Generator) -> dict[str, Any]:
-    """The arguments of e4e's or pSp's encoder, read from the shapes of its tensors."""
+    """Read the arguments of e4e's or pSp's encoder from the shapes of its tensors."""
     heads = [name for name in weights.tensors if _HEAD.fullmatch(name)]
     stem = weights.tensors.get("input_layer.0.weight")
     if not heads or stem is None or stem.ndim != 4:
         raise BrokenCheckpoint("encoder: lacks input_layer.0.weight or styles, so it is no IR-SE50")
-    width, seen = int(stem.shape[0]), int(stem.shape[1])
+    width, input_channels = int(stem.shape[0]), int(stem.shape[1])
     w_dim = int(weights.tensors[heads[0]].shape[-1]) if weights.tensors[heads[0]].ndim else 0
     _check_generator(len(heads), w_dim, generator)
     residual = weights.opts.get("residual") is True
-    held = sum(tensor.numel() for tensor in weights.tensors.values())
+    value_count = sum(tensor.numel() for tensor in weights.tensors.values())
     least = 9 * 5 * (8 * width) ** 2 + len(heads) * 28 * w_dim**2
-    if least > held or seen > _MOST_CHANNELS or (residual and seen % 2):
+    if least > value_count or input_channels > _MOST_CHANNELS or (residual and input_channels % 2):
         raise BrokenCheckpoint("encoder: its tensors do not fit each other; damaged")
     return {
         "num_ws": len(heads),
         "w_dim": w_dim,
-        "in_channels": seen // 2 if residual else seen,
+        "in_channels": input_channels // 2 if residual else input_channels,
         "img_size": _input_size(weights.opts),
         "width": width,
         "norm": "batch" if "input_layer.1.running_mean" in weights.tensors else "group",
@@ -170,7 +170,7 @@ def _published_config(weights: EncoderWeights, generator: Generator) -> dict[str
 
 
 def _input_size(opts: dict[str, Any]) -> tuple[int, int]:
-    """What the encoder sees: stated where it was trained here, else what its programs do."""
+    """Return the input size: stated if the encoder was trained here, else its program's."""
     size = opts.get("img_size")
     if isinstance(size, list | tuple) and len(size) == 2 and all(map(_is_count, size)):
         return size[0], size[1]
@@ -179,12 +179,13 @@ def _input_size(opts: dict[str, Any]) -> tuple[int, int]:
 
 
 def _mean_style(weights: EncoderWeights, generator: Generator) -> Tensor:
-    """What a published encoder's outputs are added to, shape (num_ws, w_dim)."""
+    """Return the style that a published encoder's outputs are added to, (num_ws, w_dim)."""
     shape = (generator.num_ws, generator.w_dim)
     mean = weights.latent_avg
-    if mean is None:  # then its programs take the generator's own, if they were told to add one
-        told = weights.opts.get("start_from_latent_avg") is True and generator.z_dim > 0
-        return generator.mapping.w_avg.cpu().expand(shape).clone() if told else torch.zeros(shape)
+    if mean is None:  # then its programs add the generator's own, if the options say so
+        adds_mean = weights.opts.get("start_from_latent_avg") is True and generator.z_dim > 0
+        mean = generator.mapping.w_avg.cpu() if adds_mean else torch.zeros(shape)
+        return mean.expand(shape).clone()
     if mean.shape[-1:] != shape[1:] or mean.numel() not in (shape[1], shape[0] * shape[1]):
         raise BrokenCheckpoint(
             f"encoder: latent_avg is {tuple(mean.shape)}, neither {shape} nor {shape[1:]}"

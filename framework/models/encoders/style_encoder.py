@@ -1,4 +1,4 @@
-"""What every encoder answers to: pictures and a stage to styles."""
+"""The interface of every encoder: from pictures and a stage to styles."""
 
 import math
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ NORMS = ("group", "batch")
 
 
 def fitted(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pictures (N, C, H, W) as a network of another size takes them, (N, C, *size).
+    """Crop and resize pictures (N, C, H, W) to a network's size, (N, C, *size).
 
-    What sticks out of the network's proportions is cut off on both sides, as e4e's networks for
-    cars, 192x256, want of square pictures with bars; then bilinear interpolation with antialiasing.
+    What exceeds the network's proportions is cut off on both sides, which suits e4e's networks for
+    cars, 192x256; then comes bilinear interpolation with antialiasing.
     """
     height, width = pictures.shape[2:]
     if (height, width) == tuple(size):
@@ -32,16 +32,16 @@ def fitted(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class StyleEncoder(nn.Module):
-    """What every encoder answers to; the networks differ in `codes`.
+    """The interface of every encoder; the networks differ in `codes`.
 
     Args:
-        config: Arguments that build it, plain values.
-        counts: Names of those that must be at least 1.
+        config: The arguments that build the encoder, plain values.
+        counts: Names of the arguments that must be at least 1.
 
     Attributes:
         img_size: (H, W) that the network sees; others are cropped and resized to it.
-        in_channels: Channels of its pictures.
-        num_ws: Layers it gives styles for.
+        in_channels: Number of channels of its pictures.
+        num_ws: Number of layers that it gives styles for.
         w_dim: Length of a style.
         residual: Whether it corrects a reconstruction (ReStyle, Alaluf et al. 2021).
     """
@@ -68,20 +68,20 @@ class StyleEncoder(nn.Module):
         stage: int | None = None,
         current: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Styles of pictures.
+        """Return the styles of pictures.
 
         Args:
-            pictures: Shape (N, in_channels, H, W), in [-1, 1].
-            stage: How many layers after the first may leave its style, in order: 0 gives one style
-                for all layers (W), None as many as there are (W+).
-            current: For residual encoders, and only for them: pictures that were reconstructed so
-                far, of the shape of `pictures`, and their styles (N, num_ws, w_dim).
+            pictures: Pictures (N, in_channels, H, W), in [-1, 1].
+            stage: Number of layers after the first that may leave its style, in order: 0 gives one
+                style for all layers (W), None one for each (W+).
+            current: For residual encoders, and only for them: the reconstructions so far, of the
+                shape of `pictures`, and their styles (N, num_ws, w_dim).
 
         Returns:
             `ws`, shape (N, num_ws, w_dim), float32.
 
         Raises:
-            UserError: If the channels do not fit, or `current` is missing or too much.
+            UserError: If the channels do not fit, or `current` is missing or not expected.
         """
         if pictures.ndim != 4 or pictures.shape[1] != self.in_channels:
             shape = tuple(pictures.shape)
@@ -89,18 +89,18 @@ class StyleEncoder(nn.Module):
         if (current is not None) != self.residual:
             wants = "needs a reconstruction to correct" if self.residual else "corrects nothing"
             raise UserError(f"current: this encoder {wants}")
-        seen = fitted(pictures, self.img_size)
+        inputs = fitted(pictures, self.img_size)
         if current is not None:
-            seen = torch.cat([seen, fitted(current[0], self.img_size)], dim=1)
-        offsets = staged(self.codes(seen).float(), stage)
+            inputs = torch.cat([inputs, fitted(current[0], self.img_size)], dim=1)
+        offsets = staged(self.codes(inputs).float(), stage)
         return self.placed(offsets, None if current is None else current[1])
 
     def codes(self, pictures: Tensor) -> Tensor:
-        """The first layer's code and every other's distance from it, (N, num_ws, w_dim)."""
+        """Return the first layer's code and every other's distance from it, (N, num_ws, w_dim)."""
         raise NotImplementedError
 
     def placed(self, offsets: Tensor, ws: Tensor | None) -> Tensor:
-        """Styles from offsets (N, num_ws, w_dim) and where they start: `ws`, or the mean style."""
+        """Add offsets (N, num_ws, w_dim) to the styles that they start at: `ws`, or the mean."""
         raise NotImplementedError
 
     def set_statistics(self, statistics: StyleStatistics) -> None:
@@ -109,11 +109,11 @@ class StyleEncoder(nn.Module):
 
 
 def staged(codes: Tensor, stage: int | None) -> Tensor:
-    """Offsets of all layers, (N, num_ws, w_dim), of which `stage` leave the first layer's.
+    """Return offsets of all layers, (N, num_ws, w_dim), of which `stage` leave the first layer's.
 
     Codes are the first layer's offset, then every other layer's distance from it (Tov et al. 2021).
-    Layers that are off are multiplied by zero, not left out: every parameter has a gradient at any
-    stage, which distributed training counts on.
+    Later layers are multiplied by zero, not left out: every parameter has a gradient at any stage,
+    which distributed training needs.
     """
     count = codes.shape[1]
     active = torch.arange(count, device=codes.device) <= (count if stage is None else stage)
@@ -123,7 +123,7 @@ def staged(codes: Tensor, stage: int | None) -> Tensor:
 
 
 def normalisation(norm: Norm, channels: int) -> nn.Module:
-    """A normalisation of `channels` maps; groups have at least four."""
+    """Make a normalisation of `channels` maps; groups have at least four."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return nn.GroupNorm(max(1, math.gcd(channels, 32) // 4), channels)

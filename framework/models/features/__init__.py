@@ -1,1 +1,1 @@
-"""How alike pictures look to frozen networks: features, distances, and where weights come from."""
+"""How alike pictures look to frozen networks: features, distances, and their weights."""

@@ -1,4 +1,4 @@
-"""What a discriminator sees: the outputs of its blocks, as features of a picture."""
+"""The outputs of a discriminator's blocks, as features of a picture."""
 
 from typing import Any
 
@@ -24,14 +24,14 @@ def in_float32(network: Any) -> Any:
 
 
 def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]:
-    """Output of every residual block, of unit mean square over the channels at each position.
+    """Return every residual block's output, of unit mean square over channels at each position.
 
-    The epilogue is left out: its minibatch statistics tell about a picture's neighbours in the
-    batch, and its dense layers about one opponent's mistakes more than about pictures. Pictures (N,
+    The epilogue is left out: its minibatch statistics depend on a picture's neighbours in the
+    batch, and its dense layers on one opponent's mistakes more than on pictures. Pictures (N,
     C, H, W) are in [-1, 1] and of the discriminator's size; it is in float32.
 
     Returns:
-        Shapes (N, C_l, h_l, w_l), finest first.
+        Features (N, C_l, h_l, w_l), finest first.
     """
     outputs, x = [], images
     for resolution in discriminator.resolutions[:-1]:
@@ -41,7 +41,7 @@ def block_features(discriminator: Discriminator, images: Tensor) -> list[Tensor]
 
 
 def block_protocol(discriminator: Discriminator, digest: str) -> dict[str, Any]:
-    """Whose features these are (by `state_digest`), how pictures come to its size; JSON values."""
+    """State the network (by `state_digest`) and the resizing of pictures, in JSON values."""
     height, width = discriminator.img_size
     return {
         "network": "StyleGAN2 discriminator",
@@ -51,10 +51,10 @@ def block_protocol(discriminator: Discriminator, digest: str) -> dict[str, Any]:
 
 
 def suited(images: Tensor, size: tuple[int, int], channels: int) -> Tensor:
-    """Pictures (N, C, H, W) as a network of another size and number of channels takes them.
+    """Convert pictures (N, C, H, W) to a network's size and number of channels.
 
-    Grey is repeated, transparency left out, everything else averaged over channels; sizes are
-    changed by bilinear interpolation with antialiasing, proportions are not kept.
+    Grey is repeated, transparency is left out, everything else is averaged over channels; sizes
+    are changed by bilinear interpolation with antialiasing, proportions are not kept.
     """
     if images.shape[1] == 4 and channels == 3:
         images = images[:, :3]

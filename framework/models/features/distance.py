@@ -1,6 +1,6 @@
-"""How different two pictures look: distances between features of frozen networks, to descend on.
+"""How different two pictures look: differentiable distances between features of frozen networks.
 
-Every distance is features of each picture, compared position by position; so the features of a
+Every distance compares features of each picture position by position; so the features of a
 photograph are computed once for a whole optimisation, and a mask says where it counts.
 """
 
@@ -38,21 +38,21 @@ class Distance(nn.Module):
     name: str
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Pictures (N, C, H, W) in [-1, 1] to features, each (N, C_l, h_l, w_l), finest first."""
+        """Map pictures (N, C, H, W) in [-1, 1] to features (N, C_l, h_l, w_l), finest first."""
         raise NotImplementedError
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
-        """Two pictures' features of one level to how they differ, (N, any, h_l, w_l)."""
+        """Return how two pictures' features of one level differ, (N, any, h_l, w_l)."""
         raise NotImplementedError
 
     def total(self, levels: Sequence[Tensor]) -> Tensor:
-        """Distances of all levels, each (N,), to one, (N,)."""
+        """Combine the distances of all levels, each (N,), to one, (N,)."""
         return torch.stack(list(levels)).mean(dim=0)
 
     def compare(self, a: list[Tensor], b: list[Tensor], weight: Tensor | None = None) -> Tensor:
-        """Two pictures' features to distances, (N,).
+        """Map two pictures' features to distances, (N,).
 
-        A network sees a neighbourhood, so what lies outside the weight still tells a little in the
+        A network sees a neighbourhood, so what lies outside the weight still affects the
         features beside it: give features of `masked` pictures, as `forward` does. The weight (N or
         1, 1, H, W) says where it counts; it is not negative, and averaged down to each level.
         """
@@ -60,10 +60,10 @@ class Distance(nn.Module):
         return self.total([weighted_mean(self.gap(level, p, q), weight) for level, (p, q) in pairs])
 
     def forward(self, a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to distances, (N,).
+        """Map pictures (N, C, H, W) in [-1, 1] to distances, (N,).
 
-        The weight (N or 1, 1, H, W) says where it counts. Where it is 0 both pictures are the
-        first's, without gradient: whatever the network's reach, nothing there is asked for.
+        The weight (N or 1, 1, H, W) says where it counts. Where it is 0, both pictures are the
+        first's, without gradient: whatever the network's reach, nothing there has an effect.
         """
         if weight is not None:
             fill = a.detach()
@@ -71,21 +71,21 @@ class Distance(nn.Module):
         return self.compare(self.features(a), self.features(b), weight)
 
     def protocol(self) -> dict[str, Any]:
-        """What tells this distance from every other; JSON values."""
+        """State what tells this distance from every other, in JSON values."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Distance":
-        """Stays as it is: LPIPS' dropout is not for measuring."""
+        """Stay in evaluation mode: LPIPS' dropout must not be active in a measurement."""
         return super().train(False)
 
 
 def masked(images: Tensor, fill: Tensor, weight: Tensor) -> Tensor:
-    """The pictures where the weight (N or 1, 1, H, W) is not 0, `fill` elsewhere."""
+    """Keep the pictures where the weight (N or 1, 1, H, W) is not 0, put `fill` elsewhere."""
     return torch.where(weight > 0, images, fill)
 
 
 def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of values (N, C, h, w), each position counting as much as its weight, (N,).
+    """Return the weighted mean of values (N, C, h, w) over positions and channels, (N,).
 
     The weight (N or 1, 1, H, W) is averaged down to (h, w) where that is smaller; the mean is 0
     where no position counts.
@@ -103,11 +103,11 @@ def weighted_mean(values: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 class DiscriminatorDistance(Distance):
-    """Features of the GAN's own discriminator: needs no download and knows the pictures' kind.
+    """Distance of features of the GAN's own discriminator, which needs no download.
 
-    Used so by DGP (Pan et al. 2020) and GAN2Shape (Pan et al. 2021). Its numbers compare only with
-    numbers of the same discriminator; never call them LPIPS. It is copied: the one that is being
-    trained is another.
+    It is used so by DGP (Pan et al. 2020) and GAN2Shape (Pan et al. 2021). Compare its
+    numbers only with those of the same discriminator, and never call them LPIPS. The discriminator
+    is copied, since training may change the original.
     """
 
     name = "dfeat"
@@ -119,16 +119,16 @@ class DiscriminatorDistance(Distance):
         self.digest = state_digest(copy)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Output of each block, of unit mean square over the channels at each position."""
+        """Return each block's output, of unit mean square over the channels at each position."""
         size, channels = self.discriminator.img_size, self.discriminator.img_channels
         return block_features(self.discriminator, suited(images, size, channels))
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
-        """Square difference."""
+        """Return the square difference."""
         return (a - b).square()
 
     def protocol(self) -> dict[str, Any]:
-        """Which discriminator, and what is made of its features."""
+        """State the discriminator and the formula on its features."""
         return {
             "name": self.name,
             **block_protocol(self.discriminator, self.digest),
@@ -140,7 +140,7 @@ class DiscriminatorDistance(Distance):
 
 # ----------------------------------------------------------------------------------------- LPIPS
 
-# The backbones from the best loss to the smallest file, and the shortest side each can see.
+# The backbones, from the best loss to the smallest file, with the shortest side that each accepts.
 BACKBONES = {"vgg": (VGG16, 16), "alex": (ALEXNET, 31), "squeeze": (SQUEEZENET, 17)}
 
 
@@ -152,20 +152,20 @@ class Lpips(Distance):
 
     def __init__(self, backbone: str, weights: Path) -> None:
         super().__init__()
-        # The public class fetches weights by itself; here nothing is fetched that was not allowed.
+        # The public class downloads weights by itself; here it must not.
         from torchmetrics.functional.image.lpips import _LPIPS
 
         self.name, self.published = f"lpips-{backbone}", BACKBONES[backbone][0]
         self.smallest_px = BACKBONES[backbone][1]
         with torch.random.fork_rng(devices=[]):
             self.lpips = _LPIPS(net=backbone, pnet_rand=True)  # type: ignore[arg-type]
-        held = read_weights(weights)
+        tensors = read_weights(weights)
         names = self.lpips.net.state_dict()
-        self.lpips.net.load_state_dict({n: held[_published_name(n)] for n in names})
+        self.lpips.net.load_state_dict({n: tensors[_published_name(n)] for n in names})
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Outputs of the backbone's stages, of unit length over the channels at each position."""
+        """Return the stages' outputs, of unit length over the channels at each position."""
         size = (images.shape[2], images.shape[3])
         if min(size) < self.smallest_px:
             raise UserError(
@@ -176,15 +176,15 @@ class Lpips(Distance):
         return [x / (1e-8 + x.square().sum(dim=1, keepdim=True)).sqrt() for x in stages]
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
-        """Square differences of the channels, weighted by the level's head."""
+        """Return the channels' square differences, weighted by the level's head."""
         return self.lpips.lins[level]((a - b).square())
 
     def total(self, levels: Sequence[Tensor]) -> Tensor:
-        """Sum of the levels (Zhang et al. 2018, equation 1)."""
+        """Return the sum of the levels (Zhang et al. 2018, equation 1)."""
         return sum(levels, torch.zeros_like(levels[0]))
 
     def protocol(self) -> dict[str, Any]:
-        """Which heads on which weights."""
+        """State the heads and the weights."""
         return {
             "name": self.name,
             **self.published.facts(),
@@ -203,10 +203,10 @@ def _published_name(name: str) -> str:
 
 
 class Lite0Distance(Distance):
-    """Stages of EfficientNet-Lite0, of unit length over the channels at each position.
+    """Distance of EfficientNet-Lite0's stages, of unit length over channels at each position.
 
-    LPIPS' formula (Zhang et al. 2018, equation 1) with all heads 1 and the levels' mean: never call
-    it LPIPS, whose heads were fitted to people's answers.
+    The formula is LPIPS' (Zhang et al. 2018, equation 1) with all heads 1 and the levels' mean:
+    never call it LPIPS, whose heads were fitted to people's answers.
     """
 
     name = "lite0"
@@ -216,16 +216,16 @@ class Lite0Distance(Distance):
         self.network = load_lite0(weights)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Outputs of the network's stages, 1/2 to 1/32 of the picture."""
+        """Return the outputs of the network's stages, 1/2 to 1/32 of the picture."""
         stages = self.network.stages(suited(images, (images.shape[2], images.shape[3]), 3))
         return [x * x.square().sum(dim=1, keepdim=True).add(1e-8).rsqrt() for x in stages]
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
-        """Square difference, summed over channels."""
+        """Return the square difference, summed over channels."""
         return (a - b).square().sum(dim=1, keepdim=True)
 
     def protocol(self) -> dict[str, Any]:
-        """Which weights, and what is made of the features."""
+        """State the weights and the formula on the features."""
         return {
             "name": self.name,
             **LITE0.facts(),
@@ -244,22 +244,22 @@ _SMALLEST_LEVEL_PX = 8
 class MultiscaleDistance(Distance):
     """L1 and structural similarity at every scale, for models without a discriminator.
 
-    The mixture of Zhao et al. 2017 (0.84 (1 - SSIM) + 0.16 L1 on [0, 1]), mean over a pyramid of
-    halved pictures. It knows textures and edges but no things.
+    The mixture is that of Zhao et al. 2017 (0.84 (1 - SSIM) + 0.16 L1 on [0, 1]), averaged over a
+    pyramid of halved pictures. It knows textures and edges but no objects.
     """
 
     name = "multiscale"
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The pictures on [0, 1], halved as long as their shorter side keeps 8 px."""
-        levels = [(images.float() + 1) / 2]  # SSIM is of brightness, which has a zero
+        """Return the pictures on [0, 1], halved as long as their shorter side keeps 8 px."""
+        levels = [(images.float() + 1) / 2]  # SSIM needs brightness from zero
         while min(levels[-1].shape[2:]) >= 2 * _SMALLEST_LEVEL_PX:
             levels.append(F.avg_pool2d(levels[-1], 2))
         return levels
 
     def gap(self, level: int, a: Tensor, b: Tensor) -> Tensor:
-        """The mixture at each position."""
-        # Here, because the library takes seconds to load and most models need none of it.
+        """Return the mixture at each position."""
+        # Imported here, because the library takes seconds to load and most models do not need it.
         from torchmetrics.functional.image import structural_similarity_index_measure
 
         similarity = structural_similarity_index_measure(
@@ -268,7 +268,7 @@ class MultiscaleDistance(Distance):
         return _SSIM_SHARE * (1 - similarity) + (1 - _SSIM_SHARE) * (a - b).abs()
 
     def protocol(self) -> dict[str, Any]:
-        """What is mixed, at which scales."""
+        """State the mixture and its scales."""
         return {
             "name": self.name,
             "network": None,
@@ -293,24 +293,24 @@ def choose_distance(
     flag: str = "--perceptual",
     weights_flag: str = "--perceptual-weights",
 ) -> tuple[Distance, str]:
-    """Make the distance that was asked for.
+    """Make the distance of that name.
 
     Args:
-        choice: `dfeat`, `lite0`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze`, `multiscale`; `lpips`
-            for the first of the three whose weights are here; `auto` for `dfeat` where the model
-            has a discriminator and `multiscale` where it has none.
-        discriminator: The model's.
+        choice: Name: `dfeat`, `lite0`, `lpips-vgg`, `lpips-alex`, `lpips-squeeze`, `multiscale`;
+            `lpips` for the first of the three whose weights are here; `auto` for `dfeat` where the
+            model has a discriminator and `multiscale` where it has none.
+        discriminator: The model's discriminator, if it has one.
         weights: A published file of weights, or a folder of such files; see `find_weights`.
-        allow_download: Fetch weights that are missing.
-        flag: What sets `choice`, for messages.
-        weights_flag: What sets `weights`, for messages.
+        allow_download: Whether to download weights that are missing.
+        flag: The flag that sets `choice`, for messages.
+        weights_flag: The flag that sets `weights`, for messages.
 
     Returns:
         The distance, on the CPU, and a line that says which it is where the choice was left open
         (empty where it was named).
 
     Raises:
-        UserError: If what is asked for cannot be had.
+        UserError: If the distance is unknown or its weights are not here.
     """
     if choice not in CHOICES:
         raise UserError(f"{flag} {choice}: choose one of {', '.join(CHOICES)}")
@@ -335,15 +335,15 @@ def choose_distance(
 def _choose_lpips(
     choice: str, weights: str | None, allow_download: bool, flag: str, weights_flag: str
 ) -> tuple[Distance, str]:
-    wanted = list(BACKBONES) if choice == "lpips" else [choice.removeprefix("lpips-")]
-    # What is here comes before what could be fetched, were it the better one.
+    backbones = list(BACKBONES) if choice == "lpips" else [choice.removeprefix("lpips-")]
+    # Weights that are here come before a download, even of better ones.
     for fetch in (False, True) if allow_download else (False,):
-        for backbone in wanted:
+        for backbone in backbones:
             path = find_weights(BACKBONES[backbone][0], weights, fetch, weights_flag)
             if path is not None:
                 note = f"pictures are compared by lpips-{backbone}" if choice == "lpips" else ""
                 return Lpips(backbone, path), note
-    files = " or ".join(BACKBONES[backbone][0].url for backbone in wanted)
+    files = " or ".join(BACKBONES[backbone][0].url for backbone in backbones)
     raise UserError(
         f"{flag} {choice}: its weights are not here; fetch {files} and give the folder with "
         f"{weights_flag}, or choose dfeat"

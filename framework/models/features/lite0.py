@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation): features of any picture.
 
-A small classifier of ImageNet that comes as a package of its own, so nothing is fetched when it
-is used. It has seen no generator: a ruler that nothing here is trained to please.
+It is a small classifier of ImageNet that comes as a package of its own, so nothing is downloaded
+when it is used. Nothing here is trained against it, so it is an independent ruler.
 Names of modules are those of the published weights.
 """
 
@@ -26,7 +26,7 @@ STAGES = (
 )
 STEM_CHANNELS, NUM_FEATURES, NUM_CLASSES = 32, 1280, 1000
 _EPSILON = 1e-3
-_LAST_OF_A_SIZE = (0, 2, 4, 10, 15)  # blocks whose outputs are halved next, and the last
+_LAST_OF_A_SIZE = (0, 2, 4, 10, 15)  # the blocks before each halving, and the last block
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -37,16 +37,16 @@ class SameConv2d(nn.Conv2d):
     """A convolution padded as TensorFlow's SAME: an odd pixel of padding goes right and below."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, O, ceil(H / stride), ceil(W / stride))."""
+        """Map features (N, C, H, W) to (N, O, ceil(H / stride), ceil(W / stride))."""
         (k, _), (s, _) = self.kernel_size, self.stride
-        missing = [max(0, (-(-side // s) - 1) * s + k - side) for side in input.shape[2:]]
-        pad_h, pad_w = missing
+        padding = [max(0, (-(-side // s) - 1) * s + k - side) for side in input.shape[2:]]
+        pad_h, pad_w = padding
         x = F.pad(input, (pad_w // 2, pad_w - pad_w // 2, pad_h // 2, pad_h - pad_h // 2))
         return super().forward(x)
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project (Sandler et al. 2018); ReLU6 between."""
+    """A block that expands, filters each channel and projects (Sandler et al. 2018), with ReLU6."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class InvertedResidual(nn.Module):
         self._bn2 = _norm(out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (N, C, H, W) to (N, O, H / stride, W / stride)."""
+        """Map features (N, C, H, W) to (N, O, H / stride, W / stride)."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
@@ -69,7 +69,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """The network, always in evaluation and without gradients to its weights.
+    """The network, always in evaluation mode and without gradients to its weights.
 
     Pictures are (N, 3, H, W) in [-1, 1], of any size; it was trained on 224x224.
     """
@@ -85,11 +85,11 @@ class EfficientNetLite0(nn.Module):
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> "EfficientNetLite0":
-        """Stays in evaluation: its normalisation is a part of its weights."""
+        """Stay in evaluation mode: the normalisation is a part of the weights."""
         return super().train(False)
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """The last features of each size, 1/2 to 1/32 of the pictures', finest first."""
+        """Return the last features of each size, 1/2 to 1/32 of the pictures', finest first."""
         x = F.relu6(self._bn0(self._conv_stem(images)))
         outputs = []
         for index, block in enumerate(self._blocks):
@@ -99,12 +99,12 @@ class EfficientNetLite0(nn.Module):
         return outputs
 
     def pooled(self, images: Tensor) -> Tensor:
-        """What the classifier reads: the mean over positions of the head, (N, 1280)."""
+        """Return the classifier's input: the head's mean over positions, (N, 1280)."""
         x = self.stages(images)[-1]
         return F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of ImageNet's classes, (N, 1000)."""
+        """Return logits of ImageNet's classes, (N, 1000)."""
         return self._fc(self.pooled(images))
 
 
@@ -117,7 +117,7 @@ def _blocks() -> Iterator[InvertedResidual]:
 
 
 def load_lite0(weights: Path) -> EfficientNetLite0:
-    """The network with the published weights (`find_weights`); `UserError` if they are others."""
+    """Load the network with the published weights (`find_weights`); `UserError` for others."""
     network = EfficientNetLite0()
     try:
         network.load_state_dict(read_weights(weights))

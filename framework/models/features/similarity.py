@@ -1,7 +1,7 @@
 """Whether two pictures show the same thing, to networks that were trained to tell things apart.
 
-All need weights that nobody ships, so none is a default; what they say of pictures unlike their
-training data means little: encoders of other things were better off without (restyle-encoder#50).
+All need weights that nobody ships, so none is a default. On pictures unlike their training data
+they mean little: encoders of other subjects did better without them (restyle-encoder#50).
 """
 
 import importlib
@@ -27,9 +27,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class View:
-    """How pictures come to a network: its side, mean and deviation of the channels on [0, 1].
+    """A network's input: its side, mean and deviation of the channels on [0, 1].
 
-    Of a picture the part `box` is seen: (left, top, right, bottom), as shares of width and height.
+    The network sees the part `box` of a picture: (left, top, right, bottom), shares of its sides.
     """
 
     side_px: int
@@ -38,7 +38,7 @@ class View:
     box: Box = (0.0, 0.0, 1.0, 1.0)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to (N, 3, side_px, side_px)."""
+        """Convert pictures (N, C, H, W) in [-1, 1] to (N, 3, side_px, side_px)."""
         height, width = images.shape[2:]
         left, top, right, bottom = self.box
         images = images[
@@ -64,11 +64,11 @@ class Similarity(nn.Module):
     """One minus the cosine of two pictures' embeddings; differentiable, frozen.
 
     Args:
-        name: `arcface`, `resnet50` or `clip`.
-        network: Pictures as `view` makes them to embeddings (N, any).
-        view: How pictures come to the network.
-        weights: The file its weights are from.
-        about: What else tells it from others; JSON values.
+        name: Name of the similarity, `arcface`, `resnet50` or `clip`.
+        network: A network from pictures, as `view` makes them, to embeddings (N, any).
+        view: The network's input.
+        weights: File of the weights.
+        about: Description of network and layer, for the protocol.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class Similarity(nn.Module):
         self.network = network.float().eval().requires_grad_(False)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to unit vectors (N, any)."""
+        """Map pictures (N, C, H, W) in [-1, 1] to unit vectors (N, any)."""
         return F.normalize(self.network(self.view(images)).flatten(1), dim=1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1] to 1 - cosine, shape (N,), from 0 to 2."""
+        """Map pictures (N, C, H, W) in [-1, 1] to 1 - cosine, shape (N,), from 0 to 2."""
         return 1 - (self.embed(a) * self.embed(b)).sum(dim=1)
 
     def protocol(self) -> dict[str, Any]:
-        """Which network on which weights, and what it is shown."""
+        """State the network, its weights and its input, in JSON values."""
         side = self.view.side_px
         return {
             "name": self.name,
@@ -100,7 +100,7 @@ class Similarity(nn.Module):
         }
 
     def train(self, mode: bool = True) -> "Similarity":
-        """Stays as it is: its batch statistics are not for training."""
+        """Stay in evaluation mode: batch statistics must not change."""
         return super().train(False)
 
 
@@ -112,20 +112,20 @@ def choose_similarity(
     flag: str = "--similarity",
     weights_flag: str = "--similarity-weights",
 ) -> Similarity:
-    """Make the similarity that was asked for.
+    """Make the similarity of that name.
 
     Args:
-        choice: `arcface` for faces (IR-SE50, Deng et al. 2019), `resnet50` for things (torchvision,
-            ImageNet), `clip` (open_clip's ViT-B-32).
-        weights: The file; for `resnet50` a folder will do, too.
-        allow_download: Fetch ResNet-50's weights if they are missing.
-        face_network: Makes any IR-SE50 with `input_layer` and `body`; those of this project live
-            with the encoders, which stand above this room.
-        flag: What sets `choice`, for messages.
-        weights_flag: What sets `weights`, for messages.
+        choice: Its name, `arcface` for faces (IR-SE50, Deng et al. 2019), `resnet50` for objects
+            (torchvision, ImageNet), `clip` (open_clip's ViT-B-32).
+        weights: File of the weights; for `resnet50` it may be a folder.
+        allow_download: Whether to download ResNet-50's weights if they are missing.
+        face_network: Function that makes an IR-SE50 with `input_layer` and `body`; the encoders
+            have one.
+        flag: The flag that sets `choice`, for messages.
+        weights_flag: The flag that sets `weights`, for messages.
 
     Raises:
-        UserError: If what is asked for cannot be had.
+        UserError: If the similarity is unknown or its weights are not here.
     """
     if choice not in CHOICES:
         raise UserError(f"{flag} {choice}: choose one of {', '.join(CHOICES)}")
@@ -137,7 +137,7 @@ def choose_similarity(
     if choice == "clip":
         return _clip(Path(weights), flag)
     if face_network is None:
-        raise UserError(f"{flag} arcface: not to be had here")
+        raise UserError(f"{flag} arcface: not available here")
     return _arcface(face_network(), Path(weights))
 
 
@@ -154,7 +154,7 @@ def _resnet50(path: Path | None, flag: str) -> Similarity:
 
 
 def _arcface(backbone: Any, path: Path) -> Similarity:
-    """The backbone and the layer that makes its last map, 7x7, a vector of 512."""
+    """Join the backbone and the layer that turns its last map, 7x7, into a vector of 512."""
     width = 512
     network = nn.Module()
     network.input_layer, network.body = backbone.input_layer, backbone.body
@@ -171,9 +171,9 @@ def _arcface(backbone: Any, path: Path) -> Similarity:
 
 
 def _clip(path: Path, flag: str) -> Similarity:
-    """open_clip's network with weights that are read here: the library would fetch and unpickle.
+    """Make open_clip's network with weights read here: the library would download and unpickle.
 
-    Tested with a stand-in for the library only.
+    It was tested with a stand-in for the library only.
     """
     try:
         library = importlib.import_module("open_clip")
@@ -185,10 +185,12 @@ def _clip(path: Path, flag: str) -> Similarity:
     return Similarity("clip", model.visual, CLIP, path, f"CLIP {CLIP_MODEL}, pictures")
 
 
-def _fill(network: nn.Module, held: dict[str, Tensor], path: Path) -> None:
-    """Load what a network needs; more, as a head's, may be there."""
+def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Load a network's weights; others, such as a head's, are ignored."""
     own = network.state_dict()
-    missing = [n for n, tensor in own.items() if n not in held or held[n].shape != tensor.shape]
+    missing = [
+        n for n, tensor in own.items() if n not in weights or weights[n].shape != tensor.shape
+    ]
     if missing:
         raise UserError(f"{path}: no weights of this network (no {missing[0]} of its shape)")
-    network.load_state_dict({name: held[name] for name in own})
+    network.load_state_dict({name: weights[name] for name in own})

@@ -1,4 +1,4 @@
-"""Published networks' weights: found on this machine, fetched only where that is allowed."""
+"""Published networks' weights: found on this machine, downloaded only where that is allowed."""
 
 import importlib.util
 import os
@@ -22,12 +22,13 @@ class Published:
     """A file of weights that the field knows.
 
     Attributes:
-        name: What the network is.
+        name: Name of the network.
         file: The file's name.
-        sha256: Its digest; another file gives other numbers and is refused.
-        url: Where it comes from; empty for what comes with a package.
-        megabytes: How long fetching it takes.
-        package: The package that carries it, and where in it; `install` installs that.
+        sha256: Digest of the file; another file gives other numbers and is refused.
+        url: Address of the file; empty where a package carries it.
+        megabytes: Size of the file.
+        package: The package that carries the file, and its path in there.
+        install: The command that installs the package.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Published:
     install: str = ""
 
     def facts(self) -> dict[str, str]:
-        """What a protocol says of it."""
+        """The facts that a protocol states about the weights."""
         return {"network": self.name, "weights": self.file, "sha256_of_weights": self.sha256}
 
 
@@ -92,21 +93,21 @@ KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50, LITE0)
 
 
 def find_weights(
-    wanted: Published,
+    weights: Published,
     place: str | Path | None = None,
     allow_download: bool = False,
     flag: str = "--metrics.weights",
 ) -> Path | None:
-    """Look for a file of weights.
+    """Find a file of weights.
 
-    In this order: `place`, the folder named by the variable DRAGLINE_WEIGHTS, torch's own cache of
-    downloads, the package that carries it, the network.
+    The search order is `place`, the folder named by the variable DRAGLINE_WEIGHTS, torch's own
+    cache of downloads, the package that carries it, the network.
 
     Args:
-        wanted: Which.
+        weights: The published file.
         place: The file, or a folder that holds it under its own name.
-        allow_download: Fetch it into torch's cache if it is nowhere.
-        flag: What sets `place`; named in what is said about it.
+        allow_download: Download it into torch's cache if it is nowhere.
+        flag: The flag that sets `place`, for messages.
 
     Returns:
         The file, its digest checked; None if it is nowhere.
@@ -115,53 +116,54 @@ def find_weights(
         UserError: If `place` is missing or of another network, a file is damaged, or the download
             fails.
     """
-    given = Path(place) if place else None
-    if given is not None and not given.exists():
-        raise UserError(f"{flag} {given}: no such file or folder")
-    if given is not None and given.is_file():
-        digest = sha256_file(given)
-        if digest == wanted.sha256:
-            return given
-        _require_known(given, digest, flag)
+    location = Path(place) if place else None
+    if location is not None and not location.exists():
+        raise UserError(f"{flag} {location}: no such file or folder")
+    if location is not None and location.is_file():
+        digest = sha256_file(location)
+        if digest == weights.sha256:
+            return location
+        _require_known(location, digest, flag)
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    named = os.environ.get(FOLDER_VARIABLE)
-    folders = [given if given and given.is_dir() else None, Path(named) if named else None, cache]
-    folders.append(_packaged(wanted))
+    variable = os.environ.get(FOLDER_VARIABLE)
+    given_folder = location if location and location.is_dir() else None
+    folders = [given_folder, Path(variable) if variable else None, cache]
+    folders.append(_packaged(weights))
     for folder in folders:
-        if folder is not None and (path := folder / wanted.file).is_file():
-            return _checked(wanted, path)
-    return _download(wanted, cache, flag) if allow_download and wanted.url else None
+        if folder is not None and (path := folder / weights.file).is_file():
+            return _checked(weights, path)
+    return _download(weights, cache, flag) if allow_download and weights.url else None
 
 
-def _packaged(wanted: Published) -> Path | None:
+def _packaged(weights: Published) -> Path | None:
     """The folder of an installed package that carries the file; the package is not imported."""
-    if wanted.package is None:
+    if weights.package is None:
         return None
-    name, folder = wanted.package
+    name, folder = weights.package
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent / folder if spec and spec.origin else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of safetensors or a torch file that holds a state dict; nothing in it is run.
+    """Read the state dict in a safetensors or torch file; nothing in it is run.
 
     Raises:
-        UserError: If it holds anything else.
+        UserError: If the file holds anything else.
     """
     try:
         if path.suffix == ".safetensors":
-            held = safetensors.torch.load_file(path)
+            tensors = safetensors.torch.load_file(path)
         else:  # VGG16's file is of the time before torch's were zip files, and cannot be mapped.
             mapped = zipfile.is_zipfile(path)
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (
         *(pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError),
         *(EOFError, OSError, ValueError, KeyError),
     ) as error:
         raise BrokenCheckpoint(f"{path}: no file of weights that can be read safely") from error
-    if not isinstance(held, dict) or not all(isinstance(t, Tensor) for t in held.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise BrokenCheckpoint(f"{path}: holds more than tensors by name")
-    return held
+    return tensors
 
 
 def _require_known(path: Path, digest: str, flag: str) -> None:
@@ -169,30 +171,30 @@ def _require_known(path: Path, digest: str, flag: str) -> None:
         files = ", ".join(published.file for published in KNOWN)
         raise UserError(
             f"{flag} {path}: its SHA-256 begins with {digest[:8]}, so it is none of "
-            f"{files}; numbers of other weights compare with nothing"
+            f"{files}; numbers of other weights cannot be compared"
         )
 
 
-def _checked(wanted: Published, path: Path) -> Path:
+def _checked(weights: Published, path: Path) -> Path:
     digest = sha256_file(path)
-    if digest != wanted.sha256:
+    if digest != weights.sha256:
         raise UserError(
-            f"{path}: its SHA-256 begins with {digest[:8]}, not {wanted.sha256[:8]}; damaged or "
+            f"{path}: its SHA-256 begins with {digest[:8]}, not {weights.sha256[:8]}; damaged or "
             "another file: delete it or fetch it again"
         )
     return path
 
 
-def _download(wanted: Published, folder: Path, flag: str) -> Path:
-    path = folder / wanted.file
+def _download(weights: Published, folder: Path, flag: str) -> Path:
+    path = folder / weights.file
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Writes beside the target, compares the digest, renames.
-        torch.hub.download_url_to_file(wanted.url, str(path), wanted.sha256, progress=False)
-    except (OSError, RuntimeError) as error:  # RuntimeError is how it says "wrong digest"
+        # This writes beside the target, compares the digest, then renames.
+        torch.hub.download_url_to_file(weights.url, str(path), weights.sha256, progress=False)
+    except (OSError, RuntimeError) as error:  # RuntimeError means a wrong digest
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{wanted.url}: not fetched ({reason}); fetch it elsewhere ({wanted.megabytes} MB) and "
-            f"give its folder with {flag}"
+            f"{weights.url}: not fetched ({reason}); fetch it elsewhere ({weights.megabytes} MB) "
+            f"and give its folder with {flag}"
         ) from error
     return path

@@ -1,4 +1,4 @@
-"""StyleGAN2: generator, discriminator, losses, augmentation and (in `module`) its training."""
+"""StyleGAN2: generator, discriminator, their layers, and statistics of styles."""
 
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.generator import Generator, PartialSynthesis

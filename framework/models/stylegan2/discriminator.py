@@ -39,7 +39,7 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second of which halves the size, with a shortcut in `resnet`.
+    """A block of two convolutions, the second halving the size, with a shortcut in `resnet`.
 
     The block without `in_channels` reads the picture.
     """
@@ -56,7 +56,7 @@ class DiscriminatorBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.dtype = dtype
-        # Used by neither design; the field's files have it.
+        # Neither design uses it; the field's files have it.
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
         if in_channels == 0:
             self.fromrgb = Conv2dLayer(
@@ -70,7 +70,7 @@ class DiscriminatorBlock(nn.Module):
             self.skip = Conv2dLayer(channels, out_channels, 1, bias=False, down=2)
 
     def forward(self, x: Tensor, memory_format: torch.memory_format) -> Tensor:
-        """(N, C, h, w), or the picture in the first block, to (N, O, h/2, w/2)."""
+        """Map features (N, C, h, w), or the picture in the first block, to (N, O, h/2, w/2)."""
         x = x.to(dtype_on(x.device, self.dtype), memory_format=memory_format)
         if hasattr(self, "fromrgb"):
             x = self.fromrgb(x)
@@ -78,11 +78,11 @@ class DiscriminatorBlock(nn.Module):
             return self.conv1(self.conv0(x))
         skip = self.skip(x, gain=math.sqrt(0.5))
         x = self.conv1(self.conv0(x), gain=math.sqrt(0.5))
-        return skip.add_(x)  # in place: a pass over memory less
+        return skip.add_(x)  # in place: one pass over memory less
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """Minibatch standard deviation, convolution and two dense layers."""
+    """The last block: minibatch standard deviation, convolution and two dense layers."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class DiscriminatorEpilogue(nn.Module):
             self.out_unconditional = FullyConnectedLayer(channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, *size) to (N, out_features), the unconditional logit before them if wanted."""
+        """Map features (N, C, *size) to (N, out_features), after the unconditional logit if any."""
         x = x.to(torch.float32, memory_format=torch.contiguous_format)
         if self.mbstd_group_size > 0:
             x = minibatch_stddev(x, self.mbstd_group_size)
@@ -114,27 +114,27 @@ class DiscriminatorEpilogue(nn.Module):
 
 
 class Discriminator(Digested):
-    """Pictures (and labels) to logits.
+    """The discriminator, from pictures (and labels) to logits.
 
     Args:
         img_size: (H, W), or one number for a square.
         c_dim: Length of label vectors, 0 without; labels enter by projection (Miyato & Koyama).
-        img_channels: 1, 3 or 4.
-        channel_base: Feature maps times resolution, before the maximum.
+        img_channels: Channels of the pictures, 1, 3 or 4.
+        channel_base: Feature maps times resolution, up to the maximum.
         channel_max: Largest number of feature maps.
-        mbstd_group_size: Samples a group of the minibatch standard deviation; 0 switches it off.
+        mbstd_group_size: Group size of the minibatch standard deviation; 0 switches it off.
         mapping_layers: Depth of the label's mapping network.
-        low_precision_blocks: How many of the largest blocks run in `low_precision`.
-        low_precision: `float16` (float32 on a CPU) or `bfloat16`.
+        low_precision_blocks: Number of the largest blocks that run in `low_precision`.
+        low_precision: Type of those blocks, `float16` (float32 on a CPU) or `bfloat16`.
         conv_clamp: Largest magnitude of features; None for no clamp.
-        architecture: `resnet` has a shortcut around each block; `orig` has none (NVIDIA's CIFAR-10
-            models).
+        architecture: Design: `resnet` has a shortcut around each block; `orig` has none (NVIDIA's
+            CIFAR-10 models).
         label_fade: Whether labels can be faded in (Shahbazi et al. 2022): a second output judges
             the picture without its label, and the first counts by `label_strength`, 1 unless a
-            training sets it.
+            training run sets it.
 
     Raises:
-        UserError: If the sizes are impossible or the architecture is not known.
+        UserError: If the sizes are impossible or the architecture is unknown.
     """
 
     label_strength: Tensor
@@ -200,17 +200,17 @@ class Discriminator(Digested):
             self.register_buffer("label_strength", torch.ones(()))
 
     def forward(self, img: Tensor, c: Tensor | None = None) -> Tensor:
-        """Pictures (N, img_channels, H, W) in [-1, 1], labels (N, c_dim), to logits (N, 1)."""
+        """Map pictures (N, img_channels, H, W) in [-1, 1], labels (N, c_dim), to logits (N, 1)."""
         return self.weigh(self.heads(img, c))
 
     def weigh(self, heads: Tensor) -> Tensor:
-        """What all heads say together, (N, 1 or 2) to (N, 1)."""
+        """Combine the logits of all heads, (N, 1 or 2), to (N, 1)."""
         if heads.shape[1] == 1:
             return heads
         return heads[:, :1] + self.label_strength * heads[:, 1:]
 
     def heads(self, img: Tensor, c: Tensor | None = None) -> Tensor:
-        """As `forward`, but with `label_fade` the logits without and with the label, (N, 2)."""
+        """Logits as of `forward`, but with `label_fade` those without and with a label, (N, 2)."""
         x = img
         for r in self.resolutions[:-1]:
             x = self.get_submodule(f"b{r}")(x, self.memory_format)

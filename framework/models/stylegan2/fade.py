@@ -1,9 +1,9 @@
 """Labels faded in during training (Shahbazi et al. 2022, "Collapse by conditioning").
 
-On few pictures a training with labels tends to collapse to one picture a class. Begun without
-labels and led over to them it does not: the generator's label embedding is scaled by a share that
-goes from 0 to 1, and the discriminator's loss with labels is added to that without, by the same
-share.
+On few pictures a training run with labels tends to collapse to one picture for each class. A run
+that begins without labels and adds them gradually does not: the generator's label embedding is
+scaled by a share that goes from 0 to 1, and the discriminator's loss with labels is
+added to that without, by the same share.
 """
 
 from typing import Any, TypeVar
@@ -17,16 +17,16 @@ Network = TypeVar("Network", bound=Generator | Discriminator)
 
 
 def label_share(seen_images: int, transition_kimg: tuple[float, float]) -> float:
-    """How much labels count: 0 before the transition, 1 after it, linear within."""
+    """Return how much labels count: 0 before the transition, 1 after it, linear within."""
     begin, end = transition_kimg
     return min(max((seen_images / 1000 - begin) / (end - begin), 0.0), 1.0)
 
 
 @torch.no_grad()
 def without_fade(network: Network) -> Network:
-    """A network of the plain kind, which other programs know; `network` itself if it is one.
+    """Return the network without fading, as other programs know it, or `network` itself.
 
-    A generator makes the same pictures: its label's strength goes into the weights that read the
+    A generator makes the same pictures: the strength of labels goes into the weights that read the
     embedding. A discriminator judges by the label alone, without its unconditional output.
     """
     if not network.config["label_fade"]:
@@ -41,7 +41,7 @@ def without_fade(network: Network) -> Network:
         names = ("label_strength", "b4.out_unconditional.weight", "b4.out_unconditional.bias")
         state = {name: value for name, value in state.items() if name not in names}
     config: dict[str, Any] = network.config | {"label_fade": False}
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and thrown away
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
         plain = type(network)(**config)
     plain.load_state_dict(state, assign=True)
     return plain.train(network.training)

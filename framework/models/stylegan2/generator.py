@@ -29,12 +29,12 @@ Architecture = Literal["skip", "resnet", "orig"]
 
 
 class MappingNetwork(nn.Module):
-    """z (and label c) to w, broadcast to every layer; keeps the mean of w for truncation.
+    """The mapping from z (and label c) to w for every layer, with the mean of w for truncation.
 
     Without a decay of that mean (`w_avg_beta` None) there is none, as in a discriminator.
 
-    With `label_fade` the label's embedding is scaled by `label_strength`, 1 unless a training that
-    fades labels in sets it (Shahbazi et al. 2022).
+    With `label_fade` the label's embedding is scaled by `label_strength`, 1 unless a training run
+    that fades labels in sets it (Shahbazi et al. 2022).
     """
 
     w_avg: Tensor
@@ -75,10 +75,10 @@ class MappingNetwork(nn.Module):
         """Map latents to styles.
 
         Args:
-            z: Standard normal latents, shape (N, z_dim); not looked at where `z_dim` is 0.
-            c: Labels, shape (N, c_dim); needed when `c_dim` > 0.
-            truncation_psi: 1 leaves w alone, 0 gives `w_avg` (Karras et al. 2019, appendix B).
-            truncation_cutoff: Truncate only this many first layers; all if None.
+            z: Standard normal latents, shape (N, z_dim); ignored where `z_dim` is 0.
+            c: Labels, shape (N, c_dim); required when `c_dim` > 0.
+            truncation_psi: Truncation: 1 leaves w alone, 0 gives `w_avg` (Karras et al. 2019, B).
+            truncation_cutoff: Number of first layers to truncate; all if None.
 
         Returns:
             `ws`, shape (N, num_ws, w_dim).
@@ -112,7 +112,7 @@ class MappingNetwork(nn.Module):
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated convolution, noise, bias, leaky ReLU."""
+    """A layer: modulated convolution, noise, bias, leaky ReLU."""
 
     noise_const: Tensor
     resample_filter: Tensor
@@ -144,9 +144,9 @@ class SynthesisLayer(nn.Module):
         modulation: Modulation = "scaled",
         gain: float = 1.0,
     ) -> Tensor:
-        """(N, C, h, w) and w (N, w_dim) to (N, O, *size).
+        """Map features (N, C, h, w) and w (N, w_dim) to features (N, O, *size).
 
-        The leaky ReLU's gain rides on the demodulation, the noise and the bias: one pass less.
+        The leaky ReLU's gain is part of the demodulation, the noise and the bias: one pass less.
         """
         act_gain = gain * LRELU_GAIN
         noise = self._noise(x, noise_mode, rng)
@@ -171,7 +171,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ToRGBLayer(nn.Module):
-    """1x1 modulated convolution to colours, without demodulation."""
+    """A 1x1 modulated convolution to colours, without demodulation."""
 
     def __init__(
         self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None = None
@@ -184,14 +184,14 @@ class ToRGBLayer(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, w: Tensor, modulation: Modulation = "scaled") -> Tensor:
-        """(N, C, H, W) and w (N, w_dim) to (N, img_channels, H, W)."""
+        """Map features (N, C, H, W) and w (N, w_dim) to colours (N, img_channels, H, W)."""
         styles = self.affine(w) * self.weight_gain
         x = modulated_conv2d(x, self.weight, styles, demodulate=False, modulation=modulation)
         return bias_act(x, self.bias, act="linear", clamp=self.conv_clamp)
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution: two convolutions (one in the first block) and a colour layer.
+    """The layers of one resolution: two convolutions (one in the first) and a colour layer.
 
     Karras et al. 2020, figure 7: the colours of all `skip` blocks are added up; in the other two
     architectures only the last block has colours, and `resnet` adds to each block's features those
@@ -236,14 +236,14 @@ class SynthesisBlock(nn.Module):
         memory_format: torch.memory_format = torch.contiguous_format,
         **layer_options,
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and running picture of the block below to those of this one.
+        """Map features and running picture of the block below to those of this one.
 
         Args:
-            x: (N, C, h/2, w/2), None in the first block.
-            img: (N, img_channels, h/2, w/2) float32, None in the first block.
+            x: Features (N, C, h/2, w/2), None in the first block.
+            img: Running picture (N, img_channels, h/2, w/2), float32, None in the first block.
             ws: Styles of this block's layers and its colour layer, (N, num_conv + 1, w_dim).
             memory_format: Layout of the features.
-            **layer_options: Passed to the layers.
+            **layer_options: Options of the layers.
 
         Returns:
             Features (N, O, h, w) in the block's dtype, picture (N, img_channels, h, w) float32 or
@@ -271,12 +271,12 @@ class SynthesisBlock(nn.Module):
 
 @dataclass(frozen=True)
 class PartialSynthesis:
-    """A picture in the making: everything after block `b{resolution}`.
+    """A picture in the making: the state after block `b{resolution}`.
 
     Attributes:
         x: Features of that block, shape (N, C, h, w).
         img: Running picture of that block, shape (N, img_channels, h, w); None before the last
-            block where the architecture is another than `skip`.
+            block where the architecture is not `skip`.
         resolution: Nominal resolution of the block.
     """
 
@@ -286,7 +286,7 @@ class PartialSynthesis:
 
 
 class SynthesisNetwork(nn.Module):
-    """Styles to pictures, block by block."""
+    """The synthesis from styles to pictures, block by block."""
 
     def __init__(
         self,
@@ -330,18 +330,18 @@ class SynthesisNetwork(nn.Module):
         return [self.get_submodule(f"b{r}") for r in self.resolutions]  # type: ignore[misc]
 
     def block_size(self, resolution: int) -> tuple[int, int]:
-        """(h, w) of the features of block `b{resolution}`."""
+        """Return (h, w) of the features of block `b{resolution}`."""
         return self.get_submodule(f"b{resolution}").size  # type: ignore[return-value]
 
     def forward(
         self, ws: Tensor, noise_mode: NoiseMode = "random", rng: torch.Generator | None = None
     ) -> Tensor:
-        """Styles (N, num_ws, w_dim) to pictures (N, img_channels, H, W), about [-1, 1].
+        """Map styles (N, num_ws, w_dim) to pictures (N, img_channels, H, W), about [-1, 1].
 
         Args:
             ws: Styles of every layer.
-            noise_mode: `random` draws new noise, `const` uses the stored one, `none` uses none.
-            rng: Where random noise comes from; torch's default generator if None.
+            noise_mode: Noise: `random` is drawn anew, `const` is the stored one, `none` is none.
+            rng: Source of random noise; torch's default generator if None.
         """
         return _whole(self.partial(ws, self.resolutions[-1], noise_mode, rng))
 
@@ -377,7 +377,7 @@ class SynthesisNetwork(nn.Module):
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """Go on from `partial` to the picture, shape (N, img_channels, H, W)."""
+        """Continue from `partial` to the picture, shape (N, img_channels, H, W)."""
         if partial.resolution == self.resolutions[-1]:
             return _whole(partial)
         return _whole(self.extend(partial, ws, self.resolutions[-1], noise_mode, rng))
@@ -407,23 +407,23 @@ def _whole(partial: PartialSynthesis) -> Tensor:
 
 
 class Generator(Digested):
-    """Mapping and synthesis network with one set of sizes.
+    """The generator: mapping and synthesis network with one set of sizes.
 
     Args:
         img_size: (H, W), or one number for a square; base * 2^k, see `layers.pyramid`.
         z_dim: Length of z; 0 where labels alone make the pictures.
         c_dim: Length of label vectors, 0 without labels.
         w_dim: Length of w.
-        img_channels: 1 grey, 3 RGB, 4 RGBA.
+        img_channels: Channels of the pictures: 1 grey, 3 RGB, 4 RGBA.
         mapping_layers: Depth of the mapping network; 8 in the paper, 2 in NVIDIA's `auto`.
-        channel_base: Feature maps times resolution, before the maximum.
+        channel_base: Feature maps times resolution, up to the maximum.
         channel_max: Largest number of feature maps.
-        low_precision_blocks: How many of the largest blocks run in `low_precision`.
-        low_precision: `float16` (float32 on a CPU) or `bfloat16`.
-        conv_clamp: Largest magnitude of features, needed for float16; None for no clamp.
+        low_precision_blocks: Number of the largest blocks that run in `low_precision`.
+        low_precision: Type of those blocks, `float16` (float32 on a CPU) or `bfloat16`.
+        conv_clamp: Largest magnitude of features, required for float16; None for no clamp.
         w_avg_beta: Decay of the running mean of w.
         label_fade: Whether labels can be faded in, see `MappingNetwork`.
-        architecture: How blocks make a picture, see `SynthesisBlock`; StyleGAN2's is `skip`.
+        architecture: Design of the blocks, see `SynthesisBlock`; StyleGAN2's is `skip`.
 
     Raises:
         UserError: If the sizes are impossible.
@@ -463,7 +463,7 @@ class Generator(Digested):
             "w_avg_beta": w_avg_beta,
             "label_fade": label_fade,
         }
-        if architecture != "skip":  # left out otherwise: older versions know no other
+        if architecture != "skip":  # left out otherwise: older versions know only `skip`
             self.config["architecture"] = architecture
         for name in ("w_dim", "mapping_layers", "channel_base", "channel_max"):
             if self.config[name] < 1:
@@ -471,8 +471,8 @@ class Generator(Digested):
         if z_dim < (c_dim == 0):
             raise UserError(f"z_dim {z_dim}: must be at least 1, or 0 where there are labels")
         if architecture not in get_args(Architecture):
-            known = ", ".join(get_args(Architecture))
-            raise UserError(f"architecture {architecture!r}: one of {known}")
+            choices = ", ".join(get_args(Architecture))
+            raise UserError(f"architecture {architecture!r}: one of {choices}")
         if img_channels not in (1, 3, 4):
             raise UserError(f"img_channels {img_channels}: 1 (grey), 3 (RGB) or 4 (RGBA)")
         if label_fade and c_dim == 0:
@@ -511,6 +511,6 @@ class Generator(Digested):
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
     ) -> Tensor:
-        """Latents (N, z_dim) and labels (N, c_dim) to pictures (N, img_channels, H, W)."""
+        """Map latents (N, z_dim) and labels (N, c_dim) to pictures (N, img_channels, H, W)."""
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return self.synthesis(ws, noise_mode, rng)

@@ -1,4 +1,4 @@
-"""Layers that generator and discriminator share, and the sizes of the pyramid they walk."""
+"""Layers that generator and discriminator share, and the sizes of their pyramid of blocks."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,17 @@ from framework.ops.conv2d_resample import conv2d_resample
 from framework.ops.upfirdn2d import setup_filter
 
 RESAMPLE_TAPS = (1, 3, 3, 1)
-_BASE_SIDES = range(4, 8)  # the longer side of the smallest block
+_BASE_SIDES = range(4, 8)  # longer side of the smallest block, in pixels
 
 
 def pyramid(img_size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, ...]]:
-    """Base size and block names of a picture size: (192, 256) gives (3, 4) and (4, 8, … 256).
+    """Return base size and block names of a picture size: (3, 4), (4, 8, … 256) of (192, 256).
 
-    Blocks carry the names that a square network would have, 4 * 2^k, whatever the base: `b4` is
+    Blocks have the names that a square network would have, 4 * 2^k, whatever the base: `b4` is
     always the smallest.
 
     Raises:
-        UserError: If the sides are not base * 2^k, k at least 1, with the longer base side from 4
-            to 7.
+        UserError: If the sides are not base * 2^k, k at least 1, with the longer base side 4 to 7.
     """
     height, width = img_size
     levels = 0
@@ -44,7 +43,7 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
 
 
 def low_precision_dtype(name: str) -> torch.dtype:
-    """The dtype called `float16` or `bfloat16`.
+    """Return the dtype called `float16` or `bfloat16`.
 
     Raises:
         UserError: If `name` is neither.
@@ -54,13 +53,13 @@ def low_precision_dtype(name: str) -> torch.dtype:
     return getattr(torch, name)
 
 
-def dtype_on(device: torch.device, wanted: torch.dtype) -> torch.dtype:
-    """What a block that wants `wanted` computes in on `device`.
+def dtype_on(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which a block of this dtype computes on `device`.
 
     float16 is for GPUs: a CPU has no arithmetic for it and is slower than in float32, and its
-    pictures would differ from what the training saw. bfloat16 is chosen with the CPU in mind.
+    pictures would differ from those in training. bfloat16 runs on CPUs, too.
     """
-    return torch.float32 if device.type == "cpu" and wanted == torch.float16 else wanted
+    return torch.float32 if device.type == "cpu" and dtype == torch.float16 else dtype
 
 
 def normalize_2nd_moment(x: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ def normalize_2nd_moment(x: Tensor) -> Tensor:
 
 
 class FullyConnectedLayer(nn.Module):
-    """Linear layer with equalised learning rate (Karras et al. 2018, section 4.1)."""
+    """A linear layer with equalised learning rate (Karras et al. 2018, section 4.1)."""
 
     def __init__(
         self,
@@ -82,21 +81,21 @@ class FullyConnectedLayer(nn.Module):
         super().__init__()
         self.act = act
         weight = torch.randn(out_features, in_features)
-        # A sketch has no values to divide (framework.models.sketch).
+        # A sketch (framework.models.sketch) has no values to divide.
         self.weight = nn.Parameter(weight if weight.is_meta else weight / lr_multiplier)
         self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
         self.weight_gain = lr_multiplier / math.sqrt(in_features)
         self.bias_gain = lr_multiplier
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_features) to (N, out_features), in the dtype of `x`."""
+        """Map (N, in_features) to (N, out_features), in the dtype of `x`."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         bias = (self.bias * self.bias_gain).to(x.dtype)
         return bias_act(F.linear(x, weight, bias), act=self.act)
 
 
 class Conv2dLayer(nn.Module):
-    """Convolution with equalised learning rate, optional halving, bias and activation."""
+    """A convolution with equalised learning rate, optional halving, bias and activation."""
 
     resample_filter: Tensor
 
@@ -118,9 +117,9 @@ class Conv2dLayer(nn.Module):
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        """(N, C, H, W) to (N, O, H / down, W / down); `gain` scales the result.
+        """Map features (N, C, H, W) to (N, O, H / down, W / down); `gain` scales the result.
 
-        A leaky ReLU lets positive factors through, so its gain rides on the weights and the bias
+        A leaky ReLU lets positive factors through, so its gain is part of the weights and the bias
         instead of costing a pass over the features.
         """
         act_gain = gain * (LRELU_GAIN if self.act == "lrelu" else 1.0)

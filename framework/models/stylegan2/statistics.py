@@ -1,4 +1,4 @@
-"""Where a generator's styles lie: their mean and spread, the units that inversion measures in."""
+"""Mean and spread of a generator's styles, the units of inversion."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from framework.errors import UserError
 from framework.models.stylegan2 import Generator
 
 _AT_ONCE = 500
-_LEAST_STD = 1e-8  # of a coordinate that never changes
+_LEAST_STD = 1e-8  # for a coordinate that never changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +21,13 @@ class StyleStatistics:
     w_std: Tensor
 
     def normalise(self, ws: Tensor) -> Tensor:
-        """Styles (..., w_dim) in standard deviations from the mean, shape kept."""
+        """Express styles (..., w_dim) in standard deviations from the mean, shape kept."""
         return (ws - self.w_avg) / self.w_std
 
     def deviations(self, ws: Tensor) -> Tensor:
-        """How far styles (N, num_ws, w_dim) lie from `w_avg`, in standard deviations.
+        """Return the distance of styles (N, num_ws, w_dim) from `w_avg`, in standard deviations.
 
-        Root mean square over layers and coordinates, shape (N,); w = mapping(z) is about 1.
+        It is the root mean square over layers and coordinates, (N,); about 1 for w = mapping(z).
         """
         return self.normalise(ws).square().mean(dim=(1, 2)).sqrt()
 
@@ -36,17 +36,17 @@ class StyleStatistics:
 def style_statistics(
     generator: Generator, samples: int = 10_000, seed: int = 0, labels: Tensor | None = None
 ) -> StyleStatistics:
-    """Measure a generator's styles.
+    """Measure mean and spread of a generator's styles.
 
     Args:
         generator: The generator.
-        samples: How many z are mapped.
-        seed: Of their drawing, on the CPU, so that every device measures the same.
-        labels: Rows (M, c_dim) that the z take in turn; all classes in turn if None.
+        samples: Number of z that are mapped.
+        seed: Seed of the z, drawn on the CPU, so that every device measures the same.
+        labels: Labels (M, c_dim) that the z take in turn; all classes in turn if None.
 
     Returns:
-        The generator's own `w_avg`, or, where rows of `labels` are given (or it keeps none), the
-        mean of the mapped styles; and their standard deviation. On the generator's device.
+        The generator's own `w_avg`, or, where `labels` are given (or it has no mean), the mean of
+        the mapped styles; and their standard deviation; on the generator's device.
 
     Raises:
         UserError: If there are fewer than 2 samples, or `labels` do not fit.
@@ -58,7 +58,7 @@ def style_statistics(
     own = getattr(generator.mapping, "w_avg", None) if labels is None else None
     shift = torch.zeros(generator.w_dim, device=device) if own is None else own
     for ws in styles_of_seeds(generator, samples, seed, labels):
-        # Sums of squares lose digits far from zero, hence around w_avg.
+        # Sums of squares lose digits far from zero, so they are taken around w_avg.
         w = (ws[:, 0] - shift).double()
         total += torch.stack([w.sum(dim=0), w.square().sum(dim=0)])
     mean, square = total / samples
@@ -74,7 +74,7 @@ def styles_of_seeds(
     labels: Tensor | None = None,
     at_once: int = _AT_ONCE,
 ) -> Iterator[Tensor]:
-    """Styles (at_once, num_ws, w_dim) of z drawn on the CPU, so that every device has the same.
+    """Yield styles (at_once, num_ws, w_dim) of z drawn on the CPU, the same on every device.
 
     `labels` are rows (M, c_dim) that the z take in turn; all classes in turn if None.
     """
@@ -87,7 +87,7 @@ def styles_of_seeds(
 
 
 def _label_rows(generator: Generator, labels: Tensor | None, device: torch.device) -> Tensor | None:
-    """The labels that samples take in turn; None for a generator without."""
+    """Return the labels that samples take in turn; None for a generator without labels."""
     if generator.c_dim == 0:
         if labels is not None:
             raise UserError("labels: this generator takes none")

@@ -1,4 +1,4 @@
-"""The style vectors of a generator: what its layers are modulated by, behind each one's affine."""
+"""The style vectors of a generator: the outputs of its affine layers, which modulate the others."""
 
 import torch
 import torch.nn.functional as F
@@ -10,10 +10,10 @@ _AT_ONCE = 500
 
 
 def affines(generator: Generator) -> list[nn.Module]:
-    """The layers that make style vectors, one for each of `ws`.
+    """Return the layers that make style vectors, one for each of `ws`.
 
-    Those of the convolutions, and of the last colour layer; the other colour layers share their ws
-    with the convolution that follows.
+    They are those of the convolutions and of the last colour layer; the other colour layers share
+    their ws with the convolution that follows.
     """
     blocks = generator.synthesis.blocks
     layers = [
@@ -25,24 +25,24 @@ def affines(generator: Generator) -> list[nn.Module]:
 
 
 def style_vectors(generator: Generator, ws: Tensor) -> list[Tensor]:
-    """Styles (N, num_ws, w_dim) to the vectors of the style space S, (N, C_i) for each layer.
+    """Map styles (N, num_ws, w_dim) to vectors of the style space S, (N, C_i) for each layer.
 
-    Wu et al. 2021, "StyleSpace analysis", without the colour layers but the last.
+    Wu et al. 2021, "StyleSpace analysis", without the colour layers except the last.
     """
     return [affine(ws[:, i]) for i, affine in enumerate(affines(generator))]
 
 
 @torch.no_grad()
 def style_directions(generator: Generator, w: Tensor) -> list[Tensor]:
-    """Where style vectors of random pictures point on average, for `losses.alignment_loss`.
+    """Return the mean direction of random pictures' style vectors, for `losses.alignment_loss`.
 
     Args:
         generator: The generator.
-        w: Outputs of its mapping for random latents, shape (M, w_dim); LSAP takes 100 000, means of
-            10 000 differ by less than a hundredth.
+        w: Outputs of its mapping for random latents, shape (M, w_dim); LSAP takes M = 100,000, but
+            means of 10,000 differ by less than a hundredth.
 
     Returns:
-        Mean of the unit vectors of each layer, (C_i,), not longer than 1.
+        The mean unit vector of each layer, (C_i,), not longer than 1.
     """
     sums = [torch.zeros((), device=w.device) for _ in range(generator.num_ws)]
     for part in w.split(_AT_ONCE):

@@ -1,10 +1,10 @@
-"""How much there is to calculate."""
+"""The cost of synthesis in arithmetic operations."""
 
 from framework.models.stylegan2 import Generator
 
 
 def synthesis_gflop(generator: Generator, pictures: int = 1) -> float:
-    """10^9 operations of the convolutions that draw so many pictures; a sketch will do."""
+    """Count the operations (10^9) in the convolutions for so many pictures; a sketch will do."""
     total = 0
     for block in generator.synthesis.blocks:
         height, width = block.size

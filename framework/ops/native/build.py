@@ -1,6 +1,6 @@
 """Compile one library in a process of its own: `python build.py '{"name": ..., "sources": ...}'`.
 
-Its own process, because a compiler that hangs can then be ended, and because what
+It has its own process because a compiler that hangs can then be ended, and because what
 `torch.utils.cpp_extension` changes in its process stays there.
 """
 

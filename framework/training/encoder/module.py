@@ -64,7 +64,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         model = open_model(self.settings.generator, "--model.generator")
         generator = model.network("generator")
         generator.synthesis.memory_format = torch.channels_last
-        has_opponent = "discriminator" in model.held
+        has_opponent = "discriminator" in model.networks
         discriminator = model.network("discriminator") if has_opponent else None
         frozen, self.note = with_judges(self.settings, generator, discriminator)
         return frozen

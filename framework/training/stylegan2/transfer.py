@@ -72,8 +72,8 @@ def open_start(model: str) -> Start:
     """
     opened = open_model(model, "--model.start_from")
     average = opened.network("generator")
-    trained = "training_generator" in opened.held
-    opposed = "discriminator" in opened.held
+    trained = "training_generator" in opened.networks
+    opposed = "discriminator" in opened.networks
     return Start(
         model,
         opened.network("training_generator") if trained else average,

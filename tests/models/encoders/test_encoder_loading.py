@@ -40,7 +40,7 @@ def test_an_encoder_comes_back_from_its_model_folder(tmp_path, name, half):
     encoder, generator = MAKERS[name](), small_generator()
     save_model_folder(tmp_path, generator, encoder=encoder_weights(encoder), half=half)
     opened = open_model(tmp_path)
-    assert "encoder" in opened.held
+    assert "encoder" in opened.networks
     again = build_encoder(opened.encoder(), generator)
     pictures = torch.randn(2, encoder.in_channels, 16, 16)
     current = (torch.randn_like(pictures), torch.randn(2, 6, 8)) if encoder.residual else None
