@@ -1,7 +1,7 @@
-"""The architecture of a network from the shapes of its tensors, checked against what it claims.
+"""The architecture of a network from the shapes of its tensors, checked against its claims.
 
-What the shapes say wins: a file's arguments name a network's sizes in one program's words, and
-programs that were changed for pictures that are not square use the words differently.
+The shapes win: a file's arguments name a network's sizes in one program's words, and programs that
+were changed for pictures that are not square use the words differently.
 """
 
 import re
@@ -14,23 +14,23 @@ from framework.formats.model_folder import LARGEST_SIDE
 from framework.models.stylegan2.layers import RESAMPLE_TAPS, channels_at, pyramid
 
 Shapes = Mapping[str, tuple[int, ...]]
-WHOLE_BATCH = 1 << 20  # a group of the minibatch statistics that is larger than any batch
+WHOLE_BATCH = 1 << 20  # group size of the minibatch statistics, larger than any batch
 _MAPPING_RATE = 0.01
 _W_AVG_BETA = 0.998
 
 
 def generator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Arguments of `Generator` for tensors of these shapes.
+    """Return the arguments of `Generator` for tensors of these shapes.
 
     Args:
-        shapes: By NVIDIA's names.
-        claims: What the file says of itself, by NVIDIA's argument names, nested or flat. Sizes
-            must agree with the shapes; the rest (precision, clamping) is taken from here.
-        where: The file, for complaints.
+        shapes: Shapes by NVIDIA's names.
+        claims: The file's own arguments, by NVIDIA's names, nested or flat. Sizes must agree with
+            the shapes; the rest (precision, clamping) is taken from here.
+        where: The file, for messages.
 
     Raises:
         BrokenCheckpoint: If shapes are missing, do not fit together or contradict the claims.
-        UserError: If it is a design that this project does not have.
+        UserError: If the design is not supported.
     """
     net = _Tensors(shapes, claims, where)
     resolutions = net.resolutions(r"synthesis\.b(\d{1,6})\.conv1\.weight")
@@ -62,11 +62,11 @@ def generator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> d
 
 
 def discriminator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Arguments of `Discriminator` for tensors of these shapes; see `generator_config`.
+    """Return the arguments of `Discriminator` for tensors of these shapes; see `generator_config`.
 
-    Its tensors hold only the area of the smallest block. The sides come from the claims
-    (`const_size`, that of the generator beside it, or what its program wrote); without them a
-    square is assumed.
+    Its tensors give only the area of the smallest block. The sides come from the claims
+    (`const_size`, that of the generator beside it, or its program's own); without them a square is
+    assumed.
     """
     net = _Tensors(shapes, claims, where)
     resolutions = [4, *net.resolutions(r"b(\d{1,6})\.conv0\.weight", 8)]
@@ -102,7 +102,7 @@ def discriminator_config(shapes: Shapes, claims: Mapping[str, Any], where: str) 
 
 
 def flattened(claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with the nested groups of stylegan2-ada-pytorch (`mapping_kwargs` …) laid flat."""
+    """Flatten the nested groups of stylegan2-ada-pytorch's arguments (`mapping_kwargs` …)."""
     flat: dict[str, Any] = {}
     for name, value in claims.items():
         if name.endswith("_kwargs") and isinstance(value, Mapping):
@@ -111,7 +111,7 @@ def flattened(claims: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _only(claims: Mapping[str, Any], supported: Mapping[str, Any], where: str) -> None:
-    """Refuse arguments of other values than the supported, at any depth."""
+    """Refuse arguments with unsupported values, at any depth."""
     for name, value in claims.items():
         if isinstance(value, Mapping):
             _only(value, supported, where)
@@ -123,7 +123,7 @@ def _only(claims: Mapping[str, Any], supported: Mapping[str, Any], where: str) -
 
 
 class _Tensors:
-    """A network's shapes by name, and what its file claims of it."""
+    """A network's shapes by name, and its file's claims."""
 
     def __init__(self, shapes: Shapes, claims: Mapping[str, Any], where: str) -> None:
         self.shapes, self.claims, self.where = shapes, flattened(claims), where
@@ -151,21 +151,21 @@ class _Tensors:
         return levels
 
     def width(self, name: str) -> int:
-        """Feature maps that a 3x3 convolution gives."""
+        """Return the number of feature maps that a 3x3 convolution gives."""
         shape = self.shape(name, 4)
         if shape[2:] != (3, 3):
             raise self.other(f"{name} has kernels of {shape[2]}x{shape[3]}; only 3x3 are known")
         return shape[0]
 
     def z_dim(self, label_features: int) -> int:
-        """The length of z, which may be 0 where labels are embedded in `label_features` numbers."""
+        """Return the length of z, 0 if only labels are embedded, in `label_features` numbers."""
         inputs = self.shape("mapping.fc0.weight", 2)[1]
         if inputs < label_features:
             raise self.broken(f"mapping.fc0.weight takes {inputs} numbers and no label's")
         return inputs - label_features
 
     def label_size(self, features: int) -> int:
-        """Length of labels, 0 without; they must be embedded in `features` numbers."""
+        """Return the length of labels, 0 without; they must be embedded in `features` numbers."""
         if "mapping.embed.weight" not in self.shapes:
             return 0
         embedded, c_dim = self.shape("mapping.embed.weight", 2)
@@ -174,7 +174,7 @@ class _Tensors:
         return c_dim
 
     def mapping_layers(self, features: int) -> int:
-        """How many mapping layers there are; each must give as many numbers as w has."""
+        """Count the mapping layers; each must give as many numbers as w has."""
         names = [name for name in self.shapes if re.fullmatch(r"mapping\.fc\d+\.weight", name)]
         for name in names:
             width = self.shape(name, 2)[0]
@@ -183,10 +183,10 @@ class _Tensors:
         return len(names)
 
     def channel_rule(self, channels: Mapping[int, int]) -> tuple[int, int]:
-        """(channel_base, channel_max) that give these feature maps: the claimed ones if they do.
+        """Return (channel_base, channel_max) for these feature maps, as claimed if that fits.
 
-        Otherwise the smallest base that does. Each block bounds it from below; the widest of all
-        may be cut off at the maximum, and is then as wide as the next one would allow.
+        Otherwise the base is the smallest that fits. Each block bounds it from below; the widest
+        may be limited by the maximum, and is then as wide as the next one would allow.
         """
         most = max(channels.values())
         candidates = [
@@ -204,7 +204,7 @@ class _Tensors:
         )
 
     def base_sides(self, resolutions: Sequence[int]) -> tuple[int, int]:
-        """(h, w) of the smallest block of a discriminator, of which its tensors know only h * w."""
+        """Return (h, w) of a discriminator's smallest block; the tensors give only h * w."""
         maps = self.shape("b4.conv.weight", 4)[0]
         inputs = self.shape("b4.fc.weight", 2)[1]
         area, rest = divmod(inputs, maps)
@@ -227,7 +227,7 @@ class _Tensors:
         return sides[0]
 
     def claimed_base_sides(self, levels: int) -> Iterator[tuple[int, int]]:
-        """(h, w) of the smallest block by what a file says: of the generator, of itself."""
+        """Yield (h, w) of the smallest block by the claims: the generator's, then its own."""
         for name, shift in (("const_size", 0), ("init_res", 0), ("img_size", levels)):
             match self.claims.get(name):
                 case [int(height), int(width)]:
@@ -236,7 +236,7 @@ class _Tensors:
     # Designs and arguments
 
     def generator_design(self, resolutions: Sequence[int]) -> str:
-        """`skip` adds up colours of all blocks; `resnet` has shortcuts; `orig` has neither."""
+        """Return the design: `skip` adds up colours; `resnet` has shortcuts; `orig` has neither."""
         colours = [f"synthesis.b{r}.torgb.weight" in self.shapes for r in resolutions]
         shortcuts = sum(f"synthesis.b{r}.skip.weight" in self.shapes for r in resolutions)
         if shortcuts not in (0, len(resolutions) - 1) or any(colours[:-1]) != all(colours[:-1]):
@@ -246,7 +246,7 @@ class _Tensors:
         return "resnet" if shortcuts else "skip" if all(colours) else "orig"
 
     def discriminator_design(self, resolutions: Sequence[int]) -> str:
-        """`resnet` has shortcuts; `skip` reads the picture in all sizes; `orig` does neither."""
+        """Return the design: `resnet` has shortcuts, `skip` reads all sizes, or `orig`."""
         if any(f"b{r}.fromrgb.weight" in self.shapes for r in resolutions[:-1]):
             return "skip"
         shortcuts = sum(f"b{r}.skip.weight" in self.shapes for r in resolutions)
@@ -255,7 +255,7 @@ class _Tensors:
         return "resnet" if shortcuts else "orig"
 
     def statistics_group(self, maps: int) -> int:
-        """Samples a group of the batch's statistics, of which the last block takes `maps` maps."""
+        """Return the group size of the batch statistics, `maps` maps of the last block's input."""
         if maps not in (0, 1):
             raise self.other(f"{maps} statistics maps in its last block; only 1 is known")
         claimed = self.claims.get("mbstd_num_channels")
@@ -289,11 +289,11 @@ class _Tensors:
     def check_sides(
         self, img_size: list[int], base: Sequence[int], resolutions: Sequence[int]
     ) -> None:
-        """Compare the picture's sides with what `Generator` can have and with what the file says.
+        """Compare the picture's sides with `Generator`'s limits and with the claims.
 
-        `img_resolution` is the name of the largest block, 4 * 2^k, in NVIDIA's program, in that of
+        `img_resolution` is the name of the largest block, 4 * 2^k, in NVIDIA's program, in
         StyleGAN-Human (`square=False` for twice as high as wide) and in eps696's (`init_res` for
-        the smallest block); others may mean a side or both.
+        the smallest block); others may mean one side or both.
         """
         pictures = f"{img_size[1]}x{img_size[0]} pictures"
         if max(img_size) > LARGEST_SIDE:
@@ -336,7 +336,7 @@ class _Tensors:
             )
 
     def agree(self, actual: Mapping[str, Any], names: Iterable[str] | None = None) -> None:
-        """Compare claims with what the tensors say, by these names or all that were found."""
+        """Compare claims with the tensors' values, by these names or all that the tensors give."""
         for name in actual if names is None else names:
             claimed = self.claims.get(name)
             if claimed is not None and claimed != actual[name]:

@@ -1,4 +1,4 @@
-"""What a reader found in a model file, under our names and not yet built."""
+"""The contents of a model file, under our names and not yet built."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TensorSource = StoredTensor | Tensor
 
 @dataclass
 class NetworkParts:
-    """One network of a file: arguments of `Generator` or `Discriminator`, and its state dict.
+    """A network of a file: arguments of `Generator` or `Discriminator`, and its state dict.
 
     Tensors are under NVIDIA's names, most of them still in the file.
     """
@@ -29,10 +29,10 @@ class NetworkParts:
     tensors: dict[str, TensorSource]
 
     def read(self, where: str, file_bytes: int) -> dict[str, Tensor]:
-        """Copy the tensors out of the file; what is of floating point becomes float32.
+        """Copy the tensors out of the file; floating-point numbers become float32.
 
         Raises:
-            BrokenCheckpoint: If together they claim more than the file can hold.
+            BrokenCheckpoint: If the tensors claim more than the file can hold.
         """
         tensors = [t for t in self.tensors.values() if isinstance(t, StoredTensor)]
         if sum(tensor.nbytes for tensor in tensors) > file_bytes:
@@ -49,11 +49,11 @@ class NetworkParts:
 
 @dataclass
 class EncoderParts:
-    """An encoder of pSp's or e4e's family, handed on as it is.
+    """An encoder of pSp's or e4e's family, passed on unchanged.
 
     Attributes:
-        encoder_type: What `opts` calls it, such as `Encoder4Editing`.
-        tensors: State dict under its own names, without the `encoder.` before them.
+        encoder_type: Its name in `opts`, such as `Encoder4Editing`.
+        tensors: State dict under its own names, without the prefix `encoder.`.
         latent_avg: Mean style, shape (w_dim,) or (num_ws, w_dim); None where the file has none.
         opts: Its training options, plain values.
     """
@@ -66,14 +66,14 @@ class EncoderParts:
 
 @dataclass
 class Contents:
-    """What is in a model file.
+    """The contents of a model file.
 
     Attributes:
-        dialect: Which program writes such files.
-        networks: By what they are: `generator` (averaged, for use), `training_generator`
+        dialect: Name of the program that writes such files.
+        networks: Networks by role: `generator` (averaged, for use), `training_generator`
             (as trained), `discriminator`.
-        notes: What was left out, computed or assumed, a sentence each.
-        provenance: Facts about the training that the file states; JSON values.
+        notes: Notes on what was left out, computed or assumed, a sentence each.
+        provenance: Facts about the training run that the file states; JSON values.
         encoder: The encoder beside the generator, in files that have one.
         needs_w_avg: Whether the mean style must be computed from the mapping network.
     """
@@ -112,7 +112,7 @@ def plain(value: Any, where: str) -> Any:
 
 
 def without_prefixes(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop what wrappers put before every name: `module.` (DDP), `_orig_mod.` (compile)."""
+    """Drop the prefixes that wrappers add: `module.` (DDP), `_orig_mod.` (compile)."""
     wrappers = re.compile(r"^(?:module\.|_orig_mod\.)+")
     if tensors and all(wrappers.match(name) for name in tensors):
         return {wrappers.sub("", name): tensor for name, tensor in tensors.items()}
@@ -120,5 +120,5 @@ def without_prefixes(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sample_of(names: Mapping[str, Any]) -> str:
-    """A few names for a complaint."""
+    """Return a few names for a message."""
     return ", ".join(str(name)[:60] for name in list(names)[:5]) or "nothing"

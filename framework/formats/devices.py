@@ -1,4 +1,4 @@
-"""Devices by name, refused in a line where they are not here."""
+"""Devices by name, refused with a message if the machine lacks them."""
 
 import torch
 
@@ -9,14 +9,14 @@ def usable_device(device: str | torch.device) -> torch.device:
     """Return the device of that name.
 
     Raises:
-        UserError: If the word names no device, or one that this machine does not have.
+        UserError: If the name is no device, or one that this machine does not have.
     """
     try:
         result = torch.device(device)
     except (RuntimeError, TypeError):
         raise UserError(f"{device}: give auto, cpu, cuda, cuda:1 or mps", "device") from None
     looks = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
-    if not looks.get(result.type, lambda: False)():  # nothing is asked of drivers for the CPU
+    if not looks.get(result.type, lambda: False)():  # the CPU needs no driver
         raise UserError(
             f"{device}: there is none on this machine; see python edit.py doctor", "device"
         )

@@ -1,4 +1,4 @@
-"""A model of ours, or any that we open, as a file of another program."""
+"""Export of any model that we open to a file of another program."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,7 +20,7 @@ def export_model(model: str | Path, to: Target, out: str | Path) -> list[str]:
     source = open_model(model)
     kinds = ("generator", "discriminator", "training_generator")
     networks = [source.network(kind) if kind in source.networks else None for kind in kinds]
-    generator = networks[0] or source.network("generator")  # says what there is instead
+    generator = networks[0] or source.network("generator")  # its error lists those there are
     return export_networks(generator, networks[1], to, out, networks[2])
 
 
@@ -35,14 +35,14 @@ def export_networks(
 
     Args:
         generator: The averaged generator.
-        discriminator: Its opponent, if there is one.
+        discriminator: Its discriminator, if there is one.
         to: `nvidia`, a pickle for stylegan2-ada-pytorch, stylegan3 and DragGAN; `rosinality`, for
             stylegan2-pytorch and what was built on it; or `onnx`, the averaged generator alone.
-        out: Where to.
+        out: The file.
         training_generator: The generator as trained; only NVIDIA's files have a place for it.
 
     Returns:
-        What gets lost and what the other program has to be told, a sentence each.
+        Notes on what is lost and on what the other program needs to be told, a sentence each.
 
     Raises:
         UserError: If the file exists, or the other program has no such network.

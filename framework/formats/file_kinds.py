@@ -1,7 +1,7 @@
-"""Files that are no models, known by their first bytes: each is named, with what to do.
+"""Files that are not models, recognised by their first bytes, with advice for each.
 
-People give what a browser, a mirror or an archive gave them. Which program would open a file is
-worth more in a complaint than its first eight bytes.
+People pass on what a browser, a mirror or an archive gave them. The program that would open a file
+says more in a message than its first eight bytes.
 """
 
 import codecs
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-LOOKED_AT = 4096  # bytes from the start of a file; an archive of tar's says what it is at 257
+LOOKED_AT = 4096  # bytes from the start of a file; a tar archive has its sign at 257
 _PACKED = "an archive ({}): unpack it and give the model's file in it"
 _PICTURE = "a picture ({}), no model; drag and invert take it as --image"
 _ANSWERED = "the download was answered with a message; fetch the file itself"
@@ -18,7 +18,7 @@ _NO_MODEL = "{}, no model of PyTorch's or TensorFlow's StyleGAN2"
 
 
 class Magic(NamedTuple):
-    """Bytes at a place that only one kind of file has there."""
+    """Bytes at a place that identify one kind of file."""
 
     sign: bytes
     what: str
@@ -71,8 +71,8 @@ MAGICS = (
 )  # fmt: skip
 NUMPY = Magic(b"\x93NUMPY", "an array of numpy's, no model; latents are read by edit.py latents and"
               " drag --latents")  # fmt: skip
-_TF_INDEX_END = bytes.fromhex("57fb808b247547db")  # of LevelDB's tables, which TensorFlow writes
-# Protocol buffers begin with the fields' numbers and lengths: the schema is seen in them.
+_TF_INDEX_END = bytes.fromhex("57fb808b247547db")  # end of LevelDB's tables, used by TensorFlow
+# Protocol buffers begin with the fields' numbers and lengths, which show the schema.
 _ONNX = re.compile(rb"\x08[\x01-\x20](?:\x12[\x01-\x40][\x20-\x7e]|[\x1a\x3a\x42])")
 _TF_GRAPH = re.compile(
     rb"\x08\x01\x12[\x80-\xff]|\x0a[\x01-\xff]{1,4}\x0a[\x01-\x60][ -~]+[\x12\x1a]"
@@ -85,16 +85,16 @@ _PAGE_SIGNS = re.compile(r"<!doctype html|<(?:html|head|body|script|title|meta|d
 
 
 def looks_like_old_pickle(start: bytes) -> bool:
-    """Whether a file may be a pickle of protocol 0 or 1, which have no sign of their own."""
+    """Whether a file may be a pickle of protocol 0 or 1, which have no signature."""
     return bool(_OLD_PICKLE.match(start))
 
 
 def other_kind(start: bytes, end: bytes = b"") -> str:
-    """What a file is if it is evidently no model and no latents, and what to do; else empty.
+    """Say what a file is, and what to do, if it is clearly neither model nor latents; else "".
 
-    `start` are its first bytes, up to `LOOKED_AT` of them, `end` its last, some dozen.
+    `start` are its first bytes, up to `LOOKED_AT`; `end` are about its last dozen.
     """
-    if start[3:8] == bytes(5) and start[8:9] == b"{":  # safetensors, whose length may be a sign
+    if start[3:8] == bytes(5) and start[8:9] == b"{":  # safetensors, which any length may begin
         return ""
     for sign, what, at in MAGICS:
         if start[at : at + len(sign)] == sign:
@@ -113,7 +113,7 @@ def other_kind(start: bytes, end: bytes = b"") -> str:
 
 
 def _text(start: bytes) -> str:
-    """The start of a file as text; empty if it is none."""
+    """Decode the start of a file as text; empty if it is not text."""
     wide = start[:2] in (b"\xff\xfe", b"\xfe\xff")
     decode = codecs.utf_16_decode if wide else codecs.utf_8_decode
     try:
@@ -146,7 +146,7 @@ _PICTURE_FILE = re.compile(r".*\.(?:png|jpe?g|webp|bmp|gif)$", re.IGNORECASE)
 
 
 def kind_of_zip(names: Iterable[str]) -> str:
-    """What a zip is by the names in it; empty if it may be torch's own."""
+    """Say what a zip is by the names in it; empty if it may be torch's own."""
     names = [name for name in names if not name.startswith("__MACOSX/")]
     folders = {name.partition("/")[0] for name in names}
     inner = next((name for name in names if _MODEL_FILE.match(name)), None)
@@ -210,5 +210,5 @@ _BEGINNINGS = {
 
 
 def asks_for(dotted: str) -> str:
-    """What a file is whose pickle names this; empty if the name says nothing."""
+    """Say what a file is whose pickle refers to this name; empty if unknown."""
     return next((what for start, what in _BEGINNINGS.items() if dotted.startswith(start)), "")

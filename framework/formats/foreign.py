@@ -1,4 +1,4 @@
-"""Model files of other programs: which dialect a file speaks is seen in it, not in its name."""
+"""Model files of other programs, whose dialect is recognised by content, not by name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ _MOST_DRAWN = 4096
 
 
 class Dialect(NamedTuple):
-    """How to know and how to read the files of one program."""
+    """Functions that recognise and read the files of one program."""
 
     recognises: Callable[[Any], bool]
     read: Callable[[Any, str], Contents]
@@ -54,22 +54,22 @@ DIALECTS = (
 
 
 def read_foreign(path: Path) -> tuple[Contents, int]:
-    """Read a model file of any dialect; its tensors stay in it until they are asked for.
+    """Read a model file of any dialect; its tensors stay in it until they are used.
 
     Returns:
-        What is in it, and the file's length in bytes.
+        The contents, and the file's length in bytes.
 
     Raises:
-        UnsafeCheckpoint: If it asks for code to be run.
-        BrokenCheckpoint: If it is damaged or incomplete.
-        UserError: If it is no model, or one of another design.
+        UnsafeCheckpoint: If the file asks for code to be run.
+        BrokenCheckpoint: If the file is damaged or incomplete.
+        UserError: If the file is not a model, or one of another design.
     """
     source = read_file(path)
     return read_source(source), len(source.data)
 
 
 def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) -> nn.Module:
-    """Make one network of what was read, float32, frozen, in evaluation, with `provenance`.
+    """Build one network of the contents, float32, frozen, in evaluation mode, with `provenance`.
 
     Kinds are `generator` (the averaged one where there are two), `training_generator` and
     `discriminator`.
@@ -93,7 +93,7 @@ def build_foreign(contents: Contents, kind: str, where: str, file_bytes: int) ->
 
 
 def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderWeights:
-    """Copy the encoder out of what was read."""
+    """Copy the encoder out of the contents."""
     parts = contents.encoder
     if parts is None:
         raise UserError(f"{where}: this {contents.dialect} file has no encoder")
@@ -108,7 +108,7 @@ def encoder_weights(contents: Contents, where: str, file_bytes: int) -> EncoderW
 def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
     """Set `w_avg` to the mean of mapped z from seed 0.
 
-    Where the generator takes labels, all of them are equally frequent.
+    If the generator takes labels, all of them are equally frequent.
     """
     total = torch.zeros(generator.w_dim)
     for ws in styles_of_seeds(generator, samples, seed=0):
@@ -117,12 +117,12 @@ def compute_w_avg(generator: Generator, samples: int = 10_000) -> None:
 
 
 def read_source(source: Source) -> Contents:
-    """As `read_foreign`, from bytes in memory."""
+    """Read as `read_foreign`, from bytes in memory."""
     return read_value(unfold(source), source.label)
 
 
 def read_value(value: Any, where: str) -> Contents:
-    """What is in the inert values of a file; errors as in `read_foreign`."""
+    """Read the contents from the inert values of a file; errors as in `read_foreign`."""
     for dialect in DIALECTS:
         if dialect.recognises(value):
             return dialect.read(value, where)
@@ -132,7 +132,7 @@ def read_value(value: Any, where: str) -> Contents:
 
 
 def unfold(source: Source) -> Any:
-    """The inert values in the file, by what its first bytes say; numpy's arrays are tensors."""
+    """Read a file's inert values, by its first bytes; numpy's arrays become tensors."""
     return with_tensors(_unfold(source))
 
 
@@ -161,7 +161,7 @@ def _unfold(source: Source) -> Any:
 
 
 def _outline(value: Any) -> str:
-    """A few words on what was found instead of a model."""
+    """Describe in a few words a value that is not a model."""
     if isinstance(value, StoredObject):
         return f"an object of class {value.class_name[:60]}"
     if isinstance(value, StoredTensor):

@@ -1,4 +1,4 @@
-"""A folder as model hubs keep them: somebody else's `config.json` beside the weights.
+"""Folders of model hubs: another program's `config.json` beside the weights.
 
 The names of the weights are those of the transformers and diffusers libraries; larger models are
 split, with an index that says which file holds which tensor.
@@ -24,25 +24,25 @@ _LARGEST_TEXT, _MOST_VALUES, _MOST_SHARDS = 8 << 20, 100_000, 1000
 
 
 def recognises(folder: Path) -> bool:
-    """Whether a folder is no model folder of ours; `read` says then what it is instead."""
+    """Whether a folder is not a model folder of ours; `read` then says what it is."""
     path = folder / _DESCRIPTIONS[0]
     if not path.is_file():
         return True
     try:
         text = path.read_text("utf-8") if path.stat().st_size <= _LARGEST_TEXT else ""
     except (OSError, ValueError):
-        return False  # damaged: our reader says it best
+        return False  # damaged: our own reader gives the best message
     return _OURS not in text and bool(_present(folder, _WEIGHTS + _INDICES) or _class(folder))
 
 
 def read(folder: Path) -> tuple[Contents, int, tuple[Path, ...]]:
-    """Read the weights in a folder of another program's.
+    """Read the weights in a folder of another program.
 
     Returns:
-        What is in them, their length in bytes, and the files.
+        The contents, their length in bytes, and the files.
 
     Raises:
-        UserError: If they are no StyleGAN2's, or the folder has none.
+        UserError: If the weights are not a StyleGAN2's, or the folder has none.
         BrokenCheckpoint: If one of several files is missing or damaged.
     """
     if not (names := _weights(folder)):
@@ -59,13 +59,13 @@ def read(folder: Path) -> tuple[Contents, int, tuple[Path, ...]]:
     except UserError as error:
         description = f" (its {_DESCRIPTIONS[0]} says {kind})" if (kind := _class(folder)) else ""
         raise UserError(f"{error}{description}") from None
-    contents.notes.append("Of the folder only the weights are read; its config.json is not.")
+    contents.notes.append("Only the weights in the folder are read; its config.json is not.")
     file_bytes = sum(len(source.data) for source in sources)
     return contents, file_bytes, tuple(folder / name for name in names)
 
 
 def _weights(folder: Path) -> list[str]:
-    """Names of the files that hold a folder's weights; none if there are none."""
+    """Return the names of the files that hold a folder's weights, if any."""
     if present := _present(folder, _WEIGHTS):
         return present[:1]
     if not (indices := _present(folder, _INDICES)):
@@ -79,18 +79,18 @@ def _weights(folder: Path) -> list[str]:
                                "many")  # fmt: skip
     for name in names:
         if set(name) & set("/\\\0") or name in ("", ".", ".."):
-            raise BrokenCheckpoint(f"{folder / indices[0]}: {name[:60]!r} is no name of a file")
+            raise BrokenCheckpoint(f"{folder / indices[0]}: {name[:60]!r} is not a file name")
         if not (folder / name).is_file():
             raise BrokenCheckpoint(f"{folder / name}: missing, {indices[0]} names it; fetch it")
     return names
 
 
 def _joined(values: list[Any], folder: Path) -> dict[str, Any]:
-    """The tables of several files as one."""
+    """Join the tables of several files."""
     joined: dict[str, Any] = {}
     for value in values:
         if not isinstance(value, dict) or joined.keys() & value.keys():
-            raise BrokenCheckpoint(f"{folder}: its files of weights are no parts of one model")
+            raise BrokenCheckpoint(f"{folder}: its files of weights are not parts of one model")
         joined |= value
     return joined
 
@@ -100,7 +100,7 @@ def _present(folder: Path, names: tuple[str, ...]) -> list[str]:
 
 
 def _class(folder: Path) -> str:
-    """What a folder's description calls its model; empty if it says nothing."""
+    """Return the model's class in a folder's description; empty if it has none."""
     for name in _present(folder, _DESCRIPTIONS):
         table = _table(folder / name, strict=False)
         classes = table.get("architectures")
@@ -112,7 +112,7 @@ def _class(folder: Path) -> str:
 
 
 def _table(path: Path, strict: bool = True) -> dict[str, Any]:
-    """The JSON table in a file of theirs; if not `strict`, an empty one for what is none."""
+    """Read the JSON table in another program's file; if not `strict`, empty for a bad one."""
     try:
         return read_table(path)
     except (OSError, ValueError, RecursionError):
@@ -122,7 +122,7 @@ def _table(path: Path, strict: bool = True) -> dict[str, Any]:
 
 
 def _what_it_is(folder: Path) -> str:
-    """What a folder without weights is, and what to give instead."""
+    """Say what a folder without weights is, and what to give instead."""
     here = {path.name for path in islice(folder.iterdir(), _MOST_VALUES)}
     if "saved_model.pb" in here or ("checkpoint" in here and any("ckpt" in name for name in here)):
         return "a folder of TensorFlow's; only NVIDIA's pickles of TensorFlow are read"

@@ -1,4 +1,4 @@
-"""Another program's file made into a model folder, with a card that says what became of it."""
+"""Import of another program's file into a model folder, with a card that documents it."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from framework.models.encoders.weights import EncoderWeights
 LICENCE = "not known: the file does not say; ask its author before passing it on"
 HALF_NOTE = "Weights were rounded to half precision; edits made with the file itself do not fit."
 UNTYPED_NOTE = (
-    "The file does not say of which kind its encoder is, and its tensors alone cannot tell e4e "
+    "The file does not say which kind its encoder is, and its tensors alone cannot tell e4e "
     "from pSp."
 )
 TRAINED_NOTE = "The generator as trained, not averaged, is left out."
@@ -24,14 +24,13 @@ TRAINED_NOTE = "The generator as trained, not averaged, is left out."
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of an imported file.
+    """The result of an import.
 
     Attributes:
         folder: The model folder.
-        provenance: Where it comes from: `dialect`, `source` (the file's name), `sha256`, `notes`
-            (what was left out, computed or assumed, a sentence each) and what the file says of
-            its training.
-        networks: Sizes of what is in the folder, by `generator`, `discriminator`, `encoder`.
+        provenance: Origin: `dialect`, `source` (the file's name), `sha256`, `notes` (what was left
+            out, computed or assumed, a sentence each) and the file's facts about its training run.
+        networks: Sizes of the networks, by `generator`, `discriminator`, `encoder`.
         files: Names of the files in the folder.
     """
 
@@ -41,18 +40,18 @@ class ImportReport:
     files: list[str]
 
     def lines(self) -> list[str]:
-        """One line for each network: sizes and parameters."""
+        """Return one line for each network: sizes and parameters."""
         return [f"{name:<14} {_in_words(facts)}" for name, facts in self.networks.items()]
 
 
 def import_model(file: str | Path, folder: str | Path, half: bool = False) -> ImportReport:
-    """Write the model folder of a file that another program, or a training run, wrote.
+    """Write the model folder of a file from another program or a training run.
 
     Args:
         file: Any file that `load_generator` opens, or a hub's folder.
-        folder: New or empty folder. `config.json`, without which it is no model folder, is written
-            last; if the work fails or is interrupted, what was written is removed.
-        half: Store weights in half precision.
+        folder: New or empty folder. `config.json`, which makes it a model folder, is written last;
+            if the import fails or is interrupted, the folder is emptied.
+        half: Whether to store weights in half precision.
 
     Raises:
         UserError: If the folder is taken, or the file cannot be opened; see `load_generator`.
@@ -100,7 +99,7 @@ def _provenance(model: OpenedModel, encoder: EncoderWeights | None, half: bool) 
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """SHA-256 of a file's bytes; of several files that of their digests and names."""
+    """Return the SHA-256 of a file's bytes; of several files, that of their digests and names."""
     if len(files) == 1:
         return sha256_file(files[0])
     lines = "".join(f"{sha256_file(file)}  {file.name}\n" for file in files)
@@ -121,7 +120,7 @@ def _encoder_sizes(encoder: EncoderWeights) -> dict[str, Any]:
 
 
 def _in_words(facts: dict[str, Any]) -> str:
-    """Sizes of a network in a line."""
+    """Describe the sizes of a network in a line."""
     words = []
     if "img_size" in facts:
         height, width = facts["img_size"]
@@ -143,7 +142,7 @@ def _count(number: int, word: str) -> str:
 def _card(
     name: str, provenance: dict[str, Any], networks: dict[str, dict[str, Any]], half: bool
 ) -> str:
-    """Model card, Markdown."""
+    """Write the model card, Markdown."""
     rows = {
         "source": f"`{printable(provenance['source'])}` ({provenance['dialect']})",
         "SHA-256 of the source": f"`{provenance['sha256']}`",
@@ -170,7 +169,7 @@ What the source says of its training is in `config.json`. Quality was not measur
 
 
 def printable(text: str) -> str:
-    """A file's own words on one line, without what moves a cursor or ends a table's cell."""
+    """Put a file's text on one line, without control characters or the end of a table's cell."""
     words = " ".join(text.split())
     return "".join(c if c.isprintable() and c not in "`|" else "?" for c in words)
 

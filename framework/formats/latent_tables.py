@@ -1,7 +1,7 @@
-"""Latents in what other programs pickle: tables by name, lists of steps, arrays of objects.
+"""Latents in other programs' pickles: tables by name, lists of steps, arrays of objects.
 
-ReStyle and what was built on it save `{name: [latents of each step]}`, InterFaceGAN arrays, others
-tables of tensors. All of it is read by the pickle machine; nothing in a file is called.
+ReStyle and programs built on it save `{name: [latents of each step]}`, InterFaceGAN arrays, others
+tables of tensors. The pickle machine reads all of it; nothing in a file is called.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 class Named(NamedTuple):
-    """Latents (N, L, D), or fewer axes where a file has one picture, with its pictures' names."""
+    """Latents (N, L, D), or with fewer axes for one picture, and the pictures' names."""
 
     ws: Tensor
     names: list[str]
@@ -38,7 +38,7 @@ class ObjectDtype(NumpyDtype):
             super().__init__(code, align, copy)
 
     def build(self, state: Any) -> None:
-        """Take in what follows; nothing of it matters to objects."""
+        """Ignore the state; objects need none of it."""
         if self.code != "O":
             super().build(state)
 
@@ -49,7 +49,7 @@ class ObjectArray(NumpyArray):
     members: list[Any] | None = None
 
     def build(self, state: Any) -> None:
-        """Take in (version, shape, dtype, column-major, bytes or members)."""
+        """Set the state (version, shape, dtype, column-major, bytes or members)."""
         match state:
             case (_, tuple(), NumpyDtype(code="O"), bool(), list(members)) if self.tensor is None:
                 self.members = members
@@ -65,22 +65,22 @@ LATENT_SYMBOLS: dict[str, Constructor] = {
 
 
 def latents_among(value: Any, source: Source) -> Named:
-    """The latents in what a file holds.
+    """Return the latents in a file's value.
 
     Args:
         value: A tensor or array; a table that names it, or has one entry for each picture; a list
             of pictures. A picture's own entry may be a list: of its layers, or of the steps that
             led to it, of which the last counts.
-        source: The file, for complaints.
+        source: The file, for messages.
 
     Raises:
-        UserError: If it is none of these, or far more of them than the file can hold.
+        UserError: If there are no latents, or far more than the file can hold.
     """
     return _Finder(source).among(value, 0)
 
 
 class _Finder:
-    """Copies latents out of a file's values, which may stand in it once and be meant often."""
+    """A search that copies latents out of a file's values, each of which may occur repeatedly."""
 
     def __init__(self, source: Source) -> None:
         self.source, self.bytes_left = source, max(_FREE_BYTES, 2 * len(source.data))
@@ -111,16 +111,16 @@ class _Finder:
         )
 
     def _rows(self, ws: Tensor) -> Tensor:
-        """One picture's latents, (D,) or (L, D), or several's, (N, L, D), as (N, L, D)."""
+        """Reshape one picture's latents, (D,) or (L, D), or several's, (N, L, D), to (N, L, D)."""
         if ws.ndim not in (1, 2, 3) or not ws.numel():
             shape = tuple(ws.shape)
-            raise UserError(f"{self.source.label}: a tensor of shape {shape} is no latents")
+            raise UserError(f"{self.source.label}: a tensor of shape {shape} is not latents")
         return ws.reshape(1, -1, ws.shape[-1]) if ws.ndim < 3 else ws
 
     def _copied(self, tensor: StoredTensor) -> Tensor:
         if tensor.storage.dtype not in _FLOATS or tensor.nbytes > len(self.source.data):
             kind = tensor.storage.dtype
-            raise UserError(f"{self.source.label}: a tensor of {kind} is no latents")
+            raise UserError(f"{self.source.label}: a tensor of {kind} is not latents")
         self.bytes_left -= tensor.nbytes
         if self.bytes_left < 0:
             raise UserError(
@@ -130,8 +130,8 @@ class _Finder:
 
 
 def _plain(value: Any) -> Any:
-    """A numpy array as the tensor, the list or the one value that it is."""
-    for _ in range(_DEEPEST_TABLE):  # it may hold itself
+    """Unwrap a numpy array to the tensor, the list or the one value in it."""
+    for _ in range(_DEEPEST_TABLE):  # it may contain itself
         if not isinstance(value, ObjectArray) or value.members is None:
             break
         value = value.members[0] if len(value.members) == 1 else value.members
@@ -139,7 +139,7 @@ def _plain(value: Any) -> Any:
 
 
 def _last(value: Any) -> Any:
-    """Of a list of one picture's steps the last; a list of its layers as a whole."""
+    """Return the last of one picture's steps; a list of its layers is returned whole."""
     value = _plain(value)
     if isinstance(value, list | tuple) and value:
         last = _plain(value[-1])

@@ -1,6 +1,6 @@
 """Latents `ws` to and from the files of other programs. Reads data, never runs code.
 
-| kind | file | what is in it | whose |
+| kind | file | contents | program |
 |---|---|---|---|
 | `draggan` | `.pt` | tensor (1, num_ws, w_dim) | DragGAN's window |
 | `nvidia` | `.npz` | array `w`, (1, num_ws, w_dim) | projector.py's `projected_w.npz` |
@@ -8,8 +8,8 @@
 | `npy` | `.npy` | array (N, num_ws, w_dim) | numpy, InterFaceGAN |
 | `dragline` | `.safetensors` | tensor `ws`, (N, num_ws, w_dim) | ours, inverted images too |
 
-Only read: pickled tables by picture (ReStyle's `latents.npy`, `.pkl`), and folders of one `.pt` for
-each picture (PTI's embeddings).
+Two kinds are only read: pickled tables by picture (ReStyle's `latents.npy`, `.pkl`), and folders of
+one `.pt` for each picture (PTI's embeddings).
 """
 
 import io
@@ -49,40 +49,40 @@ _IN_FOLDERS, _MOST_FILES = (".pt", ".npy"), 10_000
 _LARGEST_FILE = 1 << 30
 _MOST_LAYERS, _MOST_COORDINATES = 256, 16384
 _NPY_START = b"\x93NUMPY"
-_NPY_VERSION = (1, 0)  # newer ones have headers of up to 4 GiB, which numpy reads before it looks
-_MOST_COMPRESSION = 100  # of latents; the same row for every layer comes near
+_NPY_VERSION = (1, 0)  # newer ones have headers of up to 4 GiB, which numpy reads unchecked
+_MOST_COMPRESSION = 100  # ratio for latents; the same row for every layer comes near
 
 
 def read_latents(path: str | Path, num_ws: int | None = None) -> Tensor:
-    """Read latents from a file of any kind; what it is, is seen in it and not in its name.
+    """Read latents from a file of any kind, recognised by its content, not by its name.
 
     Args:
         path: A torch file with a tensor, or a table of tensors (one for each picture, or under a
             name such as `latent`); such a table pickled or saved by numpy; `.npy`; `.npz` with
             `w`; safetensors with `ws`; a folder of such files, one for each picture.
-        num_ws: The generator's number of layers. Where a file has one row for all of them,
-            (w_dim,), (1, w_dim) or (N, 1, w_dim), it is repeated so often.
+        num_ws: The generator's number of layers. If a file has one row for all of them,
+            (w_dim,), (1, w_dim) or (N, 1, w_dim), it is repeated for each.
 
     Returns:
-        ws, float32 (N, num_ws, w_dim), finite.
+        Latents ws, float32 (N, num_ws, w_dim), finite.
 
     Raises:
-        UserError: If it holds no latents, or of another number of layers.
-        BrokenCheckpoint: If it is damaged.
-        UnsafeCheckpoint: If it asks for code to be run.
+        UserError: If the file has no latents, or latents of another number of layers.
+        BrokenCheckpoint: If the file is damaged.
+        UnsafeCheckpoint: If the file asks for code to be run.
     """
     return read_named_latents(path, num_ws).ws
 
 
 def read_named_latents(path: str | Path, num_ws: int | None = None) -> Named:
-    """As `read_latents`, with the names of the pictures; their numbers where they have none."""
+    """Read latents and the names of their pictures, or numbers for want of names."""
     path = Path(path)
     latents = _read_folder(path, num_ws) if path.is_dir() else _read_file(path, num_ws)
     return Named(latents.ws, latents.names or [str(number) for number in range(len(latents.ws))])
 
 
 def _read_folder(folder: Path, num_ws: int | None) -> Named:
-    """One picture's latents from each file of a folder and those in it, by their paths."""
+    """Read one picture's latents from each file in a folder and its sub-folders, by path."""
     files = sorted(_files_below(folder))
     if not files:
         raise UserError(f"{folder}: no latents in it ({', '.join(_IN_FOLDERS)})")
@@ -94,7 +94,7 @@ def _read_folder(folder: Path, num_ws: int | None) -> Named:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Files of latents in a folder and those in it; links to folders are not followed."""
+    """Yield files of latents in a folder and its sub-folders; links are not followed."""
     looked_at = 0
     for here, folders, names in os.walk(folder):
         looked_at += len(folders) + len(names)
@@ -116,7 +116,7 @@ def _read_file(path: Path, num_ws: int | None) -> Named:
 
 
 def _unfolded(source: Source) -> Named:
-    """What is in a file, by what its first bytes say."""
+    """Read a file's latents by its first bytes."""
     start = bytes(source.data[: max(LOOKED_AT, len(LEGACY_START))])
     if start.startswith(ZIP_START) and _is_npz(source):
         return _read_npz(source)
@@ -135,23 +135,24 @@ def _unfolded(source: Source) -> Named:
 
 
 def _read_safetensors(source: Source) -> Named:
-    """Latents of ours or another's; ours carry a digest, which must be of what they hold."""
+    """Read latents from safetensors; our own carry a digest, which must match."""
     tables, facts = read_safetensors(source), metadata_of(source)
     if facts.get("format") == FORMAT:
         tensors = {name: stored.read() for name, stored in tables.items()}
         if facts.get(DIGEST) != contents_digest(facts, tensors):
-            raise BrokenCheckpoint(f"{source.label}: its digest is not of what it holds; damaged")
+            reason = "its digest does not match its contents; damaged"
+            raise BrokenCheckpoint(f"{source.label}: {reason}")
     return latents_among(tables, source)
 
 
 def write_latents(path: str | Path, ws: Tensor, kind: Kind) -> Path:
-    """Write latents (N, num_ws, w_dim) as another program wants them, whole or not at all.
+    """Write latents (N, num_ws, w_dim) in another program's form, whole or not at all.
 
-    The path has the kind's ending (see the table above); DragGAN's and NVIDIA's files take one
-    picture's.
+    The path has the kind's ending (see the table above); DragGAN's and NVIDIA's files take those of
+    one picture.
 
     Raises:
-        UserError: If kind, ending or shape do not fit, or it cannot be written.
+        UserError: If kind, ending or shape do not fit, or the file cannot be written.
     """
     path = Path(path)
     if kind not in ENDINGS:
@@ -186,7 +187,7 @@ def _write(file: BinaryIO, ws: Tensor, kind: Kind) -> None:
 
 
 def _is_npz(source: Source) -> bool:
-    """Whether a zip holds arrays of numpy's: its first entry has their ending."""
+    """Whether a zip holds numpy's arrays, by the ending of its first entry."""
     name_bytes = int.from_bytes(source.data[26:28], "little")
     return bytes(source.data[30 : 30 + name_bytes]).endswith(b".npy")
 
@@ -210,7 +211,7 @@ def _read_npz(source: Source) -> Named:
 
 
 def _read_npy(file: Any, size: int, source: Source) -> Named:
-    """The array of an npy file of `size` bytes; its header is believed only if it fits them."""
+    """Read the array of an npy file of `size` bytes; its header must fit them."""
     try:
         if np.lib.format.read_magic(file) != _NPY_VERSION:
             raise ValueError("a version that arrays of floats do not need")
@@ -220,7 +221,7 @@ def _read_npy(file: Any, size: int, source: Source) -> Named:
     if dtype.hasobject:
         return _read_objects(file, size, source)
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise UserError(f"{source.label}: an array of {dtype} is no latents; give floats")
+        raise UserError(f"{source.label}: an array of {dtype} is not latents; give floats")
     content_bytes = math.prod(shape) * dtype.itemsize
     most = min(size, _LARGEST_FILE, _MOST_COMPRESSION * len(source.data))
     if min(shape, default=1) < 0 or content_bytes > most:
@@ -234,7 +235,7 @@ def _read_npy(file: Any, size: int, source: Source) -> Named:
 
 
 def _read_objects(file: Any, size: int, source: Source) -> Named:
-    """A table as np.save writes it: behind the header of an array lies a pickle of the array."""
+    """Read a table as np.save writes it: an array's header, then a pickle of the array."""
     most = min(size, _LARGEST_FILE, _MOST_COMPRESSION * len(source.data))
     content = file.read(most + 1)
     if len(content) > most:
@@ -247,14 +248,14 @@ def _read_objects(file: Any, size: int, source: Source) -> Named:
 
 
 def _shaped(ws: Tensor, num_ws: int | None, label: str) -> Tensor:
-    """The same as contiguous float32 (N, num_ws, w_dim), checked."""
+    """Convert latents to contiguous float32 (N, num_ws, w_dim), checked."""
     shape = tuple(ws.shape)
     if ws.ndim in (1, 2) and ws.numel():
         ws = ws.reshape(1, -1, shape[-1])
     if ws.ndim != 3 or not ws.numel():
-        raise UserError(f"{label}: a tensor of shape {shape} is no latents (N, num_ws, w_dim)")
+        raise UserError(f"{label}: a tensor of shape {shape} is not latents (N, num_ws, w_dim)")
     if ws.shape[1] > _MOST_LAYERS or ws.shape[2] > _MOST_COORDINATES:
-        raise UserError(f"{label}: {shape} is no latents: no generator has so many layers")
+        raise UserError(f"{label}: {shape} is not latents: no generator has so many layers")
     ws = ws.to(torch.float32).contiguous()
     if not ws.isfinite().all():
         raise UserError(f"{label}: the latents hold NaN or infinity; make them again")
@@ -275,5 +276,5 @@ def _shaped(ws: Tensor, num_ws: int | None, label: str) -> Tensor:
 
 
 def _may_be_layers(rows: int) -> bool:
-    """Whether so many rows may be the layers of a generator: two a block, from 8 px to 4096 px."""
+    """Whether a number of rows may be a generator's layers: two a block, 8 px to 4096 px."""
     return rows % 2 == 0 and 4 <= rows <= 22

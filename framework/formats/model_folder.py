@@ -54,13 +54,13 @@ def save_model_folder(
     """Write a model folder; each file is written whole, `config.json` with its digests last.
 
     Args:
-        folder: Where to; created, existing files of the same names are replaced.
+        folder: The folder; it is created, and files of the same names are replaced.
         generator: The averaged generator.
-        discriminator: Its opponent, kept for fine-tuning and as a perceptual network.
-        provenance: Where the weights come from: data, images seen, command. JSON values.
+        discriminator: Its discriminator, for fine-tuning and as a perceptual network.
+        provenance: Origin of the weights: data, images seen, command. JSON values.
         card: Markdown of the model card.
-        half: Store weights in half precision.
-        encoder: Its encoder, kept as it is.
+        half: Whether to store weights in half precision.
+        encoder: Its encoder, stored unchanged.
 
     Returns:
         The folder.
@@ -95,7 +95,7 @@ def save_model_folder(
 
 
 def _stored(network: nn.Module, half: bool) -> dict[str, Tensor]:
-    """State dict as it is written: contiguous, on the CPU, weights halved if wanted."""
+    """Return the state dict to write: contiguous, on the CPU, in half precision if `half`."""
 
     def convert(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().to("cpu", copy=True).contiguous()
@@ -105,7 +105,7 @@ def _stored(network: nn.Module, half: bool) -> dict[str, Tensor]:
 
 
 def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
-    """An encoder's tensors as they are written; statistics and counters are never halved."""
+    """Return an encoder's tensors to write; statistics and counters keep their precision."""
 
     def convert(tensor: Tensor) -> Tensor:
         return tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor
@@ -115,28 +115,28 @@ def _stored_encoder(encoder: EncoderWeights, half: bool) -> dict[str, Tensor]:
 
 
 def _config_digest(description: Mapping[str, Any]) -> str:
-    """SHA-256 of what `config.json` says, however it is laid out, but for this digest itself."""
+    """Return the SHA-256 of the values in `config.json`, without this digest itself."""
     others = {name: digest for name, digest in description[DIGEST].items() if name != _CONFIG}
     text = json.dumps({**description, DIGEST: others}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def networks_in(folder: Path) -> list[str]:
-    """What a model folder has of `generator`, `discriminator` and `encoder`."""
+    """List the networks in a model folder: `generator`, `discriminator`, `encoder`."""
     description = _read_config(folder)
     return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[DIGEST]]
 
 
 def lone_network(file: Path) -> tuple[str, ...]:
-    """The kind of network that a `.safetensors` file holds, if it is one of ours; else nothing.
+    """Return the kind of network in a `.safetensors` file, if it is one of ours; else nothing.
 
     Raises:
-        BrokenCheckpoint: If it is ours and does not say what it holds.
+        BrokenCheckpoint: If the file is ours and does not state the kind.
     """
     _check_regular(file)
     with opened_tensors(file) as tensors:
         metadata = tensors.metadata() or {}
-    # Two signs, so that damage to one does not pass our file for somebody else's.
+    # Two signs, so that a file of ours with one damaged is not taken for another program's.
     if metadata.get("format") != FORMAT and not {"network", "config"} <= metadata.keys():
         return ()
     if metadata.get("network") not in _NETWORKS:
@@ -146,7 +146,7 @@ def lone_network(file: Path) -> tuple[str, ...]:
 
 
 def load_encoder_weights(folder: Path) -> EncoderWeights:
-    """Load the encoder that a model folder keeps; errors as in `load_network`."""
+    """Load the encoder in a model folder; errors as in `load_network`."""
     description = _read_config(folder)
     file = _verified(folder, description, "encoder")
     tensors, _ = _read_tensors(file)
@@ -163,7 +163,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
     """Load network `kind` (`generator`, `discriminator`) from a folder or a lone file.
 
     Returns:
-        The network, float32, frozen, in evaluation, with a `digest` of its weights and, from a
+        The network, float32, frozen, in evaluation mode, with a `digest` of its weights and, from a
         folder, its `provenance`.
 
     Raises:
@@ -187,7 +187,7 @@ def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> A
 
 
 def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
-    """The file of network `kind` in a folder, its digest compared."""
+    """Return the file of network `kind` in a folder, its digest compared."""
     file = folder / f"{kind}.safetensors"
     expected = description[DIGEST].get(file.name)
     if expected is None:
@@ -201,10 +201,10 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
 
 
 def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
-    """Make a network from its configuration and tensors, all checked before memory is taken.
+    """Build a network from its configuration and tensors, checked before memory is allocated.
 
     Raises:
-        BrokenCheckpoint: If something does not fit; `where` names the file.
+        BrokenCheckpoint: If anything does not fit; `where` names the file.
     """
     _check_bounds(kind, config, sum(tensor.numel() for tensor in tensors.values()), where)
     try:
@@ -219,15 +219,15 @@ def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: 
 
 
 def check_finite(tensors: dict[str, Tensor], where: str) -> None:
-    """Refuse NaN and infinity, by the name of the tensor that holds them."""
+    """Refuse NaN and infinity; the message names the tensor."""
     for name, tensor in tensors.items():
-        # A finite sum is the rule and costs one pass; only an infinite one needs a closer look.
+        # A finite sum is the rule and costs one pass; only an infinite one needs another.
         if not tensor.sum().isfinite() and not tensor.isfinite().all():
             raise BrokenCheckpoint(f"{where}: {name} holds values that are not finite")
 
 
 def _check_bounds(kind: str, config: Any, value_count: int, where: str) -> None:
-    """Refuse a configuration that asks for much more memory than the file's `held` values."""
+    """Refuse a configuration that asks for much more memory than the file's number of values."""
     if not isinstance(config, dict):
         raise BrokenCheckpoint(f"{where}: its configuration is not a table")
     sides = config.get("img_size")
@@ -238,9 +238,9 @@ def _check_bounds(kind: str, config: Any, value_count: int, where: str) -> None:
     sizes = {name: value for name, value in described.items() if name not in _NO_COUNTS}
     factors = (described.get("conv_clamp"), described.get("w_avg_beta"))
     if not all(map(_is_count, sizes.values())) or not all(map(_is_factor, factors)):
-        raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are no numbers")
+        raise BrokenCheckpoint(f"{where}: its configuration holds sizes that are not numbers")
     width = channels_at(4, sizes["channel_base"], sizes["channel_max"])
-    features = sizes.get("w_dim", width)  # of the mapping network, which a discriminator may have
+    features = sizes.get("w_dim", width)  # of the mapping network, of a discriminator as well
     layers, inputs = sizes["mapping_layers"], max(sizes.get("z_dim", 0), sizes["c_dim"])
     needed = 9 * width**2 + inputs * features
     if kind == "generator" or sizes["c_dim"]:
@@ -279,7 +279,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     own = digests.get(_CONFIG)  # older folders have none
     if odd or own not in (None, _config_digest(description)):
         raise BrokenCheckpoint(
-            f"{path}: its digest is not of what it says; damaged, or edited: then remove "
+            f"{path}: its digest does not match its contents; damaged, or edited: then remove "
             f'"{_CONFIG}" from "{DIGEST}" in it'
         )
     return description
@@ -298,13 +298,13 @@ def _check_regular(file: Path) -> None:
 def _lone_config(
     file: Path, metadata: dict[str, str], tensors: dict[str, Tensor], kind: str
 ) -> dict[str, Any]:
-    """The configuration in a file's metadata, the digest of all that is in the file compared."""
+    """Read the configuration in a file's metadata, with the digest of the whole file compared."""
     if metadata.get("format") != FORMAT or metadata.get("network") != kind:
         raise UserError(f"{file}: holds no dragline {kind} (its metadata does not say so)")
     digest = metadata.get(DIGEST)  # older files have none
     odd = metadata.keys() - _METADATA - {DIGEST}
     if odd or digest not in (None, contents_digest(metadata, tensors)):
-        raise BrokenCheckpoint(f"{file}: its digest is not of what it holds; damaged")
+        raise BrokenCheckpoint(f"{file}: its digest does not match its contents; damaged")
     try:
         return json.loads(metadata["config"])
     except (ValueError, KeyError, RecursionError) as error:
@@ -312,5 +312,5 @@ def _lone_config(
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trained values in a network."""
+    """Count the trained values in a network."""
     return sum(math.prod(p.shape) for p in network.parameters())

@@ -1,7 +1,7 @@
 """Pickles of stylegan2-ada-pytorch and of stylegan3's StyleGAN2: networks and their arguments.
 
 Each network and each module in it is `torch_utils.persistence._reconstruct_persistent_obj(meta)`:
-source text, which is not looked at here, a class name, and the module's `__dict__`.
+source text, which is ignored here, a class name, and the module's `__dict__`.
 """
 
 import re
@@ -30,10 +30,10 @@ def recognises(value: Any) -> bool:
 
 
 def read(value: Any, where: str) -> Contents:
-    """Take the networks out of what the pickle unfolded to.
+    """Take the networks out of the pickle's value.
 
     Raises:
-        UserError: If they are another kind of network than StyleGAN2's.
+        UserError: If the networks are not StyleGAN2's.
         BrokenCheckpoint: If tensors are missing or contradict the stored arguments.
     """
     if isinstance(value, StoredObject):  # one network alone, as PTI saves its generator
@@ -50,7 +50,7 @@ def read(value: Any, where: str) -> Contents:
 
 
 def _raw_network(network: StoredObject, where: str) -> RawNetwork:
-    """A network's tensors and arguments; those left to their default as its modules kept them."""
+    """Return a network's tensors and arguments, defaults as its modules have them."""
     assert network.state is not None
     claims = plain(network.state.get("_init_kwargs") or {}, where)
     if network.state.get("_init_args") not in (None, (), []):
@@ -63,7 +63,7 @@ def _raw_network(network: StoredObject, where: str) -> RawNetwork:
 
 
 def _as_built(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Arguments as the modules keep them: defaults differ between NVIDIA's two programs."""
+    """Read arguments from the modules: defaults differ between NVIDIA's two programs."""
     arguments: dict[str, Any] = {}
     blocks = [m for p, m in modules.items() if re.fullmatch(r"(?:synthesis\.)?b\d+\.", p)]
     halves = [m["use_fp16"] for m in blocks if type(m.get("use_fp16")) is bool]
@@ -82,17 +82,17 @@ def _as_built(modules: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, TensorSource]:
-    """State dict of a module tree: parameters and the buffers that count as state."""
+    """Return the state dict of a module tree: parameters and persistent buffers."""
     tensors: dict[str, TensorSource] = {}
     left = _MOST_TENSORS
     for prefix, state in modules.items():
         fleeting = state.get("_non_persistent_buffers_set") or set()
         if not isinstance(fleeting, set):
-            raise BrokenCheckpoint(f"{where}: {prefix}_non_persistent_buffers_set is no set")
+            raise BrokenCheckpoint(f"{where}: {prefix}_non_persistent_buffers_set is not a set")
         for group in ("_parameters", "_buffers"):
             members = state.get(group) or {}
             if not isinstance(members, dict):
-                raise BrokenCheckpoint(f"{where}: {prefix}{group} is no table")
+                raise BrokenCheckpoint(f"{where}: {prefix}{group} is not a table")
             left -= len(members)
             if left < 0:
                 raise BrokenCheckpoint(f"{where}: more than {_MOST_TENSORS} tensors")
@@ -100,13 +100,13 @@ def _tensors(modules: dict[str, dict[str, Any]], where: str) -> dict[str, Tensor
                 if tensor is None or (group == "_buffers" and name in fleeting):
                     continue
                 if not isinstance(tensor, StoredTensor):
-                    raise BrokenCheckpoint(f"{where}: {prefix}{name} is no tensor")
+                    raise BrokenCheckpoint(f"{where}: {prefix}{name} is not a tensor")
                 tensors[f"{prefix}{name}"] = tensor
     return tensors
 
 
 def _modules(network: StoredObject, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each module's prefix and state, each module once."""
+    """Yield each module's prefix and state once."""
     waiting, visited = [("", network, 0)], set()
     while waiting:
         prefix, module, depth = waiting.pop()
@@ -120,7 +120,7 @@ def _modules(network: StoredObject, where: str) -> Iterator[tuple[str, dict[str,
         yield prefix, state
         children = state.get("_modules") or {}
         if not isinstance(children, dict):
-            raise BrokenCheckpoint(f"{where}: {prefix}_modules is no table")
+            raise BrokenCheckpoint(f"{where}: {prefix}_modules is not a table")
         waiting += [
             (f"{prefix}{name}.", child, depth + 1)
             for name, child in children.items()

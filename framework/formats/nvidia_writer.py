@@ -1,7 +1,7 @@
 """Our networks as a pickle that stylegan2-ada-pytorch, stylegan3 and DragGAN open.
 
-Layout: see `nvidia`, which reads it. The source text that such a file has to carry is our own,
-`exported_networks`; its classes are filled here, and what they then hold is written.
+Layout: see `nvidia`, which reads it. The source text that such a file must carry is our own,
+`exported_networks`; its classes are filled here, and their contents are written.
 """
 
 import struct
@@ -28,7 +28,7 @@ _SYSTEM = {
     "little_endian": True,
     "type_sizes": {"short": 2, "int": 4, "long": 4},
 }
-# What the official DragGAN takes for granted: viz/renderer.py, its seeds and `feature_idx`.
+# Assumptions of the official DragGAN: viz/renderer.py, its seeds and `feature_idx`.
 _DRAGGAN_Z_DIM, _DRAGGAN_FEATURES_PX = 512, 128
 
 
@@ -38,13 +38,13 @@ def write_nvidia(
     discriminator: Discriminator | None = None,
     training_generator: Generator | None = None,
 ) -> list[str]:
-    """Write `G`, `D` and `G_ema` as the field's training snapshots have them.
+    """Write `G`, `D` and `G_ema`, as in the field's training snapshots.
 
     Without a discriminator, `D` is a module without tensors that says so. `G` is the generator as
-    trained; the averaged one again if None, whose numbers are in the file only once.
+    trained; if None, the averaged one again, stored only once.
 
     Returns:
-        What gets lost and what the other program has to be told, a sentence each.
+        Notes on what is lost and on what the other program needs to be told, a sentence each.
     """
     averaged = _persistent(_filled(generator))
     trained = averaged if training_generator is None else _persistent(_filled(training_generator))
@@ -67,9 +67,9 @@ def write_nvidia(
 
 
 def _filled(network: Generator | Discriminator) -> nn.Module:
-    """The network as an object of the exported source; its tensors are shared, not copied."""
+    """Make an object of the exported source from a network; tensors are shared, not copied."""
     network = without_fade(network)
-    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and thrown away
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then replaced
         if isinstance(network, Generator):
             exported = exported_networks.Generator(**_generator_arguments(network.config))
         else:
@@ -79,17 +79,17 @@ def _filled(network: Generator | Discriminator) -> nn.Module:
 
 
 def _nobody(generator: Generator) -> nn.Module:
-    """What stands for a missing discriminator: every reader wants a module there."""
+    """Make a stand-in for a missing discriminator: every reader expects a module."""
     picture = _picture(generator.config)
     return exported_networks.NoDiscriminator(c_dim=generator.c_dim, **picture).eval()
 
 
 def _generator_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """NVIDIA's arguments for a generator.
+    """Return NVIDIA's arguments for a generator, in nested groups.
 
-    The groups are nested. stylegan2-ada-pytorch and StyleGAN-Human can build their own networks
-    from that only, the official DragGAN from both ways, stylegan3's from flat ones only; but
-    stylegan3's scripts build none, they use the network of the file.
+    stylegan2-ada-pytorch and StyleGAN-Human can build their own networks only from nested groups,
+    the official DragGAN from both forms, stylegan3 only from flat ones; but stylegan3's scripts
+    build none, they use the network in the file.
     """
     mapping = {"num_layers": config["mapping_layers"], "w_avg_beta": config["w_avg_beta"]}
     return {
@@ -101,7 +101,7 @@ def _generator_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _discriminator_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """NVIDIA's arguments for a discriminator."""
+    """Return NVIDIA's arguments for a discriminator."""
     group, layers = config["mbstd_group_size"], config["mapping_layers"]
     return {
         "c_dim": config["c_dim"],
@@ -114,7 +114,7 @@ def _discriminator_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(config: dict[str, Any]) -> dict[str, str]:
-    """How a generator's blocks make a picture, where it is not NVIDIA's default."""
+    """Return the design of a generator's blocks, if it is not NVIDIA's default."""
     return {name: config[name] for name in ("architecture",) if name in config}
 
 
@@ -140,7 +140,7 @@ def _widths(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _persistent(module: nn.Module) -> Call:
-    """A module, and each one in it, as source text, class name and `__dict__`."""
+    """Describe a module, and each one in it, by source text, class name and `__dict__`."""
     meta = {
         "type": "class",
         "version": _OBJECT_VERSION,
@@ -152,7 +152,7 @@ def _persistent(module: nn.Module) -> Call:
 
 
 def _writable(value: Any) -> Any:
-    """An attribute with its modules and tensors replaced by the calls that make them."""
+    """Replace modules and tensors in an attribute by the calls that make them."""
     if isinstance(value, nn.Module):
         return _persistent(value)
     if isinstance(value, nn.Parameter):
@@ -174,7 +174,7 @@ def _tensor(tensor: Tensor) -> Call:
 
 
 def _storage(data: Tensor) -> Pieces:
-    """A storage as torch's file of before 1.6: five pickles, a length, the numbers."""
+    """Encode a storage as a torch file of before 1.6: five pickles, a length, the numbers."""
     numel = data.numel()
     identity = ("storage", Name("torch", "FloatStorage"), "0", "cpu", numel, None)
     head = BytesIO()
@@ -192,7 +192,7 @@ def _lost_precision(config: dict[str, Any], network: str) -> str:
 
 
 def _notes(config: dict[str, Any]) -> Iterator[str]:
-    """What other programs cannot do with a generator like this one."""
+    """Yield notes on what other programs cannot do with such a generator."""
     height, width = config["img_size"]
     if not _is_usual(height, width):
         yield (

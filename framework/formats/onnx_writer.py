@@ -1,7 +1,7 @@
 """A generator as an ONNX graph, for runtimes without torch.
 
-The graph is written node by node and not traced: its names are the field's, any batch fits, and it
-does not depend on what a tracer of today makes of the network.
+The graph is written node by node and not traced: its names are the field's, any batch size fits,
+and it does not depend on the behaviour of a tracer.
 
 | name | what | shape |
 |---|---|---|
@@ -31,16 +31,16 @@ from framework.models.stylegan2.layers import FullyConnectedLayer
 from framework.ops.bias_act import LRELU_GAIN
 from framework.ops.modulated_conv2d import DEMOD_EPS
 
-OPSET, IR_VERSION = 17, 8  # of 2022: every runtime of today reads them
-_LARGEST_BYTES = (1 << 31) - 1  # of a protocol buffer
+OPSET, IR_VERSION = 17, 8  # from 2022: every current runtime reads them
+_LARGEST_BYTES = (1 << 31) - 1  # limit of a protocol buffer
 _NORM_EPS, _SLOPE = 1e-8, 0.2
 
 
 def check_onnx() -> None:
-    """Refuse to go on without the library.
+    """Check that the library is there.
 
     Raises:
-        UserError: If it is not installed.
+        UserError: If the library is not installed.
     """
     if importlib.util.find_spec("onnx") is None:
         advice = "install it with pip install 'dragline[onnx]'"
@@ -51,7 +51,7 @@ def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
     """Write a generator as a graph in float32 with the names of the table above.
 
     Returns:
-        What gets lost and how the inputs are called, a sentence each.
+        Notes on what is lost and on the names of inputs, a sentence each.
 
     Raises:
         UserError: If the library is not installed, or the generator is larger than a file may be.
@@ -76,7 +76,7 @@ def write_onnx(file: BinaryIO, generator: Generator) -> list[str]:
 
 
 class _Graph:
-    """Nodes and numbers as they are put together; values are known by their names."""
+    """A graph under construction: nodes and constants; values are referred to by name."""
 
     def __init__(self, onnx: ModuleType) -> None:
         self._onnx, self._helper, self._float = onnx, onnx.helper, onnx.TensorProto.FLOAT
@@ -86,7 +86,7 @@ class _Graph:
         self.outputs: list[Any] = []
 
     def constant(self, values: Any, name: str = "") -> str:
-        """Numbers of the graph: float32, or int64 where they are whole."""
+        """Add constants, float32, or int64 where they are whole; return their name."""
         values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.array(values)
         kind = np.int64 if values.dtype.kind == "i" else np.float32
         name = name or f"n{len(self.numbers)}"
@@ -95,22 +95,22 @@ class _Graph:
         return name
 
     def op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """One node; returns the name of what it gives."""
+        """Add a node; return the name of its output."""
         name = name or f"v{len(self.nodes)}"
         self.nodes.append(self._helper.make_node(kind, inputs, [name], **attributes))
         return name
 
     def input(self, name: str, *shape: int | str) -> str:
-        """A value from outside."""
+        """Add an input; return its name."""
         self.inputs.append(self._helper.make_tensor_value_info(name, self._float, shape))
         return name
 
     def output(self, name: str, *shape: int | str) -> None:
-        """A value for outside."""
+        """Declare an output."""
         self.outputs.append(self._helper.make_tensor_value_info(name, self._float, shape))
 
     def model(self, generator: Generator) -> Any:
-        """The whole, with what it is in its metadata."""
+        """Build the whole model, with metadata that describe it."""
         helper, out = self._helper, self.outputs
         graph = helper.make_graph(self.nodes, "stylegan2", self.inputs, out, self.numbers)
         opsets = [helper.make_opsetid("", OPSET)]
@@ -123,20 +123,20 @@ class _Graph:
     # Layers
 
     def dense(self, x: str, layer: FullyConnectedLayer, gain: float = 1.0) -> str:
-        """(N, I) to (N, O); the gain of a leaky ReLU rides on the weights."""
+        """Map (N, I) to (N, O); the gain of a leaky ReLU is part of the weights."""
         gain *= LRELU_GAIN if layer.act == "lrelu" else 1.0
         weight = self.constant(layer.weight * (layer.weight_gain * gain))
         x = self.op("Gemm", x, weight, self.constant(layer.bias * layer.bias_gain * gain), transB=1)
         return self.op("LeakyRelu", x, alpha=_SLOPE) if layer.act == "lrelu" else x
 
     def normalised(self, x: str) -> str:
-        """Rows scaled to a mean square of 1."""
+        """Scale rows to a mean square of 1."""
         mean = self.op("ReduceMean", self.op("Mul", x, x), axes=[1], keepdims=1)
         root = self.op("Sqrt", self.op("Add", mean, self.constant(_NORM_EPS)))
         return self.op("Div", x, root)
 
     def as_maps(self, x: str) -> str:
-        """(N, C) to (N, C, 1, 1)."""
+        """Reshape (N, C) to (N, C, 1, 1)."""
         return self.op("Unsqueeze", x, self.constant([2, 3]))
 
     def clamped(self, x: str, limit: float | None) -> str:
@@ -145,13 +145,13 @@ class _Graph:
         return self.op("Clip", x, self.constant(-limit), self.constant(limit))
 
     def doubled(self, x: str, channels: int, kernel: Tensor) -> str:
-        """Upsampled by a filter of four taps that keeps the mean."""
+        """Upsample by a filter of four taps that keeps the mean."""
         weight = self.constant((kernel * 4).expand(channels, 1, *kernel.shape))
-        strides, pads = [2, 2], [1] * 4  # of four taps, as all filters here have
+        strides, pads = [2, 2], [1] * 4  # for four taps, as in all filters here
         return self.op("ConvTranspose", x, weight, group=channels, strides=strides, pads=pads)
 
     def styled(self, x: str, styles: str, weight: Tensor, kernel: Tensor | None) -> str:
-        """Features scaled by styles (N, C) and convolved, upsampled if there is a filter."""
+        """Scale features by styles (N, C) and convolve; upsample if there is a filter."""
         x = self.op("Mul", x, self.as_maps(styles))
         if kernel is None:
             return self.op("Conv", x, self.constant(weight), pads=[weight.shape[-1] // 2] * 4)
@@ -161,7 +161,7 @@ class _Graph:
         return self.op("Conv", x, fir, group=channels, pads=[1] * 4)
 
     def layer(self, x: str, w: str, layer: SynthesisLayer, gain: float) -> str:
-        """Modulated convolution (StyleGAN2, Eq. 1 and 3), noise, bias, leaky ReLU."""
+        """Add a modulated convolution (StyleGAN2, Eq. 1 and 3), noise, bias, leaky ReLU."""
         weight, act_gain = layer.weight, gain * LRELU_GAIN
         styles = self.dense(w, layer.affine)
         x = self.styled(x, styles, weight, layer.resample_filter if layer.up == 2 else None)
@@ -177,14 +177,14 @@ class _Graph:
         return self.clamped(x, None if layer.conv_clamp is None else layer.conv_clamp * gain)
 
     def colours(self, x: str, w: str, layer: ToRGBLayer) -> str:
-        """1x1 modulated convolution without demodulation."""
+        """Add a 1x1 modulated convolution without demodulation."""
         x = self.styled(x, self.dense(w, layer.affine, layer.weight_gain), layer.weight, None)
         x = self.op("Add", x, self.constant(layer.bias[None, :, None, None]))
         return self.clamped(x, layer.conv_clamp)
 
 
 def _mapping(graph: _Graph, generator: Generator) -> str:
-    """From `z`, `c` and `truncation_psi` to `ws`."""
+    """Add the nodes from `z`, `c` and `truncation_psi` to `ws`."""
     mapping, parts = generator.mapping, []
     if generator.z_dim:
         parts.append(graph.normalised(graph.input("z", "batch", generator.z_dim)))
@@ -204,7 +204,7 @@ def _mapping(graph: _Graph, generator: Generator) -> str:
 
 
 def _synthesis(graph: _Graph, generator: Generator, ws: str) -> None:
-    """From `ws` to `image`, block by block."""
+    """Add the nodes from `ws` to `image`, block by block."""
     styles = [graph.op("Gather", ws, graph.constant(i), axis=1) for i in range(generator.num_ws)]
     synthesis, first = generator.synthesis, 0
     x, img = graph.constant(synthesis.b4.const[None]), None  # type: ignore[index]
@@ -219,7 +219,7 @@ def _synthesis(graph: _Graph, generator: Generator, ws: str) -> None:
 def _block(
     graph: _Graph, block: SynthesisBlock, x: str, img: str | None, styles: list[str], channels: int
 ) -> tuple[str, str | None]:
-    """Features and picture of the block below to those of this one."""
+    """Add a block, from features and picture of the block below to its own."""
     below, gain = x, math.sqrt(0.5) if block.has_shortcut else 1.0
     if not block.is_first:
         x = graph.layer(x, styles[0], block.conv0, 1.0)

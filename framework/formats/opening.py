@@ -1,4 +1,4 @@
-"""Any model opened: shipped, a folder, a lone file, a run, or a file of another program."""
+"""The opening of any model: shipped, a folder, a lone file, a run, another program's file."""
 
 import os
 from collections.abc import Callable
@@ -36,7 +36,7 @@ from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"
-MODEL_FOLDER = "model folder"  # the dialect of our own
+MODEL_FOLDER = "model folder"  # dialect of our own models
 _IN_RUN = {
     "generator": "generator_ema.",
     "training_generator": "generator.",
@@ -46,18 +46,18 @@ _IN_RUN = {
 
 @dataclass(frozen=True, eq=False)
 class OpenedModel:
-    """A model that was looked into; its networks are made when they are asked for.
+    """A model whose networks are built on demand.
 
     Attributes:
-        path: Where it is.
-        dialect: Which program writes such models.
-        held: What is in it, of `generator` (averaged, for use), `training_generator` (as trained),
-            `discriminator` and `encoder`.
-        network: Makes one of the first three, frozen and in evaluation, on the CPU.
-        encoder: Copies the encoder's weights out.
-        notes: What was left out, computed or assumed in reading it, a sentence each.
-        facts: What it says of its making; JSON values.
-        parts: The files that hold it, where `path` is another program's folder.
+        path: Path of the model.
+        dialect: Name of the program that writes such models.
+        networks: Networks in it, of `generator` (averaged, for use), `training_generator` (as
+            trained), `discriminator` and `encoder`.
+        network: Function that builds one of the first three, frozen, for evaluation, on the CPU.
+        encoder: Function that copies the encoder's weights.
+        notes: Notes on what was left out, computed or assumed, a sentence each.
+        facts: Facts about its training run; JSON values.
+        parts: The files of the model, if `path` is another program's folder.
     """
 
     path: Path
@@ -71,34 +71,34 @@ class OpenedModel:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that hold it, for another program's."""
+        """The files of another program's model."""
         return self.parts or (self.path,)
 
 
 def zoo_models() -> list[str]:
-    """Names of the models that come with the project."""
+    """List the models that come with the project."""
     return sorted(path.parent.name for path in ZOO.glob("*/config.json"))
 
 
 def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Open a generator, frozen and in evaluation.
+    """Open a generator, frozen and in evaluation mode.
 
     Args:
         model: Name of a shipped model, a model folder, a `.safetensors` file, a `.ckpt` of a
             training run (its averaged generator), or a file of another program: NVIDIA's pickles
             of PyTorch and TensorFlow, rosinality's, pSp's and e4e's checkpoints, state dicts under
-            NVIDIA's names. What it is, is seen in the file. See docs/formats.md.
-        device: Where to put it.
+            NVIDIA's names. The content decides, not the name. See docs/formats.md.
+        device: Device of the generator.
 
     Returns:
         The generator in float32, with `digest` (SHA-256 of its weights) and `provenance`.
 
     Raises:
-        UserError: If there is no such model or device, or its kind is not known.
+        UserError: If there is no such model or device, or its kind is unknown.
         BrokenCheckpoint: If the file is damaged.
         UnsafeCheckpoint: If the file asks for code to be run.
     """
-    where = usable_device(device)  # first, for it is known at once
+    where = usable_device(device)  # first, since it is checked at once
     return open_model(model).network("generator").to(where)
 
 
@@ -109,7 +109,7 @@ def load_discriminator(model: str | Path, device: str | torch.device = "cpu") ->
 
 
 def load_training_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:
-    """Open the generator as it was trained, not averaged, to train on from it.
+    """Open the generator as it was trained, not averaged, to continue training.
 
     Files that hold only the averaged one give that; arguments and errors as in `load_generator`.
     """
@@ -122,10 +122,10 @@ def load_encoder_parts(model: str | Path) -> EncoderWeights:
     """Copy the encoder of a pSp or e4e file, or of the model folder it was imported into.
 
     Args:
-        model: As in `load_generator`.
+        model: Model, as in `load_generator`.
 
     Returns:
-        Its weights under their own names, on the CPU, with type and options of its training.
+        The encoder's weights under their own names, on the CPU, with its type and options.
 
     Raises:
         UserError: If the model has no encoder; else as in `load_generator`.
@@ -134,7 +134,7 @@ def load_encoder_parts(model: str | Path) -> EncoderWeights:
 
 
 def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
-    """Look into a model of any kind, as `load_generator` takes it; complaints call it `flag`."""
+    """Open a model of any kind, as for `load_generator`; messages call it `flag`."""
     path = Path(model)
     if str(model) in zoo_models() and not os.path.exists(path):
         path = ZOO / str(model)
@@ -170,7 +170,7 @@ def _open_run(path: Path) -> OpenedModel:
     if not manifest_path(path).exists():
         return _open_other_run(path)
     check_whole(path)
-    source = read_file(path)  # a manifest vouches for nobody: read as strangers' files are
+    source = read_file(path)  # a manifest proves no origin: read as an untrusted file
     checkpoint = check_description(read_zip(source), path)
     facts, state = checkpoint["dragline"], checkpoint.get("state_dict")
     if not isinstance(state, dict) or not all(isinstance(t, StoredTensor) for t in state.values()):
@@ -179,7 +179,7 @@ def _open_run(path: Path) -> OpenedModel:
 
     if "generator_digest" in facts:
         raise UserError(
-            f"{path}: of an encoder's training, which keeps no generator; its network-* folders "
+            f"{path}: of an encoder's training run, which has no generator; its network-* folders "
             "beside the checkpoints hold the model with its encoder"
         )
 
@@ -199,7 +199,7 @@ def _open_run(path: Path) -> OpenedModel:
 
 
 def _open_other_run(path: Path) -> OpenedModel:
-    """A `.ckpt` without a manifest: another program's, for a run of ours never leaves one."""
+    """Open a `.ckpt` without a manifest: another program's, for our runs always write one."""
     source = read_file(path)
     try:
         value = unfold(source)

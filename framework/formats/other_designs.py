@@ -1,7 +1,7 @@
-"""Networks that are no StyleGAN2, or one in a layout that is not read: named by their tensors.
+"""Networks other than StyleGAN2, or in an unsupported layout, recognised by their tensors.
 
-Whoever took the wrong file of a page of downloads learns from "a StyleGAN3" what "2 entries, such
-as ..." would not tell. A design is known by names that it alone gives to its tensors.
+To someone who took the wrong file from a page of downloads, "a StyleGAN3" says more than "2
+entries, such as ...". A design is recognised by tensor names that it alone uses.
 """
 
 import re
@@ -18,13 +18,13 @@ _CONVERT = "its converters give NVIDIA's or rosinality's, which are"
 
 
 class Design(NamedTuple):
-    """A design, and patterns of which each is found among the names of its tensors."""
+    """A design, and patterns that each match a name of its tensors."""
 
     what: str
     patterns: tuple[str, ...]
 
 
-# The more particular ones stand first. Names: the programs' own sources.
+# More specific designs come first. The names are from the programs' own sources.
 DESIGNS = (
     Design("a StyleGAN-XL generator", (r"mapping\.embed_proj\.",)),
     Design("a StyleGAN3 generator", (r"synthesis\.input\.(?:freqs|phases|weight|affine)",)),
@@ -78,7 +78,7 @@ _COMPILED = [(d.what, [re.compile(pattern) for pattern in d.patterns]) for d in 
 
 
 def design_among(names: list[str]) -> str:
-    """The design whose tensors have such names; empty if none is known."""
+    """Return the design whose tensors have such names; empty if unknown."""
     for what, patterns in _COMPILED:
         if all(any(map(pattern.search, names)) for pattern in patterns):
             return what
@@ -86,7 +86,7 @@ def design_among(names: list[str]) -> str:
 
 
 def other_design(value: Any) -> str:
-    """Why a file is not opened, if its design is known by name; empty otherwise."""
+    """Say why a file is not opened, if its design is recognised; else empty."""
     design = design_among(list(_names(value)))
     if not design:
         return ""
@@ -94,7 +94,7 @@ def other_design(value: Any) -> str:
 
 
 def _names(value: Any) -> Iterator[str]:
-    """Dotted names of the tensors within tables and modules, as many as are needed to tell."""
+    """Yield dotted names of tensors within tables and modules, as many as are needed."""
     waiting, visited = deque([("", value, 0)]), 0
     while waiting and visited < _MOST_NAMES:
         prefix, table, depth = waiting.popleft()

@@ -1,9 +1,9 @@
 """Pickles read as data: a stack machine of our own that builds plain values and calls nothing.
 
 Python's unpickler runs what a file tells it to run, and an allow-list does not tame it: BUILD sets
-attributes on whatever was allowed. Here a file's names are inert `Symbol`s, what they stand for is
+attributes on whatever was allowed. Here a file's names are inert `Symbol`s, their meanings are
 looked up in a table of our own constructors at the moment of REDUCE or NEWOBJ, and everything that
-a format of this field has no use for is refused. The work is bounded by the size of the file.
+the formats of this field do not use is refused. The work is bounded by the size of the file.
 """
 
 import struct
@@ -26,9 +26,9 @@ _DEEPEST_STACK = 20_000
 # A 1024 px pickle of NVIDIA's takes 65,000 steps and has 350 MB.
 _FREE_STEPS, _BYTES_A_STEP = 100_000, 1024
 _FREE_TEXT_BYTES = 1 << 20
-# What a download left out is whole sectors of zeros, which no pickler writes between opcodes.
+# A download's gaps are whole sectors of zeros, which no pickler writes between opcodes.
 _HOLE_BYTES, _HOLE_LOOKED_AT = 512, 1 << 16
-_WIDE_LETTER = 0xC4  # first byte in UTF-8 of what takes more than a byte in memory
+_WIDE_LETTER = 0xC4  # first UTF-8 byte of a letter that takes more than a byte in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Symbol:
 
 
 class Buildable:
-    """What BUILD may be applied to: our own values that expect a state."""
+    """A value of ours that expects a state, to which BUILD may be applied."""
 
     def build(self, state: Any) -> None:
-        """Take in the state; `Refused` if it is not what the value expects."""
+        """Set the state; `Refused` if the value expects another."""
         raise NotImplementedError
 
 
@@ -51,11 +51,11 @@ class Refused(ValueError):
 
 
 class Budget:
-    """How much work a file of some size may cause: steps of the machine and bytes of text.
+    """The work that a file of some size may cause: steps of the machine and bytes of text.
 
-    Each step may take memory, about 200 bytes of it, hence far fewer steps than bytes. Text may be
-    half as long again as the file: protocol 2 writes bytes as text, which is there twice for a
-    moment.
+    A step may take about 200 bytes of memory, hence there are far fewer steps than bytes. Text may
+    be half as long again as the file: protocol 2 writes bytes as text, which is in memory twice
+    for a moment.
     """
 
     def __init__(self, file_bytes: int) -> None:
@@ -63,13 +63,13 @@ class Budget:
         self.text_bytes = _FREE_TEXT_BYTES + file_bytes + file_bytes // 2
 
     def spend_steps(self, count: int) -> None:
-        """Take `count` steps; `Refused` if there are none left."""
+        """Spend `count` steps; `Refused` if there are none left."""
         self.steps -= count
         if self.steps < 0:
             raise Refused("the pickle takes far more steps than a file of this size needs")
 
     def spend_text(self, text: str) -> None:
-        """Make room for a text; `Refused` if there is none left."""
+        """Spend memory for a text; `Refused` if there is none left."""
         self.text_bytes -= sys.getsizeof(text)
         if self.text_bytes < 0:
             raise Refused("the pickle unfolds to more text than a file of this size needs")
@@ -77,13 +77,13 @@ class Budget:
 
 @dataclass(slots=True)
 class Source:
-    """Bytes to read a pickle from, and how to name them in a complaint."""
+    """Bytes to read a pickle from, with a label for messages."""
 
     data: memoryview
     label: str
 
     def refuse(self, at: int, reason: str, kind: type[UserError] = UnsafeCheckpoint) -> NoReturn:
-        """Raise the one line: what, where in the file, what to do."""
+        """Raise an error of one line: what is wrong, where in the file, what to do."""
         advice = "do not open it with other tools" if kind is UnsafeCheckpoint else "fetch it again"
         raise kind(f"{self.label}, byte {at}: {reason}; {advice}")
 
@@ -98,19 +98,19 @@ def read_pickle(
     """Interpret one pickle, protocols 0 to 5.
 
     Args:
-        source: Where it lies.
-        symbols: What "module.name" may stand for: functions of ours that take the arguments of a
+        source: Bytes of the file.
+        symbols: Meanings of "module.name": functions of ours that take the arguments of a
             REDUCE or NEWOBJ and return an inert value. Other names are refused.
-        budget: Shared by all pickles of a file.
+        budget: Budget shared by all pickles of a file.
         start: Offset of the first byte.
-        persistent: Resolves persistent ids; refused if None.
+        persistent: Function that resolves persistent ids; they are refused if None.
 
     Returns:
-        The value and the offset behind its STOP. Bytes are memoryviews into `source`.
+        The value and the offset after its STOP. Bytes are memoryviews into `source`.
 
     Raises:
-        UnsafeCheckpoint: If it asks for anything but data.
-        BrokenCheckpoint: If it is cut off or garbled.
+        UnsafeCheckpoint: If the pickle asks for anything but data.
+        BrokenCheckpoint: If the pickle is cut off or garbled.
     """
     machine = _Machine(source, symbols, budget, start, persistent)
     kind: type[UserError] = BrokenCheckpoint
@@ -130,14 +130,14 @@ def read_pickle(
 
 
 class _Mark:
-    """Where on the stack a collection begins."""
+    """The mark on the stack where a collection begins."""
 
 
 _MARK = _Mark()
 
 
 class _Machine:
-    """Registers of the interpreter; `run` is its loop, the methods are its opcodes."""
+    """The interpreter: `run` is its loop, the methods are its opcodes."""
 
     def __init__(self, source, symbols, budget, start, persistent) -> None:
         self.source: Source = source
@@ -187,8 +187,8 @@ class _Machine:
     def _text(self, count: int) -> str:
         raw = self._take(count)
         if count > _FREE_TEXT_BYTES and np.frombuffer(raw, np.uint8).max() >= _WIDE_LETTER:
-            # One such letter makes all of the text's letters four times as large.
-            raise Refused(f"a text of {count} bytes that are no latin letters")
+            # One such letter makes all letters of the text four times as large.
+            raise Refused(f"a text of {count} bytes that are not latin letters")
         text = str(raw, "utf-8", "surrogatepass")
         self.budget.spend_text(text)
         return text
@@ -202,7 +202,7 @@ class _Machine:
         return raw[:length].decode("utf-8")
 
     def _line(self) -> bytes:
-        """Bytes up to the end of a line of any length; the work is in proportion to it."""
+        """Read bytes up to the end of a line, in time proportional to its length."""
         looked_at = LONGEST_NAME
         while (raw := bytes(self.data[self.at : self.at + looked_at])).find(b"\n") < 0:
             if self.at + looked_at >= len(self.data):
@@ -221,7 +221,7 @@ class _Machine:
     def _text_line(self, parse: Callable[[bytes], str]) -> str:
         line = self._line()
         if len(line) > _FREE_TEXT_BYTES and is_wide(line):
-            raise Refused(f"a text of {len(line)} bytes that are no latin letters")
+            raise Refused(f"a text of {len(line)} bytes that are not latin letters")
         try:
             text = parse(line)
         except ValueError:
@@ -230,7 +230,7 @@ class _Machine:
         return text
 
     def _bytes_as_text(self, count: int) -> str:
-        """Strings of Python 2, whose bytes may be a text or numbers."""
+        """Read a string of Python 2, whose bytes may be a text or numbers."""
         text = str(self._take(count), "latin-1")
         self.budget.spend_text(text)
         return text
@@ -343,7 +343,7 @@ class _Machine:
             raise IndexError
         self.stack.append(self.memo[index])
 
-    # Opcodes: names and what is made of them
+    # Opcodes: names and calls
 
     def global_(self) -> None:
         module, name = self._name(), self._name()
@@ -384,7 +384,7 @@ class _Machine:
         target.build(state)
 
     def _charge(self, values: Iterable[Any]) -> None:
-        """Pay for what a constructor may copy or look through, which is free for the file."""
+        """Charge steps for what a constructor may copy or scan, at no cost to the file."""
         for value in values:
             if isinstance(value, str):
                 self.budget.spend_text(value)
@@ -398,7 +398,7 @@ class _Machine:
 
 
 def key_of(value: Any) -> str:
-    """A dictionary's key or a set's member, as text: its hash cannot be foreseen by the file."""
+    """Return a dictionary's key or a set's member as text, whose hash a file cannot predict."""
     if type(value) is str and len(value) <= LONGEST_NAME:
         return value
     if type(value) is int:
@@ -407,7 +407,7 @@ def key_of(value: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    """What to call a value in a complaint."""
+    """Describe a value for a message."""
     if type(value) is str and len(value) > LONGEST_NAME:
         return f"a text of {len(value)} letters"
     return f"the name {value.name}" if type(value) is Symbol else f"a {type(value).__name__}"
@@ -458,7 +458,7 @@ _OPCODES: dict[int, Callable[[_Machine], None]] = {
     ord("c"): _Machine.global_,
     0x93: _Machine.stack_global,
     ord("R"): _Machine.reduce,
-    0x81: _Machine.reduce,  # NEWOBJ: a class of ours and its arguments, the same thing here
+    0x81: _Machine.reduce,  # NEWOBJ: a class of ours and its arguments, treated alike
     ord("b"): _Machine.build,
     ord("Q"): _Machine.binpersid,
     # Protocols 0 and 1

@@ -1,7 +1,7 @@
-"""Pickles of protocol 4 written as they are needed: plain values, and calls by name.
+"""A writer of pickles of protocol 4: plain values, and calls by name.
 
-The counterpart of `pickle_machine`. It knows no Python object but the markers below, and sends what
-it writes straight to the file, so that a model is never in memory a second time.
+It is the counterpart of `pickle_machine`. It knows no Python object but the markers below, and
+writes straight to the file, so that a model is never in memory a second time.
 """
 
 import struct
@@ -16,7 +16,7 @@ Buffer = bytes | memoryview
 
 @dataclass(frozen=True)
 class Name:
-    """What the reader's `from module import name` gives."""
+    """The object that the reader's `from module import name` gives."""
 
     module: str
     name: str
@@ -24,7 +24,7 @@ class Name:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """What the reader gets by calling `function(*arguments)` and then setting `items`."""
+    """The object that the reader makes by `function(*arguments)` and then setting `items`."""
 
     function: Name
     arguments: tuple = ()
@@ -33,14 +33,14 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """A bytes object made of several buffers; written once however often it occurs."""
+    """A bytes object of several buffers, written once however often it occurs."""
 
     parts: Sequence[Buffer]
 
 
 @dataclass(frozen=True)
 class PersistentId:
-    """What lies outside of the pickle; the reader resolves `identity`."""
+    """An object outside the pickle; the reader resolves `identity`."""
 
     identity: Any
 
@@ -49,7 +49,7 @@ def write_pickle(file: BinaryIO, value: Any) -> None:
     """Write one pickle of plain values and the markers of this module, nested as a tree.
 
     Raises:
-        TypeError: If there is anything else in it.
+        TypeError: If the value contains anything else.
     """
     file.write(_PROTO_4)
     _Writer(file).put(value)
@@ -57,14 +57,14 @@ def write_pickle(file: BinaryIO, value: Any) -> None:
 
 
 class _Writer:
-    """Writes opcodes; texts, names and `Pieces` that occur again are fetched from the memo."""
+    """A writer of opcodes; texts, names and `Pieces` that recur are fetched from the memo."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._write = file.write
         self._memo: dict[Any, int] = {}
 
     def put(self, value: Any) -> None:
-        """Leave `value` on the reader's stack."""
+        """Write opcodes that leave `value` on the reader's stack."""
         match value:
             case None:
                 self._write(b"N")
@@ -163,7 +163,7 @@ def _whole_number(value: int) -> bytes:
 
 
 def _sized(short: bytes, long: bytes, number: int, longest: bytes = b"") -> bytes:
-    """The opcode that takes `number` in one byte, in four or, where there is one, in eight."""
+    """Return the opcode that takes `number` in one byte, four or, where there is one, eight."""
     if number < 1 << 8:
         return short + struct.pack("<B", number)
     if number < 1 << 32:

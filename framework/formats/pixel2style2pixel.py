@@ -1,6 +1,6 @@
 """Files of pSp and e4e: an encoder beside a rosinality generator (`decoder.`).
 
-Both families store the same keys for different designs: which one it is, only `opts` tells.
+Both families store the same keys for different designs; only `opts` tells them apart.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ def read(value: dict[str, Any], where: str) -> Contents:
     """Take the generator and the encoder out of a checkpoint.
 
     Raises:
-        BrokenCheckpoint: If the generator is not whole.
+        BrokenCheckpoint: If the generator is incomplete.
     """
     contents = Contents("pSp/e4e", {})
     state = without_prefixes(value["state_dict"])
@@ -39,7 +39,7 @@ def read(value: dict[str, Any], where: str) -> Contents:
     encoder = _below(state, _ENCODER)
     odd = [name for name, tensor in encoder.items() if not isinstance(tensor, StoredTensor)]
     if odd:
-        raise BrokenCheckpoint(f"{where}: encoder.{odd[0][:60]} is no tensor")
+        raise BrokenCheckpoint(f"{where}: encoder.{odd[0][:60]} is not a tensor")
     if encoder:
         contents.encoder = EncoderParts(
             encoder_type=str(opts.get("encoder_type", "")) if isinstance(opts, dict) else "",

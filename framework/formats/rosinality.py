@@ -1,7 +1,7 @@
 """Files of rosinality's stylegan2-pytorch: the same networks under other names.
 
 Names and shapes: model.py and convert_weight.py of github.com/rosinality/stylegan2-pytorch. Nothing
-is transposed, flipped or rescaled, only axes of length one come and go; the kernels of blur and
+is transposed, flipped or rescaled, only axes of length one differ; the kernels of blur and
 upsampling are constants there.
 """
 
@@ -21,7 +21,7 @@ from framework.ops.upfirdn2d import setup_filter
 
 NETWORKS = {"g_ema": "generator", "g": "training_generator", "d": "discriminator"}
 MINIBATCH_GROUP = 4  # fixed in its discriminator
-UPSAMPLING_GAIN = 4  # of its kernels that upsample: the mean stays
+UPSAMPLING_GAIN = 4  # gain of its upsampling kernels, which keeps the mean
 _GENERATOR_SIGN, _DISCRIMINATOR_SIGN = "conv1.conv.modulation.weight", "final_linear.1.weight"
 _KERNEL = re.compile(r"(.*)\.kernel")
 _MOST_LAYERS, _MOST_LEVELS = 100, 10
@@ -29,7 +29,7 @@ _LARGEST_DRAWN = 1024
 
 
 class Name(NamedTuple):
-    """One tensor under both names; theirs has this many axes of length one more on each side."""
+    """A tensor's two names; theirs has this many more axes of length one on each side."""
 
     ours: str
     theirs: str
@@ -38,7 +38,7 @@ class Name(NamedTuple):
 
 
 def generator_names(mapping_layers: int, levels: int) -> Iterator[Name]:
-    """Every learned or stored tensor of a generator with `levels` blocks above the first."""
+    """Yield every learned or stored tensor of a generator with `levels` blocks above the first."""
     for i in range(mapping_layers):
         for kind in ("weight", "bias"):
             yield Name(f"mapping.fc{i}.{kind}", f"style.{i + 1}.{kind}")
@@ -72,7 +72,7 @@ def _affine(ours: str, theirs: str) -> Iterator[Name]:
 
 
 def discriminator_names(levels: int) -> Iterator[Name]:
-    """Every learned tensor of a discriminator with `levels` blocks above the last."""
+    """Yield every learned tensor of a discriminator with `levels` blocks above the last."""
     top = 4 << levels
     yield Name(f"b{top}.fromrgb.weight", "convs.0.0.weight")
     yield Name(f"b{top}.fromrgb.bias", "convs.0.1.bias")
@@ -131,7 +131,7 @@ def read(value: dict[str, Any], where: str) -> Contents:
 def generator(
     state: Mapping[str, Any], latent_avg: Any, contents: Contents, where: str
 ) -> RawNetwork:
-    """A generator's state dict, renamed; what it lacks is noted in `contents`."""
+    """Rename a generator's state dict; missing parts are noted in `contents`."""
     layers = _count(state, r"style\.\d+\.weight", _MOST_LAYERS, where)
     levels = _count(state, r"to_rgbs\.\d+\.bias", _MOST_LEVELS, where)
     tensors: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def generator(
 
 
 def discriminator(state: Mapping[str, Any], where: str) -> RawNetwork:
-    """A discriminator's state dict, renamed."""
+    """Rename a discriminator's state dict."""
     levels = _count(state, r"convs\.\d+\.skip\.1\.weight", _MOST_LEVELS, where)
     tensors = _renamed(state, list(discriminator_names(levels)), where)
     places, kernel_names = ["b4.conv", f"b{4 << levels}.fromrgb"], {}
@@ -175,7 +175,7 @@ def discriminator(state: Mapping[str, Any], where: str) -> RawNetwork:
 
 
 def _count(state: Mapping[str, Any], pattern: str, most: int, where: str) -> int:
-    """How many names there are of a kind."""
+    """Count the names that match a pattern."""
     count = sum(bool(re.fullmatch(pattern, name)) for name in state)
     if count > most:
         raise BrokenCheckpoint(f"{where}: {count} names like {pattern}; no StyleGAN2 has as many")
@@ -183,7 +183,7 @@ def _count(state: Mapping[str, Any], pattern: str, most: int, where: str) -> int
 
 
 def _renamed(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Any]:
-    """The state under our names; complete, with nothing left over but the known constants."""
+    """Rename a state, which must be complete, with nothing left over but known constants."""
     renamed = {}
     for ours, theirs, leading, trailing in names:
         tensor = state.get(theirs)
@@ -208,10 +208,10 @@ def _filters(
     gain: int,
     where: str,
 ) -> dict[str, Tensor]:
-    """The resampling filter of every place that keeps one; theirs where it is used and stored.
+    """Return the resampling filter of every place that has one; theirs where it is stored.
 
-    `used` says where filters are used, and what each is called there; the kernels, of this gain,
-    may be left out of their state dict.
+    `kernel_names` are their names of kernels by our place; the kernels, of this gain, may be
+    missing from their state dict.
     """
     theirs = {
         ours: _filter(state[n], gain, n, where) for ours, n in kernel_names.items() if n in state
@@ -221,7 +221,7 @@ def _filters(
 
 
 def _filter(kernel: Any, gain: int, name: str, where: str) -> Tensor:
-    """One of their kernels without its gain; the usual one whatever its gain."""
+    """Divide one of their kernels by its gain; the usual one is recognised with any gain."""
     usual = setup_filter(RESAMPLE_TAPS)
     if not isinstance(kernel, StoredTensor) or kernel.shape != tuple(usual.shape):
         shape = getattr(kernel, "shape", "none")
@@ -231,7 +231,7 @@ def _filter(kernel: Any, gain: int, name: str, where: str) -> Tensor:
 
 
 def _drawn_noise(state: Mapping[str, Any], names: list[Name], where: str) -> dict[str, Tensor]:
-    """Constant noise for files that hold none, as big as each layer's pictures."""
+    """Draw constant noise for files without it, of each layer's size."""
     const = state.get("input.input")
     if not isinstance(const, StoredTensor) or len(const.shape) != 4:
         raise BrokenCheckpoint(f"{where}: input.input is missing; not a whole rosinality network")
@@ -247,7 +247,7 @@ def _drawn_noise(state: Mapping[str, Any], names: list[Name], where: str) -> dic
 
 
 def _mean_style(latent: StoredTensor, w_dim: int, contents: Contents, where: str) -> Any:
-    """`w_avg` from (w_dim,), (1, w_dim) or one row a layer."""
+    """Make `w_avg` from (w_dim,), (1, w_dim) or one row for each layer."""
     if latent.shape == (w_dim,):
         return latent
     if len(latent.shape) == 3 and latent.shape[0] == 1:

@@ -1,4 +1,4 @@
-"""Our networks as a `.pt` that rosinality's stylegan2-pytorch, and what was built on it, load."""
+"""Our networks as a `.pt` for rosinality's stylegan2-pytorch and programs built on it."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -17,11 +17,11 @@ from framework.formats.rosinality import (
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.layers import channels_at, pyramid
 
-_BASE_SIDES = (4, 4)  # of its smallest block
+_BASE_SIDES = (4, 4)  # sides of its smallest block
 # Its table of feature maps: 512 up to 32 px, then 16384 * channel_multiplier / resolution.
 _SMALL_BLOCKS, _SMALL_CHANNELS = (4, 8, 16, 32), 512
 _LARGE_BLOCKS, _CHANNEL_BASE = (64, 128, 256, 512, 1024), 16384
-_MULTIPLIERS = (2, 1)  # no other fits a rule of min(base / resolution, most); 2 is its default
+_MULTIPLIERS = (2, 1)  # the only ones that fit min(base / resolution, most); 2 is its default
 _SCRIPTS_LATENT, _SCRIPTS_N_MLP = 512, 8
 
 
@@ -30,10 +30,10 @@ def write_rosinality(
 ) -> list[str]:
     """Write `g_ema`, `latent_avg` and, where there is one, `d`, complete for a strict loading.
 
-    The discriminator is left out, with a note, where that program has no such one.
+    The discriminator is left out, with a note, if that program has no such design.
 
     Returns:
-        What gets lost and what the other program has to be told, a sentence each.
+        Notes on what is lost and on what the other program needs to be told, a sentence each.
 
     Raises:
         UserError: If that program has no such generator.
@@ -59,7 +59,7 @@ def write_rosinality(
 
 
 def _unlike_theirs(config: dict[str, Any]) -> str:
-    """What their networks have instead of one of this configuration; empty if they agree."""
+    """Say how their networks differ from this configuration; empty if they agree."""
     height, width = config["img_size"]
     if config["c_dim"]:
         return f"has no labels (c_dim {config['c_dim']})"
@@ -103,7 +103,7 @@ def _discriminator_state(discriminator: Discriminator) -> dict[str, Tensor]:
 
 
 def _renamed(ours: dict[str, Tensor], names: Iterable[Name]) -> dict[str, Tensor]:
-    """The tensors under their names, with their axes of length one."""
+    """Rename tensors to their names, with their axes of length one."""
     return {
         name.theirs: _stored(ours[name.ours])[
             (*[None] * name.leading, ..., *[None] * name.trailing)
@@ -117,7 +117,7 @@ def _stored(tensor: Tensor) -> Tensor:
 
 
 def _arguments(config: dict[str, Any]) -> str:
-    """What their scripts have to be told to build this generator."""
+    """Say which arguments their scripts need to build this generator."""
     settings = [f"--size {config['img_size'][0]}"]
     if (latent := config["w_dim"]) != _SCRIPTS_LATENT:
         settings.append(f"latent {latent} where they say {_SCRIPTS_LATENT}")
@@ -134,7 +134,7 @@ def _arguments(config: dict[str, Any]) -> str:
 
 
 def _channel_multiplier(channels: dict[int, int]) -> int | None:
-    """The `channel_multiplier` with which their table of feature maps holds these."""
+    """Find the `channel_multiplier` with which their table gives these feature maps."""
     for multiplier in _MULTIPLIERS:
         table = dict.fromkeys(_SMALL_BLOCKS, _SMALL_CHANNELS)
         table |= {r: _CHANNEL_BASE * multiplier // r for r in _LARGE_BLOCKS}

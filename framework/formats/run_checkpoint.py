@@ -1,4 +1,4 @@
-"""Run checkpoints on disk: known by their digests, read without running anything in them."""
+"""Run checkpoints on disk: verified by digests, read without running anything in them."""
 
 import json
 import re
@@ -16,23 +16,23 @@ _NAME = re.compile(r"run-(\d+)\.ckpt")
 
 
 def checkpoint_path(run_dir: str | Path, seen_images: int) -> Path:
-    """Where the checkpoint taken after `seen_images` lies."""
+    """Return the path of the checkpoint after `seen_images`."""
     return Path(run_dir) / "checkpoints" / f"run-{seen_images:011d}.ckpt"
 
 
 def manifest_path(checkpoint: Path) -> Path:
-    """The file beside a checkpoint that holds its SHA-256 and its size."""
+    """Return the path of the manifest, which holds a checkpoint's SHA-256 and size."""
     return checkpoint.with_suffix(".json")
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write tensors and plain values to `path`, whole or not at all, and a manifest beside it.
 
-    The manifest comes first, and vouches for the file that is replaced as well: after an accident
-    there may be a manifest without its checkpoint, never a checkpoint that nothing vouches for.
+    The manifest comes first, and also covers the file that is replaced: after a crash there may be
+    a manifest without its checkpoint, never a checkpoint without a manifest.
     """
     path = Path(path)
-    path.parent.mkdir(exist_ok=True)  # its own parent must be there: a deleted run stays deleted
+    path.parent.mkdir(exist_ok=True)  # its own parent must exist: a deleted run stays deleted
     with whole_file(path) as temporary:
         torch.save(checkpoint, temporary)
         facts: dict[str, Any] = _facts(temporary)
@@ -42,7 +42,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a run checkpoint to the CPU; code inside is never run.
+    """Read a run checkpoint to the CPU; code in it is never run.
 
     Raises:
         BrokenCheckpoint: If the file does not match its manifest, cannot be read, or is newer
@@ -52,13 +52,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     check_whole(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a parser trips over in a file that somebody made
+    except Exception as error:  # a parser may raise anything on an untrusted file
         raise BrokenCheckpoint(f"{path}: not a readable checkpoint ({reason_of(error)})") from error
     return check_description(checkpoint, path)
 
 
 def check_whole(path: Path) -> None:
-    """Refuse a checkpoint that is not there or does not match its manifest."""
+    """Refuse a checkpoint that is missing or does not match its manifest."""
     if not path.is_file():
         raise BrokenCheckpoint(f"{path}: no such checkpoint")
     if not is_whole(path):
@@ -66,7 +66,7 @@ def check_whole(path: Path) -> None:
 
 
 def check_description(checkpoint: Any, path: Path) -> dict[str, Any]:
-    """Refuse what was read from `path` if it is no run checkpoint, or one of a newer format."""
+    """Refuse a value read from `path` that is not a run checkpoint, or is of a newer format."""
     if not isinstance(checkpoint, dict) or "dragline" not in checkpoint:
         raise BrokenCheckpoint(f"{path}: not a run checkpoint of dragline's")
     facts = checkpoint["dragline"]
@@ -82,7 +82,7 @@ def check_description(checkpoint: Any, path: Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is there and matches its manifest."""
+    """Whether a checkpoint exists and matches its manifest."""
     try:
         size = path.stat().st_size
         fitting = [facts["sha256"] for facts in _vouched(path) if facts["bytes"] == size]
@@ -96,10 +96,10 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _vouched(path: Path) -> list[dict[str, Any]]:
-    """The contents that a checkpoint's manifest vouches for, each with its digest and size.
+    """Return digest and size of each content that a checkpoint's manifest accepts.
 
-    There are two while one file replaces another: between the manifest and the rename lies a moment
-    in which a process can be killed.
+    There are two while one file replaces another, since a process can be killed between the
+    manifest and the rename.
     """
     try:
         facts = json.loads(manifest_path(path).read_text(encoding="utf-8"))
@@ -110,14 +110,14 @@ def _vouched(path: Path) -> list[dict[str, Any]]:
 
 
 def newest_first(run_dir: str | Path) -> Iterator[Path]:
-    """All checkpoints of a run by images seen, most first, whole or not."""
+    """Yield all checkpoints of a run by images seen, most first, whole or not."""
     folder = Path(run_dir) / "checkpoints"
     checkpoints = [(int(m[1]), p) for p in folder.glob("*.ckpt") if (m := _NAME.fullmatch(p.name))]
     return (path for _, path in sorted(checkpoints, reverse=True))
 
 
 def latest_whole(run_dir: str | Path) -> Path | None:
-    """The newest checkpoint that matches its manifest; None if there is none."""
+    """Return the newest checkpoint that matches its manifest; None if there is none."""
     return next((path for path in newest_first(run_dir) if is_whole(path)), None)
 
 
@@ -137,9 +137,9 @@ def prune(run_dir: str | Path, keep: int) -> None:
 
 
 def set_damaged_aside(run_dir: str | Path) -> list[Path]:
-    """Rename checkpoints newer than the newest whole one, so that they count as none any more.
+    """Rename checkpoints newer than the newest whole one, so that they no longer count.
 
-    A run that goes on from an older checkpoint would otherwise have them among the newest to keep.
+    A run that resumes from an older checkpoint would otherwise keep them among the newest.
 
     Returns:
         Their new names.

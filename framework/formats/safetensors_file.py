@@ -1,7 +1,7 @@
 """The safetensors container of other programs, read as data like the other containers.
 
 Layout: https://github.com/huggingface/safetensors#format. Our own files are opened with the
-library, which copies as fast; here a file is bytes in memory whatever it is.
+library, which is as fast; here a file of any kind is bytes in memory.
 """
 
 import json
@@ -41,7 +41,7 @@ def looks_like_safetensors(source: Source) -> bool:
 
 
 def read_safetensors(source: Source) -> dict[str, Any]:
-    """Describe a file's tensors by name; their numbers stay in it.
+    """Read the descriptions of a file's tensors by name; their numbers stay in the file.
 
     Raises:
         BrokenCheckpoint: If the header is garbled, or a tensor does not lie within the file.
@@ -55,14 +55,14 @@ def read_safetensors(source: Source) -> dict[str, Any]:
 
 
 def metadata_of(source: Source) -> dict[str, str]:
-    """What a file that `read_safetensors` read says besides."""
+    """Return the metadata of a file that `read_safetensors` read."""
     facts = _header(source)[0].get("__metadata__")
     facts = facts if isinstance(facts, dict) else {}
     return {name: fact for name, fact in facts.items() if isinstance(fact, str)}
 
 
 def _header(source: Source) -> tuple[Any, int]:
-    """The table of a file's tensors, and where their bytes begin."""
+    """Return the table of a file's tensors, and the offset of their bytes."""
     start = LENGTH_BYTES + int.from_bytes(source.data[:LENGTH_BYTES], "little")
     return json.loads(bytes(source.data[LENGTH_BYTES:start])), start
 

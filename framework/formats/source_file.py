@@ -1,4 +1,4 @@
-"""A model file of somebody else's, read once into memory after a look at what it is."""
+"""A model file from elsewhere, read once into memory after a check of its kind."""
 
 import json
 import mmap
@@ -17,10 +17,10 @@ from framework.formats.pickle_machine import Source
 
 LARGEST_BYTES = 8 << 30
 _LARGEST_TABLE, _MOST_VALUES = 8 << 20, 100_000
-# A FIFO must not wait, and Windows must not take the bytes for text.
+# A FIFO must not block, and Windows must not treat the bytes as text.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _END_LOOKED_AT = 64
-# A pickle ends with a dot and a zip with its directory; streams and safetensors end with numbers.
+# A pickle ends in a dot, a zip in its directory; streams and safetensors end in numbers.
 ZEROS_OF_NONE, ZEROS_OF_NUMBERS = 64, 1024
 
 
@@ -28,16 +28,16 @@ def read_file(path: Path) -> Source:
     """Read a whole file, once, so that nothing can change under the reader.
 
     Raises:
-        UserError: If it is no file that can be read, or larger than 8 GiB.
-        BrokenCheckpoint: If it is empty, still being written, or evidently no model.
+        UserError: If the file cannot be read or is larger than 8 GiB.
+        BrokenCheckpoint: If the file is empty, still being written, or clearly not a model.
     """
     try:
-        _checked_size(path, os.stat(path))  # before it is opened, which may set off a device
+        _checked_size(path, os.stat(path))  # before opening it, which may trigger a device
         descriptor = os.open(path, _OPEN_FLAGS)
         with open(descriptor, "rb", buffering=0) as file:
             size = _checked_size(path, os.fstat(descriptor))
             start = _refuse_other_files(path, file, size)
-            # Not filled with zeros first, and writable, so that tensors can be taken out of it.
+            # Not filled with zeros, and writable, so that tensors can share it.
             data = memoryview(torch.empty(size, dtype=torch.uint8).numpy())  # type: ignore
             data[: len(start)] = start[:size]
             filled = len(start)
@@ -54,11 +54,11 @@ def read_file(path: Path) -> Source:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """The JSON table in a file, refused before it can grow in memory.
+    """Read the JSON table in a file, refused before it can grow in memory.
 
     Raises:
-        ValueError: If it is none, or longer than any model's description; also OSError and
-            RecursionError.
+        ValueError: If it is not a table, or longer than any model's description; also OSError
+            and RecursionError.
     """
     if path.stat().st_size > _LARGEST_TABLE:
         raise ValueError("too long")
@@ -82,7 +82,7 @@ def _checked_size(path: Path, facts: os.stat_result) -> int:
 
 
 def check_kind(path: Path) -> bytes:
-    """Refuse what is evidently no model by a look at its ends; returns its first bytes.
+    """Refuse a file that is clearly not a model by its ends; return its first bytes.
 
     Raises:
         UserError: As in `read_file`.
@@ -96,7 +96,7 @@ def check_kind(path: Path) -> bytes:
 
 
 def _refuse_other_files(path: Path, file: FileIO, size: int) -> bytes:
-    """The first bytes of a file that may be a model; the file is left behind them."""
+    """Return the first bytes of a file that may be a model; reading goes on after them."""
     file.seek(max(0, size - _END_LOOKED_AT))
     end = file.read(_END_LOOKED_AT)
     file.seek(0)
@@ -107,7 +107,7 @@ def _refuse_other_files(path: Path, file: FileIO, size: int) -> bytes:
 
 
 def check_unfinished(path: Path) -> None:
-    """`refuse_unfinished` of a safetensors file, which is not read for it."""
+    """Apply `refuse_unfinished` to a safetensors file without reading it whole."""
     if not path.stat().st_size:
         return
     with open(path, "rb") as file:
@@ -116,12 +116,12 @@ def check_unfinished(path: Path) -> None:
 
 
 def refuse_unfinished(source: Source, least: int = ZEROS_OF_NONE) -> None:
-    """Refuse a file that was allocated in full and filled in part: its end is zeros.
+    """Refuse a file that was allocated in full but only partly filled: its end is zeros.
 
     Args:
         source: The file.
-        least: Its format ends with fewer zeros than that; those of numbers, which may be zeros,
-            also with less than a thousandth of the file.
+        least: Number of zeros at the end that the format never has; for formats that end in
+            numbers a thousandth of the file is required as well.
     """
     numbers = np.frombuffer(source.data, np.uint8)
     if least == ZEROS_OF_NUMBERS:

@@ -1,7 +1,7 @@
-"""Networks under NVIDIA's names, from whatever they lay in: what is missing filled in, what fits.
+"""Networks under NVIDIA's names from any container, checked, with missing constants filled in.
 
-Such names are the field's common tongue, so state dicts of them are saved bare, in other programs'
-checkpoints and in safetensors files; pickles of NVIDIA's programs come to them, too.
+These names are the field's common language, so state dicts with them are saved bare, in other
+programs' checkpoints and in safetensors files; pickles of NVIDIA's programs lead here, too.
 """
 
 import re
@@ -29,7 +29,7 @@ _MOST_NAMES, _DEEPEST = 20_000, 4
 
 
 class RawNetwork(NamedTuple):
-    """A network as it was found: its tensors under NVIDIA's names and what it says of itself."""
+    """A network as stored: its tensors under NVIDIA's names, its claims and its class."""
 
     tensors: Tensors
     claims: Mapping[str, Any]
@@ -45,7 +45,7 @@ def read(value: Any, where: str) -> Contents:
     """Take the networks out of tensors under NVIDIA's names.
 
     Raises:
-        UserError: If there are several generators, or they are another design's.
+        UserError: If there are several generators, or those of another design.
         BrokenCheckpoint: If tensors are missing.
     """
     tensors = dict(_named(value))
@@ -67,7 +67,7 @@ def read(value: Any, where: str) -> Contents:
 
 
 def _named(value: Any) -> Iterator[tuple[str, TensorSource]]:
-    """Every tensor within tables within tables, by its dotted name, wrappers taken off."""
+    """Yield every tensor in nested tables by its dotted name, without wrappers' prefixes."""
     waiting, visited = deque([("", value, 0)]), 0
     while waiting:
         prefix, table, depth = waiting.popleft()
@@ -85,7 +85,7 @@ def _named(value: Any) -> Iterator[tuple[str, TensorSource]]:
 
 
 def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[str]]]:
-    """(role, prefix of its names, pattern of the rest) of each network among the tensors."""
+    """Yield (role, prefix of its names, pattern of the rest) of each network in the tensors."""
     generators = _prefixes(tensors, _GENERATOR_SIGN)
     averaged = [prefix for prefix in generators if _AVERAGED.search(prefix)]
     trained = [prefix for prefix in generators if not _AVERAGED.search(prefix)]
@@ -106,7 +106,7 @@ def _roles(tensors: Tensors, where: str) -> Iterator[tuple[str, str, re.Pattern[
 
 
 def _prefixes(tensors: Tensors, sign: str) -> list[str]:
-    """What stands before the sign of a network, as whole parts of a name."""
+    """List the prefixes before the sign of a network, as whole parts of a name."""
     prefixes = (name[: -len(sign)] for name in tensors if name.endswith(sign))
     return [prefix for prefix in prefixes if prefix == "" or prefix.endswith(".")]
 
@@ -134,10 +134,10 @@ def assemble(contents: Contents, networks: Mapping[str, RawNetwork], where: str)
 
 
 def generator_parts(network: RawNetwork, contents: Contents, where: str) -> NetworkParts:
-    """A generator, with what files may leave out filled in and noted in `contents`.
+    """Complete a generator: optional parts are filled in and noted in `contents`.
 
     Raises:
-        UserError: If it is another design's.
+        UserError: If the design is another.
         BrokenCheckpoint: If tensors are missing or contradict the claims.
     """
     _refuse_other_designs(network, where)
@@ -158,16 +158,16 @@ def generator_parts(network: RawNetwork, contents: Contents, where: str) -> Netw
 def discriminator_parts(
     network: RawNetwork, const_size: tuple[int, ...] | None, where: str
 ) -> NetworkParts:
-    """A discriminator; errors as in `generator_parts`.
+    """Complete a discriminator; errors as in `generator_parts`.
 
     Args:
         network: The discriminator's tensors and claims.
         const_size: (h, w) of the smallest block of the generator beside it, if there is one.
-        where: The file, for complaints.
+        where: The file, for messages.
     """
     tensors = dict(network.tensors)
     if _DISCRIMINATOR_SIGN not in tensors:
-        raise UserError(f"{where}: {network.class_name[:60]} is no StyleGAN2 discriminator")
+        raise UserError(f"{where}: {network.class_name[:60]} is not a StyleGAN2 discriminator")
     claims = {**network.claims, "const_size": const_size}
     config = discriminator_config(_shapes(tensors), claims, where)
     _add_filters(tensors, _discriminator_filters(tensors), flattened(claims), where)
@@ -179,7 +179,7 @@ def _shapes(tensors: Tensors) -> dict[str, tuple[int, ...]]:
 
 
 def _without_noise(tensors: Tensors, claims: Mapping[str, Any], where: str) -> bool:
-    """Whether it is a generator made without noise; one that lost some of it is damaged."""
+    """Whether a generator was made without noise; one that lacks only some is damaged."""
     if any(name.endswith((".noise_const", ".noise_strength")) for name in tensors):
         return False
     if claims.get("use_noise"):
@@ -188,7 +188,7 @@ def _without_noise(tensors: Tensors, claims: Mapping[str, Any], where: str) -> b
 
 
 def _silence(tensors: Tensors) -> dict[str, TensorSource]:
-    """Noise of no strength for every layer."""
+    """Make noise of strength 0 for every layer."""
     base = tensors[_GENERATOR_SIGN].shape[1:]
     silence: dict[str, TensorSource] = {}
     for name in tensors:
@@ -200,7 +200,7 @@ def _silence(tensors: Tensors) -> dict[str, TensorSource]:
 
 
 def _generator_filters(tensors: Tensors) -> Iterator[str]:
-    """Blocks and layers that keep a resampling filter."""
+    """Yield blocks and layers that have a resampling filter."""
     for name in tensors:
         if match := re.fullmatch(r"((synthesis\.b\d+)\.(?:conv\d|skip))\.weight", name):
             yield from match.groups()
@@ -217,7 +217,7 @@ def _discriminator_filters(tensors: Tensors) -> Iterator[str]:
 def _add_filters(
     tensors: dict[str, TensorSource], places: Iterator[str], claims: Mapping[str, Any], where: str
 ) -> None:
-    """Add the usual resampling filter where a file has none: it is a constant."""
+    """Add the usual resampling filter, a constant, where a file has none."""
     missing = {f"{place}.resample_filter" for place in places} - tensors.keys()
     taps = claims.get("resample_filter")
     if missing and taps is not None and taps != list(RESAMPLE_TAPS):
@@ -227,7 +227,7 @@ def _add_filters(
 
 
 def _refuse_other_designs(network: RawNetwork, where: str) -> None:
-    """Name the generators that come in the same wrapping and are not StyleGAN2's."""
+    """Refuse other designs of generator in the same container, by name."""
     names = network.tensors
     foreign = ("mapping.embed_proj.", "synthesis.input.", "backbone.", "renderer.", "decoder.")
     if _GENERATOR_SIGN in names and not any(name.startswith(foreign) for name in names):
@@ -235,4 +235,4 @@ def _refuse_other_designs(network: RawNetwork, where: str) -> None:
     if design := design_among(list(names)):
         raise UserError(f"{where}: this is {design}; only StyleGAN2 is supported")
     name, sample = network.class_name[:60], sample_of(names)
-    raise UserError(f"{where}: {name} is no StyleGAN2 generator; it holds {sample}")
+    raise UserError(f"{where}: {name} is not a StyleGAN2 generator; it holds {sample}")

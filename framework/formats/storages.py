@@ -1,4 +1,4 @@
-"""Tensors as files hold them: bytes and a geometry, checked first and copied when asked."""
+"""Tensors in files: bytes and a geometry, checked first and copied on demand."""
 
 import math
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class Storage:
     """A run of numbers of one type.
 
     Attributes:
-        dtype: Their type.
-        numel: How many.
-        find: Gives their bytes, little endian, checked as far as the container can; None until
-            the container knows where they are.
+        dtype: Type of the numbers.
+        numel: Count of the numbers.
+        find: Function that returns their bytes, little endian, checked as far as the container
+            can; None until the container knows their place.
     """
 
     dtype: torch.dtype
@@ -51,12 +51,12 @@ class StoredTensor:
     """A tensor that is still in its file. Making one checks that it lies within its storage.
 
     Attributes:
-        storage: Where its numbers are.
-        offset: Of its first element, in elements.
-        shape: Of the tensor that `read` returns.
-        stride: In elements, of the tensor as it is stored.
-        stored_shape: Of the tensor as it is stored.
-        steps: What is done to it when it is read.
+        storage: Storage of its numbers.
+        offset: Offset of its first element, in elements.
+        shape: Shape of the tensor that `read` returns.
+        stride: Strides of the stored tensor, in elements.
+        stored_shape: Shape of the stored tensor.
+        steps: Changes that are applied when it is read.
     """
 
     storage: Storage
@@ -68,21 +68,21 @@ class StoredTensor:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it covers in its storage."""
+        """Number of bytes that it covers in its storage."""
         return math.prod(self.stored_shape) * self.storage.dtype.itemsize
 
     def then(self, step: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> "StoredTensor":
-        """The same tensor, changed by `step` into one of `shape` when it is read."""
+        """Return the tensor with `step` to apply when it is read, which gives `shape`."""
         return replace(self, steps=(*self.steps, step), shape=shape)
 
     def reshape(self, *shape: int) -> "StoredTensor":
-        """The same numbers in another shape of as many elements."""
+        """Return the same numbers in another shape of as many elements."""
         if math.prod(shape) != math.prod(self.shape):
             raise Refused(f"a tensor of shape {self.shape} where {shape} is needed")
         return self.then(lambda tensor: tensor.reshape(shape), shape)
 
     def read(self) -> Tensor:
-        """Copy it out of the file: a contiguous tensor of its own on the CPU."""
+        """Copy the tensor out of the file, contiguous, to the CPU."""
         if math.prod(self.stored_shape) == 0:
             tensor = torch.empty(self.stored_shape, dtype=self.storage.dtype)
         else:
@@ -105,7 +105,7 @@ class StoredTensor:
 
 
 def stored_tensor(storage: object, offset: object, shape: object, stride: object) -> StoredTensor:
-    """Describe a tensor, all numbers from a file that nobody vouches for.
+    """Describe a tensor by numbers from an untrusted file.
 
     Raises:
         Refused: If it is not a dense block within its storage: out of bounds, negative,
@@ -121,7 +121,7 @@ def stored_tensor(storage: object, offset: object, shape: object, stride: object
         raise Refused(
             f"a tensor of shape {shape} from {offset} in a storage of {storage.numel} numbers"
         )
-    expected = 1  # dense: each stride is the product of the sizes inside of it, in some order
+    expected = 1  # dense: each stride is the product of the sizes inside it, in some order
     for step, size in sorted((st, sz) for st, sz in zip(stride, shape, strict=True) if sz > 1):
         if numel and step != expected:
             raise Refused(f"a tensor of shape {shape} with strides {stride}, which is not dense")
@@ -130,12 +130,12 @@ def stored_tensor(storage: object, offset: object, shape: object, stride: object
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of a contiguous tensor."""
+    """Return the strides of a contiguous tensor."""
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def counts(values: object) -> tuple[int, ...]:
-    """A shape or strides from a file; `Refused` if they are none."""
+    """Check a shape or strides from a file; `Refused` if they are invalid."""
     if not isinstance(values, tuple) or len(values) > _MOST_DIMENSIONS:
         raise Refused("a shape or stride that is none")
     if not all(is_count(value) for value in values):
@@ -144,5 +144,5 @@ def counts(values: object) -> tuple[int, ...]:
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Whether a value from a file may be a size or a place: a whole number from 0, no bool."""
+    """Whether a value from a file may be a size or a place: a whole number from 0, not a bool."""
     return type(value) is int and 0 <= value < 2**48

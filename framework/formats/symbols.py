@@ -1,7 +1,7 @@
-"""What the names in a model's pickle stand for: values of ours, made by functions of ours.
+"""The meanings of names in a model's pickle: values of ours, made by functions of ours.
 
-A file of NVIDIA's, of TensorFlow's or of PyTorch's refers to about a dozen names for its numbers,
-and to nothing else. Each stands here for something inert.
+A file of NVIDIA's, TensorFlow's or PyTorch's programs refers to about a dozen names for its
+numbers, and to nothing else. Each stands here for something inert.
 """
 
 import struct
@@ -46,8 +46,8 @@ _STRUCT_CODES = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i
 class AttributeTable(dict, Buildable):
     """A dictionary that also takes attributes: OrderedDict, EasyDict, Namespace.
 
-    Attributes given by BUILD become items where the class keeps its values so (`Namespace`), and
-    are dropped where they are an aside (a state dict's `_metadata`).
+    Attributes from BUILD become items if the class stores its values so (`Namespace`), and are
+    dropped otherwise (a state dict's `_metadata`).
     """
 
     def __init__(self, keep_attributes: bool = False) -> None:
@@ -55,28 +55,28 @@ class AttributeTable(dict, Buildable):
         self._keep = keep_attributes
 
     def build(self, state: Any) -> None:
-        """Take in attributes."""
+        """Set the attributes."""
         if not isinstance(state, dict):
-            raise Refused("a table whose attributes are no table")
+            raise Refused("a table whose attributes are not a table")
         if self._keep:
             self.update(state)
 
 
 class StoredObject(Buildable):
-    """An object whose class is not ours to make: its name and the state it was saved with.
+    """An object of another program's class: the class's name and the saved state.
 
     Attributes:
         class_name: Name of the class, without its module.
-        state: Its attributes, None until BUILD brought them.
+        state: Its attributes, None until BUILD sets them.
     """
 
     def __init__(self, class_name: str, state: dict[str, Any] | None = None) -> None:
         self.class_name, self.state = class_name, state
 
     def build(self, state: Any) -> None:
-        """Take in the attributes, once."""
+        """Set the attributes, once."""
         if self.state is not None or not isinstance(state, dict):
-            raise Refused(f"an object of {self.class_name} whose state is no table")
+            raise Refused(f"an object of {self.class_name} whose state is not a table")
         self.state = state
 
 
@@ -89,13 +89,13 @@ class NumpyDtype(Buildable):
         self.code = code
 
     def build(self, state: Any) -> None:
-        """Take in version, byte order and the fields that plain types do not have."""
+        """Check the byte order; other parts of the state do not matter to plain types."""
         if not isinstance(state, tuple) or len(state) < 3 or state[1] not in ("<", "|", "="):
             raise Refused("a numpy type that is not little-endian")
 
 
 class NumpyArray(Buildable):
-    """A numpy array; `tensor` is there once BUILD has brought type, shape and bytes."""
+    """A numpy array; `tensor` exists once BUILD has set type, shape and bytes."""
 
     def __init__(self, kind: object, shape: object, code: object) -> None:
         if not isinstance(kind, Symbol) or kind.name != "numpy.ndarray":
@@ -103,7 +103,7 @@ class NumpyArray(Buildable):
         self.tensor: StoredTensor | None = None
 
     def build(self, state: Any) -> None:
-        """Take in (version, shape, dtype, column-major, bytes)."""
+        """Set the state (version, shape, dtype, column-major, bytes)."""
         if self.tensor is not None or not isinstance(state, tuple) or len(state) != 5:
             raise Refused("a numpy array without its five parts")
         _, shape, dtype, column_major, data = state
@@ -122,7 +122,7 @@ class NumpyArray(Buildable):
 
 
 def with_tensors(value: Any) -> Any:
-    """The value with the tensor in the place of every numpy array within tables within tables."""
+    """Replace every numpy array within nested tables by its tensor."""
     waiting, visited = [value], 0
     while waiting and visited < _MOST_LOOKED_THROUGH:
         table = waiting.pop()
@@ -170,7 +170,7 @@ def _set(members: object = ()) -> set:
 
 
 def _table(*pairs: object) -> AttributeTable:
-    """OrderedDict(), or with a list of pairs as Python 2 wrote it."""
+    """Make an OrderedDict(), or one with a list of pairs as Python 2 wrote it."""
     table = AttributeTable()
     items = pairs[0] if pairs else []
     if len(pairs) > 1 or not isinstance(items, list):
@@ -187,7 +187,7 @@ def _namespace() -> AttributeTable:
 
 
 def _persistent_object(meta: object) -> StoredObject:
-    """NVIDIA's `persistence`: source text, which is ignored, a class name and a state."""
+    """Make NVIDIA's `persistence` object: source text, ignored, a class name and a state."""
     if not isinstance(meta, dict) or meta.get("type") != "class":
         raise Refused("an object that is not described as NVIDIA does")
     version, name, state = meta.get("version"), meta.get("class_name"), meta.get("state")
@@ -204,12 +204,12 @@ def _tensor(storage, offset, shape, stride, requires_grad=False, hooks=None, met
 
 def _parameter(tensor, requires_grad=True, hooks=None, state=None):
     if not isinstance(tensor, StoredTensor):
-        raise Refused("a parameter that is no tensor")
+        raise Refused("a parameter that is not a tensor")
     return tensor
 
 
 def _reconstructed(kind: object, base: object, state: object) -> object:
-    """An object or table as protocols 0 and 1 describe it: class, the builtin below it, state."""
+    """Make an object or table of protocols 0 and 1 from class, builtin base and state."""
     if not isinstance(kind, Symbol) or not isinstance(base, Symbol):
         raise Refused("an object of no class")
     if kind.name == _EASY_DICT and base.name.endswith(".dict") and isinstance(state, dict):
@@ -229,7 +229,7 @@ def _size(shape: object = ()) -> tuple:
 
 def _path(*parts: object) -> str:
     if not all(type(part) is str for part in parts):
-        raise Refused("a path that is no text")
+        raise Refused("a path that is not text")
     return "/".join(str(part) for part in parts)
 
 
@@ -252,7 +252,7 @@ _EASY_DICT = "dnnlib.util.EasyDict"
 _OBJECTS: dict[str, Constructor] = {
     "argparse.Namespace": _namespace,
     "dnnlib.tflib.network.Network": lambda: StoredObject("Network"),
-    # Of ProGAN and StyleGAN-XL, so that they can be refused by name.
+    # Names of ProGAN and StyleGAN-XL, so that they can be refused by name.
     "tfutil.Network": lambda: StoredObject("tfutil.Network"),
     "torch.nn.modules.sparse.Embedding": lambda: StoredObject("Embedding"),
 }
@@ -287,7 +287,7 @@ TORCH_SYMBOLS: dict[str, Constructor] = {
 
 
 def with_nested_storages(read_storage: Callable[[memoryview], Storage]) -> dict[str, Constructor]:
-    """The table above and NVIDIA's way to put a storage: torch's own file inside of bytes."""
+    """Return the table above and NVIDIA's form of a storage: torch's own file within bytes."""
     return TORCH_SYMBOLS | {
         "torch.storage._load_from_bytes": lambda data: read_storage(memoryview(_bytes(data)))
     }

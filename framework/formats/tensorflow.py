@@ -21,17 +21,17 @@ from framework.formats.storages import StoredTensor
 from framework.formats.symbols import NumpyArray, StoredObject
 
 NETWORKS = ("training_generator", "discriminator", "generator")
-MINIBATCH_GROUP = 4  # of stylegan2's discriminator; stylegan2-ada writes down its own
+MINIBATCH_GROUP = 4  # of stylegan2's discriminator; stylegan2-ada's files state it
 W_AVG_BETA = 0.995
 DISCRIMINATOR_MAPPING_RATE = 0.1
 _CLASSES = {"Network", "tfutil.Network"}
-_IGNORED = {"lod"}  # progress of growing, of no effect in these designs
+_IGNORED = {"lod"}  # progress of growing, without effect in these designs
 _COMPONENTS = {"mapping", "synthesis"}
 _MOST_VARIABLES, _LONGEST_NAME = 10_000, 256
 
 
 class _Layer(NamedTuple):
-    """Where a layer's variables go; transposed convolutions are stored turned by 180 degrees."""
+    """The names of a layer's variables; transposed convolutions are stored turned by 180°."""
 
     theirs: str
     ours: str
@@ -97,10 +97,10 @@ def recognises(value: Any) -> bool:
 
 
 def read(value: Any, where: str) -> Contents:
-    """Take the networks out of what the pickle unfolded to.
+    """Take the networks out of the pickle's value.
 
     Raises:
-        UserError: If they are another kind of network than StyleGAN2's.
+        UserError: If the networks are not StyleGAN2's.
         BrokenCheckpoint: If variables are missing or contradict the stored arguments.
     """
     if isinstance(value, StoredObject):
@@ -124,7 +124,7 @@ def _state(network: StoredObject, where: str) -> dict[str, Any]:
 
 
 def _raw_network(network: StoredObject, role: str, where: str) -> RawNetwork:
-    """A network's variables in our layout under our names, and its arguments."""
+    """Return a network's variables in our layout under our names, and its arguments."""
     variables = dict(islice(_variables(network, where), _MOST_VARIABLES))
     _refuse_other_designs(network, variables, where)
     generator = role != "discriminator"
@@ -140,7 +140,7 @@ def _raw_network(network: StoredObject, role: str, where: str) -> RawNetwork:
 
 
 def _variables(network: StoredObject, where: str) -> Iterator[tuple[str, TensorSource]]:
-    """Every variable by its name, those of components with the component's name before."""
+    """Yield every variable by name, with a component's name before those of components."""
     yield from _own_variables(network, "", where)
     components = _components(network, where)
     if odd := components.keys() - _COMPONENTS:
@@ -148,14 +148,14 @@ def _variables(network: StoredObject, where: str) -> Iterator[tuple[str, TensorS
                         "mapping and synthesis are known")  # fmt: skip
     for name, component in components.items():
         if not isinstance(component, StoredObject) or _components(component, where):
-            raise BrokenCheckpoint(f"{where}: {name} is no network of its own; damaged")
+            raise BrokenCheckpoint(f"{where}: {name} is not a network of its own; damaged")
         yield from _own_variables(component, f"{name}/", where)
 
 
 def _components(network: StoredObject, where: str) -> dict[Any, Any]:
     components = _state(network, where).get("components") or {}
     if not isinstance(components, dict):
-        raise BrokenCheckpoint(f"{where}: its components are no table; damaged")
+        raise BrokenCheckpoint(f"{where}: its components are not a table; damaged")
     return components
 
 
@@ -168,7 +168,7 @@ def _own_variables(
                 raise BrokenCheckpoint(f"{where}: {name[:60]} is too long for a name; damaged")
             case (str(name), NumpyArray(tensor=StoredTensor() as tensor)):
                 yield prefix + name, tensor
-            case (str(name), float() | int() as number):  # how TensorFlow hands out 0-d arrays
+            case (str(name), float() | int() as number):  # TensorFlow's form of 0-d arrays
                 yield prefix + name, torch.tensor(float(number))
             case _:
                 raise BrokenCheckpoint(f"{where}: {prefix}variables holds no arrays; damaged")
@@ -177,7 +177,7 @@ def _own_variables(
 def _translated(
     name: str, variable: TensorSource, layers: tuple[_Layer, ...], where: str
 ) -> tuple[str, TensorSource]:
-    """A variable's name here, and the variable in our layout."""
+    """Return a variable's name here, and the variable in our layout."""
     if name == "dlatent_avg":
         return "mapping.w_avg", variable
     if match := re.fullmatch(r"synthesis/noise(\d{1,2})", name):
@@ -192,7 +192,7 @@ def _translated(
 
 
 def _noise_layer(index: int) -> str:
-    """The layer of the `index`-th noise: 0 the first, then two for each block."""
+    """Return the layer of the `index`-th noise: 0 the first, then two for each block."""
     if index == 0:
         return "synthesis.b4.conv1"
     level, second = divmod(index - 1, 2)
@@ -200,7 +200,7 @@ def _noise_layer(index: int) -> str:
 
 
 def _turned(kind: str, variable: TensorSource, turned: bool, name: str, where: str) -> TensorSource:
-    """A layer's variable with our order of axes: (in, out) and (h, w, in, out) to (out, in …)."""
+    """Reorder a layer's axes to ours: (in, out) and (h, w, in, out) to (out, in …)."""
     if kind == "mod_bias":
         return _then(variable, lambda bias: bias + 1, variable.shape)  # theirs begins at 0
     if kind == "const":
@@ -221,7 +221,7 @@ def _turned(kind: str, variable: TensorSource, turned: bool, name: str, where: s
 
 
 def _inner(variable: TensorSource, leading: int, name: str, where: str) -> TensorSource:
-    """A variable without its first axes of length one."""
+    """Drop a variable's first axes of length one."""
     shape = tuple(variable.shape)
     if shape[:leading] != (1,) * leading:
         raise BrokenCheckpoint(f"{where}: {name[:60]} has shape {shape}; damaged")
@@ -233,7 +233,7 @@ def _then(variable: TensorSource, step: Any, shape: tuple[int, ...]) -> TensorSo
 
 
 def _claims(arguments: Mapping[str, Any], generator: bool, where: str) -> dict[str, Any]:
-    """A network's arguments under the names that NVIDIA's PyTorch programs have for them."""
+    """Return a network's arguments under the names of NVIDIA's PyTorch programs."""
     if not arguments.get("normalize_latents", True):
         raise UserError(f"{where}: its latents are not normalised; only such are supported")
     claims = {ours: arguments[name] for name, ours in _ARGUMENTS.items() if name in arguments}
@@ -251,7 +251,7 @@ def _claims(arguments: Mapping[str, Any], generator: bool, where: str) -> dict[s
 
 
 def _refuse_other_designs(network: StoredObject, variables: Mapping[str, Any], where: str) -> None:
-    """Name the networks that come in the same wrapping and are not StyleGAN2's."""
+    """Refuse other designs of network in the same container, by name."""
     if network.class_name == "tfutil.Network":
         design = "ProGAN"
     elif any("/StyleMod/" in name for name in variables):

@@ -1,4 +1,4 @@
-"""PyTorch's two containers, read as data: the zip of today and the stream of before 1.6.
+"""PyTorch's two containers, read as data: today's zip and the stream of before 1.6.
 
 Layouts: https://pytorch.org/docs/stable/notes/serialization.html and torch.save with
 `_use_new_zipfile_serialization=False`.
@@ -34,7 +34,7 @@ def read_plain_pickle(source: Source, more: Symbols = _NO_MORE) -> Any:
 
     Args:
         source: The file.
-        more: Symbols in place of those of torch's files; so in the others.
+        more: Symbols that replace those of torch's files; also in the other functions.
     """
     budget = Budget(len(source.data))
 
@@ -47,7 +47,7 @@ def read_plain_pickle(source: Source, more: Symbols = _NO_MORE) -> Any:
 
     value, end = read_pickle(source, {**with_nested_storages(nested), **more}, budget)
     if end != len(source.data):
-        source.refuse(end, "there is more behind the end of the pickle", UnsafeCheckpoint)
+        source.refuse(end, "there is more after the end of the pickle", UnsafeCheckpoint)
     return value
 
 
@@ -83,17 +83,17 @@ def _read_stream(source: Source, budget: Budget, more: Symbols = _NO_MORE) -> An
         storage.find = partial(memoryview, content)
         at += storage.nbytes
     if at != len(source.data):
-        source.refuse(at, "there is more behind the end of the file", UnsafeCheckpoint)
+        source.refuse(at, "there is more after the end of the file", UnsafeCheckpoint)
     return value
 
 
 def _named(identity: object, storages: dict[str, Storage]) -> Storage:
-    """The storage of a persistent id ('storage', type, key, device, numel[, view])."""
+    """Return the storage of a persistent id ('storage', type, key, device, numel[, view])."""
     match identity:
         case ("storage", Symbol(name), str(key), str(), numel, *view) if view in ([], [None]):
             pass
         case _:
-            raise Refused("refers to something that is no storage")
+            raise Refused("refers to something that is not a storage")
     dtype = STORAGE_DTYPES.get(name.removeprefix("torch."))
     if dtype is None or not is_count(numel) or len(key) > LONGEST_NAME:
         raise Refused(f"a storage of {name} whose name or size is none")
@@ -104,7 +104,7 @@ def _named(identity: object, storages: dict[str, Storage]) -> Storage:
 
 
 def read_zip(source: Source, more: Symbols = _NO_MORE) -> Any:
-    """Read a torch file of today: `data.pkl` and one stored entry for each storage."""
+    """Read today's torch file: `data.pkl` and one stored entry for each storage."""
     entries = ZipEntries(source)
     if "data.pkl" not in entries:
         source.refuse(0, "not a torch file: the zip has no data.pkl in it", BrokenCheckpoint)
@@ -125,5 +125,5 @@ def read_zip(source: Source, more: Symbols = _NO_MORE) -> Any:
     symbols = {**TORCH_SYMBOLS, **more}
     value, end = read_pickle(pickled, symbols, budget, persistent=resolve)
     if end != len(pickled.data):
-        pickled.refuse(end, "there is more behind the end of the pickle")
+        pickled.refuse(end, "there is more after the end of the pickle")
     return value

@@ -1,4 +1,4 @@
-"""What is built on a run's snapshot is noted in it, so that the run does not delete it."""
+"""Notes in a run's snapshot on what is built on it, so that the run does not delete it."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def mark_used(model: str | Path, by: str | Path) -> None:
     A snapshot that cannot be written to is left as it is: its run cannot delete it either.
 
     Args:
-        model: What was opened: a name, a folder, a file in it.
-        by: The run folder or the file that would be of no use without.
+        model: The opened model: a name, a folder, a file in it.
+        by: The run folder or the file that depends on it.
     """
     folder = Path(model)
     folder = folder.parent if folder.is_file() else folder
@@ -31,7 +31,7 @@ def mark_used(model: str | Path, by: str | Path) -> None:
 
 
 def users(folder: Path) -> list[str]:
-    """What is known to be built on a snapshot, and is still there."""
+    """List what is noted as built on a snapshot and still exists."""
     return [line for line in _lines(folder) if Path(line).exists()]
 
 

@@ -1,8 +1,8 @@
-"""The entries of a torch zip, by rules narrower than the format's.
+"""The entries of a torch zip, by stricter rules than the format's.
 
-A zip can be read in many ways: names and sizes stand in it twice, entries may overlap, anything may
-lie before, between and behind. Whatever torch does not write is refused, so that a file means one
-thing only. Layout: APPNOTE.TXT of PKWARE, version 6.3.9, sections 4.3 and 4.5.
+A zip can be read in many ways: names and sizes occur twice, entries may overlap, anything may lie
+before, between and after them. All that torch does not write is refused, so that a file has only
+one meaning. Layout: APPNOTE.TXT of PKWARE, version 6.3.9, sections 4.3 and 4.5.
 """
 
 import re
@@ -17,7 +17,7 @@ from framework.formats.pickle_machine import Source
 
 ZIP_START = b"PK\x03\x04"
 _MOST_ENTRIES, _NAMES_LOOKED_AT = 20_000, 1000
-_LONGEST_NOTE = (1 << 16) + 100  # where a zip's end is looked for
+_LONGEST_NOTE = (1 << 16) + 100  # bytes in which a zip's end is searched
 _LOCAL = struct.Struct("<4s22xHH")
 _CENTRAL = struct.Struct("<4s4xHH4xIIIHHH8xI")
 _END = struct.Struct("<4s4xHHIIH")
@@ -30,7 +30,7 @@ _TORCHSCRIPT = re.compile(rb"[^/]*/(?:constants\.pkl$|code/)")
 
 
 def first_names(source: Source) -> list[str]:
-    """Names of a zip's first thousand entries, whoever wrote it; none if it has no directory."""
+    """List the names of any zip's first thousand entries; none if it has no directory."""
     data, names = source.data, []
     tail = bytes(data[-_LONGEST_NOTE:])
     end = tail.rfind(b"PK\x05\x06")
@@ -48,7 +48,7 @@ def first_names(source: Source) -> list[str]:
 
 
 class _Entry(NamedTuple):
-    """Where an entry is: its header, its content, and what is said of the content."""
+    """The place of an entry: its header, its content, and the content's checksum."""
 
     start: int
     first: int
@@ -68,7 +68,7 @@ class ZipEntries:
 
         Raises:
             BrokenCheckpoint: If the file is cut off or garbled.
-            UnsafeCheckpoint: If it is a zip that torch does not write.
+            UnsafeCheckpoint: If torch does not write such zips.
         """
         self._source = source
         self._whole: set[str] = set()
@@ -85,7 +85,7 @@ class ZipEntries:
                 self._refuse(after.start, "entries of the zip overlap")
 
     def _listed(self) -> Iterator[tuple[bytes, _Entry]]:
-        """Name and place of each entry in the directory at the end."""
+        """Yield name and place of each entry in the directory at the end."""
         data = self._source.data
         first, count, end = self._directory()
         at = first
@@ -113,7 +113,7 @@ class ZipEntries:
             self._refuse(at, "the zip's directory is longer than it says")
 
     def _directory(self) -> tuple[int, int, int]:
-        """Where the directory begins, how many entries it has, where it ends."""
+        """Return the directory's start, its number of entries, and its end."""
         data = self._source.data
         end = len(data) - _END.size
         if end < 0 or data[end : end + 4] != b"PK\x05\x06":
@@ -138,7 +138,7 @@ class ZipEntries:
         return start, count, end
 
     def _wide(self, extra: memoryview, values: list[int], at: int) -> list[int]:
-        """Size, packed size and place, those too large for 32 bits from the extra field."""
+        """Return size, packed size and place, with those beyond 32 bits from the extra field."""
         place = 0
         while place + _EXTRA.size <= len(extra):
             kind, length = _EXTRA.unpack_from(extra, place)
@@ -154,7 +154,7 @@ class ZipEntries:
         return values
 
     def _place(self, name: bytes, start: int, size: int, crc: int) -> _Entry:
-        """Find the content behind the entry's own header, which must bear the same name."""
+        """Find the content behind the entry's own header, which must have the same name."""
         header = self._source.data[start : start + _LOCAL.size]
         signature, name_size, extra_size = _LOCAL.unpack(header)
         if signature != ZIP_START:
@@ -165,7 +165,7 @@ class ZipEntries:
         return _Entry(start, name_at + name_size + extra_size, size, crc)
 
     def _add(self, raw: bytes, entry: _Entry) -> str:
-        """Enter one under its name; returns the folder it is in."""
+        """Add an entry under its name; return its folder."""
         root, _, name = raw.decode("utf-8", "replace").partition("/")
         if name in self._entries:
             self._refuse(entry.start, f"two entries {name[:60]!r}")
@@ -178,14 +178,14 @@ class ZipEntries:
         return name in self._entries
 
     def size(self, name: str) -> int:
-        """Length of an entry in bytes."""
+        """Return the length of an entry in bytes."""
         return self._find(name).size
 
     def read(self, name: str) -> memoryview:
-        """Bytes of an entry, its checksum compared the first time.
+        """Return the bytes of an entry, its checksum compared the first time.
 
         Raises:
-            BrokenCheckpoint: If there is none of this name or its checksum is another.
+            BrokenCheckpoint: If there is no such entry or its checksum differs.
         """
         entry = self._find(name)
         content = self._source.data[entry.first : entry.end]

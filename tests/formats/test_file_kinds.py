@@ -251,7 +251,7 @@ def test_a_hubs_folder_in_parts_opens_and_a_missing_part_is_named(tmp_path):
         import_model(tmp_path / "imported", tmp_path / "again")
     for name in ("../model-1.safetensors", "/etc/passwd", ".."):
         index_file.write_text(json.dumps({"weight_map": {"a": name}}))
-        with pytest.raises(BrokenCheckpoint, match="is no name of a file"):
+        with pytest.raises(BrokenCheckpoint, match="is not a file name"):
             load_generator(folder)
     index_file.write_text(json.dumps({"weight_map": index}))
     (folder / "model-2.safetensors").unlink()

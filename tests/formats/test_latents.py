@@ -246,7 +246,7 @@ def test_no_bit_of_our_own_latents_may_turn(tmp_path):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << at % 8
         path.write_bytes(damaged)
-        with pytest.raises(BrokenCheckpoint, match="digest is not of what it holds; damaged"):
+        with pytest.raises(BrokenCheckpoint, match="digest does not match its contents; damaged"):
             read_latents(path)
 
 

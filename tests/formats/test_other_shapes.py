@@ -404,7 +404,7 @@ def test_other_designs_are_refused_by_name(tmp_path, words):
 
 def test_an_unknown_generator_is_told_by_its_class_and_names(tmp_path):
     file = write(tmp_path / "other.pkl", {"G_ema": marked(main__weight=3)})
-    words = "Generator is no StyleGAN2 generator; it holds main.weight"
+    words = "Generator is not a StyleGAN2 generator; it holds main.weight"
     assert words in refusal(open_model, file)
 
 
