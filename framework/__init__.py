@@ -78,6 +78,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
-# `python -m framework.…` imports its room, and with it torch, before a line of its own runs.
+# `python -m framework.…` imports its package, and with it torch, before its own code runs.
 if sys.argv[:1] == ["-m"] and any(word.startswith("framework.") for word in sys.orig_argv):
     import_module("framework.threads").shorten_spin()

@@ -1,4 +1,4 @@
-"""What every command line of this project shares: its options, its complaints, how it ends."""
+"""What all command lines of this project share: options, complaints, exit codes."""
 
 import errno
 import inspect
@@ -30,9 +30,9 @@ TORCHVISION_MISMATCH = (
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where the program is.
+    """SIGTERM, raised wherever the program is.
 
-    It is a `KeyboardInterrupt`, so whatever keeps its work on Ctrl-C keeps it here too.
+    It is a `KeyboardInterrupt`, so whatever saves its work on Ctrl-C saves it here, too.
     """
 
 
@@ -40,17 +40,17 @@ def run(main: Callable[[], None], catch_sigterm: bool = True) -> int:
     """Run `main` and turn the way it ends into an exit code.
 
     Args:
-        main: The command. It raises `UserError` for the user's mistakes.
+        main: The command; it raises `UserError` for the user's mistakes.
         catch_sigterm: Turn SIGTERM into `Terminated` inside `main`. A command that handles the
             signal itself (training: it finishes its step first) passes False.
 
     Returns:
-        0 done; 2 a mistake of the user's, told in one line on stderr; 130 Ctrl-C; 143 SIGTERM;
+        0 done; 2 a mistake of the user's, named in one line on stderr; 130 Ctrl-C; 143 SIGTERM;
         141 nobody reads the output any more; or what `main` passed to `sys.exit`.
-        Anything else is a fault of the program and keeps its traceback.
+        Any other exception is a fault of the program and keeps its traceback.
     """
     previous = signal.signal(signal.SIGTERM, _raise_terminated) if catch_sigterm else None
-    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+    for stream in (sys.stdout, sys.stderr):  # a file's name need not be valid text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -92,8 +92,8 @@ def explain(error: Exception) -> str | None:
             "a smaller model, or free the GPU"
         )
     if _lacks_memory(error, text):
-        asked = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ .iB)", text)
-        return f"out of memory{f' (for {asked[1] or asked[2]} more)' if asked else ''}: {_LESS}"
+        size = re.search(r"allocate (\d+) bytes|allocate ([\d.]+ .iB)", text)
+        return f"out of memory{f' (for {size[1] or size[2]} more)' if size else ''}: {_LESS}"
     if isinstance(error, OSError) and error.errno and (error.filename or error.errno in NO_ROOM):
         return str(UserError(f"{_file_of(error)}: {error.strerror}"))
     if isinstance(error, RuntimeError) and "operator torchvision::" in text:
@@ -123,7 +123,7 @@ def _lacks_memory(error: Exception, text: str) -> bool:
 
 
 def _file_of(error: OSError) -> str:
-    """Which file a system's complaint is about, as far as it says."""
+    """Name of the file that an error of the system is about, as far as it says."""
     name = error.filename if error.filename is not None else "standard output"
     return os.fsdecode(name) if isinstance(name, bytes | str) else str(name)
 
@@ -133,7 +133,7 @@ def _raise_terminated(_signum: int, _frame: FrameType | None) -> None:
 
 
 def _code_of(stop: SystemExit) -> int:
-    """Give what `sys.exit` was called with the meaning it has for the shell."""
+    """Exit code of `sys.exit`'s argument; a text is printed as an error."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
     print(f"error: {stop.code}", file=sys.stderr)
@@ -144,7 +144,7 @@ def _code_of(stop: SystemExit) -> int:
 
 
 class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Defaults beside the options that have one; examples as they were typed."""
+    """A help formatter: defaults beside the options that have one, examples left as written."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, **{**options, "max_help_position": 26, "width": 100})
@@ -153,7 +153,7 @@ class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         text = action.help or ""
         if action.required and action.option_strings:
             return f"{text} (required)"
-        # A switch that is off and an option that is not given are no news.
+        # The default of a switch that is off, or of an option that may be left out, says nothing.
         has_default = action.option_strings and action.default not in (None, False, SUPPRESS)
         return f"{text} (default: %(default)s)" if has_default else text
 
@@ -162,7 +162,7 @@ class Parser(ArgumentParser):
     """A parser whose complaints are the user's mistakes: one line, no usage dump."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the complaint as `UserError`, with where to read more."""
+        """Raise the complaint as a `UserError` that names the help to read."""
         parser = getattr(ex, "subcommand_parser", None) or self
         missing = re.search(r"are required: (\w+)\.", str(message))
         if missing:
@@ -176,12 +176,12 @@ def run_verb(
 ) -> int:
     """Run the function that the first word names; its arguments are the flags that follow.
 
-    A table that it returns is printed as JSON.
+    If it returns a table, that is printed as JSON.
 
     Args:
         program: What is typed before the verb.
-        verbs: For each its function as "module:name", imported when it is chosen, and one line.
-        arguments: The words; those of the command line if None.
+        verbs: Function of each verb as "module:name", imported when chosen, and a line of help.
+        arguments: The words to parse; those of the command line if None.
 
     Returns:
         The exit code; see `run`.
@@ -200,8 +200,8 @@ def run_verb(
             if isinstance(result, dict):
                 print(json.dumps(result))
         else:
-            given = f"{verb!r}: no verb" if verb else "needed and not given: VERB"
-            raise UserError(f"{given}; there are {', '.join(verbs)}; see {program} --help")
+            problem = f"{verb!r}: no verb" if verb else "needed and not given: VERB"
+            raise UserError(f"{problem}; there are {', '.join(verbs)}; see {program} --help")
 
     return run(command)
 
@@ -212,10 +212,10 @@ def _call(function: Callable[..., Any], program: str, words: list[str]) -> Any:
     flags = {name: f"--{name}" for name in parameters}
 
     @wraps(function)
-    def checked(*given: Any, **options: Any) -> Any:
-        new = {name: value for name, value in options.items() if value != parameters[name].default}
-        refuse_empty(new, flags)
-        return function(*given, **options)
+    def checked(*arguments: Any, **options: Any) -> Any:
+        set_by_user = {n: value for n, value in options.items() if value != parameters[n].default}
+        refuse_empty(set_by_user, flags)
+        return function(*arguments, **options)
 
     parsers: dict[str, Any] = {"parser_class": Parser, "formatter_class": Formatter}
     with named(flags):
@@ -223,17 +223,17 @@ def _call(function: Callable[..., Any], program: str, words: list[str]) -> Any:
 
 
 def helps_of(owner: Any) -> dict[str, str]:
-    """What the docstring of a function or class says of each argument, in one line."""
+    """Help for each argument, in one line, from the docstring of a function or class."""
     text = docstring_parser.parse(inspect.getdoc(owner) or "")
     return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
 
 
 def plain_complaint(message: str, typed: Mapping[str, str]) -> str:
-    """Say in the user's words what jsonargparse says in Python's types.
+    """Translate a complaint of jsonargparse, in Python's types, to the user's words.
 
     Args:
-        message: Its complaint.
-        typed: How the user gives each argument: a flag, or a word in its place.
+        message: The complaint.
+        typed: What the user types for each argument: a flag, or a word in its place.
     """
     text = " ".join(str(message).split()).rstrip(".")
     missing = re.search(r"are required: (.+)", text)
@@ -245,18 +245,18 @@ def plain_complaint(message: str, typed: Mapping[str, str]) -> str:
         key = re.match(r'Parser key "(?:\w+\.)*(\w+)": ', text)
         return f"{typed.get(key[1], f'--{key[1]}')}: {text[key.end() :]}" if key else text
     kinds = re.findall(r"Literal\[([^\]]*)\]|<class '(int|float|bool)'>", text)
-    wanted = {
+    expected = {
         choices.replace("'", "").replace(", ", " or ") or _KINDS[kind] for choices, kind in kinds
     }
     flag = typed.get(wrong[1], f"--{wrong[1]}")
-    return f"{flag} {wrong[2]}: give {' or '.join(sorted(wanted)) or 'another value'}"
+    return f"{flag} {wrong[2]}: give {' or '.join(sorted(expected)) or 'another value'}"
 
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def refuse_empty(options: Mapping[str, Any], flags: Mapping[str, str]) -> None:
-    """Refuse texts that say nothing, which would mean the current folder, and what names no file.
+    """Refuse empty texts, which would mean the current folder, and texts that cannot be a path.
 
     Raises:
         UserError: Naming the flag.
@@ -268,7 +268,7 @@ def refuse_empty(options: Mapping[str, Any], flags: Mapping[str, str]) -> None:
             if not text.strip():
                 raise UserError(f"{text!r}: is empty; leave it out or give a value", flags[name])
             if "\0" in text or not _is_encodable(text):
-                raise UserError(f"{text!r}: holds what no name of a file can hold", flags[name])
+                raise UserError(f"{text!r}: contains what no file name can contain", flags[name])
 
 
 def _is_encodable(text: str) -> bool:
@@ -280,7 +280,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def shown(parameter: inspect.Parameter) -> tuple[Any, Shown]:
-    """A parameter's type, and how it looks."""
+    """A parameter's type, and how its field is shown."""
     if get_origin(parameter.annotation) is not Annotated:
         return parameter.annotation, Shown()
     kind, *more = get_args(parameter.annotation)
@@ -288,16 +288,16 @@ def shown(parameter: inspect.Parameter) -> tuple[Any, Shown]:
 
 
 def flag_of(parameter: inspect.Parameter) -> str:
-    """What the user calls a parameter of a command: a flag, or a word where it has none."""
+    """What the user types for a parameter of a command: a flag, or a word in its place."""
     look = shown(parameter)[1]
     return look.placeholder if look.in_place else f"--{parameter.name.strip('_').replace('_', '-')}"
 
 
 def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None:
-    """Add the flag of a parameter: its type and default are the flag's.
+    """Add the flag of a parameter, with the parameter's type and default.
 
-    One that is `Shown(in_place=True)` has none: `export MODEL --out PATH`; a list of them takes one
-    word or more.
+    A parameter that is `Shown(in_place=True)` has no flag: `export MODEL --out PATH`; a list takes
+    one word or more.
     """
     kind, look = shown(parameter)
     if look.in_place:
@@ -323,20 +323,20 @@ def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None
 
 
 def _choices(annotation: Any) -> list[str]:
-    """Return the words that a type allows, if it is made of words; those of a union's parts too."""
+    """Return the words that a literal type allows; of a union, those of its parts."""
     if get_origin(annotation) is Literal:
         return [str(word) for word in get_args(annotation)]
     return [word for part in get_args(annotation) for word in _choices(part)]
 
 
 def _commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
-    """The parsers of a parser's commands by name."""
+    """The parsers of a parser's commands, by name."""
     tables = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
     return tables[0] if tables else {}
 
 
 def _typed(parser: ArgumentParser) -> dict[str, str]:
-    """How the user gives each of a parser's arguments."""
+    """What the user types for each of a parser's arguments."""
     return {
         action.dest: action.option_strings[-1]
         if action.option_strings

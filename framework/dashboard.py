@@ -1,6 +1,6 @@
-"""Where metrics go beyond the run folder: Weights & Biases, decided in this one place.
+"""Metrics beyond the run folder: whether and how they go to Weights & Biases.
 
-Neither torch nor Lightning is imported here, and W&B itself only when a run is opened.
+Neither torch nor Lightning is imported here, and W&B only when a run is opened.
 """
 
 import netrc
@@ -16,7 +16,7 @@ PROJECT = "dragline"
 ONLINE_TIMEOUT_SEC = 15.0
 WandbMode = Literal["auto", "online", "offline", "disabled"]
 ResolvedMode = Literal["online", "offline", "disabled"]
-# WANDB_MODE has older words for the same three things.
+# WANDB_MODE has older words for the same three modes.
 _ENVIRONMENT_WORDS: dict[str, ResolvedMode] = {
     "online": "online", "run": "online", "shared": "online",
     "offline": "offline", "dryrun": "offline",
@@ -28,7 +28,7 @@ def resolve_mode(mode: WandbMode = "auto") -> ResolvedMode:
     """Decide what "auto" means on this machine.
 
     WANDB_MODE is obeyed if set (WANDB_DISABLED too); otherwise "online" where somebody is logged
-    in, "offline" elsewhere: nobody is ever asked for a key, nothing leaves an unconfigured machine.
+    in, "offline" elsewhere: no key is ever asked for, nothing leaves an unconfigured machine.
 
     Raises:
         UserError: If WANDB_MODE is a word that W&B does not know.
@@ -46,7 +46,7 @@ def resolve_mode(mode: WandbMode = "auto") -> ResolvedMode:
 
 
 def has_api_key() -> bool:
-    """Tell whether a W&B key is configured (environment or netrc), without importing wandb."""
+    """Whether a W&B key is configured (environment or netrc), without importing wandb."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -67,25 +67,25 @@ def open_run(
     project: str = PROJECT,
     **init: Any,
 ) -> Any | None:
-    """Open a W&B run whose files lie in `folder`/wandb; never fail the work it is to describe.
+    """Open a W&B run whose files lie in `folder`/wandb; this never fails the work it describes.
 
     Args:
-        folder: Output folder of the run, existing.
+        folder: Output folder of the run, which exists.
         mode: See `resolve_mode`. Online falls back to offline, with one line, if W&B cannot be
             reached within 15 seconds.
         name: Display name of the run; defaults to the folder's name. WANDB_NAME overrides it.
         job_type: Kind of run, such as "drag" or "train".
         config: Resolved settings, shown beside the metrics.
-        project: W&B project.
+        project: Name of the W&B project.
         **init: Further arguments of `wandb.init` (such as `id` and `resume`).
 
-    What the environment says goes first, as W&B documents it: WANDB_PROJECT, WANDB_NAME, WANDB_DIR,
+    The environment takes precedence, as W&B documents it: WANDB_PROJECT, WANDB_NAME, WANDB_DIR,
     WANDB_JOB_TYPE, WANDB_RUN_GROUP, WANDB_RUN_ID, WANDB_SILENT, WANDB_CONSOLE, WANDB_INIT_TIMEOUT
-    and WANDB_DISABLE_GIT in the place of what is said here; WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES
-    and the others as ever. WANDB_MODE decides if `mode` is "auto".
+    and WANDB_DISABLE_GIT replace what is set here; WANDB_ENTITY, WANDB_TAGS, WANDB_NOTES and the
+    others work as usual. WANDB_MODE decides if `mode` is "auto".
 
     Returns:
-        The run (`run.log`, `run.define_metric`, `run.finish`), or None if disabled or impossible.
+        The run (`run.log`, `run.define_metric`, `run.finish`); None if W&B is off or unusable.
     """
     resolved = resolve_mode(mode)
     if resolved == "disabled":
@@ -102,7 +102,7 @@ def open_run(
     arguments = {key: value for key, value in arguments.items() if not _in_environment(key)}
     try:
         return _init(resolved, arguments)
-    except Exception as error:  # whatever W&B or the network raised: an edit matters more
+    except Exception as error:  # whatever W&B or the network raises: the work goes on without it
         _say(f"W&B {resolved} run not opened ({_first_line(error)})")
     if resolved == "offline":
         return None
@@ -115,7 +115,7 @@ def open_run(
 
 
 def log_media(run: Any, group: str, pictures: dict[str, Any], clip: Path | None = None) -> None:
-    """Send pictures (uint8 arrays, by name) and a clip to an open run, under `group`/name."""
+    """Send pictures (uint8 arrays by name) and a clip to an open run, under `group`/name."""
     import wandb
 
     media: dict[str, Any] = {f"{group}/{name}": wandb.Image(p) for name, p in pictures.items()}
@@ -135,9 +135,9 @@ def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
 
 
 def _in_environment(argument: str) -> bool:
-    """Whether W&B's variable for an argument is set; then W&B is left to read it."""
+    """Whether W&B's variable for an argument is set; then W&B reads it by itself."""
     variable = {"id": "RUN_ID", "group": "RUN_GROUP"}.get(argument, argument.upper())
-    # Of a resumed run, whether to resume is ours to say.
+    # Whether to resume is decided here, not by the environment.
     return argument != "resume" and bool(os.environ.get(f"WANDB_{variable}"))
 
 

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and are known by their digests."""
+"""Files: written whole or not at all, and identified by their digests."""
 
 import errno
 import hashlib
@@ -15,7 +15,7 @@ from framework.errors import UserError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LONGEST_NAME = 255  # bytes, on every file system that matters
-_PROBE_BYTES = 1 << 20  # more than any writer holds back
+_PROBE_BYTES = 1 << 20  # more than any writer buffers
 
 
 @contextmanager
@@ -25,11 +25,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part. The temporary file lies in the target's
     own folder, so that the rename cannot become a copy, keeps the suffix (writers choose their
     format by it), and is removed if the body raises. Its permissions are those of any new file,
-    whatever the writer thinks of them. What lay under the temporary name before, such as a link, is
-    taken away, not written through.
+    whatever the writer sets. Anything under the temporary name, such as a link, is removed first,
+    never written through.
 
     Raises:
-        OSError: Naming `path`, if the disk refuses, also where the writer did not say so.
+        OSError: Naming `path`, if the disk refuses, even if the writer hid it.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.part{path.suffix}")
@@ -55,7 +55,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Name the file in the complaint of a disk that refuses to take more of it."""
+    """Name the file in the error if the disk refuses a write."""
     try:
         yield
     except OSError as error:
@@ -65,19 +65,19 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def _refusal(error: BaseException, temporary: Path, path: Path) -> OSError | None:
-    """The disk's refusal behind what a writer raised; None if that is another matter."""
+    """The disk's refusal behind what a writer raised; None if there is another cause."""
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None
     if not isinstance(error, OSError) or error.errno is None:
-        found = _probed(temporary)  # many writers hide what the system told them
-        return found and OSError(found.errno, _reason(found, temporary), str(path))
+        refusal = _probe(temporary)  # many writers hide the system's error
+        return refusal and OSError(refusal.errno, _reason(refusal, temporary), str(path))
     if error.errno in NO_ROOM or error.filename in (None, str(temporary)):
         return OSError(error.errno, _reason(error, temporary), str(path))
     return None
 
 
-def _probed(temporary: Path) -> OSError | None:
-    """What the system says to a few bytes more in a file that a writer did not finish."""
+def _probe(temporary: Path) -> OSError | None:
+    """The system's error, if any, when more bytes are added to an unfinished file."""
     try:
         with open(temporary, "ab") as file:
             file.write(bytes(_PROBE_BYTES))
@@ -87,15 +87,15 @@ def _probed(temporary: Path) -> OSError | None:
 
 
 def _reason(error: OSError, path: Path) -> str:
-    """Why a file could not be written; with bytes, where room is what lacks."""
+    """Why a file could not be written; with bytes, if there is not enough room."""
     if error.errno not in NO_ROOM:
         return error.strerror or str(error)
     with suppress(OSError, ImportError):
         import resource
 
-        # Some writers take away what they could not finish, and its size with it.
-        there = path.stat().st_size if path.exists() else 0
-        needed = f"more than {there:,} bytes needed, " if there else ""
+        # Some writers remove what they could not finish, and its size with it.
+        written = path.stat().st_size if path.exists() else 0
+        needed = f"more than {written:,} bytes needed, " if written else ""
         free = shutil.disk_usage(path.parent).free
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
         most = f"files may have {limit:,} here" if error.errno == errno.EFBIG else f"{free:,} free"
@@ -110,7 +110,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def json_line(facts: Mapping[str, Any]) -> str:
-    """One line of strict JSON; what is not a finite number becomes null."""
+    """One line of strict JSON; NaN and infinity become null."""
     return json.dumps(_finite(facts), allow_nan=False)
 
 
@@ -128,8 +128,8 @@ def append_line(path: str | Path, line: str) -> None:
     """Add a line of UTF-8 to a log, in one piece; see `open_in_place`.
 
     Raises:
-        OSError: Naming the file: if the disk refuses, or if only a part of the line found room,
-            which is taken back.
+        OSError: Naming the file: if the disk refuses, or if only a part of the line fits, which is
+            removed again.
     """
     handle = open_in_place(path, os.O_WRONLY | os.O_APPEND)
     try:
@@ -143,25 +143,24 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def open_in_place(path: str | Path, flags: int) -> int:
-    """Open, or create, a file that is written where it lies, never another one through a link.
+    """Open, or create, a file that is written in place, never another file through a link.
 
-    A name that is a second one of some other file (a hard link, as copies by `cp -l` are) gets a
-    file of its own first.
+    A hard link (such as `cp -l` makes) is first replaced by a copy of its own.
 
     Args:
         path: The file.
-        flags: Of `os.open`; creating is added. `open(path, "a", opener=open_in_place)` passes them.
+        flags: Flags of `os.open` without `O_CREAT`, as `opener=open_in_place` of `open` gets them.
 
     Returns:
         A file descriptor, which the caller closes.
 
     Raises:
-        UserError: If it is a symbolic link, or no ordinary file.
+        UserError: If it is a symbolic link, or not an ordinary file.
     """
     path = Path(path)
     check_no_link(path)
-    empties, flags = flags & os.O_TRUNC, flags & ~os.O_TRUNC
-    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not hang us
+    truncate, flags = flags & os.O_TRUNC, flags & ~os.O_TRUNC
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe in its place must not block
     try:
         handle = os.open(path, flags, 0o666)
     except OSError as error:
@@ -171,26 +170,26 @@ def open_in_place(path: str | Path, flags: int) -> int:
     facts = os.fstat(handle)
     if not stat.S_ISREG(facts.st_mode):
         os.close(handle)
-        raise UserError(f"{path}: is no ordinary file; remove it")
+        raise UserError(f"{path}: is not an ordinary file; remove it")
     if facts.st_nlink > 1:
         os.close(handle)
         copy_file(path, path)
         handle = os.open(path, flags, 0o666)
-    if empties:
+    if truncate:
         os.ftruncate(handle, 0)
     return handle
 
 
 def check_no_link(path: Path) -> None:
-    """Refuse what would be written in place and is a link, or no file.
+    """Refuse to write in place to a link, or to what is not a file.
 
     Raises:
-        UserError: Naming it.
+        UserError: Naming the path.
     """
     if path.is_symlink():
         raise UserError(f"{path}: is a symbolic link, which is never written through; remove it")
     if path.exists() and not path.is_file():
-        raise UserError(f"{path}: is no ordinary file; remove it")
+        raise UserError(f"{path}: is not an ordinary file; remove it")
 
 
 def sync_folder(folder: Path) -> None:
@@ -214,17 +213,17 @@ def sha256_file(path: str | Path) -> str:
 
 
 def cache_folder(name: str) -> Path:
-    """Where `name` is kept between runs: a folder of the user's cache, which may not exist yet."""
+    """Folder for `name` in the user's cache; it may not exist yet."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "dragline" / name
 
 
 def check_place(path: str | Path, field: str = "out") -> Path:
-    """Refuse a path at which nothing can be made, before long work, without creating anything.
+    """Check before long work that something can be created at a path, without creating anything.
 
     Raises:
-        UserError: Naming `field`, if a folder above is a file or cannot be written to, or no file
-            can be called so.
+        UserError: Naming `field`, if a folder above is a file or cannot be written to, or the name
+            is impossible.
     """
     path = Path(path)
     try:
@@ -242,7 +241,7 @@ def check_place(path: str | Path, field: str = "out") -> Path:
 
 
 def check_new_file(path: str | Path, field: str = "out") -> Path:
-    """Refuse a file that is there already, or cannot be made; see `check_place`."""
+    """Refuse a file that exists, or cannot be created; see `check_place`."""
     path = check_place(path, field)
     if os.path.lexists(path):
         raise UserError(f"{path}: already there; give a new name", field)
@@ -250,10 +249,10 @@ def check_new_file(path: str | Path, field: str = "out") -> Path:
 
 
 def new_folder(path: str | Path, field: str = "out") -> Path:
-    """Create `path` for a new result; refuse one that already holds something.
+    """Create a folder for a new result; refuse one that is not empty.
 
     Raises:
-        UserError: If `path` is a file or a folder that is not empty, or cannot be made.
+        UserError: If `path` is a file or a folder that is not empty, or cannot be created.
     """
     path = check_new_folder(path, field)
     try:
@@ -264,7 +263,7 @@ def new_folder(path: str | Path, field: str = "out") -> Path:
 
 
 def check_new_folder(path: str | Path, field: str = "out") -> Path:
-    """Refuse what `new_folder` refuses, before long work, without creating anything."""
+    """Check before long work that `new_folder` would succeed, without creating anything."""
     path = check_place(path, field)
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; give a new folder", field)
@@ -277,7 +276,7 @@ def check_new_folder(path: str | Path, field: str = "out") -> Path:
 
 @contextmanager
 def folder_above(path: str | Path) -> Iterator[None]:
-    """Make the folders above a new file; they go again if the body fails and left them empty."""
+    """Create the folders above a new file; remove them if the body fails and leaves them empty."""
     missing = [folder for folder in Path(path).absolute().parents if not folder.exists()]
     try:
         Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""What a file of settings may be: a small file of plain values, looked at before they are built.
+"""Settings files: small YAML files of plain values, checked before the values are built.
 
-YAML can say in a few lines what no machine can hold (aliases of aliases), and says nothing when a
-name is given twice. Whatever the parser of `train.py` loads, from files and from the command line,
-passes through `load`.
+A few lines of YAML can describe more than fits in memory (aliases of aliases), and a name that
+occurs twice is no error in it. Whatever the parser of `train.py` loads, from files and from the
+command line, passes through `load`.
 """
 
 import os
@@ -21,11 +21,11 @@ _parsed = get_loader("yaml")  # with the floats of YAML 1.2, which plain PyYAML 
 
 
 def load(text: str) -> Any:
-    """The values of a YAML text.
+    """Load the values of a YAML text.
 
     Raises:
-        UserError: If there are too many of them, too deep within each other, or two of one name.
-        yaml.YAMLError: If it is no YAML.
+        UserError: If there are too many values, nested too deeply, or two of one name.
+        yaml.YAMLError: If it is not YAML.
     """
     check_text(text)
     try:
@@ -37,7 +37,7 @@ def load(text: str) -> Any:
 def check_file(path: str, flag: str = "--config") -> None:
     """Refuse a file that cannot be settings, before the parser opens it.
 
-    What does not exist is left to the parser, for it may be settings and no path.
+    A path that does not exist is left to the parser: the text may be settings itself.
 
     Raises:
         UserError: Naming the flag and the file.
@@ -47,7 +47,7 @@ def check_file(path: str, flag: str = "--config") -> None:
     except (OSError, ValueError):
         return
     if not stat.S_ISREG(kind):
-        raise UserError(f"{flag} {path}: is no file; give a YAML file of settings")
+        raise UserError(f"{flag} {path}: is not a file; give a YAML file of settings")
     try:
         check_text(read_text(Path(path)))
     except yaml.YAMLError as error:
@@ -57,10 +57,10 @@ def check_file(path: str, flag: str = "--config") -> None:
 
 
 def read(path: str | Path) -> Any:
-    """The values in a file of an algorithm's settings.
+    """Read the values in a file of an algorithm's settings.
 
     Raises:
-        UserError: If it cannot be read, is no YAML, or holds more than settings can be.
+        UserError: If it cannot be read, is not YAML, or is too large to be settings.
     """
     try:
         text = read_text(Path(path))
@@ -73,20 +73,20 @@ def read(path: str | Path) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of settings; never more than one can have is read.
+    """Read the text of a settings file, never more than `MAX_BYTES`.
 
     Raises:
         UserError: If it cannot be read, is too large or not UTF-8.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError("cannot be read as YAML (is no file)")
+            raise UserError("cannot be read as YAML (is not a file)")
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot be read as YAML ({error.strerror})") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"more than {MAX_BYTES:,} bytes, which no settings are")
+        raise UserError(f"more than {MAX_BYTES:,} bytes, too many for settings")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -95,17 +95,17 @@ def read_text(path: Path) -> str:
 
 
 def check_text(text: str) -> None:
-    """Refuse what would take for ever to build, and names given twice; see `load`."""
+    """Refuse values that would take forever to build, and names that occur twice; see `load`."""
     if len(text) > MAX_BYTES:
         raise UserError(f"settings of {len(text):,} characters; at most {MAX_BYTES:,} are read")
     _check_shape(text)
     node = yaml.compose(text, Loader=_LOADER)
     if node is not None and _count(node, {}) > MAX_VALUES:
-        raise UserError(f"settings of more than {MAX_VALUES:,} values, its aliases written out")
+        raise UserError(f"settings of more than {MAX_VALUES:,} values once aliases are expanded")
 
 
 def _check_shape(text: str) -> None:
-    """Events come one by one: nothing here is recursive, however deep they go."""
+    """Check depth and lengths by the stream of events, without recursion."""
     depth = values = 0
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -119,18 +119,18 @@ def _check_shape(text: str) -> None:
             raise UserError(f"a value of more than {MAX_VALUE_LENGTH:,} characters")
 
 
-def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
-    """Values that a node is when its aliases are written out; an alias is the same node again."""
-    if node not in known:
-        known[node] = MAX_VALUES + 1  # what it is while it is within itself: endless
+def _count(node: yaml.Node, counts: dict[yaml.Node, int]) -> int:
+    """Number of values in a node once aliases are expanded; an alias is the same node again."""
+    if node not in counts:
+        counts[node] = MAX_VALUES + 1  # for a node that contains itself: endless
         parts: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
             _check_names(node)
             parts = [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):
             parts = node.value
-        known[node] = 1 + sum(_count(part, known) for part in parts)
-    return known[node]
+        counts[node] = 1 + sum(_count(part, counts) for part in parts)
+    return counts[node]
 
 
 def _check_names(table: yaml.MappingNode) -> None:

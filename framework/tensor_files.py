@@ -1,4 +1,4 @@
-"""Safetensors files of our own: opened after a look at what they claim, known by their contents."""
+"""Safetensors files of our own: checked before they are opened, identified by their contents."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from framework.files import whole_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-LENGTH_BYTES = 8  # of the number before the header that says how long it is
-LONGEST_HEADER = 1_000_000  # JSON takes up to 25 times as much when it is read
+LENGTH_BYTES = 8  # size of the number before the header, the header's length
+LONGEST_HEADER = 1_000_000  # bytes; parsed JSON takes up to 25 times as much memory
 DIGEST = "sha256"  # entry of the metadata that holds `contents_digest`
 
 
@@ -33,17 +33,17 @@ def opened_tensors(
 
     Args:
         path: The file.
-        complaint: What is said of a file that cannot be opened, before the reason.
-        kind: How it is raised.
-        most_bytes: A larger file is refused.
+        complaint: What the error says before the reason.
+        kind: Class of the error.
+        most_bytes: Largest size of a file that is opened.
 
     Raises:
-        UserError: Of `kind`, in one line, also if reading fails within the `with` block.
+        UserError: An error of class `kind`, also if reading fails within the `with` block.
     """
     path = Path(path)
     try:
         facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):  # the library would wait for a FIFO
+        if not stat.S_ISREG(facts.st_mode):  # the library would block on a FIFO
             raise ValueError("not a regular file")
         if facts.st_size > most_bytes:
             raise ValueError(f"{facts.st_size:,} bytes; at most {most_bytes:,} are read")
@@ -61,9 +61,9 @@ def opened_tensors(
 
 
 def read_tensors(path: str | Path, **how: Any) -> tuple["dict[str, Tensor]", dict[str, str]]:
-    """All tensors of a file by name, and its metadata; arguments as in `opened_tensors`.
+    """Read all tensors of a file by name, and its metadata; arguments as in `opened_tensors`.
 
-    They are copies: what is overwritten on disk later does not change what was loaded.
+    The tensors are copies: overwriting the file later does not change them.
     """
     with opened_tensors(path, **how) as opened:
         tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}
@@ -73,7 +73,7 @@ def read_tensors(path: str | Path, **how: Any) -> tuple["dict[str, Tensor]", dic
 def write_tensors(
     path: str | Path, tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str]
 ) -> None:
-    """Write a file with its digest, whole or not at all; an old one is replaced.
+    """Write a file with its digest, whole or not at all; an existing file is replaced.
 
     Raises:
         UserError: If the library cannot write it.
@@ -84,12 +84,12 @@ def write_tensors(
     with whole_file(path) as temporary:
         try:
             save_file(dict(tensors), temporary, metadata=facts)
-        except SafetensorError as error:  # its way to say that the disk is full
+        except SafetensorError as error:  # the library's error for a full disk
             raise UserError(f"{path}: cannot be written ({error})") from error
 
 
 def contents_digest(metadata: Mapping[str, str], tensors: "Mapping[str, Tensor]") -> str:
-    """SHA-256 of what a file says and holds, but for this digest itself."""
+    """SHA-256 of a file's metadata and tensors, without the digest itself."""
     import torch
 
     facts = {name: fact for name, fact in metadata.items() if name != DIGEST}

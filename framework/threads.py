@@ -1,11 +1,11 @@
-"""How many threads to calculate with, and how long an idle one keeps its core busy waiting.
+"""How many threads to compute with, and how long an idle thread keeps its core busy waiting.
 
-OpenMP's threads spin while they wait for each other. On a machine that is busy they wait for one
-that has no core, and two threads take ten times as long as one. So the programs shorten the spin,
-before torch is imported (`shorten_spin`), and take no more threads than the work is worth and the
-process has cores (`use_threads`), once the size of the work is known. What other programs do is not
-asked: large steps gain by a second thread beside them, too (docs/threads.md), and the same command
-gives the same bits. What the user set wins: OMP_NUM_THREADS (which torchrun sets, too) or
+OpenMP's threads spin while they wait for each other. On a busy machine they wait for a thread that
+has no core, and two threads take ten times as long as one. So the programs shorten the spin before
+torch is imported (`shorten_spin`), and use no more threads than the work is worth and the process
+has cores (`use_threads`), once the size of the work is known. The load of other programs does not
+matter: large steps gain by a second thread even then (docs/threads.md), and the same command gives
+the same bits. What the user sets wins: OMP_NUM_THREADS (which torchrun sets, too) or
 MKL_NUM_THREADS, GOMP_SPINCOUNT or OMP_WAIT_POLICY.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SPINS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 SPIN = "1000"
-# Measured: at 0.19 a second thread costs more than it calculates, at 56 it pays (docs/threads.md).
+# Measured: at 0.19 a second thread costs more than it gains, at 56 it pays (docs/threads.md).
 GFLOP_A_THREAD = 1.0
 
 
@@ -32,20 +32,20 @@ class Threads:
 
 
 def shorten_spin() -> None:
-    """Let waiting threads spin briefly; counts only before torch is imported."""
+    """Let waiting threads spin briefly; this works only before torch is imported."""
     if set_by_user(SPINS, os.environ) is None:
         os.environ["GOMP_SPINCOUNT"] = SPIN
 
 
 def use_threads(gflop: float, processes: int = 1) -> Threads:
-    """Let torch calculate with as many threads as the work is worth.
+    """Let torch compute with as many threads as the work is worth.
 
     Args:
-        gflop: 10^9 operations of one step, such as `framework.synthesis_gflop` gives.
-        processes: How many on this machine share its cores, this one included.
+        gflop: Operations of one step in 10^9, as `framework.synthesis_gflop` counts them.
+        processes: Processes that share this machine's cores, this one included.
 
     Returns:
-        What was chosen; left as it is where the user has set it.
+        The choice; a number that the user has set stays.
     """
     import torch
 
@@ -58,32 +58,32 @@ def use_threads(gflop: float, processes: int = 1) -> Threads:
 
 
 def worth(gflop: float, cores: int) -> tuple[int, str]:
-    """How many threads a step is worth, with the reason.
+    """Number of threads that a step is worth, and the reason.
 
     Args:
-        gflop: 10^9 operations of the step.
+        gflop: Operations of the step in 10^9.
         cores: Cores that this process may use.
     """
     cores = max(1, cores)
-    wanted = max(1, int(min(gflop / GFLOP_A_THREAD, cores)))
-    if wanted == cores:
+    threads = max(1, int(min(gflop / GFLOP_A_THREAD, cores)))
+    if threads == cores:
         return cores, f"there {'is' if cores == 1 else 'are'} {cores} to use"
-    return wanted, f"a step of {gflop:.2g} GFLOP is worth no more"
+    return threads, f"a step of {gflop:.2g} GFLOP is worth no more"
 
 
 def set_by_user(names: tuple[str, ...], environment: Mapping[str, str]) -> str | None:
-    """The first of these variables that has a value."""
+    """Name of the first of these variables that has a value."""
     return next((name for name in names if environment.get(name)), None)
 
 
 def spin(environment: Mapping[str, str]) -> str:
-    """What decides how long threads spin, as it would be typed."""
+    """The variable that decides how long threads spin, with its value."""
     name = set_by_user(SPINS, environment)
-    return f"{name}={environment[name]}" if name else "as OpenMP does unless told"
+    return f"{name}={environment[name]}" if name else "OpenMP's default"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and its control group's share of time."""
+    """Number of cores that this process may use, by affinity and its control group's quota."""
     return max(1, int(min(len(affinity()), quota())))
 
 
@@ -95,7 +95,7 @@ def affinity() -> set[int]:
 
 
 def quota(root: Path = Path("/")) -> float:
-    """Cores' worth of time that the process's control groups allow, infinite without a limit."""
+    """Number of cores that the process's control groups allow; infinite without a limit."""
     shares = [float("inf")]
     for folder in _control_groups(root):
         with suppress(OSError, ValueError, ZeroDivisionError):  # version 2, and then 1
@@ -110,7 +110,7 @@ def quota(root: Path = Path("/")) -> float:
 
 
 def _control_groups(root: Path) -> list[Path]:
-    """Folders of the process's control groups for time, those above included."""
+    """Folders of the process's CPU control groups, with their parents."""
     base = root / "sys/fs/cgroup"
     folders = []
     with suppress(OSError):

@@ -31,16 +31,16 @@ def drag_points(
 ) -> Iterator[DragStep]:
     """Drag handle points of a generated picture to targets.
 
-    Inputs are checked at once; then each step is computed when it is asked for. To stop, ask for no
-    more. The generator is only read: its weights get no gradients and nothing on it is set, so that
-    one generator may serve many drags.
+    Inputs are checked at once; each step is computed when the caller asks for it. To stop, ask for
+    no more. The generator is only read: its weights get no gradients and nothing on it is set, so
+    one generator can serve many drags.
 
     Args:
-        generator: A frozen generator (`framework.models.stylegan2.Generator` or alike).
+        generator: A frozen generator (`framework.models.stylegan2.Generator` or similar).
         ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
-        handles: Points (x, y) to drag, in image pixels, origin top left, pixel centres at integers,
+        handles: Points (x, y) to drag, in pixels, origin top left, pixel centres at integers,
             shape (K, 2), 1 ≤ K ≤ 64, inside the picture; fractions are kept.
-        targets: Where they should go, shape (K, 2), inside the picture.
+        targets: Where the handles should go, shape (K, 2), inside the picture.
         mask: What may change, shape (H, W), from 0 (stays) to 1 (may change); None for everything.
         settings: See `DragSettings`; None for the paper's.
         resume_from: A step of an earlier drag with the same `ws` and `handles`: go on from there.

@@ -17,7 +17,7 @@ from framework.models.digest import state_digest
 from framework.models.frozen import Adam
 from framework.models.stylegan2 import Generator
 
-# Of the last step alone.
+# Fields of the last step only.
 _OF_LAST = ("status", "optimizer", "confidence", "pull_length", "settled")
 
 
@@ -28,27 +28,27 @@ class EditFile:
     Args:
         model_name: What the user called the model: a zoo name or a path.
         model_digest: `state_digest` of the generator.
-        settings: Settings of the drag (the last run's).
+        settings: Settings of the drag's last run.
         status: How the last step ended (see `DragStep`).
         img_size: Picture's (height, width).
         start_ws: Latents before the drag, shape (1, num_ws, w_dim).
-        handles: The points before the drag, (x, y) in image pixels, shape (K, 2).
+        handles: The points before the drag, (x, y) in pixels, shape (K, 2).
         ws: Latents of every step, shape (N, num_ws, w_dim).
         points: Where the handles were at every step, shape (N, K, 2).
-        targets: Where they should go, at every step, shape (N, K, 2).
-        step: Number of each step, rising, int64, shape (N,).
-        motion_loss: Shape (N,).
-        mask_loss: Shape (N,).
+        targets: Where the handles should go, at every step, shape (N, K, 2).
+        step: Number of each step, increasing, int64, shape (N,).
+        motion_loss: Motion loss of every step, shape (N,).
+        mask_loss: Mask loss of every step, shape (N,).
         drift: Feature distance to the template, shape (N, K).
-        mask: Shape (H, W), 1 = may change, or None.
+        mask: The drag's mask, shape (H, W), 1 = may change, or None.
         earlier_ws: Latents of earlier drags of the same edit, with other points, shape
-            (M, num_ws, w_dim); M may be 0. Only for films of the whole edit.
-        optimizer: What Adam remembers after the last step, or None.
-        inversion: The inverted image that it began with, or None. `model_digest` is then that of
+            (M, num_ws, w_dim); M may be 0. Only used for videos of the whole edit.
+        optimizer: Adam's state after the last step, or None.
+        inversion: The inverted image that the edit began with, or None. `model_digest` is then of
             the image's own generator: the model with the image's noise and changed weights.
-        confidence: Of each point after the last step (see `DragStep`); empty where not asked.
-        pull_length: After the last step (see `DragStep`).
-        settled: After the last step (see `DragStep`).
+        confidence: Confidence of each point after the last step (see `DragStep`), or empty.
+        pull_length: Length of the pull after the last step (see `DragStep`).
+        settled: Steps at the targets after the last step (see `DragStep`).
     """
 
     model_name: str
@@ -88,23 +88,23 @@ class EditFile:
         earlier_ws: Tensor | None = None,
         inversion: InversionLink | None = None,
     ) -> "EditFile":
-        """The record of the steps that `drag_points` gave.
+        """Record the steps that `drag_points` yielded.
 
         Args:
-            steps: At least one, all of the same points.
-            generator: The model they were made with.
-            model_name: What the user calls it.
+            steps: At least one step, all of the same points.
+            generator: The model of the drag.
+            model_name: What the user calls the model.
             settings: Settings of the drag.
-            mask: Its mask.
+            mask: The drag's mask.
             model_digest: The model's `state_digest`; None to compute it.
             start_ws: Latents before the drag; None if `steps` begins with step 0.
             handles: Points before the drag; None likewise.
             earlier_ws: Latents of earlier drags of the same edit.
-            inversion: The inverted image that it began with.
+            inversion: The inverted image that the edit began with.
 
         Raises:
-            InvalidEdit: If there are no steps, or they do not begin with step 0 and the beginning
-                is not given.
+            InvalidEdit: If there are no steps, or they do not begin with step 0 and `start_ws` or
+                `handles` is missing.
         """
         if not steps:
             raise InvalidEdit("an edit without steps cannot be saved")
@@ -138,7 +138,7 @@ class EditFile:
         return (self.targets - self.points).norm(dim=2)
 
     def steps(self, generator: Generator) -> Iterator[DragStep]:
-        """The recorded steps, pictures included; only the last knows Adam's state."""
+        """The recorded steps, pictures included; only the last has Adam's state."""
         device, picture = next(generator.parameters()).device, Picture(StyleGAN2(generator))
         for i, number in enumerate(self.step.tolist()):
             end = {"status": "moving", "optimizer": None}
@@ -163,11 +163,11 @@ class EditFile:
         targets: Sequence | Tensor | None = None,
         settings: DragSettings | None = None,
     ) -> Iterator[DragStep]:
-        """Go on with the drag where it ended, as if it had not.
+        """Continue the drag from where it ended, as if it had not stopped.
 
         Args:
             generator: The model (see `check_model`).
-            targets: Other targets; None for the file's. With others Adam begins anew.
+            targets: Other targets; None for the file's. With other targets Adam starts anew.
             settings: Other settings; None for the file's.
 
         Returns:
@@ -184,21 +184,21 @@ class EditFile:
         )
 
     def check_model(self, generator: Generator, allow_other: bool = False) -> None:
-        """Refuse a model that is not the one the edit was made with.
+        """Check that a model is the one the edit was made with.
 
         Args:
             generator: The model to be used.
-            allow_other: Take another one whose latents and pictures have the same shape.
+            allow_other: Accept another model whose latents and pictures have the same shape.
 
         Raises:
-            InvalidEdit: If it is another, or one that cannot fit.
+            InvalidEdit: If it is another model, or one whose shapes do not fit.
         """
-        wanted = (self.ws.shape[1], self.ws.shape[2], *self.img_size)
-        given = (generator.num_ws, generator.w_dim, *StyleGAN2(generator).img_size)
-        if wanted != given:
+        edit_shape = (self.ws.shape[1], self.ws.shape[2], *self.img_size)
+        model_shape = (generator.num_ws, generator.w_dim, *StyleGAN2(generator).img_size)
+        if edit_shape != model_shape:
             raise InvalidEdit(
                 f"the edit was made with {self.model_name!r}: (num_ws, w_dim, height, width) is"
-                f" {wanted}, this model has {given}"
+                f" {edit_shape}, this model has {model_shape}"
             )
         if not allow_other and state_digest(generator) != self.model_digest:
             link = self.inversion
@@ -209,7 +209,7 @@ class EditFile:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all; an old one is replaced."""
+        """Write the file, whole or not at all; an existing file is replaced."""
         write_edit(path, vars(self))
 
     @classmethod
@@ -217,7 +217,7 @@ class EditFile:
         """Read a file written by `save`; only data is read, no code is run.
 
         Raises:
-            InvalidEdit: If it is no such file, damaged, or its contents do not fit each other.
+            InvalidEdit: If it is no edit file, is damaged, or its contents contradict each other.
         """
         return cls(**read_edit(path))
 

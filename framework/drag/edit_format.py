@@ -1,4 +1,4 @@
-"""The layout of `edit.safetensors`: written from a record, read back and checked for sense."""
+"""The layout of `edit.safetensors`: written from a record, read back and validated."""
 
 import json
 import math
@@ -36,7 +36,7 @@ _FLOATS = {
     "earlier_ws": ("M", "num_ws", "w_dim"),
 }
 _ADAM = ("1", "rows", "w_dim")
-# What files said before they had digests.
+# Metadata of files written before there were digests.
 _METADATA_OF_OLD = {"format", "version", "model_name", "model_digest", "settings", "status",
                     "img_size", "adam.count", "inversion"}  # fmt: skip
 
@@ -46,11 +46,11 @@ class InversionLink:
     """The inverted image that an edit began with.
 
     Args:
-        file: Its file's name, without folders: it lies beside the edit.
-        sha256: Of the file's bytes.
+        file: Name of its file, without folders: it lies beside the edit.
+        sha256: SHA-256 of the file's bytes.
 
     Raises:
-        InvalidEdit: If they are none.
+        InvalidEdit: If the name is not a file's name, or the digest not a SHA-256.
     """
 
     file: str
@@ -60,7 +60,7 @@ class InversionLink:
         if not self.file or set(self.file) & set("/\\\0") or self.file in (".", ".."):
             raise InvalidEdit(f"inverted image {self.file!r}: expected the name of a file")
         if not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise InvalidEdit(f"inverted image {self.file!r}: its SHA-256 is none")
+            raise InvalidEdit(f"inverted image {self.file!r}: its digest is not a SHA-256")
 
 
 def write_edit(path: str | Path, values: dict[str, Any]) -> None:
@@ -95,21 +95,21 @@ def write_edit(path: str | Path, values: dict[str, Any]) -> None:
 
 
 def read_edit(path: str | Path) -> dict[str, Any]:
-    """The fields of an `EditFile`; only data is read, no code is run.
+    """Read the fields of an `EditFile`; only data is read, no code is run.
 
     Raises:
-        InvalidEdit: If it is no such file, damaged, or its contents do not fit each other.
+        InvalidEdit: If it is no edit file, is damaged, or its contents contradict each other.
     """
     tensors, metadata = read_tensors(path, complaint="cannot be read as an edit", kind=InvalidEdit)
     try:
         return _decode(metadata, tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InvalidEdit(f"{path}: not a whole edit file: {what}") from None
+        problem = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InvalidEdit(f"{path}: not a complete edit file: {problem}") from None
 
 
 def as_float(tensor: Tensor) -> Tensor:
-    """A tensor as the file holds it: float32 on the CPU, without a graph."""
+    """A tensor as the file stores it: float32 on the CPU, without a graph."""
     return tensor.detach().to("cpu", torch.float32).contiguous()
 
 
@@ -152,13 +152,13 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, A
     }
 
 
-def _must(fits: bool, otherwise: str) -> None:
+def _must(fits: bool, complaint: str) -> None:
     if not fits:
-        raise ValueError(otherwise)
+        raise ValueError(complaint)
 
 
 def _check_digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
-    """Refuse a file in which a bit is another than was written; older ones have no digest."""
+    """Check that no bit differs from what was written; older files have no digest."""
     digest = metadata.get(DIGEST)
     name_was_hit = digest is None and metadata.keys() - _METADATA_OF_OLD
     whole = not name_was_hit and digest in (None, contents_digest(metadata, tensors))
@@ -166,7 +166,7 @@ def _check_digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
 
 
 def _checked(name: str, tensor: Tensor, shape: tuple[str, ...], sides: dict[str, int]) -> Tensor:
-    """The tensor, if it is finite float32 and fits the sides known so far; new sides are noted."""
+    """Check that a tensor is finite float32 and fits `sides`; new sides are added to them."""
     fits = tensor.dtype == torch.float32 and tensor.ndim == len(shape)
     _must(fits, f"{name} is {tensor.dtype} with {tensor.ndim} sides")
     for side, length in zip(shape, tensor.shape, strict=True):
@@ -207,7 +207,7 @@ def _link(values: Any) -> InversionLink | None:
 
 
 def _settings(metadata: dict[str, str]) -> DragSettings:
-    """The drag's; in files without a digest the mask's weight is the paper's λ, another measure."""
+    """Settings of the drag; without a digest the mask's weight is the paper's λ and is replaced."""
     settings = DragSettings.from_dict(json.loads(metadata["settings"]), "settings")
     if DIGEST in metadata or settings.mask_weight == 0:
         return settings
@@ -224,5 +224,5 @@ def _settling(values: Any) -> tuple[float, int]:
 def _confidence(values: Any, count: int) -> tuple[float, ...]:
     fits = isinstance(values, list) and len(values) in (0, count)
     fits = fits and all(type(v) in (int, float) and 0 <= v <= 1 for v in values)
-    _must(fits, "confidence is not one number from 0 to 1 of each point")
+    _must(fits, "confidence is not one number from 0 to 1 for each point")
     return tuple(map(float, values))

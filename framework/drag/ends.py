@@ -11,11 +11,11 @@ STALLED_SHARE, STALLED_STEPS = 0.1, 20
 
 
 class Ends:
-    """The limits of one run, whose time begins now.
+    """The limits of one run, whose time starts now.
 
     Args:
-        settings: Steps and seconds at most.
-        sizes: How near is near enough.
+        settings: The most steps and seconds.
+        sizes: The stop distance.
     """
 
     def __init__(self, settings: DragSettings, sizes: Sizes) -> None:

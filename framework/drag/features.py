@@ -30,7 +30,7 @@ def patches(features: Tensor, centres: Tensor, radius_px: int, img_size: tuple[i
 
 
 def inside(centres: Tensor, radius_px: int, img_size: tuple[int, int]) -> Tensor:
-    """Which pixels of the patches around `centres` lie in the image: bool, shape (K, n, n)."""
+    """Whether each pixel of the patches around `centres` is in the image: bool, shape (K, n, n)."""
     reach = torch.arange(-radius_px, radius_px + 1, device=centres.device)
     x = centres[:, :1] + reach
     y = centres[:, 1:] + reach
@@ -46,8 +46,8 @@ def differences(window: Tensor, templates: Tensor, side: int) -> Tensor:
     for row in range(template_side):
         for column in range(template_side):
             part = window[:, :, row : row + side, column : column + side]
-            wanted = templates[:, :, row, column, None, None]
-            total = total + (part - wanted).abs().mean(dim=1)
+            template = templates[:, :, row, column, None, None]
+            total = total + (part - template).abs().mean(dim=1)
     return total / template_side**2
 
 
@@ -61,7 +61,7 @@ def _taps(centres: Tensor, radius_px: int, size: int, image_size: int) -> tuple[
     at_after = _feature_position((before + 1).clamp(max=image_size - 1), size, image_size)
 
     # n pixels and the neighbour of the last span n · size / image_size features; two more for the
-    # bilinear neighbours at both ends. The number is the same for all points: no look at the data.
+    # bilinear neighbours at both ends. The number is the same for all points, whatever the data.
     count = min(size, -(-len(reach) * size // image_size) + 2)
     first = at_before[:, :1].floor().clamp(max=size - count)
     taps = first + torch.arange(count, device=centres.device)

@@ -1,4 +1,4 @@
-"""What a drag is asked for, checked against the model before anything is computed."""
+"""The inputs of a drag, checked against the model before anything is computed."""
 
 import warnings
 from typing import Any
@@ -14,7 +14,7 @@ from framework.errors import InvalidEdit
 def check_drag(
     draggable: Draggable, state: Any, handles: Any, targets: Any, mask: Any = None
 ) -> Drag:
-    """Check all inputs of a drag (see `drag_points` for what they are).
+    """Check all inputs of a drag (described in `drag_points`).
 
     Raises:
         InvalidEdit: If state, points or mask do not fit the model.

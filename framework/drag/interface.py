@@ -1,8 +1,8 @@
 """What can be dragged, and what drags it: the drag is written against these, not against a model.
 
-A model is an adapter away (`stylegan2.py` is one). It has *states*: whatever of a picture changes
-while it is dragged, such as latents. A part of a state is trainable; features at a block, and a
-picture, are made of the whole of it.
+A model needs an adapter (`stylegan2.py` is one). It has *states*: whatever changes while a picture
+is dragged, such as latents. A part of a state is trainable; features at a block, and a picture, are
+computed from the whole state.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ class View:
     """What the drag sees of a state; with gradients on it holds the graph that led to it.
 
     Args:
-        state: What is seen.
-        leaf: What `Draggable.gradient` differentiates by.
-        features: Shape (1, C, h, w), in the type of the points.
-        running: The picture as far as it is made where the features are, shape (1, D, h, w), which
-            a mask holds as well; None where the model has none.
-        rest: What `Draggable.picture` goes on from.
+        state: The state that is viewed.
+        leaf: The leaf of the graph that `Draggable.gradient` differentiates by.
+        features: Features, shape (1, C, h, w), in the dtype of the points.
+        running: The unfinished picture at the features' block, shape (1, D, h, w), which a mask
+            holds as well; None where the model has none.
+        rest: What `Draggable.picture` continues from.
     """
 
     state: Any
@@ -38,18 +38,18 @@ class View:
 class Draggable(Protocol):
     """A model whose pictures can be dragged; it is only read, and serves many drags at once.
 
-    States are never written to: each of these returns something new.
+    States are never written to: each method returns something new.
     """
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """The pictures' (height, width): the scale of points, over any size of features."""
+        """The pictures' (height, width), in whose pixels points are given."""
         ...
 
     def own(self, state: Any) -> Any:
         """A copy of a caller's state, checked, on the model's device; `InvalidEdit` if it is none.
 
-        It can get gradients whatever the caller's mode.
+        The copy can get gradients whatever the caller's gradient mode.
         """
         ...
 
@@ -66,7 +66,7 @@ class Draggable(Protocol):
         ...
 
     def gradient(self, view: View, loss: Tensor, keep: bool = False) -> Tensor:
-        """Gradient of a scalar by the trainable part, in its shape; `keep` the graph for more."""
+        """Gradient of a scalar by the trainable part, in its shape; `keep=True` keeps the graph."""
         ...
 
     def picture(self, state: Any, view: View | None = None) -> Tensor:
@@ -74,7 +74,7 @@ class Draggable(Protocol):
         ...
 
     def finer(self, state: Any) -> Tensor | None:
-        """Features of a larger block, for the last look; None where there is none."""
+        """Features of a larger block, for the last check; None where there is none."""
         ...
 
     def maps(self, view: View) -> Sequence[Tensor]:
@@ -96,13 +96,13 @@ class Draggable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Drag:
-    """A drag as asked for, checked: tensors on the model's device, in one type.
+    """The checked inputs of a drag: tensors on the model's device, of one dtype.
 
     Args:
-        start: The state before it.
-        handles: Points (x, y) in image pixels, shape (K, 2).
-        targets: Where they should go, shape (K, 2).
-        mask: Shape (H, W), 1 = may change, or None.
+        start: The state before the drag.
+        handles: Points (x, y) in pixels, shape (K, 2).
+        targets: Where the handles should go, shape (K, 2).
+        mask: The mask, shape (H, W), 1 = may change, or None.
     """
 
     start: Any
@@ -112,22 +112,22 @@ class Drag:
 
 
 class Tracker(Protocol):
-    """A way to find handles again: `Tracker` of each file of `trackers/`, found by its name."""
+    """A way to find handles again: the class `Tracker` of each file in `trackers/`."""
 
     def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
-        """Take hold of handles (x, y), shape (K, 2), in the picture before the drag."""
+        """Remember how handles (x, y), shape (K, 2), look before the drag."""
         ...
 
-    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
+    def follow(self, view: View, points: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
         """Find the points after an update.
 
         Args:
-            view: The state now.
+            view: View of the state now.
             points: Where they were before the update, shape (K, 2).
-            asked: The moves that they were asked to make, shape (K, 2); None if nothing was.
+            moves: The moves that they should have made, shape (K, 2); None if there was no update.
 
         Returns:
-            Where they are, inside the picture, and their drift, shape (K,): the mean absolute
+            Where they are now, inside the picture, and their drift, shape (K,): the mean absolute
             difference between their features and those of the handles before the drag.
         """
         ...

@@ -1,9 +1,9 @@
-"""Whether what was taken hold of is still under the point: a second look, wider than tracking's.
+"""Whether a point still shows what its handle showed: a second look, wider than tracking's.
 
-Tracking always finds something: the best place near by. Here the surroundings of the handle before
+Tracking always finds something: the best place nearby. Here the surroundings of the handle before
 the drag are compared with those of the point now, and with other places of the same two pictures.
-These comparisons are the yardstick, so that it needs no calibration for a model and no other
-network. The limits were chosen on toy cars with a judge (docs/drag.md has the error rates).
+These comparisons are the yardstick, so no calibration for a model and no other network is needed.
+The limits were chosen on toy cars with a judge (docs/drag.md has the error rates).
 """
 
 from collections.abc import Sequence
@@ -18,33 +18,33 @@ from framework.models.frozen import gradients
 
 COMPARED_PX = 128  # larger pictures are reduced to about this height first
 RADIUS_PX = 2  # half side of the compared square
-ELSEWHERE_PX = (3, 10)  # places now that could have been meant: farther than, at most
-NEIGHBOURS_PX = (2, 4)  # places before that tell what a small miss looks like: likewise
+ELSEWHERE_PX = (3, 10)  # distances of the places now that could have been meant: above, up to
+NEIGHBOURS_PX = (2, 4)  # distances of the places before that show what a small miss looks like
 ELSEWHERE_LIMIT, NEIGHBOURS_LIMIT = 0.95, 2.85
-SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: a little more often wrong than right
+SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: wrong a little more often than right
 LEAST_CONFIDENCE = 0.475  # below it the point is called lost
 
 
 def last_look(
     draggable: Draggable, before: View, now: View, handles: Tensor, points: Tensor
 ) -> tuple[float, ...]:
-    """How sure each point is, by the drag's features and those of a larger block.
+    """Confidence of each point, by the drag's features and those of a larger block.
 
     Args:
         draggable: The model.
-        before: The state before the drag.
-        now: The state now.
-        handles: (x, y) in image pixels before the drag, shape (K, 2).
-        points: Where they are said to be now, shape (K, 2).
+        before: View of the state before the drag.
+        now: View of the state now.
+        handles: Points (x, y) in pixels before the drag, shape (K, 2).
+        points: Where the tracker says they are now, shape (K, 2).
     """
-    then, after = [before.features], [now.features.detach()]
+    features_before, features_now = [before.features], [now.features.detach()]
     with gradients(False):
         finer = draggable.finer(before.state), draggable.finer(now.state)
         if finer[0] is not None and finer[1] is not None:
-            then.append(finer[0])
-            after.append(finer[1])
-        sure = confidence(then, after, handles, points, draggable.img_size)
-    return tuple(sure.tolist())
+            features_before.append(finer[0])
+            features_now.append(finer[1])
+        size = draggable.img_size
+        return tuple(confidence(features_before, features_now, handles, points, size).tolist())
 
 
 def confidence(
@@ -56,19 +56,19 @@ def confidence(
 ) -> Tensor:
     """How sure it is that each point now shows what its handle showed before.
 
-    Below `SURE_CONFIDENCE` another place near by resembles the handle as much (Lowe's ratio test,
+    Below `SURE_CONFIDENCE` another place nearby resembles the handle as much (Lowe's ratio test,
     2004), or the point resembles it far less than the handle's own neighbours did. Below
     `LEAST_CONFIDENCE` the point is lost.
 
     Args:
         before: Features before the drag, of one or more blocks, each (1, C, h, w), any h and w.
-        after: The same ones now.
-        handles: (x, y) in image pixels before the drag, shape (K, 2).
-        points: Where they are said to be now, shape (K, 2).
-        img_size: Image's (height, width).
+        after: Features of the same blocks now.
+        handles: Points (x, y) in pixels before the drag, shape (K, 2).
+        points: Where the tracker says they are now, shape (K, 2).
+        img_size: Picture's (height, width).
 
     Returns:
-        Shape (K,), in [0, 1]; 1 for what is unchanged.
+        Confidence, shape (K,), in [0, 1]; 1 for what is unchanged.
     """
     scales = [_scale(view) for view in before]
     factor = max(1, img_size[0] // COMPARED_PX)
@@ -83,7 +83,7 @@ def confidence(
 
 
 def _scale(view: Tensor) -> Tensor:
-    """What makes channels comparable, and views of many channels no louder than their number."""
+    """Factors that make channels comparable, and views of many channels no louder than others."""
     spread = view.std(dim=(2, 3), keepdim=True)
     return 1 / ((spread + 1e-3 * spread.mean() + 1e-9) * view.shape[1] ** 0.5)
 
@@ -112,11 +112,11 @@ def _least(
     ring_px: tuple[int, int],
     size: tuple[int, int],
 ) -> Tensor:
-    """Least difference to the templates on a ring of places about the centres, shape (K,)."""
+    """Smallest difference from the templates on a ring of places about the centres, shape (K,)."""
     beyond, reach = ring_px
     window = _windows(views, scales, centres, reach + RADIUS_PX, size)
-    found = differences(window, templates, 2 * reach + 1)
+    difference = differences(window, templates, 2 * reach + 1)
     offsets = torch.arange(-reach, reach + 1, device=centres.device)
     apart = offsets[:, None].square() + offsets[None].square()
     ring = (apart > beyond**2) & (apart <= reach**2) & inside(centres, reach, size)
-    return found.masked_fill(~ring, float("inf")).flatten(1).amin(dim=1)
+    return difference.masked_fill(~ring, float("inf")).flatten(1).amin(dim=1)

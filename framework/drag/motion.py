@@ -7,9 +7,9 @@ from framework.drag.features import inside, patches
 
 
 def directions(points: Tensor, targets: Tensor) -> Tensor:
-    """Step d_i that each handle is asked to take, in image pixels, shape (K, 2).
+    """Step d_i that each handle should take, in image pixels, shape (K, 2).
 
-    A unit vector toward the target; nearer than one pixel, just what is left. So a handle at its
+    A unit vector toward the target, or the rest of the way if that is shorter. So a handle at its
     target is supervised to stay within a pixel of it, and pulled back when it leaves.
     """
     offsets = targets - points
@@ -19,7 +19,7 @@ def directions(points: Tensor, targets: Tensor) -> Tensor:
 def motion_loss(
     features: Tensor, points: Tensor, steps: Tensor, radius_px: int, img_size: tuple[int, int]
 ) -> Tensor:
-    """How far the features one step ahead are from those at the handles: ‖F(q) - F(q + d)‖₁.
+    """Distance of the features one step ahead from those at the handles: ‖F(q) - F(q + d)‖₁.
 
     The features at q are constants (stop-gradient), so the gradient moves content from q to q + d.
     Where the paper sums over the disc and the channels this takes the mean, as published code does.

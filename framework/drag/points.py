@@ -1,4 +1,4 @@
-"""Points as users give them: read, checked, refused in one line. Needs no torch."""
+"""Points as users give them: read, checked, refused in one line. Does not need torch."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,18 +16,18 @@ def check_points(
     """Check handles and targets against a picture.
 
     Args:
-        handles: Points (x, y) in image pixels: lists, tuples, an array or a tensor of shape (K, 2);
+        handles: Points (x, y) in pixels: lists, tuples, an array or a tensor of shape (K, 2);
             K at most 64. Fractions of pixels are kept.
-        targets: Where they should go, as many.
+        targets: Where the handles should go, one for each.
         img_size: Picture's (height, width); points lie in [0, width - 1] x [0, height - 1].
-        at_least: Fewer handles are refused.
+        at_least: Fewest handles that are accepted.
 
     Returns:
         Handles and targets as lists of pairs of floats.
 
     Raises:
-        InvalidEdit: If a point is no pair of finite numbers or lies outside the picture, or their
-            number does not fit. Nothing is moved to where it would fit.
+        InvalidEdit: If a point is not a pair of finite numbers or is outside the picture, or there
+            are too many or too few. Points are never moved into the picture.
     """
     checked_handles = _check_all("handle", handles, img_size)
     checked_targets = _check_all("target", targets, img_size)
@@ -65,14 +65,14 @@ def parse_points(text: str, img_size: tuple[int, int]) -> tuple[list[Point], lis
     """Read handles and targets from "x,y:x,y;x,y:x,y" (handle:target;handle:target).
 
     Args:
-        text: Pairs of points in image pixels, origin top left; spaces do not matter.
+        text: Pairs of points in pixels, origin top left; spaces do not matter.
         img_size: Picture's (height, width).
 
     Returns:
         Handles and targets, as from `check_points`.
 
     Raises:
-        InvalidEdit: If the text does not read so, or a point does not fit the picture.
+        InvalidEdit: If the text has another form, or a point does not fit the picture.
     """
     handles, targets = [], []
     for pair in text.split(";"):
@@ -106,10 +106,10 @@ def _check_all(kind: str, values: Any, img_size: tuple[int, int]) -> list[Point]
 
 
 def _plain(value: Any) -> Any:
-    """Tensors and arrays as lists and numbers; what cannot be made so is refused as it is."""
+    """Convert tensors and arrays to lists and numbers; anything else is passed through."""
     try:
         return value.tolist() if hasattr(value, "tolist") else value
-    except (TypeError, RuntimeError):  # sparse, or of a device without values
+    except (TypeError, RuntimeError):  # sparse, or on a device without values
         return value
 
 

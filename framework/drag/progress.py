@@ -1,4 +1,4 @@
-"""Where a drag stands between two steps, and what is measured there."""
+"""The progress of a drag between two steps, and what is measured there."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,17 +13,17 @@ from framework.models.frozen import Adam
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """The numbers of a step, all of one type.
+    """The numbers of a step, all of one dtype.
 
     Args:
-        health: Finite if state and features are, a scalar.
-        motion_loss: Scalar.
-        mask_loss: Scalar.
-        pull_length: How long the points' gradient usually is, a scalar.
-        distance_px: Of each point to its target, shape (K,).
-        drift: Shape (K,).
-        points: (x, y) in image pixels, shape (K, 2).
-        targets: Likewise.
+        health: A sum that is finite if state and features are, a scalar.
+        motion_loss: Motion loss, a scalar.
+        mask_loss: Mask loss, a scalar.
+        pull_length: Usual length of the points' gradient, a scalar.
+        distance_px: Distance of each point to its target, shape (K,).
+        drift: Drift of each point, shape (K,).
+        points: Points (x, y) in pixels, shape (K, 2).
+        targets: Targets (x, y) in pixels, shape (K, 2).
     """
 
     health: Tensor
@@ -36,9 +36,9 @@ class Measurements:
     targets: Tensor
 
     def to_cpu(self) -> "Measurements":
-        """The same on the CPU, without graphs: one wait for the device, not eight."""
+        """Copy all to the CPU, without graphs: one wait for the device, not eight."""
         tensors = self._tensors()
-        parts = self._together().cpu().split([tensor.numel() for tensor in tensors])
+        parts = self._concatenated().cpu().split([tensor.numel() for tensor in tensors])
         return Measurements(
             *(part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True))
         )
@@ -50,28 +50,28 @@ class Measurements:
 
     @property
     def finite(self) -> bool:
-        """Whether every number is."""
-        return bool(self._together().isfinite().all())
+        """Whether every number is finite."""
+        return bool(self._concatenated().isfinite().all())
 
     def _tensors(self) -> list[Tensor]:
         return [getattr(self, field.name).detach() for field in fields(self)]
 
-    def _together(self) -> Tensor:
+    def _concatenated(self) -> Tensor:
         return torch.cat([tensor.flatten() for tensor in self._tensors()])
 
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """What goes from one step to the next; tensors are the drag's own.
+    """What one step hands to the next; the tensors are the drag's own.
 
     Args:
         step: Updates made since the drag began.
-        state: After them, see `Draggable`.
-        points: Where the points were before the last of them, shape (K, 2).
-        optimizer: What Adam remembers.
-        usual_pull: How long the points' gradient usually is, a scalar; 0 at the beginning.
-        settled: How many steps the points have been at their targets.
-        asked: What the points were asked to do in the last step, shape (K, 2); None before.
+        state: State after these updates, see `Draggable`.
+        points: Where the points were before the last update, shape (K, 2).
+        optimizer: Adam's state.
+        usual_pull: Usual length of the points' gradient, a scalar; 0 at the beginning.
+        settled: Steps during which the points have been at their targets.
+        moves: Moves that the points should make in the last update, shape (K, 2); None before.
     """
 
     step: int
@@ -80,20 +80,20 @@ class Progress:
     optimizer: Adam
     usual_pull: Tensor
     settled: int = 0
-    asked: Tensor | None = None
+    moves: Tensor | None = None
 
     @classmethod
     def beginning(
         cls, draggable: Draggable, drag: Drag, resume_from: DragStep | None
     ) -> "Progress":
-        """Of a new drag, or where an earlier one stopped."""
+        """The progress at the start of a drag, new or continued."""
         handles, optimizer = drag.handles, Adam.new(draggable.trainable(drag.start))
         if resume_from is None:
             return cls(0, drag.start, handles, optimizer, handles.new_zeros(()))
-        known = resume_from.optimizer
-        if known is not None and known.mean.shape == optimizer.mean.shape:
-            mean, square = (t.to(handles, copy=True) for t in (known.mean, known.square))
-            optimizer = Adam(known.count, mean, square)
+        adam = resume_from.optimizer
+        if adam is not None and adam.mean.shape == optimizer.mean.shape:
+            mean, square = (t.to(handles, copy=True) for t in (adam.mean, adam.square))
+            optimizer = Adam(adam.count, mean, square)
         same_targets = torch.equal(resume_from.targets.to(handles), drag.targets)
         return cls(
             step=resume_from.step,
@@ -104,27 +104,27 @@ class Progress:
             settled=resume_from.settled if same_targets else 0,
         )
 
-    def seen(
+    def to_step(
         self,
-        measured: Measurements,
+        numbers: Measurements,
         status: Status,
         confidence: tuple[float, ...],
         picture: Picture,
     ) -> DragStep:
-        """The step as the caller sees it; measurements are on the CPU."""
+        """The step as the caller sees it; `numbers` are on the CPU."""
         return DragStep(
             step=self.step,
             status=status,
             state=self.state,
-            points=measured.points,
-            targets=measured.targets,
-            motion_loss=measured.motion_loss.item(),
-            mask_loss=measured.mask_loss.item(),
-            distance_px=tuple(measured.distance_px.tolist()),
-            drift=tuple(measured.drift.tolist()),
+            points=numbers.points,
+            targets=numbers.targets,
+            motion_loss=numbers.motion_loss.item(),
+            mask_loss=numbers.mask_loss.item(),
+            distance_px=tuple(numbers.distance_px.tolist()),
+            drift=tuple(numbers.drift.tolist()),
             optimizer=self.optimizer,
             picture=picture,
             confidence=confidence,
-            pull_length=measured.pull_length.item(),
+            pull_length=numbers.pull_length.item(),
             settled=self.settled,
         )

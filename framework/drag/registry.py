@@ -1,4 +1,4 @@
-"""Methods and trackers by name: every file of `methods/` and `trackers/` is one. Needs no torch."""
+"""Methods and trackers by name: the files of `methods/` and `trackers/`. Does not need torch."""
 
 import pkgutil
 from functools import cache
@@ -11,12 +11,12 @@ Kind = Literal["methods", "trackers"]
 
 @cache
 def names(kind: Kind) -> tuple[str, ...]:
-    """All names of a kind."""
+    """All names of one kind."""
     folder = Path(__file__).parent / kind
     return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)])))
 
 
 def named(kind: Kind, name: str) -> Any:
-    """What a file is there for: `run` of a method, `Tracker` of a tracker."""
+    """What the file of that name defines: `run` of a method, `Tracker` of a tracker."""
     module = import_module(f"framework.drag.{kind}.{name}")
     return module.run if kind == "methods" else module.Tracker

@@ -25,10 +25,10 @@ HISTORY_STEPS = 400  # more than one drag of the paper's 300 steps
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Everything an edit is at one moment; never changed, only replaced.
+    """Everything about an edit at one moment; never changed, only replaced.
 
-    `start_ws` and `handles` are the picture and the points that tracking and mask compare with: the
-    moment at which the set of points was last changed. `step` is what the last run ended with.
+    `start_ws` and `handles` are the picture and the points that tracking and mask compare with,
+    from when the set of points was last changed. `step` is the last step of the last run.
     """
 
     ws: Tensor
@@ -41,12 +41,12 @@ class _State:
 
 
 class DragSession:
-    """One user's edit of one picture. The generator is shared, only read, and holds none of it.
+    """One user's edit of one picture. The generator is shared and only read.
 
     Adding, removing or replacing points makes the current picture the one that tracking compares
     with; moving a target or changing the mask does not. Every step and every change can be undone
-    and redone, to the bit. A session does one thing at a time: while `run` is under way, from any
-    thread, everything but `cancel` and reading is refused.
+    and redone, to the bit. A session does one thing at a time: while `run` is under way in any
+    thread, everything except `cancel` and reading is refused.
 
     Args:
         generator: A frozen generator.
@@ -72,7 +72,7 @@ class DragSession:
         ws = self._model.own(ws)
         self.discriminator = discriminator
         self.settings = settings or DragSettings()
-        self.inversion: InversionLink | None = None  # the inverted image that it began with
+        self.inversion: InversionLink | None = None  # the inverted image that the edit began with
         self._initial = _State(ws=ws, start_ws=ws)
         self._states = [self._initial]
         self._cursor = 0
@@ -84,14 +84,14 @@ class DragSession:
     def from_edit_file(
         cls, generator: Generator, edit: EditFile, *, history: int = HISTORY_STEPS
     ) -> "DragSession":
-        """A session that goes on where the file's edit ended, its steps there to be undone.
+        """A session that continues where the file's edit ended; its steps can be undone.
 
-        The next run equals one that was never interrupted; one after an undo starts Adam anew.
+        The next run equals one that was never interrupted; a run after an undo starts Adam anew.
         """
         session = cls(generator, edit.start_ws, edit.settings, history=history)
         session.inversion = edit.inversion
         device = session.ws.device
-        # One object for all states: it tells which of them belong to the drag that is open.
+        # One object for all states: its identity tells which of them belong to the current drag.
         start_ws, handles = edit.start_ws.to(device), _pairs(edit.handles)
         mask = None if edit.mask is None else edit.mask.to(device)
         states = []
@@ -104,17 +104,17 @@ class DragSession:
 
     @property
     def ws(self) -> Tensor:
-        """Latents now, shape (1, num_ws, w_dim); not to be written to."""
+        """Latents now, shape (1, num_ws, w_dim); do not write to them."""
         return self._state.ws
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """Where the handles are now, (x, y) in image pixels."""
+        """Where the handles are now, (x, y) in pixels."""
         return self._state.points
 
     @property
     def targets(self) -> tuple[Point, ...]:
-        """Where they should go, (x, y) in image pixels."""
+        """Where the handles should go, (x, y) in pixels."""
         return self._state.targets
 
     @property
@@ -132,19 +132,19 @@ class DragSession:
         return Picture(self._model).make(self.ws)
 
     def set_points(self, handles: Any, targets: Any) -> None:
-        """Replace all points (see `drag_points`); no points at all is fine here."""
+        """Replace all points (see `drag_points`); an empty list is fine here."""
         size = self._model.img_size
         checked = check_points(handles, targets, size, at_least=0)
         with self._exclusive():
             self._anchor(*map(tuple, checked))
 
     def add_point(self, handle: Any, target: Any) -> int:
-        """Add a point and its target; returns its index."""
+        """Add a point and its target, and return its index."""
         handle = check_point("handle", handle, self._model.img_size)
         target = check_point("target", target, self._model.img_size)
         with self._exclusive():
             if len(self.points) >= MAX_POINTS:
-                raise InvalidEdit(f"{MAX_POINTS} points are the most there can be")
+                raise InvalidEdit(f"there can be at most {MAX_POINTS} points")
             self._anchor((*self.points, handle), (*self.targets, target))
             return len(self.points) - 1
 
@@ -156,7 +156,7 @@ class DragSession:
             self._anchor(tuple(self.points[i] for i in keep), tuple(self.targets[i] for i in keep))
 
     def move_target(self, index: int, target: Any) -> None:
-        """Give a point another target; it is still tracked by its first features."""
+        """Give a point another target; it is still tracked by its initial features."""
         target = check_point("target", target, self._model.img_size)
         with self._exclusive():
             index = self._checked_index(index)
@@ -175,13 +175,13 @@ class DragSession:
             self._push(replace(self._state, mask=checked))
 
     def run(self, max_steps: int | None = None) -> Iterator[DragStep]:
-        """Drag on from here; stop by asking for no more, or by `cancel`.
+        """Continue the drag; to stop, ask for no more steps or call `cancel`.
 
         Args:
-            max_steps: Steps at most; None for the settings'.
+            max_steps: Most steps; None for the settings' number.
 
         Yields:
-            The steps, beginning with the one the edit stands at (see `drag_points`).
+            The steps, beginning with the current one (see `drag_points`).
 
         Raises:
             InvalidEdit: If there are no points, or the session is busy.
@@ -213,7 +213,7 @@ class DragSession:
                     return
 
     def cancel(self) -> None:
-        """Let a run under way end after the step it is at; may be called from any thread."""
+        """Let a run end after its current step; may be called from any thread."""
         self._cancelled.set()
 
     @property
@@ -227,24 +227,24 @@ class DragSession:
         return len(self._states) - 1 - self._cursor
 
     def undo(self, count: int = 1) -> None:
-        """Go back by `count` (at least 0) steps and changes, at most to the oldest kept."""
+        """Go back by `count` (at least 0) steps and changes, at most to the oldest there is."""
         count = whole(count, "count")
         with self._exclusive():
             self._cursor = max(0, self._cursor - count)
 
     def redo(self, count: int = 1) -> None:
-        """Go forward again by what was undone."""
+        """Go forward by `count` (at least 0) undone steps and changes."""
         count = whole(count, "count")
         with self._exclusive():
             self._cursor = min(len(self._states) - 1, self._cursor + count)
 
     def reset(self) -> None:
-        """Back to the picture as the session began, without points or mask; can be undone."""
+        """Return to the picture at the session's start, without points or mask; can be undone."""
         with self._exclusive():
             self._push(self._initial)
 
     def edit_file(self, model_name: str, model_digest: str | None = None) -> EditFile:
-        """The edit as a file holds it: the steps since the points were set, up to this one.
+        """The edit as a file stores it: the steps since the points were set, up to this one.
 
         Args:
             model_name: What the user calls the model: a zoo name or a path.
@@ -253,12 +253,12 @@ class DragSession:
         Raises:
             InvalidEdit: If nothing has been dragged since the points were set.
         """
-        past = self._states[: self._cursor + 1]
+        history = self._states[: self._cursor + 1]
         here = self._state
-        steps = [s.step for s in past if s.step is not None and s.start_ws is here.start_ws]
+        steps = [s.step for s in history if s.step is not None and s.start_ws is here.start_ws]
         if here.step is None or not steps:
             raise InvalidEdit("nothing to save: these points have not been dragged yet")
-        earlier = [s.ws for s in past if s.start_ws is not here.start_ws]
+        earlier = [s.ws for s in history if s.start_ws is not here.start_ws]
         return EditFile.from_steps(
             steps,
             self.generator,
@@ -277,8 +277,8 @@ class DragSession:
         return self._states[self._cursor]
 
     def _anchor(self, points: tuple[Point, ...], targets: tuple[Point, ...]) -> None:
-        """New points on the picture as it is now."""
-        ws = self.ws.clone()  # an object of its own: what tells this drag from those before
+        """Set new points on the current picture."""
+        ws = self.ws.clone()  # an object of its own: its identity marks this drag
         self._push(_State(ws, ws, points, points, targets, self.mask))
 
     def _push(self, state: _State) -> None:
@@ -294,7 +294,7 @@ class DragSession:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
-            raise InvalidEdit("this edit is being dragged: cancel that first")
+            raise InvalidEdit("this edit is being dragged: cancel that drag first")
         try:
             yield
         finally:

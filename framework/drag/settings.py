@@ -1,4 +1,4 @@
-"""What can be set about a drag, and what it means on a given model. Needs no torch."""
+"""The settings of a drag, and what they mean for a given picture. Does not need torch."""
 
 import math
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ LatentSpace = Literal["w+", "w"]
 
 @dataclass(frozen=True)
 class DragSettings(Settings):
-    """Settings of a drag; the defaults are those of the paper (Pan et al. 2023, section 3 and 4).
+    """Settings of a drag; the defaults are those of the paper (Pan et al. 2023, sections 3 and 4).
 
     Args:
         method: How to drag: a file of `framework/drag/methods`.
-        tracker: How handles are found again, a file of `framework/drag/trackers`: "nearest" by
-            their features; "off" believes that they moved as they were asked to (an ablation: such
-            drags mostly miss).
+        tracker: How to find handles again, a file of `framework/drag/trackers`: "nearest" by their
+            features; "off" assumes that they moved as they should (an ablation: such drags mostly
+            miss).
         motion_radius: Radius r1 of the disc around a handle whose features are pulled, in pixels of
             a picture 512 pixels high; scaled by the picture's height and never below 1 pixel.
         tracking_radius: Half side r2 of the square searched for a handle after each step, in pixels
@@ -31,25 +31,25 @@ class DragSettings(Settings):
         motion_radius_px: Radius r1 in pixels of the picture itself; overrides `motion_radius`.
         tracking_radius_px: Half side r2 in pixels of the picture; overrides `tracking_radius`.
         template_radius_px: Half side t of the (2t+1)² patch, in pixels of the picture, that is
-            compared when a handle is searched. 0 is the paper's single feature vector; 1 is
+            compared when a handle is searched for. 0 is the paper's single feature vector; 1 is
             steadier on small generators.
-        mask_weight: How hard what lies outside the mask is kept as it was, in lengths of the
-            points' own pull, ≥ 0: the same for every mask, resolution and model. What opposes the
-            pull is taken out first, so that 0.5 steers and does not hold; more slows the drag.
-        settle_steps: With a mask, steps that are made after the handles have arrived, in which the
-            handles stay and what lies outside the mask goes back to what it was; 0 for none.
+        mask_weight: How hard the area outside the mask is kept as it was, in lengths of the points'
+            own pull, ≥ 0: the same for every mask, resolution and model. What opposes the pull is
+            removed first, so that 0.5 steers and does not hold; more slows the drag.
+        settle_steps: With a mask, further steps after the handles have arrived, in which they stay
+            and the area outside the mask goes back to what it was; 0 for none.
         learning_rate: Step size of Adam on the latents.
-        layers: How many of the first layers of W+ move (all of them where a model has fewer).
+        layers: Number of the first layers of W+ that move (all of them where a model has fewer).
             Not used in W.
-        latent_space: "w+" moves the first `layers` latents each on its own; "w" moves all latents
-            of the picture by one common vector.
+        latent_space: "w+" moves each of the first `layers` latents on its own; "w" moves all
+            latents of the picture by one common vector.
         feature_resolution: Block whose features are compared, by its nominal side (4, 8, 16, …);
             None for the paper's sixth (128), or the last that a smaller model has.
         stop_distance_px: The drag has arrived when every handle is within this distance of its
             target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
             2 for more.
         max_steps: Steps after which a drag stops.
-        max_seconds: Seconds after which a drag stops, the caller's own time included;
+        max_seconds: Seconds after which a drag stops, including the caller's own time;
             None for no limit.
 
     Raises:
@@ -89,7 +89,7 @@ class DragSettings(Settings):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
-        """Settings from the content of a file; `tracker` may have its old name, `tracking`."""
+        """Read settings from a file's content; `tracker` may have its old name, `tracking`."""
         if isinstance(values, Mapping) and "tracking" in values:
             values = {"tracker" if name == "tracking" else name: v for name, v in values.items()}
         return super().from_dict(values, where)
@@ -99,18 +99,18 @@ class DragSettings(Settings):
         """The settings of that name in `PRESETS`.
 
         Raises:
-            UserError: If there are none.
+            UserError: If there is no such preset.
         """
         if name not in PRESETS:
             raise UserError(f"{name!r}: expected one of {', '.join(PRESETS)}", "preset")
         return cls(**PRESETS[name])
 
     def sizes(self, img_size: tuple[int, int], num_points: int) -> "Sizes":
-        """What the settings mean for one picture.
+        """Return what the settings mean for one picture.
 
         Args:
             img_size: Picture's (height, width).
-            num_points: Handles being dragged.
+            num_points: Number of handles.
         """
         height_px, stop_px = img_size[0], self.stop_distance_px
         if stop_px is None:
@@ -124,7 +124,7 @@ class DragSettings(Settings):
         )
 
 
-# What differs from the defaults; configs/edit/drag/NAME.yaml has all of it, explained.
+# Differences from the defaults; configs/edit/drag/NAME.yaml explains all settings.
 PRESETS: dict[str, dict[str, Any]] = {
     "draggan": {},
     "small": {
@@ -147,13 +147,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_for(img_size: tuple[int, int]) -> str:
-    """Name of the preset for pictures of a (height, width)."""
+    """Name of the preset for pictures of this (height, width)."""
     return "small" if max(img_size) <= SMALL_PX else "draggan"
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Settings that depend on the picture, as they hold for one (units as in `DragSettings`)."""
+    """Settings that depend on the picture, resolved for one (units as in `DragSettings`)."""
 
     img_size: tuple[int, int]
     motion_radius_px: int
@@ -163,5 +163,5 @@ class Sizes:
 
 
 def _scaled(radius: float, height_px: int) -> int:
-    """Pixels of a radius stated for 512 px, by the picture's height as published, at least 1."""
+    """Radius in pixels, at least 1, scaled from one stated for a height of 512 px."""
     return max(1, math.floor(radius / PAPER_SIZE_PX * height_px + 0.5))

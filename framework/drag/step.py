@@ -15,7 +15,7 @@ Status = Literal[
 
 
 class Picture:
-    """How to make a step's picture: from its view, as long as that is kept."""
+    """A step's picture, made on demand: from its view as long as that is in memory."""
 
     def __init__(self, draggable: Draggable, view: View | None = None) -> None:
         self._draggable = draggable
@@ -27,38 +27,37 @@ class Picture:
             return self._draggable.picture(state, self._view)
 
     def forget(self) -> None:
-        """Let go of the view: it holds a whole graph, and steps get collected."""
+        """Release the view: it holds a whole graph, and callers collect steps."""
         self._view = None
 
 
 @dataclass(frozen=True, eq=False)
 class DragStep:
-    """A drag after `step` updates; state, points, losses and picture all belong together.
+    """A drag after `step` updates; state, points, losses and picture belong together.
 
     Args:
-        step: Updates made since the drag began; 0 is the picture as it was.
+        step: Updates since the drag began; 0 is the original picture.
         status: "moving", or why this is the last step: "arrived" (every handle within the stop
             distance), "lost" (so it seems, but a point no longer shows what was taken hold of),
             "held" (the steps are used up, and the mask took most of the pull), "stuck" (no step
             brings the points nearer without losing them or what looks real), "max_steps",
             "max_seconds", or "diverged" (this update gave numbers that are not finite; everything
             here is as it was before it).
-        state: What was dragged, on the model's device; of a StyleGAN2 that is `ws`.
-        points: Where the handles are now, (x, y) in image pixels, shape (K, 2), on the CPU.
-        targets: Where they should go, shape (K, 2), on the CPU.
-        motion_loss: Motion supervision, summed over the points.
+        state: State of the model, on its device; for a StyleGAN2 that is `ws`.
+        points: Where the handles are now, (x, y) in pixels, shape (K, 2), on the CPU.
+        targets: Where the handles should go, shape (K, 2), on the CPU.
+        motion_loss: Motion supervision loss, summed over the points.
         mask_loss: Mean change outside the mask (`framework.drag.mask.mask_loss`), without its
             weight; 0 without a mask.
-        distance_px: Distance of each point to its target, in image pixels.
-        drift: Of each point, the mean absolute difference between its features and those of its
-            handle before the drag; 0 at the beginning. What tracking could not find again is high.
-        confidence: Of each point, how sure it is that it shows what its handle showed before the
-            drag (`framework.drag.likeness.confidence`); empty where that was not asked: a step is
-            looked at when it is the last.
-        pull_length: With a mask, how long the points' gradient usually is.
-        settled: With a mask, how many steps the handles have been at their targets.
-        optimizer: What Adam remembers; with it a later drag goes on as if it had not stopped.
-        picture: How `image` makes the picture.
+        distance_px: Distance of each point to its target, in pixels.
+        drift: Mean absolute difference between each point's features and those of its handle before
+            the drag; 0 at the beginning, high where tracking did not find the point again.
+        confidence: How sure it is that each point shows what its handle showed before the drag
+            (`framework.drag.likeness.confidence`); only the last step has it, others are empty.
+        pull_length: With a mask, the usual length of the points' gradient.
+        settled: With a mask, for how many steps the handles have been at their targets.
+        optimizer: Adam's state; with it a later drag continues as if it had not stopped.
+        picture: Makes the picture for `image`.
     """
 
     step: int
@@ -83,12 +82,12 @@ class DragStep:
 
     @property
     def mean_distance_px(self) -> float:
-        """Mean distance of the points to their targets, in image pixels."""
+        """Mean distance of the points to their targets, in pixels."""
         return sum(self.distance_px) / len(self.distance_px)
 
     @property
     def max_distance_px(self) -> float:
-        """Distance of the point that is farthest from its target, in image pixels."""
+        """Distance of the point that is farthest from its target, in pixels."""
         return max(self.distance_px)
 
     @property
@@ -103,23 +102,23 @@ class DragStep:
 
     @property
     def lost(self) -> bool:
-        """Whether a point no longer shows what was taken hold of, wherever it is."""
+        """Whether a point no longer shows what its handle showed, wherever it is."""
         return min(self.confidence, default=1.0) < LEAST_CONFIDENCE
 
     @property
     def doubtful(self) -> bool:
-        """Whether a point may not show what was taken hold of; what is lost is doubtful, too."""
+        """Whether a point may not show what its handle showed; lost points are doubtful, too."""
         return min(self.confidence, default=1.0) < SURE_CONFIDENCE
 
     @property
     def min_confidence(self) -> float | None:
-        """Confidence of the least sure point; None where it was not asked."""
+        """Confidence of the least sure point; None before the last step."""
         return min(self.confidence, default=None)
 
     def image(self) -> Tensor:
         """The picture of `state`, shape (1, C, H, W), in [-1, 1] but for overshoot.
 
-        Made when asked for: while the drag waits at this step, by finishing what it already
-        began; later, from the state again (the same picture).
+        It is made on demand: while the drag waits at this step, by finishing the step's own
+        synthesis; later, from the state again (the same picture).
         """
         return self.picture.make(self.state)

@@ -60,26 +60,26 @@ class StyleGAN2:
         return state[:, : 1 if self.in_common else self.layers]
 
     def moved(self, state: Tensor, update: Tensor) -> Tensor:
-        """Latents with the update on those that move."""
+        """Latents with the update added to those that move."""
         ws = state.clone()
         ws[:, : self.layers] += update
         return ws
 
     def view(self, state: Tensor) -> View:
-        """Features and running picture of the feature block."""
+        """Features and running picture at the feature block."""
         ws = state.detach().requires_grad_(torch.is_grad_enabled())
         partial = self.synthesis.partial(ws, self.resolution, noise_mode=NOISE_MODE)
         running = None if partial.img is None else partial.img.to(ws.dtype)
         return View(state, ws, partial.x.to(ws.dtype), running, partial)
 
     def gradient(self, view: View, loss: Tensor, keep: bool = False) -> Tensor:
-        """Gradient by the latents that move."""
+        """Gradient with respect to the latents that move."""
         (gradient,) = torch.autograd.grad(loss, view.leaf, retain_graph=keep)
         gradient = gradient[:, : self.layers]
         return gradient.sum(dim=1, keepdim=True) if self.in_common else gradient
 
     def picture(self, state: Tensor, view: View | None = None) -> Tensor:
-        """The picture, by finishing the synthesis of a view or from the latents alone."""
+        """The picture, by finishing the synthesis of a view, or from the latents alone."""
         if view is None:
             return self.synthesis(state, noise_mode=NOISE_MODE)
         return self.synthesis.finish(view.rest, state, noise_mode=NOISE_MODE)
@@ -138,32 +138,32 @@ class StyleGAN2:
 
 
 def check_latents(generator: Generator, ws: Any) -> Tensor:
-    """Check one picture's latents against a model; returns them with shape (1, num_ws, w_dim).
+    """Check one picture's latents against a model; return them with shape (1, num_ws, w_dim).
 
     Raises:
         InvalidEdit: If they are not finite numbers of that shape.
     """
-    wanted = (1, generator.num_ws, generator.w_dim)
+    expected = (1, generator.num_ws, generator.w_dim)
     if not isinstance(ws, Tensor) or not ws.is_floating_point():
-        raise InvalidEdit(f"latents {type(ws).__name__}: expected a float tensor {wanted}")
+        raise InvalidEdit(f"latents {type(ws).__name__}: expected a float tensor {expected}")
     shape = tuple(ws.shape)
-    if shape == wanted[1:]:
+    if shape == expected[1:]:
         ws = ws[None]
-    elif shape != wanted:
-        raise InvalidEdit(f"latents {shape}: this model takes (1, num_ws, w_dim) = {wanted}")
+    elif shape != expected:
+        raise InvalidEdit(f"latents {shape}: this model takes (1, num_ws, w_dim) = {expected}")
     if not torch.isfinite(ws).all():
         raise InvalidEdit("latents hold NaN or infinity: invert or generate the picture again")
     return ws
 
 
-def _feature_block(wanted: int | None, offered: tuple[int, ...]) -> int:
+def _feature_block(resolution: int | None, resolutions: tuple[int, ...]) -> int:
     """Nominal side of the block whose features are compared."""
-    if wanted is None:
-        return offered[min(PAPER_BLOCK, len(offered) - 1)]
-    if wanted not in offered:
+    if resolution is None:
+        return resolutions[min(PAPER_BLOCK, len(resolutions) - 1)]
+    if resolution not in resolutions:
         raise UserError(
-            f"{wanted}: this model has {', '.join(map(str, offered))};"
+            f"{resolution}: this model has {', '.join(map(str, resolutions))};"
             " preset=draggan takes what there is",
             "feature_resolution",
         )
-    return wanted
+    return resolution

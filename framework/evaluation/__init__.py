@@ -1,1 +1,1 @@
-"""How good is it? Judges and benchmarks that know nothing of the models they measure."""
+"""Evaluation: judges and benchmarks that know nothing of the models they measure."""

@@ -1,4 +1,4 @@
-"""`python -m framework.evaluation VERB`: what belongs to no training run and to no edit."""
+"""`python -m framework.evaluation VERB`: evaluation outside of training runs and edits."""
 
 import sys
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ PROGRAM = "python -m framework.evaluation"
 VERBS = {
     "publish": (
         "framework.evaluation.cards.publish:publish",
-        "make a model folder with a measured card of a training run",
+        "publish a training run as a model folder with a measured card",
     ),
     "publish-encoder": (
         "framework.evaluation.cards.publish:publish_encoder",
-        "put a trained encoder and its report into the folder of its generator",
+        "put a trained encoder and its report into its generator's model folder",
     ),
     "neighbours": (
         "framework.evaluation.generator.neighbours:neighbours",

@@ -1,6 +1,6 @@
-"""How near a reconstruction is to its photograph, in numbers that say how they were made.
+"""How close a reconstruction is to its photograph, in numbers with their protocol.
 
-Published numbers of one model differ by a factor of two between papers, through the range of the
+Published numbers of one model differ by a factor of two between papers, because of the range of the
 values, the peak, the size and the rounding; `protocol` states them.
 """
 
@@ -14,8 +14,8 @@ from framework.errors import UserError
 
 Box = tuple[int, int, int, int]
 SSIM_WINDOW_PX = 11
-# Weights of the scales from fine to coarse (Wang et al. 2003; its five, and three for pictures that
-# are too small for five), and the shortest side from which torchmetrics takes so many.
+# Shortest side for which torchmetrics takes so many scales, and the scales' weights from fine to
+# coarse (Wang et al. 2003: five; three for pictures that are too small for five).
 _SCALES = (
     (176, (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)),
     (44, (0.2096, 0.4659, 0.3245)),
@@ -27,12 +27,12 @@ def mse_pm1(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     """Mean squared error of values in [-1, 1], as most inversion papers print it ("L2").
 
     Args:
-        a: Pictures (N, C, H, W) in [-1, 1]; what lies outside is clamped, as a file would.
-        b: Others, same shape.
-        box: Valid box (left, top, right, bottom), half-open pixels; everything if None.
+        a: Pictures (N, C, H, W) in [-1, 1]; values outside are clamped, as in a file.
+        b: Other pictures, same shape.
+        box: Valid box (left, top, right, bottom), half-open pixels; the whole picture if None.
 
     Returns:
-        Shape (N,).
+        Error of each picture, shape (N,).
     """
     a, b = _shown(a, b, box)
     return (a - b).square().mean(dim=(1, 2, 3))
@@ -46,7 +46,7 @@ def mse01(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
 def psnr(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mse), peak 1 on [0, 1].
 
-    That is peak 2, peak^2 = 4, on [-1, 1]; numbers made with 2 / mse are 3.01 dB too low. Infinite
+    That is peak 2, peak^2 = 4, on [-1, 1]; numbers that use 2 / mse are 3.01 dB too low. Infinite
     for equal pictures. Arguments as in `mse_pm1`.
     """
     return -10 * mse01(a, b, box).log10()
@@ -58,7 +58,7 @@ def ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     Arguments as in `mse_pm1`.
 
     Raises:
-        UserError: If what is compared is smaller than half the window.
+        UserError: If the compared area is smaller than half the window.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -73,9 +73,8 @@ def ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
 def ms_ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     """Structural similarity at as many scales as the size allows; see `scales`.
 
-    Wang et al. 2003, torchmetrics'. The usual five scales need sides of 176 px, there is no such
-    number below; three are another number, and `protocol` says which it is. Arguments as in
-    `mse_pm1`.
+    Wang et al. 2003, torchmetrics'. The usual five scales need sides of 176 px; below, three scales
+    give another number, and `protocol` says which it is. Arguments as in `mse_pm1`.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -95,7 +94,7 @@ def scales(size: tuple[int, ...] | torch.Size, box: Box | None = None) -> tuple[
 
 
 def protocol(size: tuple[int, int], box: Box | None = None) -> dict[str, Any]:
-    """How the numbers of this module are made for pictures of (H, W) px; JSON values."""
+    """How this module computes its numbers for pictures of (H, W) px; JSON values."""
     weights = scales(size, box)
     return {
         "size": f"{size[1]}x{size[0]}",
@@ -111,7 +110,7 @@ def protocol(size: tuple[int, int], box: Box | None = None) -> dict[str, Any]:
 
 
 def _shown(a: Tensor, b: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
-    """Both pictures as they would be seen, cut to the box."""
+    """Both sets of pictures as a file would show them, cut to the box."""
     if a.shape != b.shape:
         raise UserError(f"pictures of {tuple(a.shape)} and {tuple(b.shape)} cannot be compared")
     height, width = a.shape[2:]
@@ -123,5 +122,5 @@ def _shown(a: Tensor, b: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
 
 
 def _from_black(*pictures: Tensor) -> Iterator[Tensor]:
-    """Values on [0, 1]: SSIM compares brightness, and the same pictures on [-1, 1] differ more."""
+    """Convert values to [0, 1]: SSIM compares brightness, and on [-1, 1] pictures differ more."""
     return ((x + 1) / 2 for x in pictures)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 RESAMPLES, LEVEL = 10_000, 0.95
-_AT_ONCE = 2**22  # values drawn at a time
+_AT_ONCE = 2**22  # values drawn at once
 
 
 @dataclass(frozen=True)
@@ -21,28 +21,28 @@ class Interval:
     count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """By name, for JSON."""
+        """The fields by name, for JSON."""
         return asdict(self)
 
 
 def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
     """Mean and 95 % percentile interval of `RESAMPLES` resamples (Efron & Tibshirani 1993, ch. 13).
 
-    Infinite values (PSNR of equal pictures) are taken as they are.
+    Infinite values (PSNR of equal pictures) are passed through unchanged.
     """
-    known = np.asarray(values, np.float64)
-    count = len(known)
+    sample = np.asarray(values, np.float64)
+    count = len(sample)
     if count == 0:
         return Interval(math.nan, math.nan, math.nan, 0)
-    mean = float(known.mean())
+    mean = float(sample.mean())
     if count == 1:
         return Interval(mean, math.nan, math.nan, 1)
     rng, rows = np.random.default_rng(seed), max(1, _AT_ONCE // count)
     parts = [min(rows, RESAMPLES - done) for done in range(0, RESAMPLES, rows)]
     means = np.concatenate(
-        [known[rng.integers(count, size=(part, count))].mean(axis=1) for part in parts]
+        [sample[rng.integers(count, size=(part, count))].mean(axis=1) for part in parts]
     )
-    # Without interpolation, which between infinite values would be no number.
+    # Without interpolation, which would give NaN between infinite values.
     ends = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     return Interval(mean, float(ends[0]), float(ends[1]), count)
 
@@ -50,5 +50,5 @@ def bootstrap(values: Sequence[float], seed: int = 0) -> Interval:
 def paired(after: Sequence[float], before: Sequence[float], seed: int = 0) -> Interval:
     """Mean of `after` minus `before`, picture by picture, with its interval; see `bootstrap`."""
     pairs = zip(after, before, strict=True)
-    # Two infinite PSNRs are equal pictures both times.
+    # Two infinite PSNRs differ by 0: the pictures are equal both times.
     return bootstrap([0.0 if a == b else a - b for a, b in pairs], seed)

@@ -22,10 +22,10 @@ from framework.models.frozen import adam_update, gradients
 def run(
     draggable: Draggable, drag: Drag, settings: DragSettings, resume_from: DragStep | None = None
 ) -> Iterator[DragStep]:
-    """Find the points, pull them a pixel on, take a step of Adam: until they are at their targets.
+    """Find the points, pull them on by a pixel, take a step of Adam; repeat until they arrive.
 
-    Points that have arrived are not let go: they would wander. Nothing is yielded with gradients
-    switched: the caller's mode is the caller's.
+    Points that have arrived are still supervised: they would wander. At each yield the caller's
+    own gradient mode is in force.
     """
     sizes, last = settings.sizes(draggable.img_size, len(drag.targets)), None
     ends = Ends(settings, sizes)
@@ -39,41 +39,43 @@ def run(
         with gradients(True):
             view = draggable.view(at.state)
             with torch.no_grad():  # point tracking (eq. 2): the update moved the points
-                points, drift = tracker.follow(view, at.points, at.asked)
-                asked = directions(points, drag.targets)
+                points, drift = tracker.follow(view, at.points, at.moves)
+                moves = directions(points, drag.targets)
             motion = motion_loss(  # motion supervision (eq. 1)
-                view.features, points, asked, sizes.motion_radius_px, sizes.img_size
+                view.features, points, moves, sizes.motion_radius_px, sizes.img_size
             )
             pulls = hold.pulls(view, motion.sum())
-            measured = _measure(draggable, drag, at, view, pulls, points, drift)
+            numbers = _measure(draggable, drag, at, view, pulls, points, drift)
 
-        if not measured.finite:
+        if not numbers.finite:
             if last is None:
                 raise InvalidEdit("the model gives NaN or infinity for these latents")
             yield replace(last, step=at.step, status="diverged")
             return
-        status, sure = ends.status(measured.farthest_px, at.settled >= hold.settle_steps, pulls), ()
-        if status != "moving":  # is what was taken hold of still there?
-            sure = last_look(draggable, before, view, drag.handles, points)
-        if status == "arrived" and min(sure) < LEAST_CONFIDENCE:
+        confidence: tuple[float, ...] = ()
+        status = ends.status(numbers.farthest_px, at.settled >= hold.settle_steps, pulls)
+        if status != "moving":  # do the points still show what their handles showed?
+            confidence = last_look(draggable, before, view, drag.handles, points)
+        if status == "arrived" and min(confidence) < LEAST_CONFIDENCE:
             status = "lost"
-        last = at.seen(measured, status, sure, Picture(draggable, view))
+        last = at.to_step(numbers, status, confidence, Picture(draggable, view))
         try:
             yield last
-        finally:  # the graph is large, and steps get collected
+        finally:  # the graph is large, and callers collect steps
             last.picture.forget()
         if status != "moving":
             return
 
-        # The mask pulls as hard as the points do now; once they are there, as they used to.
-        there, usual = ends.reached(measured.farthest_px), at.usual_pull
-        both = pulls.together(usual if there else torch.zeros_like(usual))
+        # The mask pulls as hard as the points do now; once they have arrived, as they used to.
+        arrived, usual = ends.reached(numbers.farthest_px), at.usual_pull
+        balance = pulls.together(usual if arrived else torch.zeros_like(usual))
         with gradients(False):
-            optimizer, update = adam_update(at.optimizer, both.gradient, settings.learning_rate)
+            optimizer, update = adam_update(at.optimizer, balance.gradient, settings.learning_rate)
             state = draggable.moved(at.state, update)
-            usual = usual if there else usual_length(usual, both.pull_length)
-        at = Progress(at.step + 1, state, points, optimizer, usual, at.settled + there, asked)
-        del view, motion, pulls  # this step's graph, before the next is made: half the memory
+            usual = usual if arrived else usual_length(usual, balance.pull_length)
+        at = Progress(at.step + 1, state, points, optimizer, usual, at.settled + arrived, moves)
+        # Half the memory: this step's graph is freed before the next one is built.
+        del view, motion, pulls
 
 
 def _measure(

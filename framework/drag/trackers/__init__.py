@@ -1,4 +1,4 @@
-"""Ways to find handles again, one a file, which gives it its name (`DragSettings.tracker`).
+"""Ways to find handles again, one per file, whose name is the tracker's (`DragSettings.tracker`).
 
 Each has a class `Tracker`, a `framework.drag.interface.Tracker`.
 """

@@ -9,15 +9,15 @@ from framework.drag.settings import Sizes
 
 
 class Tracker:
-    """Searches each handle around where it was; with a template's radius above 0, by patches."""
+    """A search for each handle around its last place; by patches if the template has a radius."""
 
     def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         self._sizes = sizes
         self._templates = patches(view.features, handles, sizes.template_radius_px, sizes.img_size)
 
-    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The points found again, and their drift."""
-        radius_px = 0 if asked is None else self._sizes.tracking_radius_px
+    def follow(self, view: View, points: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Find the points again; return them and their drift."""
+        radius_px = 0 if moves is None else self._sizes.tracking_radius_px
         return search(view.features, points, self._templates, radius_px, self._sizes.img_size)
 
 
@@ -35,14 +35,14 @@ def search(
         points: Handles (x, y) before the step, in image pixels, inside the image, shape (K, 2).
         templates: The handles' initial features, `patches(initial, handles, t)`, shape
             (K, C, 2t+1, 2t+1).
-        radius_px: Half side r2 of the searched square; whole-pixel moves from the old position.
+        radius_px: Half side r2 of the square searched, in whole-pixel moves from the old position.
             0 measures without moving.
         img_size: Image's (height, width); handles stay inside.
 
     Returns:
         The new points, shape (K, 2), and their drift, shape (K,): the mean absolute difference
-        between the features found and the initial ones. Of equally near places the one closest to
-        the old position is taken.
+        between the features there and the initial ones. Ties go to the place closest to the old
+        position.
     """
     template_radius = templates.shape[-1] // 2
     window = patches(features, points, radius_px + template_radius, img_size)

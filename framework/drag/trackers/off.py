@@ -1,4 +1,4 @@
-"""No tracking: the points are believed to have moved as they were asked to (an ablation)."""
+"""No tracking: the points are assumed to have moved as they should (an ablation)."""
 
 from torch import Tensor
 
@@ -8,15 +8,15 @@ from framework.drag.settings import Sizes
 
 
 class Tracker:
-    """Believes; the drift shows how wrongly."""
+    """A tracker that assumes every move succeeded; the drift shows how wrong that is."""
 
     def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         self._sizes = sizes
         self._templates = self._patches(view, handles)
 
-    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Points one asked-for step further, and their drift."""
-        points = points if asked is None else points + asked
+    def follow(self, view: View, points: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The points after the moves they should have made, and their drift."""
+        points = points if moves is None else points + moves
         return points, differences(self._patches(view, points), self._templates, 1).flatten()
 
     def _patches(self, view: View, points: Tensor) -> Tensor:

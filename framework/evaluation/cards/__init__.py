@@ -1,1 +1,1 @@
-"""Model cards, and models published with them."""
+"""Model cards, and the publishing of models with them."""

@@ -1,4 +1,4 @@
-"""The card of a published model: what it is, what it is worth and by which protocol."""
+"""The card of a published model: what it is, and its quality by which protocol."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from framework.evaluation.generator.measure import Report
 
-# ruff: noqa: E501 - a row of a table is a line
+# ruff: noqa: E501 - a table's row is one line
 CARD = """# {name}
 
 {title}
@@ -32,7 +32,7 @@ seeds with `truncation_psi` 0.7.
 
 {protocol}
 Two halves of the real pictures, {half} each, have `swd_mean` {swd_real:.2f}. Numbers that end in
-`_d` are not FID or KID and compare only where the features are of the same network. `metrics.json`
+`_d` are not FID or KID and compare only if the features are of the same network. `metrics.json`
 has every number with its protocol in full.
 
 ## How it was made
@@ -47,27 +47,27 @@ has every number with its protocol in full.
 ![Generated pictures and their nearest training pictures](nearest.png)
 
 A generated picture (seeds 0 to {last_neighbour}, `truncation_psi` 1), then its {neighbours} nearest
-training pictures (root mean square difference at 32 px), four such groups a row. Median distance to
+training pictures (root mean square difference at 32 px), four such groups in a row. Median distance to
 the nearest: generated {near_fake:.3f}, training pictures to each other {near_real:.3f}.
 {notes}"""
 
 ENCODER_TITLE = "## Encoder"
 ENCODER = """{title}
 
-`encoder.safetensors` reads photographs into this generator's styles: {millions:.2f} M parameters,
+`encoder.safetensors` encodes photographs as this generator's styles: {millions:.2f} M parameters,
 in half precision, {kimg:g} thousand images of training.
 
     {command}
 
 {notes}{reconstruction}
 
-How this was measured, how editable the results are and the worst cases:
+How this was measured, how editable the results are, and the worst cases:
 [inversion/report.md](inversion/report.md).
 
 ![Photographs, the three stages and the baselines](inversion/grid.jpg)
 """
 
-# What is shown of a measurement, in this order: the number, how it is written, what is better.
+# The numbers on a card, in this order: name, format, and which direction is better.
 _MEASURES = (
     ("fid", ".2f", "lower"),
     ("kid", ".4f", "lower"), ("kid_d", ".4f", "lower"),
@@ -80,10 +80,10 @@ _MEASURES = (
 
 @dataclass(frozen=True)
 class CardTexts:
-    """What only the trainer of a model can say on its card.
+    """Texts of a card that only the person who trained the model can write.
 
     Args:
-        title: First sentence; names the data if empty.
+        title: First sentence; if empty, one that names the data.
         data: What the training pictures are.
         licence: Their licence and source.
         machine: What the model was trained on.
@@ -100,10 +100,10 @@ class CardTexts:
 
 
 def measures_table(reports: dict[str, Report]) -> str:
-    """Markdown: a row a number, a column a model.
+    """A Markdown table with a row for each number and a column for each model.
 
     Args:
-        reports: By the models' names; measured with the same networks and settings.
+        reports: Reports by the models' names, measured with the same networks and settings.
     """
     flat = {
         name: {n: v for kind in report.numbers.values() for n, v in kind.items()}
@@ -125,13 +125,13 @@ def _cell(name: str) -> str:
 
 
 def _written(numbers: dict[str, float], number: str, form: str) -> str:
-    """A number, with its interval where it has one."""
+    """A formatted number, with its interval if it has one."""
     interval = numbers.get(f"{number}_ci95")
     return f"{numbers[number]:{form}}" + (f" ± {interval:{form}}" if interval is not None else "")
 
 
 def protocol_text(reports: dict[str, Report]) -> str:
-    """Sentences on how the numbers of `measures_table` were made."""
+    """Sentences on how the numbers of `measures_table` were measured."""
     protocol = next(iter(reports.values())).protocol
     common = next(about for kind, about in protocol.items() if kind.startswith("pr"))
     drawn, swd = common["generator"], protocol["swd"]
@@ -156,6 +156,6 @@ def protocol_text(reports: dict[str, Report]) -> str:
 
 
 def _network(facts: dict[str, Any]) -> str:
-    """A network by its kind, name and digest."""
+    """Text that names a network by kind, model and digest."""
     model = f" of {Path(facts['model']).name}" if "model" in facts else ""
     return f"{facts['network']}{model} (weights {facts['sha256_of_weights'][:16]})"

@@ -1,4 +1,4 @@
-"""Models to give away: a training run in half precision with a card, an encoder beside its own.
+"""Publish models: a training run in half precision with a card, an encoder with its generator.
 
 python -m framework.evaluation publish --run runs/toycars64 --out framework/zoo/toycars64
 python -m framework.evaluation publish-encoder --snapshot runs/NAME/network-000080 --model FOLDER
@@ -40,7 +40,7 @@ from framework.evaluation.generator.measure import (
     measure,
 )
 from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
-from framework.evaluation.generator.neighbours import drawn, nearest, nearest_other
+from framework.evaluation.generator.neighbours import draw_seeds, nearest, nearest_other
 from framework.evaluation.generator.real_statistics import pictures
 from framework.evaluation.generator.swd import sliced_wasserstein
 from framework.evaluation.inversion.pages import NUMBERS, PAGE, PER_IMAGE
@@ -70,20 +70,20 @@ def publish(
 ) -> None:
     """Write the newest whole checkpoint of a training run as a model folder with a card.
 
-    The numbers are those of `train.py validate`, of the weights as they are stored.
+    The numbers are those of `train.py validate`, for the weights as they are stored.
 
     Args:
         run: Run folder of `train.py fit`.
-        out: New folder for the model; appears when all of it is written.
+        out: New folder for the model; it appears once everything is written.
         card: Texts of the card.
         earlier: Earlier model folders of the same run, for the card's curve.
-        before: Model to compare with, by the same measures.
-        source: Where the training pictures lie now; the run's own place if not given.
-        metrics: How it is measured.
+        before: Model to compare with, by the same metrics.
+        source: Where the training pictures are now; by default the path in the run's settings.
+        metrics: Settings of the metrics.
 
     Raises:
-        UserError: If there is no whole checkpoint, `out` holds something, or pictures and models
-            do not fit.
+        UserError: If there is no whole checkpoint, `out` is not empty, or pictures and models do
+            not fit.
     """
     run_dir, folder = Path(run), Path(out)
     checkpoint = latest_whole(run_dir)
@@ -92,10 +92,13 @@ def publish(
     check_new_folder(folder)
     config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
     config["data"] |= {"source": source} if source else {}
-    ruler = _Ruler(_opened(config["data"]), metrics or MetricSettings())
-    trained, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
-    use_threads(synthesis_gflop(trained, MetricSettings().batch))
-    texts, kimg = _texts(card or CardTexts(), config["data"]), seen_kimg(trained.provenance) or 0.0  # type: ignore
+    ruler = _Ruler(_open_data(config["data"]), metrics or MetricSettings())
+    generator, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
+    use_threads(synthesis_gflop(generator, MetricSettings().batch))
+    texts, kimg = (
+        _texts(card or CardTexts(), config["data"]),
+        seen_kimg(generator.provenance) or 0.0,
+    )  # type: ignore
     provenance = {
         "seen_kimg": kimg,
         "data": texts["data"],
@@ -104,12 +107,12 @@ def publish(
         "batch_size": config["data"]["batch_size"],
     }
     with _whole_folder(folder) as staged:
-        save_model_folder(staged, trained, discriminator, provenance, half=True)
-        reports = {folder.name: ruler.measured(staged, "--run")}
+        save_model_folder(staged, generator, discriminator, provenance, half=True)
+        reports = {folder.name: ruler.report(staged, "--run")}
         if before is not None:
             name = Path(before).name
             name = f"{name} before" if name == folder.name else name
-            reports[name] = ruler.measured(before, "--before")
+            reports[name] = ruler.report(before, "--before")
         facts = {
             "name": folder.name,
             "run": run_dir.name,
@@ -129,7 +132,7 @@ def publish(
 
 
 def _texts(card: CardTexts, data: dict[str, Any]) -> dict[str, str]:
-    """What the card says in words."""
+    """The texts of the card, with their defaults."""
     return {
         "title": card.title or f"A StyleGAN2 trained on {data['source']}.",
         "data": card.data or data["source"],
@@ -140,8 +143,8 @@ def _texts(card: CardTexts, data: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _opened(data: dict[str, Any]) -> ImageDataset:
-    """The pictures of a run's settings; bad ones are left out, as they may have been there."""
+def _open_data(data: dict[str, Any]) -> ImageDataset:
+    """Open the pictures of a run's settings; bad files are left out."""
     size = tuple(data["size"]) if isinstance(data["size"], list) else data["size"]
     labelled = data.get("labels", "none") != "none"
     return open_pictures(data["source"], size, data["channels"], labelled, data["crop"], "skip")
@@ -149,7 +152,7 @@ def _opened(data: dict[str, Any]) -> ImageDataset:
 
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside `folder`, which takes its place when all in it is written."""
+    """Yield a folder beside `folder`, and rename it to that once everything is written."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
         staged = Path(work) / folder.name
@@ -158,15 +161,15 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
 
 
 class _Ruler:
-    """Measures models against the same pictures, with the same networks, in the same way."""
+    """A measurement of models against the same pictures, with the same networks and settings."""
 
     def __init__(self, dataset: ImageDataset, settings: MetricSettings) -> None:
         self.dataset, self.settings = dataset, settings
         self.networks: Networks = choose_networks(settings)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def measured(self, model: str | Path, flag: str, **changes: int) -> Report:
-        """All numbers of a model."""
+    def report(self, model: str | Path, flag: str, **changes: int) -> Report:
+        """Measure all numbers of a model."""
         opened = open_model(model, flag)
         generator, settings = opened.network("generator"), replace(self.settings, **changes)
         check_fit(generator, self.dataset, f"{flag} {model}", "give a model of such pictures")
@@ -174,18 +177,18 @@ class _Ruler:
         note_opponent(report, self.networks, opened)
         return report
 
-    def curve(self, known: dict[float, Report], earlier: list[str]) -> str:
+    def curve(self, by_kimg: dict[float, Report], earlier: list[str]) -> str:
         """Sliced Wasserstein distances of a run's models in the order of their training."""
-        reports, few = dict(known), min(self.settings.fakes, SWD_PICTURES)
+        reports, few = dict(by_kimg), min(self.settings.fakes, SWD_PICTURES)
         for model in earlier:
             kimg = seen_kimg(load_generator(model).provenance) or 0.0  # type: ignore[arg-type]
-            reports[kimg] = self.measured(model, "--earlier", fakes=few, ppl=0)
+            reports[kimg] = self.report(model, "--earlier", fakes=few, ppl=0)
         points = {kimg: report.numbers["swd"]["swd_mean"] for kimg, report in reports.items()}
         return ", ".join(f"{kimg:.0f} kimg {points[kimg]:.2f}" for kimg in sorted(points))
 
 
 def _hours(run_dir: Path) -> float:
-    """Hours spent on training, from the seconds of every tick."""
+    """Hours of training, from the seconds of every tick."""
     seconds = 0.0
     for line in (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines():
         try:
@@ -196,10 +199,10 @@ def _hours(run_dir: Path) -> float:
 
 
 def _show(folder: Path, generator: Generator, dataset: ImageDataset) -> dict[str, Any]:
-    """Write the card's two pictures; returns what its text says of model and pictures."""
+    """Write the card's two pictures; return the facts on model and pictures for its text."""
     places = np.linspace(0, len(dataset) - 1, min(COMPARED, len(dataset))).astype(int).tolist()
     reals = pictures(dataset, places).permute(0, 2, 3, 1).numpy()
-    whole, short = (drawn(generator, dataset, range(SEEDS), psi) for psi in (1.0, 0.7))
+    whole, short = (draw_seeds(generator, dataset, range(SEEDS), psi) for psi in (1.0, 0.7))
     save_png(folder / "samples.png", grid(np.concatenate([whole, short]), COLUMNS))
     images = to_float(reals)
     index, near = nearest(to_float(whole), images, NEIGHBOURS)
@@ -222,7 +225,7 @@ def _show(folder: Path, generator: Generator, dataset: ImageDataset) -> dict[str
     }
 
 
-# -------------------------------------------------------------------------------------- an encoder
+# ----------------------------------------------------------------------------------------- encoder
 
 
 def publish_encoder(
@@ -230,26 +233,26 @@ def publish_encoder(
 ) -> None:
     """Add the encoder of a run's snapshot to the model folder that it was trained for.
 
-    Weights of generator and discriminator stay as they are; an encoder that was there is replaced.
+    The generator's and discriminator's weights do not change; an earlier encoder is replaced.
 
     Args:
         snapshot: `network-...` folder of `train.py fit` with an encoder's configuration.
         model: Model folder with the same generator.
-        report: Folder of `edit.py invert-report` on the result, for the card.
+        report: Folder that `edit.py invert-report` wrote on the result, for the card.
         command: The exact training command, for the card.
-        notes: A paragraph of the card.
+        notes: A paragraph for the card.
 
     Raises:
-        UserError: If the snapshot has no encoder, or one of another generator.
+        UserError: If the snapshot has no encoder, or its encoder is of another generator.
     """
     folder = Path(model)
     if not (folder / "config.json").is_file():
-        raise UserError(f"--model {model}: is no model folder")
-    trained, published = open_model(snapshot, "--snapshot"), open_model(folder)
-    if "encoder" not in trained.networks:
+        raise UserError(f"--model {model}: is not a model folder")
+    run_model, folder_model = open_model(snapshot, "--snapshot"), open_model(folder)
+    if "encoder" not in run_model.networks:
         raise UserError(f"--snapshot {snapshot}: has no encoder")
-    generator, encoder = published.network("generator"), trained.encoder()
-    source = trained.network("generator")
+    generator, encoder = folder_model.network("generator"), run_model.encoder()
+    source = run_model.network("generator")
     if source.digest != generator.digest:
         raise UserError(
             f"--snapshot {snapshot}: its encoder is of another generator "
@@ -263,7 +266,7 @@ def publish_encoder(
         "command": command or COMMAND,
         "notes": f"{notes}\n\n" if notes else "",
     }
-    # What an earlier encoder had on the card stands last.
+    # The section of an earlier encoder is the last one on the card.
     card = (folder / README).read_text(encoding="utf-8").split(f"\n{ENCODER_TITLE}\n")[0]
     if report:
         reconstruction = _reconstruction(Path(report))
@@ -272,7 +275,7 @@ def publish_encoder(
     save_model_folder(
         folder,
         generator,
-        published.network("discriminator") if "discriminator" in published.networks else None,
+        folder_model.network("discriminator") if "discriminator" in folder_model.networks else None,
         provenance={**generator.provenance, "encoder": provenance},  # type: ignore[dict-item]
         card=card,
         half=True,
@@ -282,7 +285,7 @@ def publish_encoder(
 
 
 def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
-    """How an encoder was trained, without where the photographs lay on that machine."""
+    """An encoder's provenance, without the path of the photographs on that machine."""
     data = provenance.get("data", {})
     if "source" not in data:
         return provenance
@@ -290,7 +293,7 @@ def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reconstruction(report: Path) -> str:
-    """The table of methods from a report's page."""
+    """Read the table of methods from a report's page."""
     page = (report / PAGE).read_text(encoding="utf-8")
     section = re.search(r"## Reconstruction\n\n(.*?)(?=\n\n##|\Z)", page, re.DOTALL)
     if section is None:
@@ -299,7 +302,7 @@ def _reconstruction(report: Path) -> str:
 
 
 def _copy_report(report: Path, folder: Path) -> None:
-    """Copy the page, the numbers and the sheets, these as JPEG; replace an earlier report."""
+    """Copy the page, the numbers and (as JPEG) the sheets; replace an earlier report."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in (NUMBERS, PER_IMAGE):

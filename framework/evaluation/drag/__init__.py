@@ -1,1 +1,1 @@
-"""The drag's judge and benchmark."""
+"""The judge and the benchmark of drags."""

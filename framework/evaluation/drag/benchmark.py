@@ -1,16 +1,15 @@
 """Does the car go where its point was pulled? Drags on toy cars, judged from the pictures alone.
 
-A task takes one key point that the judge finds in a generated picture and asks for it 6 px away;
-the judge then looks for the same key point in the result. Where the drag itself believes its handle
-to be counts only for `Outcome.wrong`, whether the drag deceives itself.
+A task pulls one key point, which the judge finds in a generated picture, to a target 6 px away; the
+judge then looks for the same key point in the result. Where the drag itself places its handle
+counts only for `Outcome.wrong`: whether the drag deceives itself.
 
-Which tasks: a kind of pull (`PULLS`) names the parts that take turns and where each is pulled.
-Wheels can be pulled further than drawings ever have them. Roof corners differ by up to 14 px among
-drawings; a roof is an edge without a place along it, and a model of the first look's drawings knows
-roofs only in jumps from one body to another: the hard case, which is why kinds are told apart.
-A picture is passed over if the judge is unsure of any of its key points (`SURE`), there is then no
-truth to start from, or if the target would lie outside the picture. In a result, unsure counts as
-missed.
+Tasks: a kind of pull (`PULLS`) names the parts that take turns and where each is pulled. Wheels can
+be pulled further than in any drawing. Roof corners differ by up to 14 px among drawings; a roof is
+an edge without a distinct place along it, and a model of the first look's drawings knows roofs only
+in jumps from one body to another: the hard case, which is why kinds are distinguished. A picture is
+skipped if the judge is unsure of any of its key points (`SURE`), because then there is no truth to
+start from, or if the target would be outside the picture. In a result, unsure counts as missed.
 """
 
 import math
@@ -33,7 +32,7 @@ PULL_PX = 6.0
 NEAR_PX = 2.0
 WRONG_PX = 3.0
 SURE = 0.5
-"""Least confidence of the judge at which it counts as having found a point."""
+"""Confidence from which the judge counts as having found a point."""
 
 PULLS: dict[str, tuple[tuple[str, Point], ...]] = {
     "wheels outward": (
@@ -59,7 +58,7 @@ PULLS: dict[str, tuple[tuple[str, Point], ...]] = {
         for side in (("left_", "right_") if part != "roof_top" else ("",))
     ),
 }
-"""Parts and their pulls in pixels, which take turns, by kind."""
+"""Parts that take turns, and their pulls in pixels, by kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +66,11 @@ class Task:
     """One pull.
 
     Args:
-        seed: What the picture was made from; only a name here.
-        ws: Its latents, shape (1, num_ws, w_dim).
+        seed: Seed of the picture; only a name here.
+        ws: Latents of the picture, shape (1, num_ws, w_dim).
         part: Name of the key point.
-        handle: Where the judge saw it, (x, y) in pixels.
-        target: Where it should go, (x, y) in pixels.
+        handle: Where the judge found the key point, (x, y) in pixels.
+        target: Where the key point should go, (x, y) in pixels.
     """
 
     seed: int
@@ -83,17 +82,17 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a task.
+    """The result of a task.
 
     Args:
         task: The task.
         left_px: Distance from the target to where the judge sees the part now.
         off_px: Distance from where the drag says the part is to where the judge sees it.
-        confidence: The judge's, see `framework.evaluation.drag.keypoints.Findings`.
-        status: The drag's own (`DragStep.status`), or "no edit".
+        confidence: The judge's confidence, see `framework.evaluation.drag.keypoints.Findings`.
+        status: Status of the drag (`DragStep.status`), or "no edit".
         doubtful: Whether the drag itself doubts that the point shows the part.
-        steps: Updates made.
-        seconds: The drag's wall time.
+        steps: Number of updates.
+        seconds: Wall time of the drag.
         ws: Latents of the result, shape (1, num_ws, w_dim).
     """
 
@@ -109,22 +108,22 @@ class Outcome:
 
     @property
     def hit(self) -> bool:
-        """Whether the part is within 2 px of its target, the judge being sure of it."""
+        """Whether the part is within 2 px of its target and the judge is sure of it."""
         return self.left_px <= NEAR_PX and self.confidence >= SURE
 
     @property
     def wrong(self) -> bool:
-        """Whether the part is more than 3 px from where the drag says it is, the judge being sure.
+        """Whether the part is more than 3 px from where the drag says and the judge is sure of it.
 
-        3 px and not 2: the judge's key point and what the drag follows, a patch that began at it,
-        part by 1 to 2 px where a part also changes its size or shape.
+        3 px and not 2: the judge's key point and the patch that the drag follows from there drift
+        apart by 1 to 2 px if the part also changes its size or shape.
         """
         return self.off_px > WRONG_PX and self.confidence >= SURE
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Outcomes of one variant, in numbers: distances in pixels, `hits` of `count`."""
+    """Numbers of one variant's outcomes: distances in pixels, `hits` of `count`."""
 
     count: int
     hits: int
@@ -142,13 +141,13 @@ def make_tasks(
     count: int,
     kind: str = "wheels outward",
 ) -> list[Task]:
-    """Pulls on generated pictures, one a picture, in the order given.
+    """Choose pulls on generated pictures, one per picture, in the order of `latents`.
 
     Args:
         generator: A generator of toy cars of the judge's size.
         judge: Finds the handles.
-        latents: Seeds and their latents, each (1, num_ws, w_dim).
-        count: Tasks wanted; fewer come back where the pictures do not suffice.
+        latents: Latents by seed, each (1, num_ws, w_dim).
+        count: Number of tasks; fewer are returned if there are too few pictures.
         kind: One of `PULLS`.
     """
     height, width = generator.img_size
@@ -172,7 +171,7 @@ def run_tasks(
     tasks: Iterable[Task],
     settings: DragSettings | None,
 ) -> list[Outcome]:
-    """Drag each task's point and judge the result; None for settings leaves the pictures alone."""
+    """Drag each task's point and judge the result; without settings no picture is dragged."""
     outcomes = []
     for task in tasks:
         ws, status, steps, start = task.ws, "no edit", 0, time.perf_counter()
@@ -194,7 +193,7 @@ def run_tasks(
 
 
 def summarize(outcomes: Sequence[Outcome]) -> Summary:
-    """One variant's outcomes (at least one) in numbers."""
+    """Summarize one variant's outcomes (at least one)."""
     left_px = [outcome.left_px for outcome in outcomes]
     return Summary(
         count=len(outcomes),
@@ -210,7 +209,7 @@ def summarize(outcomes: Sequence[Outcome]) -> Summary:
 def _look(
     generator: Generator, judge: KeypointJudge, ws: Tensor
 ) -> tuple[list[Point], list[float]]:
-    """Key points and confidences of the picture of `ws`, as anyone would see it: in 8 bits."""
+    """Key points and confidences of the picture of `ws`, rounded to 8 bits."""
     with torch.no_grad():
-        found = judge(to_uint8(generator.synthesis(ws, noise_mode="const")))
-    return [(x, y) for x, y in found.points[0].tolist()], found.confidence[0].tolist()
+        findings = judge(to_uint8(generator.synthesis(ws, noise_mode="const")))
+    return [(x, y) for x, y in findings.points[0].tolist()], findings.confidence[0].tolist()

@@ -1,4 +1,4 @@
-"""A small convolutional network that finds key points: heat maps, and points read off them.
+"""A small convolutional network that finds key points: heat maps, and points read from them.
 
 Heat maps of key points follow Newell et al. 2016 (a coarse path and a fine one, summed); reading a
 point as the mean of its heat map follows Nibali et al. 2018, here within a window about the peak,
@@ -16,7 +16,7 @@ WINDOW_CELLS = 3
 
 
 class KeypointNetwork(nn.Module):
-    """Pictures to one heat map a key point; `widths` are channels at full, half … resolution."""
+    """A network from pictures to a heat map per key point; `widths` are its channels by scale."""
 
     def __init__(
         self, num_points: int, widths: tuple[int, int, int, int] = (16, 32, 48, 64)
@@ -36,9 +36,9 @@ class KeypointNetwork(nn.Module):
         self.heat = nn.Conv2d(half, num_points, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) in [-1, 1], sides multiples of 8, to logits (N, K, H / 2, W / 2).
+        """Compute logits (N, K, H / 2, W / 2) of pictures (N, 3, H, W) in [-1, 1], sides 8 n.
 
-        Softmax over a map's cells is where its point may be.
+        The softmax over a map's cells is the probability of its point's place.
         """
         half = self.at_half(self.at_full(images))
         quarter = self.at_quarter(half)
@@ -49,11 +49,11 @@ class KeypointNetwork(nn.Module):
 
 
 def read_points(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Read points off heat maps (N, K, h, w): the mean within a window about the peak.
+    """Read points from heat maps (N, K, h, w): the mean within a window about the peak.
 
     Returns:
-        Points (x, y) in picture pixels, (N, K, 2), and the heat that lies within the window, (N,
-        K), in (0, 1]: how sure the network is.
+        Points (x, y) in picture pixels, (N, K, 2), and the share of the heat within the window,
+        (N, K), in (0, 1]: how sure the network is.
     """
     n, k, h, w = logits.shape
     heat = logits.flatten(2).softmax(dim=2).view(n, k, h, w)
@@ -70,7 +70,7 @@ def read_points(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cell_centers(count: int, like: Tensor) -> Tensor:
-    """Where the cells of one axis have their centres, in picture pixels, shape (count,)."""
+    """Centres of the cells along one axis, in picture pixels, shape (count,)."""
     return torch.arange(count, dtype=like.dtype, device=like.device) * CELL_PX + (CELL_PX - 1) / 2
 
 

@@ -1,7 +1,7 @@
 """Training of the key-point judge: procedural drawings, disturbed as a generator might draw them.
 
-Drawings are warped, so that the judge must look at each part instead of guessing it from where the
-others are: an edit moves one part of a car to where no drawing has it.
+Drawings are warped, so that the judge must look at each part instead of guessing its place from the
+others: an edit moves one part of a car to where no drawing has it.
 
     python -m framework.evaluation keypoints --out out/judge
 """
@@ -29,7 +29,7 @@ from framework.settings import MOST_STEPS, whole
 SIZE_PX = 64
 HELD_OUT_SEED, HELD_OUT_COUNT = 777, 500
 HEAT_RADIUS_PX = 1.5
-"""Standard deviation of the heat a point is trained to have."""
+"""Standard deviation of the target heat about a point."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def train(
     """Train a network on disturbed drawings (AdamW, one cycle of learning rates).
 
     Args:
-        drawings: What to learn from.
-        steps: Updates.
-        batch_size: Drawings an update.
-        learning_rate: Highest of the cycle.
-        seed: Of weights, order and disturbances.
+        drawings: Drawings to learn from.
+        steps: Number of updates.
+        batch_size: Drawings per update.
+        learning_rate: Highest learning rate of the cycle.
+        seed: Seed of weights, order and disturbances.
         report: Called after each update with its number and the mean error in pixels.
     """
     random = torch.Generator().manual_seed(seed)
@@ -94,11 +94,11 @@ def train(
 
 
 def heat_loss(logits: Tensor, points: Tensor, img_size: torch.Size) -> tuple[Tensor, float]:
-    """Cross entropy of the heat with a small Gaussian, plus the distance of the point read off it.
+    """Cross entropy of the heat with a small Gaussian, plus the error of the point read from it.
 
     Args:
         logits: Heat maps, shape (N, K, h, w).
-        points: Truth, (x, y) in pixels, shape (N, K, 2); points outside the picture do not count.
+        points: True points (x, y) in pixels, shape (N, K, 2); those outside do not count.
         img_size: Picture's (height, width).
 
     Returns:
@@ -109,12 +109,12 @@ def heat_loss(logits: Tensor, points: Tensor, img_size: torch.Size) -> tuple[Ten
     counts = ((points >= 0) & (points <= limit)).all(dim=2).float()
     bell_x = _bell(cell_centers(logits.shape[3], logits), points[..., :1])
     bell_y = _bell(cell_centers(logits.shape[2], logits), points[..., 1:])
-    wanted = bell_y[..., :, None] * bell_x[..., None, :]
-    entropy = -(wanted.flatten(2) * logits.flatten(2).log_softmax(dim=2)).sum(dim=2)
-    found, _ = read_points(logits)
-    distance = ((found - points).square().sum(dim=2) + 1e-6).sqrt()
+    target = bell_y[..., :, None] * bell_x[..., None, :]
+    entropy = -(target.flatten(2) * logits.flatten(2).log_softmax(dim=2)).sum(dim=2)
+    predicted_points, _ = read_points(logits)
+    distance = ((predicted_points - points).square().sum(dim=2) + 1e-6).sqrt()
     total = counts.sum().clamp(min=1)
-    # Where the peak is far off only the entropy can help; its pull there is not to be outvoted.
+    # Where the peak is far off only the entropy can help, and must not be outweighed.
     loss = (counts * (entropy + 0.3 * distance.clamp(max=4))).sum() / total
     return loss, ((counts * distance.detach()).sum() / total).item()
 
@@ -127,15 +127,15 @@ def _bell(centers: Tensor, middle: Tensor) -> Tensor:
 def held_out_error_px(
     judge: KeypointJudge, count: int, seed: int = HELD_OUT_SEED
 ) -> dict[str, float]:
-    """Mean distance of each key point to the truth on drawings of another seed, in pixels."""
+    """Mean error of each key point on drawings of another seed, in pixels."""
     drawings = draw(count, seed)
-    found = judge(drawings.images).points
-    distance = ((found - drawings.points.numpy()) ** 2).sum(axis=2) ** 0.5
+    predicted_points = judge(drawings.images).points
+    distance = ((predicted_points - drawings.points.numpy()) ** 2).sum(axis=2) ** 0.5
     return dict(zip(drawings.names, distance.mean(axis=0).tolist(), strict=True))
 
 
 def usual_places(points: Tensor) -> list[list[list[float]]]:
-    """Places of key points (N, K, 2) that 1 % and 99 % of the pictures stay below, each (K, 2)."""
+    """The 1st and the 99th percentile of key points (N, K, 2), each (K, 2)."""
     ends = points.quantile(torch.tensor([0.01, 0.99]), dim=0).tolist()
     return [[[round(x, 1), round(y, 1)] for x, y in end] for end in ends]
 
@@ -152,19 +152,19 @@ def train_judge(
     """Train a judge on procedural toy cars and write it to a folder.
 
     Args:
-        out: A new folder.
-        drawings: How many cars to draw; each is shown many times, disturbed anew.
+        out: New folder for the judge.
+        drawings: Number of cars to draw; each is shown many times, disturbed anew.
         steps: Updates of the network.
-        batch_size: Drawings an update.
-        learning_rate: Highest of the cycle.
-        seed: Of the cars, the weights and the order; 777 is kept for the test.
-        threads: CPU threads.
+        batch_size: Drawings per update.
+        learning_rate: Highest learning rate of the cycle.
+        seed: Seed of the cars, the weights and the order; 777 is reserved for the test.
+        threads: Number of CPU threads.
 
     Raises:
-        UserError: If `out` holds files, or the seed is the test's.
+        UserError: If `out` is not empty, or the seed is the test's.
     """
     if seed == HELD_OUT_SEED:
-        raise UserError(f"{seed}: these cars are kept for the test; give another", "seed")
+        raise UserError(f"{seed}: these cars are reserved for the test; give another seed", "seed")
     for name, number, least in (
         ("drawings", drawings, 1), ("steps", steps, 1), ("batch_size", batch_size, 1),
         ("seed", seed, 0), ("threads", threads, 1),
@@ -214,7 +214,7 @@ def train_judge(
 
 
 def mirror_order(names: tuple[str, ...]) -> list[int]:
-    """Which point has each name after the picture is mirrored: left and right change places."""
+    """Index of the point that has each name in the mirrored picture: left and right swap."""
     swap = {"left": "right", "right": "left"}
     parts = [name.partition("_") for name in names]
     return [names.index(swap.get(side, side) + joint + rest) for side, joint, rest in parts]
@@ -226,7 +226,7 @@ def disturb(
     """Mirror half the drawings, warp all, then change colours and sharpness and add noise.
 
     Images (N, 3, H, W) in [-1, 1] and points (N, K, 2) in pixels keep their shapes; points may
-    leave the picture. `mirrored` is of `mirror_order`.
+    leave the picture. `mirrored` comes from `mirror_order`.
     """
     turned = torch.rand(len(images), generator=random) < 0.5
     width = images.shape[3]
@@ -260,7 +260,7 @@ def warp(images: Tensor, points: Tensor, random: torch.Generator) -> tuple[Tenso
 
 
 def _sample(maps: Tensor, places: Tensor) -> Tensor:
-    """Bilinear values of maps (N, C, H, W) at pixel / size, shape (N, h, w, 2); edges go on."""
+    """Bilinear values of maps (N, C, H, W) at pixel / size, (N, h, w, 2); borders are repeated."""
     size = torch.tensor([maps.shape[3], maps.shape[2]], dtype=maps.dtype)
     grid = 2 * places + 1 / size - 1
     return F.grid_sample(maps, grid, padding_mode="border", align_corners=False)
@@ -295,5 +295,5 @@ def _discolor(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _spread(shape: tuple[int, ...], random: torch.Generator) -> Tensor:
-    """Evenly spread over [-1, 1)."""
+    """Random numbers, evenly distributed over [-1, 1)."""
     return 2 * torch.rand(shape, generator=random) - 1

@@ -1,7 +1,7 @@
-"""A judge of toy cars: where are the wheels, the roof, the bumpers of this picture?
+"""A judge of toy cars: where are the wheels, the roof, the bumpers in a picture?
 
-It learned from procedural drawings alone and has never seen a generator, so that an edit can be
-judged by something other than the features the edit itself was made with.
+It learned from procedural drawings alone and has never seen a generator, so it judges an edit by
+something other than the features that the edit itself uses.
 """
 
 import json
@@ -28,13 +28,13 @@ SHIPPED = Path(__file__).parents[2] / "zoo" / "toycars_keypoints"
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What the judge saw in N pictures.
+    """The key points that the judge found in N pictures.
 
     Args:
         points: Key points (x, y) in pixels, origin top left, pixel centres at integers, float32,
             shape (N, K, 2), in the order of `KeypointJudge.names`.
-        confidence: Share of a point's heat that lies about its peak, float32, shape (N, K), in
-            (0, 1]. Clear parts of a drawing have nearly 1.
+        confidence: Share of a point's heat about its peak, float32, shape (N, K), in (0, 1]. Clear
+            parts of a drawing have nearly 1.
     """
 
     points: np.ndarray
@@ -42,10 +42,10 @@ class Findings:
 
 
 class KeypointJudge:
-    """Finds the key points of toy cars in 64 px pictures.
+    """A judge that finds the key points of toy cars in 64 px pictures.
 
     Args:
-        network: What finds them, trained, on the CPU.
+        network: The trained network, on the CPU.
         facts: `names` of the key points (by place in the picture: `left_wheel_hub`), `img_size` (H,
             W), `low` and `high` (see `usual`), and how it was trained.
     """
@@ -57,17 +57,17 @@ class KeypointJudge:
         self.img_size: tuple[int, int] = tuple(facts["img_size"])
 
     def usual(self, name: str) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Where drawings have a key point: the (x, y) that 1 % and 99 % stay below, in pixels."""
+        """Usual range of a key point: the 1st and the 99th percentile of (x, y), in pixels."""
         index = self.names.index(name)
         (x0, y0), (x1, y1) = (self.facts[end][index] for end in ("low", "high"))
         return (x0, y0), (x1, y1)
 
     @classmethod
     def load(cls, folder: str | Path = SHIPPED) -> Self:
-        """Open a judge: the shipped one, or what `train_judge` wrote into a folder.
+        """Open a judge: the shipped one, or one that `train_judge` wrote into a folder.
 
         Raises:
-            UserError: If there is none; `BrokenCheckpoint` if it is damaged.
+            UserError: If there is no judge; `BrokenCheckpoint` if it is damaged.
         """
         folder = Path(folder)
         if not (folder / FACTS).is_file() or not (folder / WEIGHTS).is_file():
@@ -105,9 +105,9 @@ class KeypointJudge:
         if pictures.ndim != 4 or tuple(pictures.shape[1:]) != (3, *self.img_size):
             height, width = self.img_size
             shape = "x".join(str(side) for side in images.shape)
-            raise UserError(f"pictures {shape}: this judge knows colour pictures {height}x{width}")
+            raise UserError(f"pictures {shape}: this judge takes colour pictures {height}x{width}")
         with torch.inference_mode():
             pictures = pictures.to("cpu", torch.float32).clamp(-1, 1)
-            found = [read_points(self._network(part)) for part in pictures.split(64)]
-        points, confidence = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+            parts = [read_points(self._network(part)) for part in pictures.split(64)]
+        points, confidence = (torch.cat(both).numpy() for both in zip(*parts, strict=True))
         return Findings(points, confidence)

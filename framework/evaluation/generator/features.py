@@ -1,9 +1,9 @@
-"""What pictures look like to a frozen network: Inception-v3, EfficientNet-Lite0 or a discriminator.
+"""Features of pictures from a frozen network: Inception-v3, EfficientNet-Lite0 or a discriminator.
 
 FID, KID and precision/recall are numbers about such features. Inception's are the field's, and
 need a download. EfficientNet-Lite0 comes as a package and knows as little of any generator; its
-numbers are called `..._lite`. A discriminator's need nothing; they are called `..._d`, and compare
-only with numbers made with the same discriminator, whose digest is in the protocol.
+numbers are called `..._lite`. A discriminator needs nothing; its numbers are called `..._d`, and
+compare only with numbers of the same discriminator, whose digest is in the protocol.
 """
 
 import importlib
@@ -34,28 +34,32 @@ SHIPPED = (
 )
 _SHIPPED_FILE = Path(__file__).parents[2] / "zoo" / SHIPPED / "discriminator.safetensors"
 _LIBRARY = "torch_fidelity"
-_UNPUBLISHED = ("name", "range")  # what the protocols of `ppl` and `ppl_d` never said
-_SUFFIXES = {"lpips-vgg": "", "lite0": "_lite", "dfeat": "_d"}  # of path lengths, by distance
-_SMALL_PX, _LARGE_PX = 128, 224  # Lite0 was trained on 224; small pictures gain nothing by it
+_UNPUBLISHED = ("name", "range")  # facts that the protocols of `ppl` and `ppl_d` do not contain
+_SUFFIXES = {
+    "lpips-vgg": "",
+    "lite0": "_lite",
+    "dfeat": "_d",
+}  # suffixes of path lengths, by distance
+_SMALL_PX, _LARGE_PX = 128, 224  # Lite0 was trained on 224 px; small pictures do not gain by it
 _EXTRA = "pip install 'dragline[metrics]'"
 _ADVICE = (
-    "--metrics.weights FOLDER says where weights lie, --metrics.allow_download true fetches them, "
-    "--metrics.features lite0 or features64 does without"
+    "--metrics.weights FOLDER says where weights are, --metrics.allow_download true fetches them, "
+    "--metrics.features lite0 or features64 needs none"
 )
 
 
 class FeatureNetwork(nn.Module):
-    """Pictures to vectors of length `num_features`; numbers made with it end in `suffix`."""
+    """A network from pictures to vectors; the names of its numbers end in `suffix`."""
 
     suffix: str
     num_features: int
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures, uint8 (N, C, H, W), to features, float32 (N, num_features)."""
+        """Compute features, float32 (N, num_features), of pictures, uint8 (N, C, H, W)."""
         raise NotImplementedError
 
     def protocol(self) -> dict[str, Any]:
-        """What tells this network from every other; JSON values."""
+        """Facts that distinguish this network from every other; JSON values."""
         raise NotImplementedError
 
 
@@ -63,9 +67,9 @@ class FeatureNetwork(nn.Module):
 
 
 class DiscriminatorFeatures(FeatureNetwork):
-    """Mean over positions of every block's normalised output, one vector a picture.
+    """The mean over positions of every block's normalised output, one vector per picture.
 
-    The discriminator is frozen from here on; `model` is what the user called it.
+    The discriminator gets frozen; `model` is what the user calls it.
     """
 
     suffix = "_d"
@@ -79,16 +83,16 @@ class DiscriminatorFeatures(FeatureNetwork):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures, uint8 (N, C, H, W), to features, float32 (N, num_features)."""
+        """Compute features, float32 (N, num_features), of pictures, uint8 (N, C, H, W)."""
         blocks = block_features(self.discriminator, self.suited(pictures.float() / 127.5 - 1))
         return torch.cat([block.mean(dim=(2, 3)) for block in blocks], dim=1)
 
     def suited(self, images: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) of any size as the discriminator takes them."""
+        """Convert pictures (N, C, H, W) of any size to the discriminator's size and channels."""
         return suited(images, self.discriminator.img_size, self.discriminator.img_channels)
 
     def protocol(self) -> dict[str, Any]:
-        """Which discriminator, what of it, and how pictures come to its size."""
+        """Facts on the discriminator, its layers and the resizing; JSON values."""
         return {
             **block_protocol(self.discriminator, self.digest),
             "model": self.model,
@@ -101,7 +105,7 @@ class DiscriminatorFeatures(FeatureNetwork):
 
 
 class Lite0Features(FeatureNetwork):
-    """What EfficientNet-Lite0's classifier reads, of pictures brought to one of two sizes."""
+    """The features of EfficientNet-Lite0's classifier, for pictures resized to one of two sizes."""
 
     suffix, num_features = "_lite", NUM_FEATURES
 
@@ -111,12 +115,12 @@ class Lite0Features(FeatureNetwork):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures, uint8 (N, C, H, W), to features, float32 (N, 1280)."""
+        """Compute features, float32 (N, 1280), of pictures, uint8 (N, C, H, W)."""
         side = _SMALL_PX if max(pictures.shape[2:]) <= _SMALL_PX else _LARGE_PX
         return self.network.pooled(suited(pictures.float() / 127.5 - 1, (side, side), 3))
 
     def protocol(self) -> dict[str, Any]:
-        """Which weights, which layer, which resizing."""
+        """Facts on weights, layer and resizing; JSON values."""
         return {
             **LITE0.facts(),
             "layers": "head, mean over positions",
@@ -130,10 +134,10 @@ class Lite0Features(FeatureNetwork):
 
 
 class InceptionFeatures(FeatureNetwork):
-    """The 2048 pooled features of the Inception-v3 that published FIDs are made with.
+    """The 2048 pooled features of the Inception-v3 that published FIDs use.
 
-    Network and resizing are torch-fidelity's, which agree with TensorFlow's to rounding; `weights`
-    is the published file.
+    Network and resizing are torch-fidelity's, which agree with TensorFlow's up to rounding;
+    `weights` is the published file.
     """
 
     suffix, num_features = "", 2048
@@ -148,12 +152,12 @@ class InceptionFeatures(FeatureNetwork):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures, uint8 (N, C, H, W), to features, float32 (N, 2048)."""
+        """Compute features, float32 (N, 2048), of pictures, uint8 (N, C, H, W)."""
         pictures = pictures[:, :3] if pictures.shape[1] == 4 else pictures
         return self.extractor(pictures.expand(-1, 3, -1, -1).contiguous())[0]
 
     def protocol(self) -> dict[str, Any]:
-        """Which weights, which layer, which resizing."""
+        """Facts on weights, layer and resizing; JSON values."""
         return {
             **INCEPTION.facts(),
             "layers": "pool3",
@@ -164,7 +168,7 @@ class InceptionFeatures(FeatureNetwork):
 
 
 def has_torch_fidelity() -> bool:
-    """Whether the library that brings Inception is installed."""
+    """Whether the library that contains Inception is installed."""
     return importlib.util.find_spec(_LIBRARY) is not None
 
 
@@ -172,10 +176,10 @@ def has_torch_fidelity() -> bool:
 
 
 class PerceptualDistance(nn.Module):
-    """How different two pictures look, for the path length; numbers made with it end in `suffix`.
+    """How different two pictures look, for the path length, whose name ends in `suffix`.
 
-    Published path lengths are made with LPIPS on VGG16; a discriminator's or EfficientNet-Lite0's
-    stand in for it. `about` is what the protocol says of the network besides.
+    Published path lengths use LPIPS on VGG16; features of a discriminator or EfficientNet-Lite0
+    replace it. `about` holds further facts for the protocol.
     """
 
     def __init__(self, distance: Distance, about: dict[str, Any] | None = None) -> None:
@@ -185,17 +189,17 @@ class PerceptualDistance(nn.Module):
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in [-1, 1], not rounded, to distances (N,)."""
+        """Distances (N,) of pictures (N, C, H, W) in [-1, 1], not rounded."""
         return self.distance(a, b)
 
     def protocol(self) -> dict[str, Any]:
-        """What tells this distance from every other; JSON values."""
+        """Facts that distinguish this distance from every other; JSON values."""
         facts = {**self.about, **self.distance.protocol()}
         return {name: value for name, value in facts.items() if name not in _UNPUBLISHED}
 
 
 def block_distance(features: DiscriminatorFeatures) -> PerceptualDistance:
-    """The distance of the discriminator that the features are of."""
+    """The perceptual distance in the features of the same discriminator."""
     distance = DiscriminatorDistance(features.discriminator)
     return PerceptualDistance(distance, features.protocol())
 
@@ -205,12 +209,12 @@ def block_distance(features: DiscriminatorFeatures) -> PerceptualDistance:
 
 @dataclass(frozen=True)
 class Networks:
-    """What a measurement sees pictures with.
+    """The networks of a measurement.
 
     Attributes:
-        features: For FID, KID and precision/recall.
-        distance: For the path length; None where that is not wanted.
-        note: What could not be had, and how to have it; empty if nothing is missing.
+        features: Feature network for FID, KID and precision/recall.
+        distance: Perceptual distance for the path length; None if that is not measured.
+        note: What is missing, and how to get it; empty if nothing is.
     """
 
     features: FeatureNetwork
@@ -227,58 +231,58 @@ def open_networks(
     """Choose the feature network and the perceptual distance.
 
     Args:
-        features: `auto` for the first that can be had of Inception, EfficientNet-Lite0 and the
+        features: `auto` for the first that is available of Inception, EfficientNet-Lite0 and the
             shipped discriminator; `inception`, `lite0`, `features64` for one of them, or any model
             that has a discriminator.
-        weights: A published file of weights, or a folder of such files; see `find_weights`.
-        allow_download: Fetch what is missing.
+        weights: Published file of weights, or a folder of such files; see `find_weights`.
+        allow_download: Whether to download what is missing.
         path_length: Whether a perceptual distance is needed.
 
     Raises:
-        UserError: If what is asked for cannot be had.
+        UserError: If the network that is asked for is not available.
     """
     if features not in ("auto", "inception"):
         return _without_download(features, weights, path_length)
-    lacking = []
+    missing = []
     inception = find_weights(INCEPTION, weights, allow_download)
     if inception is None:
-        lacking.append(f"{INCEPTION.file} (FID, KID)")
+        missing.append(f"{INCEPTION.file} (FID, KID)")
     if not has_torch_fidelity():
-        lacking.append(f"torch-fidelity (FID, KID; {_EXTRA})")
-    if lacking and features == "inception":
-        raise UserError(f"--metrics.features inception: no {' and no '.join(lacking)}; {_ADVICE}")
-    instead = "lite0" if find_weights(LITE0, weights) else SHIPPED
-    fallback = _without_download(instead, weights, path_length)
-    network = fallback.features if lacking or inception is None else InceptionFeatures(inception)
-    measured = [f"kid{network.suffix}"] if network.suffix else []
+        missing.append(f"torch-fidelity (FID, KID; {_EXTRA})")
+    if missing and features == "inception":
+        raise UserError(f"--metrics.features inception: no {' and no '.join(missing)}; {_ADVICE}")
+    fallback_name = "lite0" if find_weights(LITE0, weights) else SHIPPED
+    fallback = _without_download(fallback_name, weights, path_length)
+    network = fallback.features if missing or inception is None else InceptionFeatures(inception)
+    stand_ins = [f"kid{network.suffix}"] if network.suffix else []
     distance = fallback.distance
     if distance is not None:
         vgg = find_weights(VGG16, weights, allow_download)
         if vgg is None:
-            lacking.append(f"{VGG16.file} (PPL)")
-            measured.append(f"ppl{distance.suffix}")
+            missing.append(f"{VGG16.file} (PPL)")
+            stand_ins.append(f"ppl{distance.suffix}")
         else:
             distance = PerceptualDistance(Lpips("vgg", vgg))
-    if not lacking:
+    if not missing:
         return Networks(network, distance)
-    note = f"measuring {' and '.join(measured)} for lack of {', '.join(lacking)}; {_ADVICE}"
+    note = f"measuring {' and '.join(stand_ins)} for lack of {', '.join(missing)}; {_ADVICE}"
     return Networks(network, distance, note)
 
 
 def _without_download(features: str, weights: str | None, path_length: bool) -> Networks:
-    """EfficientNet-Lite0, or the discriminator of a model, for features and path length alike."""
+    """Open EfficientNet-Lite0 or a model's discriminator, for features and path length alike."""
     if features != "lite0":
         network = open_discriminator(features)
         return Networks(network, block_distance(network) if path_length else None)
     path = find_weights(LITE0, weights)
     if path is None:
-        raise UserError(f"--metrics.features lite0: its weights are not here; {LITE0.install}")
+        raise UserError(f"--metrics.features lite0: its weights are missing; {LITE0.install}")
     distance = PerceptualDistance(Lite0Distance(path)) if path_length else None
     return Networks(Lite0Features(path), distance)
 
 
 def open_discriminator(model: str) -> DiscriminatorFeatures:
-    """Features of the discriminator of any model; `features64` is the shipped one.
+    """Open the discriminator of any model for features; `features64` is the shipped one.
 
     Raises:
         UserError: If there is no such model, or it has no discriminator.

@@ -1,4 +1,4 @@
-"""Everything that is measured about a generator, each number with the protocol it was made by."""
+"""All measurements of a generator, each number with its protocol."""
 
 import math
 from copy import deepcopy
@@ -33,29 +33,29 @@ from framework.training.gradients import all_sum
 from framework.training.randomness import keyed_generator
 
 SWD_PICTURES = 2048
-_SWD_VALUES = 2**29  # of one set in memory: 2 GiB
+_SWD_VALUES = 2**29  # values of one set of pictures in memory: 2 GiB
 _FEWEST = NEIGHBOURS + 2
 
 
 @dataclass
 class MetricSettings:
-    """How generators are measured.
+    """Settings of the metrics.
 
     Args:
-        features: `auto` for the first that is there of Inception-v3 (`fid`, `kid`),
+        features: `auto` for the first that is available of Inception-v3 (`fid`, `kid`),
             EfficientNet-Lite0 (`kid_lite`) and the shipped discriminator `features64` (`kid_d`);
             `inception`, `lite0`, or any model with a discriminator.
         weights: Folder of published weights (Inception-v3, VGG16), or one such file.
-        allow_download: Fetch published weights that are missing (96 MB and 553 MB).
-        fakes: Generated pictures.
-        reals: Real pictures at most; all if there are fewer.
-        ppl: Paths for the perceptual path length; 0 leaves it out.
-        truncation_psi: Of the generated pictures; 1 for none, as published numbers.
-        noise: Of the generated pictures; `random` as published numbers.
+        allow_download: Download published weights that are missing (96 MB and 553 MB).
+        fakes: Number of generated pictures.
+        reals: Most real pictures; all if there are fewer.
+        ppl: Number of paths for the perceptual path length; 0 leaves it out.
+        truncation_psi: Truncation of the generated pictures; 1 for none, as in published numbers.
+        noise: Noise of the generated pictures; `random` as in published numbers.
         batch: Pictures at once.
-        seed: Of the choice of real pictures, the latents and the noise.
-        cache: Folder for features of real pictures; in the user's cache folder if not given.
-        model: What `validate` measures in the place of the run's newest checkpoint: a shipped
+        seed: Seed of the choice of real pictures, the latents and the noise.
+        cache: Folder for features of real pictures; by default in the user's cache folder.
+        model: Model that `validate` measures instead of the run's newest checkpoint: a shipped
             model, a model folder, a file.
     """
 
@@ -73,7 +73,7 @@ class MetricSettings:
     model: str | None = None
 
     def check(self) -> None:
-        """Refuse numbers that cannot be, in a `UserError` that names the flag."""
+        """Refuse impossible numbers, in a `UserError` that names the flag."""
         for name, least in (("fakes", _FEWEST), ("reals", _FEWEST), ("ppl", 0), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"--metrics.{name} {getattr(self, name)}: at least {least}")
@@ -83,17 +83,17 @@ class MetricSettings:
 
 @dataclass
 class Report:
-    """Numbers by kind (`fid`, `kid_d`, `swd`, …) and name, and how they were made."""
+    """Numbers by kind (`fid`, `kid_d`, `swd`, …) and name, and their protocols by kind."""
 
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
     protocol: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def flat(self) -> dict[str, float]:
-        """All numbers under the names that dashboards show, `Metrics/...`."""
+        """All numbers under their names on dashboards, `Metrics/...`."""
         return {f"Metrics/{n}": v for kind in self.numbers.values() for n, v in kind.items()}
 
     def add(self, kind: str, numbers: dict[str, float], protocol: dict[str, Any]) -> None:
-        """Take in the numbers of one kind."""
+        """Add the numbers of one kind."""
         self.numbers[kind], self.protocol[kind] = numbers, protocol
 
 
@@ -103,7 +103,7 @@ def check_fit(
     name: str,
     remedy: str = "set --data.size, --data.channels, --data.labels",
 ) -> None:
-    """Compare what a generator, which errors call `name`, draws with what the data are.
+    """Check that the data fit a generator, which errors call `name`.
 
     Raises:
         UserError: If they differ (with `remedy`), or if `check_data` complains.
@@ -120,10 +120,10 @@ def check_fit(
 
 
 def check_data(dataset: ImageDataset) -> None:
-    """Refuse data of which no number could be made.
+    """Refuse data that cannot be measured with.
 
     Raises:
-        UserError: If there are too few pictures, or single ones cannot be read.
+        UserError: If there are too few pictures, or single pictures cannot be read.
     """
     if len(dataset) < _FEWEST:
         raise UserError(
@@ -143,12 +143,12 @@ def measure(
 ) -> Report:
     """Measure a generator against real pictures; all processes of a run do it together.
 
-    No random number but keyed ones is drawn, and the generator is left as it is.
+    All random numbers are keyed, and the generator is not changed.
 
     Args:
-        generator: The averaged one, on any device, in any precision.
+        generator: The averaged generator, on any device, in any precision.
         dataset: Real pictures of its size.
-        networks: What sees them; moved to `device`.
+        networks: Networks to measure with; moved to `device`.
         settings: Counts, seeds, truncation.
         device: Where to compute.
         watch: See `shares.Watch`.
@@ -187,15 +187,17 @@ def draw(
     device: torch.device,
     watch: Watch,
 ) -> tuple[Tensor, Tensor]:
-    """Features of all generated pictures, and the first `shown` of the pictures themselves.
+    """Draw pictures; return the features of all and the first `shown` pictures themselves.
 
     Returns:
-        float32 (fakes, num_features), and uint8 (shown, C, H, W).
+        Features, float32 (fakes, num_features), and pictures, uint8 (shown, C, H, W).
     """
     seed, count = settings.seed, settings.fakes
     z = torch.randn(count, generator.z_dim, generator=keyed_generator("cpu", seed, "fakes"))
     labels = drawn_labels(dataset, count, seed, "fakes")
-    kept = torch.zeros(shown, dataset.channels, *dataset.size, dtype=torch.uint8, device=device)
+    first_pictures = torch.zeros(
+        shown, dataset.channels, *dataset.size, dtype=torch.uint8, device=device
+    )
 
     def compute(first: int, last: int) -> Tensor:
         images = generator(
@@ -206,16 +208,16 @@ def draw(
             rng=keyed_generator(device, seed, "noise", first),
         )
         as_saved = torch.from_numpy(to_uint8(images)).permute(0, 3, 1, 2).to(device)
-        kept[first:last] = as_saved[: max(0, shown - first)]
+        first_pictures[first:last] = as_saved[: max(0, shown - first)]
         return features(as_saved)
 
     table = torch.zeros(count, features.num_features, device=device)
     in_shares(compute, table, settings.batch, watch, "generated pictures")
-    return table, all_sum(kept).cpu()
+    return table, all_sum(first_pictures).cpu()
 
 
 def drawn_labels(dataset: ImageDataset, count: int, seed: int, purpose: str) -> Tensor:
-    """Labels as often as the data have them, shape (count, label_dim)."""
+    """Draw labels with the frequencies of the data, shape (count, label_dim)."""
     rng = keyed_generator("cpu", seed, "labels", purpose)
     chosen = torch.randint(len(dataset), (count,), generator=rng).tolist()
     if dataset.label_dim == 0:
@@ -224,7 +226,7 @@ def drawn_labels(dataset: ImageDataset, count: int, seed: int, purpose: str) -> 
 
 
 def _swd_count(dataset: ImageDataset, most: int) -> int:
-    """How many pictures the sliced Wasserstein distance looks at: they are all in memory."""
+    """Number of pictures for the sliced Wasserstein distance: all are in memory at once."""
     values = dataset.channels * dataset.size[0] * dataset.size[1]
     return min(SWD_PICTURES, most, max(1, _SWD_VALUES // values))
 
@@ -235,7 +237,7 @@ def _swd_count(dataset: ImageDataset, most: int) -> int:
 def _protocol(
     digest: str, dataset: ImageDataset, settings: MetricSettings, reals: int
 ) -> dict[str, Any]:
-    """What all numbers have in common."""
+    """The protocol that all numbers share."""
     height, width = dataset.size
     return {
         "generator": {
@@ -260,7 +262,7 @@ def _protocol(
 def _compare(
     report: Report, real: Tensor, fake: Tensor, features: Any, common: dict[str, Any]
 ) -> None:
-    """Kernel distance, precision and recall; Fréchet distance where it is FID."""
+    """Add kernel distance, precision and recall; with Inception's features also FID."""
     if real.device.type == "mps":  # which has no float64
         real, fake = real.cpu(), fake.cpu()
     end = features.suffix
@@ -306,5 +308,5 @@ def _add_ppl(report: Report, lengths: Tensor, distance: Any, common: dict[str, A
         "mean between the 1st and the 99th percentile",
         "distance": distance.protocol(),
     }
-    kept = {name: common[name] for name in ("data", "seed")}
-    report.add(end, {end: trimmed_mean(lengths)}, {**kept, **about})
+    shared = {name: common[name] for name in ("data", "seed")}
+    report.add(end, {end: trimmed_mean(lengths)}, {**shared, **about})

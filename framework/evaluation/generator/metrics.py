@@ -1,7 +1,7 @@
 """Distances between two sets of feature vectors: Fréchet, kernel, precision and recall.
 
 Fréchet and kernel distance are torchmetrics'; precision and recall, which it does not have, are
-written out. All of them take features, not pictures, so that features of real pictures can be kept.
+written here. All take features, not pictures, so that features of real pictures can be cached.
 """
 
 import warnings
@@ -14,14 +14,14 @@ from framework.training.randomness import keyed_generator
 
 SUBSETS, SUBSET_SIZE = 100, 1000
 NEIGHBOURS = 3
-_ROWS = 1024  # of a matrix of all pairs, at a time
+_ROWS = 1024  # rows of a matrix of all pairs, computed at once
 _NORMAL_95 = 1.96
-# Every process holds all features: torchmetrics must not gather them once more.
+# Every process has all features: torchmetrics must not gather them again.
 _ALONE: dict[str, Any] = {"sync_on_compute": False}
 
 
-class _AsTheyAre(nn.Module):
-    """Stands where torchmetrics expects a feature network: features come ready-made."""
+class _Identity(nn.Module):
+    """A feature network for torchmetrics that passes features through unchanged."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ class _AsTheyAre(nn.Module):
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Squared Fréchet distance of Gaussians that have the means and covariances of features (·, D).
+    """Squared Fréchet distance of Gaussians with the means and covariances of features (·, D).
 
-    Heusel et al. 2017, equation 6. It is biased: the same generator is further away with fewer
-    pictures, so only numbers of equal counts compare. There are at least 2 real ones.
+    Heusel et al. 2017, equation 6. It is biased: fewer pictures of the same generator give a larger
+    distance, so only numbers of equal counts compare. At least 2 real pictures are needed.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(_AsTheyAre(real.shape[1]), **_ALONE)
-    # On the CPU: the eigenvalues of a matrix without symmetry are not every GPU's.
+    metric = FrechetInceptionDistance(_Identity(real.shape[1]), **_ALONE)
+    # On the CPU: not every GPU computes the eigenvalues of a non-symmetric matrix.
     metric.update(real.double().cpu(), real=True)
     metric.update(fake.double().cpu(), real=False)
     return metric.compute().item()
@@ -57,8 +57,8 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance
     """Squared maximum mean discrepancy under the cubic kernel (Binkowski et al. 2018): KID.
 
     Unbiased, so it may be below 0. The value is the mean over 100 pairs of random subsets of up to
-    1000 of the features (M, D) and (N, D), M and N at least 3; the interval is of all of them, see
-    `kernel_interval`. `seed` is of the subsets.
+    1000 of the features (M, D) and (N, D), M and N at least 3, drawn with `seed`; the interval is
+    that of all features, see `kernel_interval`.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -66,7 +66,7 @@ def kernel_distance(real: Tensor, fake: Tensor, seed: int = 0) -> KernelDistance
         warnings.filterwarnings("ignore", message=".*will save all extracted features.*")
         torch.random.set_rng_state(keyed_generator("cpu", seed, "subsets").get_state())
         metric = KernelInceptionDistance(
-            _AsTheyAre(real.shape[1]),
+            _Identity(real.shape[1]),
             subsets=SUBSETS,
             subset_size=min(SUBSET_SIZE, len(real), len(fake)),
             **_ALONE,
@@ -81,8 +81,8 @@ def kernel_interval(real: Tensor, fake: Tensor) -> float:
     """Half the width of the 95 % interval of the kernel distance between whole sets (M, D), (N, D).
 
     1.96 standard errors by the jackknife: the distance is computed without each picture in turn,
-    which needs only the sums of the kernel's rows. It says how far other pictures of the same data
-    and generator would bring the number, not another run.
+    which needs only the sums of the kernel's rows. It covers other pictures of the same data and
+    generator, not other training runs.
     """
     real, fake = real.double(), fake.double()
     variance = 0.0
@@ -101,18 +101,18 @@ def _kernel(products: Tensor, dimensions: int) -> Tensor:
 
 
 def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of the kernel of each row of `a` with all rows of `b`, shape (len(a),)."""
+    """Sums of the kernel of each row of `a` with all rows of `b`, shape (len(a),)."""
     sums = [_kernel(rows @ b.T, a.shape[1]).sum(dim=1) for rows in a.split(_ROWS)]
     return torch.cat(sums)
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
-    """Share of generated pictures among the real ones, and the other way round, from 0 to 1.
+    """Share of generated pictures among the real ones, and of real ones among the generated.
 
     Kynkäänniemi et al. 2019: a set's manifold is the union of balls about its members, each
     reaching to its k-th nearest neighbour. Features are (M, D) and (N, D), M and N above k.
     """
-    # Distances are of large vectors that lie close together; about their centre less is rounded.
+    # The vectors are large and close together; relative to their centre less is rounded.
     centre = real.mean(dim=0)
     real, fake = real - centre, fake - centre
     return _share_inside(fake, real, k), _share_inside(real, fake, k)

@@ -1,4 +1,4 @@
-"""Models that are measured: with which networks, and what that says of their numbers."""
+"""Models that are measured: the choice of networks, and notes on their numbers."""
 
 import sys
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from framework.models.digest import state_digest
 
 
 def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
-    """Open the networks to measure with; says in one line what could not be had, if it `speaks`.
+    """Open the networks to measure with; if it `speaks`, print one line on what is missing.
 
-    Of several processes one should. Raises `UserError` if a setting cannot be.
+    Of several processes only one should speak. Raises `UserError` if a setting is impossible.
     """
     settings.check()
     networks = open_networks(
@@ -25,7 +25,7 @@ def choose_networks(settings: MetricSettings, speaks: bool = True) -> Networks:
 
 
 def note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> None:
-    """Note in a report where a generator is judged by the discriminator of its own training."""
+    """Note in a report that a generator is judged by its own discriminator, if it is."""
     if not isinstance(networks.features, DiscriminatorFeatures):
         return
     if "discriminator" not in opened.networks:
@@ -38,7 +38,7 @@ def note_opponent(report: Report, networks: Networks, opened: OpenedModel) -> No
 
 
 def seen_kimg(provenance: Mapping[str, Any]) -> float | None:
-    """Thousands of images that a model was trained on, if it says so."""
+    """Thousands of images that a model was trained on, if its provenance says so."""
     if "seen_images" in provenance:
         return provenance["seen_images"] / 1000
     return provenance.get("seen_kimg")

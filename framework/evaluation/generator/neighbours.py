@@ -1,4 +1,4 @@
-"""Nearest training pictures of generated ones: the plainest check for learning by heart.
+"""Nearest training pictures of generated pictures: the simplest check for memorisation.
 
 python -m framework.evaluation neighbours --model M --data my_pictures --out nearest.png
 """
@@ -27,7 +27,7 @@ from framework.threads import use_threads
 _SIDE_PX = 32
 _BATCH = 64
 _GAP_PX, _WIDE_GAP_PX = 2, 8
-# Differences of what is nearly equal drown in the rounding of a matrix product.
+# With a matrix product, rounding would hide the differences of nearly equal pictures.
 _EXACT = "donot_use_mm_for_euclid_dist"
 
 
@@ -47,18 +47,18 @@ def nearest_vectors(points: Tensor, among: Tensor, count: int) -> tuple[Tensor, 
     """Find the `count` rows of `among` (M, D) nearest to each of `points` (N, D); see `nearest`."""
     rows = [torch.cdist(p, among, compute_mode=_EXACT) for p in points.split(_BATCH)]
     distances = torch.cat(rows) / points.shape[1] ** 0.5
-    found = distances.topk(count, dim=1, largest=False)
-    return found.indices, found.values
+    closest = distances.topk(count, dim=1, largest=False)
+    return closest.indices, closest.values
 
 
 def nearest_other(reals: Tensor, picks: Tensor) -> Tensor:
-    """Distance of the training pictures `picks` to their nearest other one, shape (len(picks),)."""
+    """Distance of each training picture in `picks` to the nearest other, shape (len(picks),)."""
     _, distances = nearest(reals[picks], reals, 2)
     return distances[:, 1]
 
 
 def small(images: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) as vectors of their 32 px versions, shape (N, C * 32 * 32)."""
+    """Flattened 32 px versions of pictures (N, C, H, W), shape (N, C * 32 * 32)."""
     return F.adaptive_avg_pool2d(images, _SIDE_PX).flatten(1)
 
 
@@ -76,26 +76,26 @@ def neighbours(
 ) -> dict[str, Any]:
     """Show generated pictures, each beside its nearest training pictures.
 
-    A generator that learned pictures by heart shows the same picture twice in a row, and is much
-    nearer to the training pictures than they are to each other.
+    A generator that memorised pictures shows the same picture twice in a row, and its pictures are
+    much nearer to the training pictures than those are to each other.
 
     Args:
         model: Shipped model, model folder, checkpoint or other program's file.
         data: The pictures it was trained on: folder, zip, toycars or local shards (shards:FOLDER).
-        out: PNG file to write, one row a generated picture: it, a gap, its neighbours.
-        pictures: How many generated pictures.
-        first_seed: The first one's seed; the others follow.
-        count: Neighbours of each.
-        space: Where distance is measured: `pixels` of 32 px versions, or `features`.
-        features: Model whose discriminator's features those are.
+        out: PNG file to write; each row is a generated picture, a gap and its neighbours.
+        pictures: Number of generated pictures.
+        first_seed: Seed of the first picture; the others follow.
+        count: Number of neighbours of each picture.
+        space: Space of the distance: `pixels` of 32 px versions, or `features`.
+        features: Model whose discriminator computes the features.
         psi: Truncation; 1 for none.
-        crop: How the pictures were brought to the model's shape.
+        crop: How the training pictures were brought to the model's shape.
 
     Returns:
-        What is printed: median distances, and the closest pair of all.
+        The facts that are printed: median distances, and the closest pair of all.
 
     Raises:
-        UserError: If model and pictures do not fit, or there are too few.
+        UserError: If model and pictures do not fit, or there are too few pictures.
     """
     generator = load_generator(model)
     use_threads(synthesis_gflop(generator, pictures))
@@ -108,7 +108,7 @@ def neighbours(
             f"--count {count}, --pictures {pictures}: at least 1, and --count below the "
             f"{len(dataset)} training pictures"
         )
-    shown = drawn(generator, dataset, range(first_seed, first_seed + pictures), psi)
+    shown = draw_seeds(generator, dataset, range(first_seed, first_seed + pictures), psi)
     look = _looker(space, features)
     fake = look(torch.from_numpy(shown).permute(0, 3, 1, 2))
     real = _table(dataset, look)
@@ -133,8 +133,8 @@ def neighbours(
 
 
 @torch.no_grad()
-def drawn(generator: Generator, dataset: ImageDataset, seeds: range, psi: float) -> np.ndarray:
-    """The pictures that the field means by these seeds, uint8 (N, H, W, C); labels of `dataset`."""
+def draw_seeds(generator: Generator, dataset: ImageDataset, seeds: range, psi: float) -> np.ndarray:
+    """Pictures of seeds by the field's convention, uint8 (N, H, W, C), labels as in `dataset`."""
     z = np.concatenate([np.random.RandomState(s).randn(1, generator.z_dim) for s in seeds])
     parts = torch.from_numpy(z).float().split(_BATCH)
     labels = drawn_labels(dataset, len(seeds), seeds[0], "seeds").split(_BATCH)
@@ -143,7 +143,7 @@ def drawn(generator: Generator, dataset: ImageDataset, seeds: range, psi: float)
 
 
 def _looker(space: str, features: str) -> Callable[[Tensor], Tensor]:
-    """What turns uint8 pictures (N, C, H, W) into the vectors that are compared."""
+    """The function from uint8 pictures (N, C, H, W) to the vectors that are compared."""
     if space == "pixels":
         return lambda pictures: small(pictures.float() / 127.5 - 1)
     return open_discriminator(features)

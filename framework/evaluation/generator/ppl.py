@@ -1,4 +1,4 @@
-"""Perceptual path length: how smoothly pictures change along the paths between styles."""
+"""Perceptual path length: how smoothly pictures change along paths between styles."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from framework.training.randomness import keyed_generator
 
 EPSILON = 1e-4
 LARGEST_SIDE_PX = 256
-_KEPT = (0.01, 0.99)
+_PERCENTILES = (0.01, 0.99)
 
 
 @torch.no_grad()
@@ -23,17 +23,17 @@ def path_lengths(
     batch: int,
     watch: Watch,
 ) -> Tensor:
-    """Perceptual distance of two pictures a small step of w apart, over the step squared, (N,).
+    """Perceptual distance of two pictures a small step in w apart, over the step squared, (N,).
 
     Karras et al. 2019, section 4.1, in the variant that NVIDIA's tools call `ppl2_wend`: in W, at
-    the end points of the paths, no truncation, no crop, the same stored noise in both pictures,
-    which are neither rounded nor larger than 256 px.
+    the end points of the paths, without truncation or crop, with the same stored noise in both
+    pictures, which are neither rounded nor larger than 256 px.
 
     Args:
-        generator: In float32: the step is 1e-4.
-        distance: Between pictures, on the generator's device.
-        labels: One a path, shape (N, c_dim).
-        seed: Of the paths.
+        generator: Generator in float32: the step is 1e-4.
+        distance: Distance between pictures, on the generator's device.
+        labels: Label of each path, shape (N, c_dim).
+        seed: Seed of the paths.
         batch: Paths at once.
         watch: See `shares.Watch`.
     """
@@ -53,18 +53,18 @@ def path_lengths(
 
 
 def trimmed_mean(lengths: Tensor) -> float:
-    """Mean of what lies between the first and the last percentile, both included.
+    """Mean of the values between the first and the last percentile, both included.
 
-    A few paths cross from one kind of picture to another and would be the whole of the mean.
+    A few paths cross from one kind of picture to another and would dominate the mean.
     """
     lengths = lengths.cpu().double()
-    low = torch.quantile(lengths, _KEPT[0], interpolation="lower")
-    high = torch.quantile(lengths, _KEPT[1], interpolation="higher")
+    low = torch.quantile(lengths, _PERCENTILES[0], interpolation="lower")
+    high = torch.quantile(lengths, _PERCENTILES[1], interpolation="higher")
     return lengths[(lengths >= low) & (lengths <= high)].mean().item()
 
 
 def _small(images: Tensor) -> Tensor:
-    """At most 256 px high, as LPIPS was trained for."""
+    """Reduce pictures to at most 256 px height, as LPIPS was trained for."""
     height, width = images.shape[2:]
     if height <= LARGEST_SIDE_PX:
         return images

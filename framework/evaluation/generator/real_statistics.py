@@ -1,4 +1,4 @@
-"""Features of real pictures, computed once for a data set, a network and a choice of pictures."""
+"""Features of real pictures, computed once per data set, network and choice of pictures."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ _FEATURES, _PROTOCOL = "features", "protocol"
 
 
 def cache_folder() -> Path:
-    """Where features are kept unless told otherwise: `dragline/features` in the user's cache."""
+    """The default folder of the features: `dragline/features` in the user's cache."""
     return folder_in_cache("features")
 
 
 def chosen_reals(dataset: ImageDataset, count: int, seed: int) -> list[int]:
-    """Which real pictures are looked at: `count` of them, or all if there are fewer, at random."""
+    """Choose `count` real pictures at random, or all if there are fewer; return their indices."""
     order = torch.randperm(len(dataset), generator=keyed_generator("cpu", seed, "reals"))
     return order[:count].tolist()
 
 
 def pictures(dataset: ImageDataset, indices: list[int]) -> Tensor:
-    """Some pictures of a data set, uint8 (N, C, H, W)."""
+    """Read pictures of a data set by index, uint8 (N, C, H, W)."""
     return torch.from_numpy(np.stack(list(in_threads(dataset.image, indices))))
 
 
@@ -49,34 +49,34 @@ def real_features(
     watch: Watch,
     folder: Path | None = None,
 ) -> Tensor:
-    """Features of `count` real pictures, from the cache or computed now and kept there.
+    """Features of `count` real pictures, read from the cache or computed and stored there.
 
-    Every process of a run calls it; the first one reads and writes the cache. Pictures are never
-    mirrored; which they are, `chosen_reals` says.
+    Every process of a run calls it; the first one reads and writes the cache. Pictures are chosen
+    by `chosen_reals` and never mirrored.
 
     Args:
-        network: On `device`.
+        network: The feature network, on `device`.
         dataset: The pictures.
-        count: How many.
-        seed: Of their choice.
+        count: Number of pictures.
+        seed: Seed of their choice.
         batch: Pictures at once.
-        device: Where the features are wanted.
+        device: Device of the features.
         watch: See `shares.Watch`.
         folder: The cache; `cache_folder()` if None.
 
     Returns:
-        float32, shape (min(count, pictures there are), network.num_features).
+        Features, float32, shape (min(count, len(dataset)), network.num_features).
     """
     chosen = chosen_reals(dataset, count, seed)
     facts = network.protocol()
-    facts.pop("model", None)  # what somebody called it; its digest says which it is
+    facts.pop("model", None)  # the user's name for it; the digest identifies it
     protocol = {"data": dataset.fingerprint, "count": len(chosen), "seed": seed, "network": facts}
     path = _path(folder or cache_folder(), protocol)
-    held = _read(path, protocol) if rank() == 0 else None
+    cached = _read(path, protocol) if rank() == 0 else None
     features = torch.zeros(len(chosen), network.num_features, device=device)
-    if all_sum(torch.tensor(float(held is not None), device=device)):
-        if held is not None:
-            features.copy_(held)
+    if all_sum(torch.tensor(float(cached is not None), device=device)):
+        if cached is not None:
+            features.copy_(cached)
         return all_sum(features)
 
     def compute(first: int, last: int) -> Tensor:
@@ -97,7 +97,7 @@ def _text(protocol: dict[str, Any]) -> str:
 
 
 def _read(path: Path, protocol: dict[str, Any]) -> Tensor | None:
-    """Features of exactly this protocol; None if they are not there or not whole."""
+    """Read features of exactly this protocol; None if they are missing or damaged."""
     if not path.is_file():
         return None
     try:
@@ -113,7 +113,7 @@ def _read(path: Path, protocol: dict[str, Any]) -> Tensor | None:
 
 
 def _write(path: Path, features: Tensor, protocol: dict[str, Any]) -> None:
-    """Keep features; a cache that cannot be written costs time, never a measurement."""
+    """Store features; a cache that cannot be written costs time, never a measurement."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, {_FEATURES: features.contiguous()}, {_PROTOCOL: _text(protocol)})

@@ -1,4 +1,4 @@
-"""Work that the processes of a training share: rows of a table, each batch made by one of them."""
+"""Work that the processes of a run share: rows of a table, each batch computed by one process."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ from torch import Tensor
 from framework.training.gradients import all_sum, rank, world_size
 
 Watch = Callable[[str], None]
-"""Called before every batch, in every process equally often, with what is being done.
+"""Called before every batch, equally often in every process, with a text on the progress.
 
-It shows progress, and ends the work by raising, which it must do in all processes alike.
+It shows the progress, and may end the work by raising, which it must do in all processes alike.
 """
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop while something was measured."""
+    """A request to stop that arrived during a measurement."""
 
 
 def ignore(text: str) -> None:
@@ -24,14 +24,14 @@ def ignore(text: str) -> None:
 def in_shares(
     make: Callable[[int, int], Tensor], table: Tensor, batch: int, watch: Watch, what: str
 ) -> Tensor:
-    """Fill a table of zeros (N, ...) by batches: every process makes its share and gets all.
+    """Fill a table of zeros (N, ...) in batches: every process computes a share and gets all rows.
 
-    Processes are busy for equally long and then exchange everything at once, so nobody waits long
-    enough to run into a time-out. The result does not depend on how many they are.
+    Processes are busy for equally long and then exchange everything at once, so none waits long
+    enough to run into a time-out. The result does not depend on the number of processes.
 
     Args:
-        make: Makes rows `first` to `last` (not included) of the table.
-        table: Where processes can exchange it; filled in place.
+        make: Computes rows `first` to `last` (excluded) of the table.
+        table: The table, on a device where processes can exchange it; filled in place.
         batch: Rows at once.
         watch: See `Watch`.
         what: Name of the work, for `watch`.

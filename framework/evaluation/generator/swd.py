@@ -1,7 +1,7 @@
 """Sliced Wasserstein distance between sets of pictures: a measure that needs no network.
 
 Karras et al. 2018 (progressive GAN), section 5: patches from each level of a Laplacian pyramid are
-compared along random directions. Large scales tell about layout, small ones about texture.
+compared along random directions. Large scales show the layout, small ones the texture.
 """
 
 import torch
@@ -20,16 +20,16 @@ UNIT = 1e3  # published numbers are multiplied by it
 def sliced_wasserstein(reals: Tensor, fakes: Tensor, seed: int = 0) -> dict[int, float]:
     """Distance of pictures (N, C, H, W) in [-1, 1] at each level of the pyramid, times 10^3.
 
-    Lower is better. `seed` is of patch positions and directions.
+    Lower is better. `seed` determines patch positions and directions.
 
     Returns:
-        {height of the level in px: distance}, largest level first.
+        Distances by height of the level in px, largest level first.
     """
     assert reals.shape == fakes.shape, (reals.shape, fakes.shape)
     distances = {}
     levels = zip(laplacian_pyramid(reals), laplacian_pyramid(fakes), strict=True)
     for real, fake in levels:
-        # Both sets are looked at in the same places, so that equal sets are no distance apart.
+        # Patches are in the same places of both sets, so that equal sets have distance 0.
         a, b = (
             _normalised(_patches(level, keyed_generator("cpu", seed, "patches", level.shape[2])))
             for level in (real, fake)
@@ -70,7 +70,7 @@ def _patches(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _normalised(patches: Tensor) -> Tensor:
-    """Each colour channel to mean 0 and deviation 1 over the whole set, then flattened."""
+    """Normalise each colour channel to mean 0 and deviation 1 over the set, then flatten."""
     mean = patches.mean(dim=(0, 2), keepdim=True)
     std = patches.std(dim=(0, 2), keepdim=True)
     return ((patches - mean) / (std + 1e-8)).flatten(1)

@@ -1,1 +1,1 @@
-"""Measures, baselines and the report of inversion."""
+"""Measures, baselines and the report of inversions."""

@@ -1,6 +1,6 @@
-"""What an inversion must beat: no inversion, a training picture, a search of equal time.
+"""Baselines of an inversion: no inversion, a training picture, a search of equal time.
 
-And the inversion itself as a report sees it: one result for each stage's end, timed.
+And the inversion itself as a report sees it: one result at the end of each stage, timed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +28,8 @@ from framework.models.stylegan2.statistics import StyleStatistics
 Watch = Callable[[str], None]
 MEAN, FROM_MEAN = "w_avg", "from_w_avg@"
 NEAREST_PIXEL, NEAREST = "nearest_pixel", "nearest_"
-_MEASURED_STEPS = 5  # of a search, to know how many there is time for
-_PIXELS_AT_ONCE = 2**22  # of the photographs whose features are held while training pictures pass
+_MEASURED_STEPS = 5  # steps of a search that are timed, to know how many there is time for
+_PIXELS_AT_ONCE = 2**22  # pixels of the photographs whose features are in memory at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,14 @@ class Result:
     """One method's reconstruction of one photograph.
 
     Args:
-        method: Its name.
-        image: Shape (1, C, H, W).
+        method: Name of the method.
+        image: The reconstruction, shape (1, C, H, W).
         ws: Latents (1, num_ws, w_dim); None where a picture has none.
-        generator: Draws the image from the latents; the shared one or a tuned one.
-        seconds: Wall time of the whole way from the photograph; None where nothing is searched.
-        work_seconds: Its time of computing; see `Stopwatch`.
-        peak_mb: Most memory on this way; None where unknown.
-        steps: Updates, of all stages.
+        generator: Draws the image from the latents; the shared generator or a tuned one.
+        seconds: Wall time from the photograph to the result; None where nothing is searched.
+        work_seconds: Computing time of the same; see `Stopwatch`.
+        peak_mb: Peak memory in that time; None where unknown.
+        steps: Updates of all stages.
         status: How the last stage ended.
     """
 
@@ -61,9 +61,9 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class StageRunner:
-    """Runs the stages of an inversion, with everything set (`InversionSettings.suited`).
+    """The stages of an inversion, ready to run, with all settings (`InversionSettings.suited`).
 
-    Generator, distance and encoder are on one device; without encoder it begins at `w_avg`.
+    Generator, distance and encoder are on one device; without an encoder it begins at `w_avg`.
     """
 
     generator: Generator
@@ -74,12 +74,12 @@ class StageRunner:
 
     @property
     def methods(self) -> list[str]:
-        """What `results` gives, in its order, such as "embed" and "embed+refine"."""
+        """Methods of `results` in order, such as "embed" and "embed+refine"."""
         stages = self.settings.stages
         return ["+".join(stages[: i + 1]) for i in range(len(stages))]
 
     def results(self, picture: Tensor, watch: Watch = lambda _: None) -> Iterator[Result]:
-        """Invert one photograph (1, C, H, W); a result as each stage ends."""
+        """Invert one photograph (1, C, H, W); yield a result at the end of each stage."""
         clock, steps = Stopwatch(next(self.generator.parameters()).device), 0
         for step in invert(
             self.generator, picture, self.distance, self.settings,
@@ -95,25 +95,25 @@ class StageRunner:
 def _result(
     method: str, generator: Generator, step: InversionStep, clock: Stopwatch, steps: int
 ) -> Result:
-    """A stage's last step as a result; the time ends here."""
+    """Convert a stage's last step to a result; the time ends here."""
     spent = clock.spent()
-    # Changes of weights as a file holds them: what is measured is what is kept.
+    # Changes of weights in half precision, as in a file: what is measured is what is saved.
     deltas = None if step.deltas is None else step.deltas.half()
     own = personal(generator, step.noise_of(0), deltas)
-    image = drawn(own, step.ws)
+    image = render(own, step.ws)
     return Result(method, image, step.ws, own, steps=steps, status=step.status, **spent)
 
 
-def drawn(generator: Generator, ws: Tensor) -> Tensor:
-    """The pictures of latents, (N, C, H, W)."""
+def render(generator: Generator, ws: Tensor) -> Tensor:
+    """Draw the pictures of latents, (N, C, H, W)."""
     with gradients(False):
         return generator.synthesis(ws, noise_mode=NOISE_MODE)
 
 
 def mean_result(generator: Generator) -> Result:
-    """The same picture for every photograph: that of `w_avg`."""
+    """The result that is the same for every photograph: the picture of `w_avg`."""
     ws = mean_ws(generator)
-    return Result(MEAN, drawn(generator, ws), ws, generator)
+    return Result(MEAN, render(generator, ws), ws, generator)
 
 
 def from_mean(
@@ -121,9 +121,9 @@ def from_mean(
 ) -> Result:
     """Optimise latents from `w_avg`, without an encoder, in the time that another method took.
 
-    Time is that of computing. The settings are those of refine (its defaults where that is no
-    stage), but as many steps as there is time for, so that the learning rate comes down at the end;
-    how many is measured on this photograph (1, C, H, W) just before, outside the time.
+    That is computing time. The settings are those of refine (its defaults if that is no stage), but
+    with as many steps as there is time for, so that the learning rate comes down at the end; the
+    number is measured on this photograph (1, C, H, W) just before, outside the time.
     """
     assert rival.work_seconds is not None
     refining = runner.settings.refine or RefineSettings()
@@ -147,7 +147,7 @@ def _search(
 
 
 def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettings) -> float:
-    """Time of computing of one step, the median of a few: the first ones are slower."""
+    """Computing time of one step, the median of a few: the first ones are slower."""
     clock = Stopwatch(picture.device)
     ends = [clock.work_seconds() for _ in _search(runner, picture, settings)]
     return median(after - before for before, after in pairwise(ends))
@@ -159,15 +159,15 @@ def _seconds_a_step(runner: StageRunner, picture: Tensor, settings: RefineSettin
 def nearest_of_each(
     photos: Tensor, gallery: Callable[[], Iterable[Tensor]], distance: Distance | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The training picture nearest to each photograph (N, C, H, W) in [-1, 1].
+    """Find the training picture nearest to each photograph (N, C, H, W) in [-1, 1].
 
     Args:
         photos: The photographs.
-        gallery: Begins the training pictures anew, in batches (B, C, H, W) in [-1, 1].
-        distance: What is near; None for the root mean square difference of pixels.
+        gallery: Starts a new pass over the training pictures, in batches (B, C, H, W) in [-1, 1].
+        distance: The distance; None for the root mean square difference of pixels.
 
     Returns:
-        Numbers in the gallery's order, shape (N,), and the distances, shape (N,).
+        Indices in the gallery, shape (N,), and the distances, shape (N,).
     """
     at_once = max(1, _PIXELS_AT_ONCE // photos[0].numel())
     parts = [_nearest(part, gallery(), distance) for part in photos.split(at_once)]

@@ -1,7 +1,7 @@
-"""Whether inverted pictures can still be edited, asked of the model itself: no other network.
+"""Whether inverted pictures can still be edited, measured with the model's own networks alone.
 
-A reconstruction alone says little: latents far from where the generator's own lie give faithful
-pictures that fall apart when they are edited (Tov et al. 2021; Katsumata et al. 2024).
+A reconstruction alone says little: latents far from the generator's own give faithful pictures that
+fall apart when they are edited (Tov et al. 2021; Katsumata et al. 2024).
 """
 
 import math
@@ -33,13 +33,13 @@ _AT_ONCE = 16
 def sampled_ws(generator: Generator, count: int, seed: int = 0) -> Tensor:
     """Latents of the generator's own pictures, not truncated, (count, num_ws, w_dim).
 
-    Inverted ones are compared with them. z is drawn on the CPU; classes take turns.
+    Inverted latents are compared with them. z is drawn on the CPU; classes take turns.
     """
     return torch.cat(list(styles_of_seeds(generator, count, seed, at_once=count)))
 
 
 def latent_error(ws: Tensor, true: Tensor, statistics: StyleStatistics) -> Tensor:
-    """How far latents (N, num_ws, w_dim) are from the true ones, in standard deviations of w.
+    """Distance of latents (N, num_ws, w_dim) from the true ones, in standard deviations of w.
 
     Returns:
         Root mean square over layers and coordinates, shape (N,).
@@ -49,7 +49,7 @@ def latent_error(ws: Tensor, true: Tensor, statistics: StyleStatistics) -> Tenso
 
 
 def share_below(values: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Of each value, the share of the reference that is smaller: 0.5 is typical, 1 beyond all."""
+    """Share of the reference that is smaller than each value: 0.5 is typical, 1 beyond all."""
     return [sum(r < value for r in reference) / len(reference) for value in values]
 
 
@@ -57,15 +57,15 @@ def share_below(values: Sequence[float], reference: Sequence[float]) -> list[flo
 
 
 class Return(NamedTuple):
-    """A drag and the way back; `steps` and `status` are of both.
+    """A drag and the drag back, with `steps` and `status` of both.
 
     Attributes:
         handles: Where the points were, (x, y) in pixels.
-        targets: Where they were pulled.
-        start: Picture before, shape (1, C, H, W); `there` after the drag, `back` after the way
+        targets: Where the points were pulled, (x, y) in pixels.
+        start: Picture before, shape (1, C, H, W); `there` after the drag, `back` after the drag
             back.
         missed_px: Mean distance of the points to their targets after the drag, as tracked.
-        home_px: Mean distance of the points to where they had been after the drag back, as tracked.
+        home_px: Mean distance of the points to their handles after the drag back, as tracked.
     """
 
     handles: tuple[Point, ...]
@@ -80,10 +80,10 @@ class Return(NamedTuple):
 
 
 def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
-    """Points (x, y) that a user might take hold of: where the middle of a picture changes most.
+    """Points (x, y) that a user might pull: where the middle of a picture changes most.
 
-    By `POINTS_RULE`, at most `count`, strongest first; of equal ones the first in reading order.
-    The picture is (C, H, W) or (1, C, H, W).
+    They follow `POINTS_RULE`, at most `count`, strongest first, ties in reading order. The picture
+    is (C, H, W) or (1, C, H, W).
     """
     grey = image.detach().float().reshape(-1, *image.shape[-2:]).mean(dim=0).cpu()
     height, width = grey.shape
@@ -103,9 +103,9 @@ def strong_points(image: Tensor, count: int = 2) -> tuple[Point, ...]:
 
 
 def outward(points: Sequence[Point], size: tuple[int, int], by_px: float) -> tuple[Point, ...]:
-    """Points (x, y) pulled straight away from the centre of a picture (H, W), kept inside it.
+    """Move points (x, y) straight away from the centre of a picture (H, W), but not out of it.
 
-    A point in the very centre goes to the right.
+    A point exactly in the centre goes to the right.
     """
     middle_x, middle_y = (size[1] - 1) / 2, (size[0] - 1) / 2
     targets = []
@@ -126,8 +126,8 @@ def there_and_back(
 ) -> Return:
     """Drag points (x, y) of a picture `by_px` pixels outward, then back to where they were.
 
-    An inversion that can be edited moves, and comes home: compare the picture after both drags with
-    the one before, in the units of the reconstruction. `ws` are of one picture, (1, num_ws, w_dim).
+    An inversion that can be edited moves, and comes back: compare the picture after both drags with
+    the one before, in the units of the reconstruction. `ws` are one picture's, (1, num_ws, w_dim).
 
     Raises:
         InvalidEdit: If the model gives NaN for these latents.
@@ -155,7 +155,7 @@ def there_and_back(
 
 
 def _inside(point: Point, size: tuple[int, int]) -> Point:
-    """The nearest place inside the picture (H, W)."""
+    """The nearest point inside the picture (H, W)."""
     return min(max(point[0], 0.0), size[1] - 1.0), min(max(point[1], 0.0), size[0] - 1.0)
 
 
@@ -165,8 +165,8 @@ def _inside(point: Point, size: tuple[int, int]) -> Point:
 def random_edits(statistics: StyleStatistics, count: int, length: float, seed: int = 0) -> Tensor:
     """Random directions in W (count, w_dim), drawn on the CPU, coordinates scaled by their spread.
 
-    `length` is their root mean square over coordinates, in standard deviations; they are added to
-    all layers' latents.
+    `length` is their root mean square over coordinates, in standard deviations; they are meant to
+    be added to all layers' latents.
     """
     shape = (count, len(statistics.w_std))
     normal = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -178,7 +178,7 @@ def random_edits(statistics: StyleStatistics, count: int, length: float, seed: i
 def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> Tensor:
     """The discriminator's logits (N,) of the pictures of latents; higher is more like a photograph.
 
-    Each picture is judged alone: its neighbours count otherwise.
+    Each picture is judged alone: others in a batch would change its logit.
     """
     images = [generator.synthesis(part, noise_mode=NOISE_MODE) for part in ws.split(_AT_ONCE)]
     logits = [discriminator(image[None]) for image in torch.cat(images)]
@@ -188,10 +188,10 @@ def realism(generator: Generator, discriminator: Discriminator, ws: Tensor) -> T
 def realism_shifts(
     generator: Generator, discriminator: Discriminator, ws: Tensor, edits: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What `random_edits` (K, w_dim) do to pictures of `ws` in the eyes of a discriminator.
+    """How `random_edits` (K, w_dim) change a discriminator's logits of the pictures of `ws`.
 
     Returns:
-        Logits before any edit, (N,), and how much each edit changes them, (N, K).
+        Logits before any edit, (N,), and the change by each edit, (N, K).
     """
     before = realism(generator, discriminator, ws)
     edited = ws[:, None] + edits[None, :, None]

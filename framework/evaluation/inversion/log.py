@@ -1,4 +1,4 @@
-"""The folder of a report: records as they come, so that nothing done is done twice."""
+"""The folder of a report: records are saved as they come, so that no work is done twice."""
 
 import fcntl
 import json
@@ -20,19 +20,19 @@ _SESSION = "session"
 
 
 class ReportFolder:
-    """A report's folder, held by one process at a time; used in a `with`.
+    """A report's folder, locked by one process at a time; used in a `with`.
 
     Each record is one line of `results.jsonl`, written after its pictures. A line that a killed
-    process left unfinished is dropped, and its question asked again.
+    process left unfinished is dropped, and its record is made again.
 
     Args:
-        out: New or empty folder, or one of the same report.
-        identity: What must be the same for records to belong together; JSON values.
-        session: What this process is: machine, date; JSON values.
-        flag: What set `out`, for messages.
+        out: New or empty folder, or the folder of the same report.
+        identity: Facts that must be equal for records to belong together; JSON values.
+        session: Facts on this process: machine, date; JSON values.
+        flag: The flag that set `out`, for messages.
 
     Raises:
-        UserError: If the folder holds something else or another report, or is in use.
+        UserError: If the folder contains something else or another report, or is in use.
     """
 
     def __init__(
@@ -67,22 +67,22 @@ class ReportFolder:
 
     @property
     def done(self) -> set[Key]:
-        """Kinds and numbers of the records that are there."""
+        """Kinds and indices of the records so far."""
         return {(line["kind"], line["index"]) for line in self.records}
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """All records: kind, index and facts."""
+        """All records with kind, index and facts."""
         return [line for line in self._lines[1:] if line["kind"] != _SESSION]
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What worked on it, in order."""
+        """Facts on the processes that worked on the report, in order."""
         sessions = [line for line in self._lines[1:] if line["kind"] == _SESSION]
         return [{n: value for n, value in line.items() if n != "kind"} for line in sessions]
 
     def keep(self, record: Record) -> None:
-        """Write a record: its pictures, then its line."""
+        """Save a record: its pictures, then its line."""
         folder = self._folder(record.kind, record.index)
         folder.mkdir(parents=True, exist_ok=True)
         for name, image in record.images.items():
@@ -90,7 +90,7 @@ class ReportFolder:
         self._append({"kind": record.kind, "index": record.index, **record.facts})
 
     def image(self, kind: str, index: int, name: str, channels: int) -> np.ndarray | None:
-        """A picture that was kept, uint8 (H, W, C); None where there is none."""
+        """Read a record's picture, uint8 (H, W, C); None if there is none."""
         path = self._folder(kind, index) / f"{name}.png"
         return read_image(path, channels) if path.exists() else None
 
@@ -98,7 +98,7 @@ class ReportFolder:
         return self.path / PICTURES / f"{kind}{index:04d}"
 
     def _read(self) -> list[dict[str, Any]]:
-        """All whole lines; what a killed process began to write is cut off."""
+        """Read all complete lines; an unfinished line of a killed process is cut off."""
         self._file.seek(0)
         data = self._file.read()
         whole = data.rfind(b"\n") + 1
@@ -112,7 +112,7 @@ class ReportFolder:
         raise UserError(f"{self.path / RESULTS}: damaged; give a new folder")
 
     def _check(self, identity: dict[str, Any], where: str) -> None:
-        """Compare what the records are of with what is asked for."""
+        """Compare the identity of the records with that of this report."""
         head = self._lines[0]
         if head.get("format") != _FORMAT:
             raise UserError(f"{where}: its {RESULTS} is no report's; give a new folder")
@@ -136,11 +136,11 @@ def _lock(file: Any, where: str) -> None:
             f"{where}: another process is writing this report; wait for it, or give a new folder"
         ) from None
     except OSError:
-        pass  # a file system without locks: nothing can be promised there
+        pass  # a file system without locks, on which nothing can be promised
 
 
 def differences(stored: Any, ours: Any, name: str = "") -> list[str]:
-    """Names of the values that are not equal, with dots between levels."""
+    """Names of the values that differ, with dots between levels."""
     if not isinstance(stored, dict) or not isinstance(ours, dict):
         return [] if stored == ours else [name]
     return [

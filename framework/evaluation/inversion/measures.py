@@ -1,4 +1,4 @@
-"""What a reconstruction is measured by, and that two measures do not share a network."""
+"""The measures of a reconstruction, with one distance that no stage optimises."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ _IMAGE_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class Measures:
-    """All numbers of reconstructions, made of pictures as files hold them: in 8 bits.
+    """All numbers of reconstructions, computed on pictures as in files: with 8 bits.
 
     Args:
-        distance: What the stages descend on; a column of its own name.
-        ruler: A second distance that nothing descends on, in the column `ruler_name`.
+        distance: The distance that the stages optimise, in a column of its own name.
+        ruler: A second distance that no stage optimises, in the column `ruler_name`.
     """
 
     def __init__(self, distance: Distance, ruler: Distance, ruler_name: str) -> None:
@@ -43,7 +43,7 @@ class Measures:
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
     def protocol(self, size: tuple[int, int]) -> dict[str, Any]:
-        """How the numbers are made for pictures of (H, W) px; JSON values."""
+        """How the numbers are computed for pictures of (H, W) px; JSON values."""
         return {
             **protocol(size),
             "values": "clamped to [-1, 1] and rounded to 8 bits, as the saved pictures are",
@@ -53,36 +53,36 @@ class Measures:
 
 
 def rounded(images: Tensor) -> Tensor:
-    """Pictures (N, C, H, W) in [-1, 1] as 8 bits hold them, in [-1, 1] again."""
+    """Round pictures (N, C, H, W) in [-1, 1] to 8 bits, in [-1, 1] again."""
     return to_float(to_uint8(images)).to(images.device)
 
 
 def choose_ruler(distance: Distance) -> tuple[str, Distance, str]:
-    """A second distance, not the one that the stages descend on.
+    """Choose a second distance, other than the one that the stages optimise.
 
-    The shipped discriminator `features64` compares with every other report made with it. Where that
-    very network is the one that is descended on, as with the model it was trained against,
-    `multiscale` takes its place, which knows no network at all.
+    The shipped discriminator `features64` compares with every other report that uses it. Where the
+    stages optimise that very network, as for the model it was trained against, `multiscale` takes
+    its place, which uses no network at all.
 
     Returns:
-        Name of its column, the distance on the CPU, and a sentence where it is not the usual one.
+        Name of its column, the distance on the CPU, and a sentence if it is not the usual one.
     """
     ruler = DiscriminatorDistance(open_discriminator(SHIPPED).discriminator)
     if not isinstance(distance, DiscriminatorDistance) or distance.digest != ruler.digest:
         return SHIPPED, ruler, ""
     instead = MultiscaleDistance()
     note = (
-        f"{SHIPPED} is this model's own discriminator, which the stages descend on; the "
+        f"{SHIPPED} is this model's own discriminator, which the stages optimise; the "
         f"independent distance is {instead.name} instead"
     )
     return instead.name, instead, note
 
 
 class Stopwatch:
-    """Wall time and peak memory since it was made.
+    """Wall time and peak memory since its creation.
 
-    On a GPU, memory is what torch took at most; on Linux the largest resident size of the process,
-    all it holds included; elsewhere unknown. Watches must not overlap: the peak is set back.
+    On a GPU, memory is the peak of torch's; on Linux the largest resident size of the whole
+    process; elsewhere unknown. Watches must not overlap: each resets the peak.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -93,7 +93,7 @@ class Stopwatch:
         self._start, self._start_cpu = time.perf_counter(), time.process_time()
 
     def spent(self) -> dict[str, float | None]:
-        """Everything until now by the names of a report's columns."""
+        """Times and memory until now, by the names of a report's columns."""
         seconds, work_seconds = self.seconds(), self.work_seconds()
         return {"seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb()}
 
@@ -106,13 +106,13 @@ class Stopwatch:
     def work_seconds(self) -> float:
         """Seconds of computing until now: of all processors on a CPU, wall time on a GPU.
 
-        What else a machine does is no part of it: methods that ran at different times compare.
+        It does not depend on the machine's other work: methods that ran at different times compare.
         """
         on_gpu = self.device.type == "cuda"
         return self.seconds() if on_gpu else time.process_time() - self._start_cpu
 
     def peak_mb(self) -> float | None:
-        """Most memory until now, in MB (10^6 bytes); None where it cannot be known."""
+        """Peak memory until now, in MB (10^6 bytes); None where it is unknown."""
         if not self._has_peak:
             return None
         if self.device.type == "cuda":
@@ -122,17 +122,17 @@ class Stopwatch:
 
 
 def memory_protocol(device: torch.device) -> str:
-    """What `peak_mb` means here."""
+    """The meaning of `peak_mb` on this device."""
     if device.type == "cuda":
         return "most memory that torch held on the GPU"
     return "largest resident size of the process, networks and libraries included"
 
 
 def _reset_peak() -> bool:
-    """Let the kernel forget the largest resident size so far; False where it cannot (not Linux)."""
-    release_free()  # or a stage would seem to need what the one before it needed
+    """Reset the kernel's largest resident size; False where that is impossible (not Linux)."""
+    release_free()  # or a stage would seem to need as much as the one before it
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        return False  # what is known then is of the process's whole life: no number of a stage
+        return False  # the size would be that of the process's whole life, not of a stage
     return True

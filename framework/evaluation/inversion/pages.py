@@ -1,4 +1,4 @@
-"""The files of a report, made of its records: the page, the table of all rows, the numbers."""
+"""The files of a report, written from its records: page, table of all rows, numbers."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ PAGE, NUMBERS, PER_IMAGE = "report.md", "report.json", "per_image.csv"
 _SETS = {"nearest": "counted", "picture": "counted", "embedded": "embedded", "synthetic": None}
 Facts = Mapping[str, Any]
 
-# ruff: noqa: E501 - a paragraph of the page is a line
+# ruff: noqa: E501 - a paragraph of the page is one line
 _PROTOCOL = """\
 | | |
 |---|---|
@@ -26,7 +26,7 @@ _PROTOCOL = """\
 | encoder | {encoder_text} |
 | data | `{data[source]}`, {data[pictures]} pictures, fingerprint `{data[fingerprint]:.12}`, crop {data[crop]} |
 | held out | {data[held_out][pictures]}: {data[held_out][rule]} |
-| looked at | {through} through everything, {embedded} embedded, {data[order]} |
+| measured | {through} with all methods, {embedded} embedded, {data[order]} |
 | values | {measures[values]}; {measures[size]} px |
 | PSNR | {measures[psnr]} |
 | MS-SSIM | {measures[ms_ssim][scales]} scales |
@@ -50,11 +50,11 @@ _RECONSTRUCTION = """\
 _COSTS = """\
 
 
-Wall time, time of computing and steps: median of a photograph's whole way. Peak: the most of any."""
+Wall time, computing time and steps: median over photographs, all stages together. Peak: the highest of any."""
 _COMPARISONS = """\
 ### Photograph by photograph
 
-On how many a stage is better than the one before and than each baseline, and the mean difference with its 95 % interval: one that does not hold 0 is no accident of the draw.
+On how many photographs a stage is better than the one before and than each baseline, and the mean difference with its 95 % interval: if that does not contain 0, the difference is no accident of the draw.
 
 {table}
 
@@ -62,41 +62,41 @@ On how many a stage is better than the one before and than each baseline, and th
 _LATENTS = """\
 ## Where the latents lie
 
-Distance from `w_avg` in standard deviations of w (root mean square over layers and coordinates); rank: the share of the model's own latents (`sampled`) that lie nearer, 0.5 is typical; beyond usual: the share farther than {usual_deviations:.2f}, which one in a thousand of its own is; `nscd`: how far style vectors point away from the mean direction.
+Distance from `w_avg` in standard deviations of w (root mean square over layers and coordinates); rank: the share of the model's own latents (`sampled`) that are nearer, 0.5 is typical; beyond usual: the share farther than {usual_deviations:.2f}, as one in a thousand of the model's own is; `nscd`: how far style vectors point away from the mean direction.
 
 {table}"""
 _EDITABILITY = """\
 ## Can it still be edited?
 
-**Drag there and back**: {drag_points} points of the photograph ({points}) are dragged {drag_by_px:g} px {direction}. `moved` is the distance between the reconstruction and its picture after the drag (a drag that moves nothing returns easily), `returned to` the distance after the drag back, in the units of the table above; `missed` how far the points are from their targets, `home` from where they had been, as tracked.
+**Drag there and back**: {drag_points} points of the photograph ({points}) are dragged {drag_by_px:g} px {direction}. `moved` is the distance between the reconstruction and its picture after the drag (a drag that moves nothing returns easily), `returned to` the distance after the drag back, in the units of the table above; `missed` is how far the points are from their targets, `home` from where they had been, as tracked.
 
-**Random edits**: {edits} directions in W, {edit_length:g} standard deviations long; `logit` is the discriminator's of the reconstruction, `logit shift` what an edit changes. Compare with `sampled`, the same done to the model's own pictures.
+**Random edits**: {edits} directions in W, {edit_length:g} standard deviations long; `logit` is the discriminator's logit of the reconstruction, `logit shift` its change by an edit. Compare with `sampled`, the same for the model's own pictures.
 
 {table}"""
 _SYNTHETIC = """\
 ## Its own pictures, inverted
 
-{count} pictures of latents that are known (not truncated); `latent_error` is the distance to them in standard deviations of w.
+{count} pictures of known latents (not truncated); `latent_error` is the distance to those in standard deviations of w.
 
 {table}"""
 _SHEETS = {
     "grid.png": "The first {rows} photographs in the order they were drawn, none left out.",
-    "worst.png": "**The worst**: all methods on the photographs whose final result is worst by `{ruler}`, a measure that no stage descends on. Worst first.",
+    "worst.png": "**The worst**: all methods on the photographs whose final result is worst by `{ruler}`, a measure that no stage optimises. Worst first.",
     "worst_embedded.png": "The worst first guesses of all photographs that were embedded.",
-    "edited.png": "Dragged and dragged back; arrows show what was asked.",
-    "synthetic.png": "Pictures of the generator's own, inverted.",
+    "edited.png": "Dragged and dragged back; arrows go from handles to targets.",
+    "synthetic.png": "The generator's own pictures, inverted.",
 }
 _KEPT = f"Every picture is in `{PICTURES}/`, every number of every one in `{PER_IMAGE}`."
 
 
 def write_pages(folder: ReportFolder, tables: Tables, protocol: Facts, channels: int) -> list[str]:
-    """Write everything that can be said with the records so far; returns the files, the page first.
+    """Write all pages for the records so far; return the files' names, the page first.
 
     Args:
-        folder: Has the records and pictures.
-        tables: Their numbers.
-        protocol: How they were made; JSON values, with "notes" and "sessions".
-        channels: Of the pictures.
+        folder: Folder of the records and pictures.
+        tables: The numbers of the records.
+        protocol: Their protocol; JSON values, with "notes" and "sessions".
+        channels: Channels of the pictures.
     """
     numbers = tables.to_dict()
     report = {"protocol": protocol, **numbers}
@@ -108,7 +108,7 @@ def write_pages(folder: ReportFolder, tables: Tables, protocol: Facts, channels:
 
 
 def per_image(tables: Tables) -> str:
-    """One row for each photograph and method."""
+    """CSV text with a row for each photograph and method."""
     names = ["set", "index", "picture", "method", *tables.columns, *LATENTS, *COSTS, "status"]
     text = io.StringIO()
     writer = csv.DictWriter(text, names, restval="", extrasaction="ignore", lineterminator="\n")
@@ -122,7 +122,7 @@ def per_image(tables: Tables) -> str:
 
 
 def page(tables: Tables, numbers: Facts, protocol: Facts, sheets: Sequence[str]) -> str:
-    """The report to read, in Markdown."""
+    """The report's page, in Markdown."""
     counts = numbers["counts"]
     first_guess, own = numbers["reconstruction_embedded"], numbers["synthetic"]
     parts = [
@@ -167,7 +167,7 @@ def _protocol(protocol: Facts, counts: Mapping[str, int]) -> str:
 
 
 def _in_cells(value: Any) -> Any:
-    """The same with texts as they may stand in a table's cell."""
+    """Escape all texts for the cells of a table."""
     if isinstance(value, Mapping):
         return {name: _in_cells(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -184,7 +184,7 @@ def _distance(name: str, measures: Facts) -> str:
 
 
 def _brief(settings: Facts | None) -> str:
-    """A stage's length; the rest stands in the file of numbers."""
+    """A stage's length; the other settings are in the file of numbers."""
     settings = settings or {}
     lengths = [f"{settings[n]} {n}" for n in ("iterations", "steps") if n in settings]
     return f"({', '.join(lengths)})"
@@ -196,7 +196,7 @@ def _brief(settings: Facts | None) -> str:
 def _by_method(
     tables: Tables, head: str, table: Facts, columns: Mapping[str, Callable[[Facts], str]]
 ) -> str:
-    """A row a method, its name first, and what each column makes of its numbers."""
+    """A table with a row for each method: its name, then each column's text for its numbers."""
     rows = [
         [_method(tables, method), *(cell(line) for cell in columns.values())]
         for method, line in table.items()
@@ -223,7 +223,7 @@ def _summary(tables: Tables, summary: Facts, extra: Sequence[str] = ()) -> str:
 def _comparisons(tables: Tables, lines: Sequence[Facts]) -> str:
     if not lines:
         return ""
-    # The two errors and their logarithm are in the same order: one of them is enough here.
+    # Both errors and their logarithm are in the same order: one of them is enough here.
     names = [n for n in tables.columns if n not in ("mse_pm1", "psnr")]
     rows, improved = [], []
     for line in lines:
@@ -252,8 +252,8 @@ def _latents(tables: Tables, latents: Facts, protocol: Facts) -> str:
 def _editability(tables: Tables, edited: Facts, protocol: Facts) -> str:
     if not edited:
         return ""
-    wanted = ("mse01", protocol["perceptual"], protocol["ruler"])
-    names = [n for n in wanted if n in tables.columns]
+    candidates = ("mse01", protocol["perceptual"], protocol["ruler"])
+    names = [n for n in candidates if n in tables.columns]
     columns: dict[str, Callable[[Facts], str]] = {
         "count": lambda line: (
             f"{line['count']}" + (f", {line['failed']} failed" if line["failed"] else "")
@@ -287,7 +287,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _interval_of(*path: str) -> Callable[[Facts], str]:
-    """A cell with the mean and interval at a place in a line; empty where there is none."""
+    """A function that formats the mean and interval at a path in a line, empty if missing."""
 
     def cell(line: Facts) -> str:
         for name in path:
@@ -303,7 +303,7 @@ def _interval(numbers: Facts) -> str:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    """A number to so many digits that count; nothing for none."""
+    """A number with that many significant digits; empty for None or NaN."""
     if value is None or math.isnan(value):
         return ""
     if value == 0 or not math.isfinite(value):

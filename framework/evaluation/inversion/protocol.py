@@ -1,4 +1,4 @@
-"""How a report was made: what two of them must share before their numbers may be compared."""
+"""The protocol of a report: what two reports must share for their numbers to compare."""
 
 import os
 import platform
@@ -18,21 +18,21 @@ from framework.models.digest import state_digest
 from framework.models.encoders.style_encoder import StyleEncoder
 
 _LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
-# What a model's card or provenance may tell about how good its pictures are.
+# Words by which a model's card or provenance names a measure of its pictures.
 _QUALITY_WORDS = ("fid", "kid", "wasserstein", "swd", "precision", "recall", "ppl")
 
 
 def identity(report: InversionReport, model: str, held_out: float) -> dict[str, Any]:
-    """What may not change while a report's records are gathered; JSON values.
+    """Facts that must not change while a report's records are gathered; JSON values.
 
     `model` is what the user called the model; `held_out` the share of the pictures that is held
-    out, 0 where all are.
+    out, 0 if all are.
     """
     runner, generator = report.runner, report.runner.generator
     size = (int(generator.img_size[0]), int(generator.img_size[1]))
     return {
         "model": {
-            "name": Path(model).name,  # where it lies is nobody else's business
+            "name": Path(model).name,  # its path is private
             "sha256_of_weights": generator.digest,
             "size": f"{size[1]}x{size[0]}",
             "channels": generator.img_channels,
@@ -56,7 +56,7 @@ def identity(report: InversionReport, model: str, held_out: float) -> dict[str, 
 
 
 def _data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
-    """Which pictures, how they were brought to size, and which are held out by which rule."""
+    """Facts on the pictures, their resizing, and the rule by which some are held out."""
     source = report.held_out.facts()
     whole = getattr(report.held_out, "whole", report.held_out)
     rule = "all pictures: the encoder's training is said to have seen none of them"
@@ -75,7 +75,7 @@ def _data_facts(report: InversionReport, held_out: float) -> dict[str, Any]:
 
 
 def _editability_facts(report: InversionReport) -> dict[str, Any]:
-    """How results are edited."""
+    """Facts on how results are edited."""
     settings = report.settings
     judge = "the model's own discriminator, each picture alone"
     return {
@@ -99,7 +99,7 @@ def _encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
 
 
 def session_facts(device: torch.device) -> dict[str, Any]:
-    """When, where and with which libraries this process works."""
+    """Date, machine and libraries of this process."""
     name = processor()
     if device.type == "cuda":
         name = f"{torch.cuda.get_device_name(device)} ({name})"
@@ -119,17 +119,17 @@ def session_facts(device: torch.device) -> dict[str, Any]:
 
 
 def generator_quality(folder: Path, provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What a model itself says about how good its pictures are: no inversion can be better.
+    """The model's own measures of its pictures: no inversion can be better.
 
-    Numbers by their names, from the generator's provenance and the card in its folder, if it is one
-    with a card; empty if there are none.
+    Numbers by name, from the generator's provenance and from the card in its folder, if there is
+    one; empty if there are none.
     """
     quality = {n: str(v) for n, v in provenance.items() if _is_quality(n)}
     card = folder / "README.md"
     if folder.is_dir() and card.is_file():
         for line in card.read_text("utf-8", "replace").splitlines():
             cells = [cell.strip().replace("`", "") for cell in line.strip().strip("|").split("|")]
-            # Further columns are other models', for comparison.
+            # Further columns are for other models, to compare with.
             if len(cells) >= 2 and line.startswith("|") and _is_quality(cells[0]):
                 quality[cells[0]] = cells[1]
     return quality
@@ -140,13 +140,13 @@ def _is_quality(name: str) -> bool:
 
 
 def honest_notes(report: InversionReport, quality: Mapping[str, str], held_out: float) -> list[str]:
-    """What a reader must know before believing the numbers, a sentence or two each."""
+    """Notes that a reader must know before believing the numbers, a sentence or two each."""
     provenance = getattr(report.runner.generator, "provenance", {})
     data = str(provenance.get("data", "")).rstrip(".")
     trained = "The model does not say what its generator was trained on."
     if data:
         trained = f"The generator was trained on: {data}."
-    measures = "This model tells no measure of its own pictures (FID, KID or alike)."
+    measures = "This model states no measure of its own pictures (FID, KID or similar)."
     if quality:
         numbers = "; ".join(f"{name} {value}" for name, value in quality.items())
         measures = f"The model's own measure: {numbers}."
@@ -164,9 +164,9 @@ def honest_notes(report: InversionReport, quality: Mapping[str, str], held_out: 
     return notes
 
 
-def _held_out_of(trained: Any, report: InversionReport) -> str:
-    """Whether the encoder's own record says that it was trained on the other pictures."""
-    data = trained.get("data") if isinstance(trained, dict) else None
+def _held_out_of(provenance: Any, report: InversionReport) -> str:
+    """A note on whether the encoder's record names the other pictures as its training data."""
+    data = provenance.get("data") if isinstance(provenance, dict) else None
     fingerprint = data.get("fingerprint") if isinstance(data, dict) else None
     if fingerprint is None:
         return (

@@ -1,4 +1,4 @@
-"""What a report on inversion asks, and the form of an answer."""
+"""Settings of a report on inversion, and its records."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -16,24 +16,24 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """How much is measured.
+    """How much a report measures.
 
     Args:
         count: Held-out photographs that go through all stages and baselines.
-        embedded: Held-out photographs that are only embedded, at most.
-        gallery: Training pictures that nearest ones are searched among, at most.
+        embedded: Most held-out photographs that are only embedded.
+        gallery: Most training pictures that are searched for the nearest ones.
         editability: Whether results are edited at all.
-        edited: Of `count`, how many are dragged and edited at random.
-        synthetic: Pictures of the generator's own that are inverted.
+        edited: Number of the `count` photographs that are dragged and edited at random.
+        synthetic: Number of the generator's own pictures that are inverted.
         drag_by: How far points are dragged, as a share of the picture's shorter side.
-        drag_points: Points of each drag.
-        drag: How to drag.
-        edits: Random directions.
-        edit_length: Their length, root mean square in standard deviations of w.
-        seed: Of every choice.
+        drag_points: Number of points of each drag.
+        drag: Settings of the drags.
+        edits: Number of random directions.
+        edit_length: Length of the directions, root mean square in standard deviations of w.
+        seed: Seed of every choice.
 
     Raises:
-        UserError: If a number cannot be.
+        UserError: If a number is impossible.
     """
 
     count: int = 20
@@ -54,15 +54,15 @@ class ReportSettings:
             raise UserError(f"--count {self.count}: give at least 1")
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for records to belong together; counts may grow."""
+        """Settings that must be equal for records to belong together; counts may grow."""
         return {n: value for n, value in asdict(self).items() if n not in _COUNTS}
 
 
 class Record(NamedTuple):
-    """What was measured of one photograph, of one kind by its number among all of that kind.
+    """The measurements of one kind on one photograph, with its index among all of that kind.
 
     Kinds are "nearest", "embedded", "picture", "synthetic" and "latents"; `facts` are JSON values,
-    `images` the pictures to keep, uint8 (H, W, C), by method.
+    `images` the pictures to save, uint8 (H, W, C), by method.
     """
 
     kind: str

@@ -1,7 +1,7 @@
-"""How well photographs that no training saw are inverted, and whether the results can be edited.
+"""How well photographs outside the training data are inverted, and how editable the results are.
 
-The work is a stream of records, one for each photograph and question, so that whoever keeps them
-can stop at any time and go on later; tables and pages are made of the records alone.
+The work is a stream of records, one for each photograph and kind, so that a caller who saves them
+can stop at any time and continue later; tables and pages are written from the records alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +21,10 @@ from framework.evaluation.inversion.baselines import (
     Result,
     StageRunner,
     Watch,
-    drawn,
     from_mean,
     mean_result,
     nearest_of_each,
+    render,
 )
 from framework.evaluation.inversion.editability import (
     latent_error,
@@ -42,24 +42,24 @@ from framework.models.stylegan2.styles import style_directions, style_vectors
 from framework.training.encoder.losses import alignment_loss
 
 _BATCH = 16
-_LATENT_SAMPLES = 2000  # of the generator's own latents, for how far from w_avg they lie
-_DIRECTION_SAMPLES = 10_000  # of them, for where their styles point
-_LATENT_SEED = 1  # of both
+_LATENT_SAMPLES = 2000  # latents of the generator's own, for their distance from w_avg
+_DIRECTION_SAMPLES = 10_000  # latents of the generator's own, for the direction of their styles
+_LATENT_SEED = 1  # seed of both
 _COSTS = ("seconds", "work_seconds", "peak_mb", "steps", "status")
 _WAYS = ("missed_px", "home_px", "handles", "targets", "steps", "status")
 
 
 @dataclass(frozen=True, eq=False)
 class InversionReport:
-    """The questions of a report, and what answers them.
+    """The measurements of a report.
 
     Args:
-        runner: Has generator, encoder, stages.
-        measures: The columns.
-        held_out: Photographs that the encoder's training did not see.
-        gallery: Pictures that it did see; None where there are none.
-        settings: How much.
-        discriminator: Judges edited pictures; None where the model has none without labels.
+        runner: Generator, encoder and stages.
+        measures: Measures, the columns of the tables.
+        held_out: Photographs that the encoder was not trained on.
+        gallery: Pictures that it was trained on; None if there are none.
+        settings: How much to measure.
+        discriminator: Judge of edited pictures; None if the model has none, or one with labels.
     """
 
     runner: StageRunner
@@ -72,49 +72,49 @@ class InversionReport:
     def records(
         self, done: set[Key] | frozenset[Key] = frozenset(), watch: Watch = lambda _: None
     ) -> Iterator[Record]:
-        """Answer every question that is not `done`; `watch` is told what is being done, often."""
-        looks = self.runner.settings.stages[0] == "embed" and self.runner.encoder is not None
-        embedded = min(self.settings.embedded, len(self.held_out)) if looks else 0
-        questions: list[tuple[str, int, Callable[[int, Watch], Record]]] = [
+        """Make every record that is not `done`; `watch` is called often, with the progress."""
+        has_guess = self.runner.settings.stages[0] == "embed" and self.runner.encoder is not None
+        embedded = min(self.settings.embedded, len(self.held_out)) if has_guess else 0
+        kinds: list[tuple[str, int, Callable[[int, Watch], Record]]] = [
             ("latents", 1, self._latents),
             ("nearest", self.count if self.gallery is not None else 0, self._nearest),
             ("embedded", embedded, self._embedded),
             ("picture", self.count, self._picture),
             ("synthetic", self.settings.synthetic, self._synthetic),
         ]
-        for kind, count, answer in questions:
+        for kind, count, make in kinds:
             for index in range(count):
                 if (kind, index) in done:
                     continue
                 where = f"{kind} {index + 1}/{count}"
                 watch(where)
-                yield answer(index, lambda text, where=where: watch(f"{where}: {text}"))
+                yield make(index, lambda text, where=where: watch(f"{where}: {text}"))
 
     # ------------------------------------------------------------------------------ photographs
 
     @cached_property
     def order(self) -> list[int]:
-        """Numbers of the held-out photographs, drawn: more of them begin with the same ones."""
+        """Indices of held-out photographs, shuffled: a larger count begins with the same ones."""
         return np.random.default_rng(self.settings.seed).permutation(len(self.held_out)).tolist()
 
     @property
     def count(self) -> int:
-        """Photographs that go through everything."""
+        """Number of photographs that go through all methods."""
         return min(self.settings.count, len(self.held_out))
 
     def _photo(self, index: int) -> Tensor:
-        """Held-out photograph by its place in `order`, (1, C, H, W) on the model's device."""
+        """A held-out photograph by its place in `order`, (1, C, H, W) on the model's device."""
         return self._floats([self.held_out.image(self.order[index])])
 
     def _floats(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        """Pictures, uint8 (C, H, W) each, in [-1, 1] on the model's device."""
+        """Convert pictures, uint8 (C, H, W) each, to [-1, 1] on the model's device."""
         stacked = np.stack(pictures).transpose(0, 2, 3, 1)
         return to_float(stacked).to(next(self.runner.generator.parameters()).device)
 
-    # -------------------------------------------------------------------------------- questions
+    # ------------------------------------------------------------------------------------ kinds
 
     def _latents(self, index: int, _watch: Watch) -> Record:
-        """How far from `w_avg` the generator's own latents lie."""
+        """How far the generator's own latents are from `w_avg`."""
         ws = sampled_ws(self.runner.generator, _LATENT_SAMPLES, _LATENT_SEED)
         deviations = self.runner.statistics.deviations(ws).tolist()
         return Record(
@@ -122,18 +122,18 @@ class InversionReport:
         )
 
     def _nearest(self, index: int, watch: Watch) -> Record:
-        """The training pictures nearest to a photograph; all are searched with the first asked."""
+        """The training pictures nearest to a photograph; the first call searches for all."""
         watch("among training pictures")
         gallery = self.gallery
         assert gallery is not None
         numbers = {method: row[index] for method, row in self._nearest_of_all.items()}
         results = [Result(m, self._floats([gallery.image(n)])) for m, n in numbers.items()]
         names = {method: gallery.name(number) for method, number in numbers.items()}
-        return self._answer("nearest", index, results, **names)
+        return self._record("nearest", index, results, **names)
 
     @cached_property
     def _nearest_of_all(self) -> dict[str, list[int]]:
-        """Numbers in the gallery for each counted photograph, by method."""
+        """Indices in the gallery for each photograph in `count`, by method."""
         gallery, distance = self.gallery, self.runner.distance
         assert gallery is not None
         photos = torch.cat([self._photo(index) for index in range(self.count)])
@@ -149,11 +149,11 @@ class InversionReport:
         return {method: [numbers[i] for i in place.tolist()] for method, place in places.items()}
 
     def _embedded(self, index: int, _watch: Watch) -> Record:
-        """The mean picture and the encoder's first guess, which cost little: of many."""
+        """The mean picture and the encoder's first guess, cheap enough for many photographs."""
         settings = replace(self.runner.settings, stages=("embed",))
         embedder = replace(self.runner, settings=settings)
         results = [self._mean, *embedder.results(self._photo(index))]
-        record = self._answer("embedded", index, results)
+        record = self._record("embedded", index, results)
         guess = {PHOTO: record.images[PHOTO], "embed": to_uint8(results[-1].image)[0]}
         return record._replace(images=guess)
 
@@ -166,16 +166,16 @@ class InversionReport:
         photo = self._photo(index)
         stages = list(self.runner.results(photo, watch))
         rivals = [from_mean(self.runner, photo, stage, watch) for stage in stages]
-        record = self._answer("picture", index, [self._mean, *rivals, *stages])
+        record = self._record("picture", index, [self._mean, *rivals, *stages])
         if self.settings.editability and index < self.settings.edited:
             edited = [self._edited(stage, photo, record.images, watch) for stage in stages]
             record.facts["edited"] = edited
         return record
 
     def _synthetic(self, index: int, watch: Watch) -> Record:
-        """A picture whose latents are known: how near the inversion comes to both."""
+        """A picture whose latents are known: how close the inversion comes to both."""
         true = self._true_ws[index : index + 1]
-        photo = drawn(self.runner.generator, true)
+        photo = render(self.runner.generator, true)
         results = [self._mean, *self.runner.results(rounded(photo), watch)]
         rows = [self._row(result, photo, true) for result in results]
         images = {PHOTO: photo} | {result.method: result.image for result in results}
@@ -190,10 +190,10 @@ class InversionReport:
     def _true_ws(self) -> Tensor:
         return sampled_ws(self.runner.generator, self.settings.synthetic, self.settings.seed)
 
-    # ---------------------------------------------------------------------------------- answers
+    # ---------------------------------------------------------------------------------- records
 
-    def _answer(self, kind: str, index: int, results: Iterable[Result], **facts: Any) -> Record:
-        """What methods made of a held-out photograph."""
+    def _record(self, kind: str, index: int, results: Iterable[Result], **facts: Any) -> Record:
+        """The record of methods' results on a held-out photograph."""
         photo, name = self._photo(index), self.held_out.name(self.order[index])
         rows = [self._row(result, photo) for result in results]
         images = {PHOTO: to_uint8(photo)[0]} | {r.method: to_uint8(r.image)[0] for r in results}
@@ -231,7 +231,7 @@ class InversionReport:
         handles = strong_points(photo, self.settings.drag_points)
         try:
             way = there_and_back(result.generator, result.ws, handles, by_px, self.settings.drag)
-        except InvalidEdit as error:  # told in the table; the other photographs go on
+        except InvalidEdit as error:  # noted in the table; the other photographs go on
             return {"method": result.method, "failed": str(error)}
         images[f"{result.method} there"] = to_uint8(way.there)[0]
         images[f"{result.method} back"] = to_uint8(way.back)[0]

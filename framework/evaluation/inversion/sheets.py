@@ -1,4 +1,4 @@
-"""The sheets of a report: photographs and what every method made of them, row by row."""
+"""The sheets of a report: photographs and the results of every method, row by row."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ Parts = tuple[list[str], list[Row]]
 
 
 def write_sheets(folder: ReportFolder, tables: Tables, channels: int) -> list[str]:
-    """Write every sheet for which there are pictures; returns the files' names."""
+    """Write every sheet for which there are pictures; return the files' names."""
     draw = _Sheets(folder, tables, channels)
     counted = tables.counted()
     names = [PHOTO, *tables.stages]
@@ -37,14 +37,14 @@ def write_sheets(folder: ReportFolder, tables: Tables, channels: int) -> list[st
         "edited.png": draw.edited(),
         "synthetic.png": draw.methods("synthetic", synthetic, inverted),
     }
-    written = {name: parts for name, parts in sheets.items() if parts[1]}
-    for name, (titles, rows) in written.items():
+    not_empty = {name: parts for name, parts in sheets.items() if parts[1]}
+    for name, (titles, rows) in not_empty.items():
         save_png(folder.path / name, sheet(titles, rows))
-    return list(written)
+    return list(not_empty)
 
 
 def title(method: str) -> str:
-    """A method's name over its column, in lines."""
+    """A method's title over its column, in one or more lines."""
     if method == MEAN:
         return "baseline:\nw_avg"
     if method.startswith(FROM_MEAN):
@@ -81,11 +81,11 @@ def sheet(titles: Sequence[str], rows: Sequence[Row]) -> np.ndarray:
 
 
 def shortened(text: str, font: Any, width_px: int) -> str:
-    """The text, its beginning left out where it is wider: ends of names tell them apart."""
-    kept = text
-    while kept and font.getlength(kept if kept == text else f"…{kept}") > width_px:
-        kept = kept[1:]
-    return kept if kept == text else f"…{kept}"
+    """Cut the beginning of a text that is too wide: the ends of names tell them apart."""
+    tail = text
+    while tail and font.getlength(tail if tail == text else f"…{tail}") > width_px:
+        tail = tail[1:]
+    return tail if tail == text else f"…{tail}"
 
 
 class _Sheets:
@@ -95,7 +95,7 @@ class _Sheets:
         self.folder, self.tables, self.channels = folder, tables, channels
 
     def methods(self, kind: str, indices: Iterable[int], names: Sequence[str]) -> Parts:
-        """A photograph a row, a method a column."""
+        """A row for each photograph, a column for each method."""
         last = self.tables.stages[-1]
         return [title(name) for name in names], [
             (self._caption(kind, i, last), [self._tile(kind, i, name) for name in names])
@@ -103,14 +103,14 @@ class _Sheets:
         ]
 
     def worst_embedded(self) -> Parts:
-        """The worst first guesses among all that were embedded, worst at the left."""
+        """The worst first guesses of all embedded photographs, worst at the left."""
         worst = [line["index"] for line in self.tables.worst_embedded()]
         titles = [self._caption("embedded", i, "embed").replace("   ", "\n") for i in worst]
         names = (PHOTO, "embed") if worst else ()
         return titles, [(name, [self._tile("embedded", i, name) for i in worst]) for name in names]
 
     def edited(self) -> Parts:
-        """Of every stage, the result with what is pulled, after the drag, after the way back."""
+        """The result of every stage with its arrows, after the drag, and after the drag back."""
         titles, rows = [PHOTO], []
         for stage in self.tables.stages:
             titles += [title(stage), "dragged", "and back"]
@@ -127,8 +127,8 @@ class _Sheets:
         start = self.folder.image("picture", index, method, self.channels)
         assert start is not None
         factor = enlargement(start.shape[0], start.shape[1], _TILE_PX)
-        asked = draw_task(rgb(start), edit["handles"], edit["targets"], factor=factor)
-        return [asked, *(self._tile("picture", index, f"{method} {w}") for w in ("there", "back"))]
+        task = draw_task(rgb(start), edit["handles"], edit["targets"], factor=factor)
+        return [task, *(self._tile("picture", index, f"{method} {w}") for w in ("there", "back"))]
 
     def _tile(self, kind: str, index: int, name: str) -> Tile:
         kind = "nearest" if name.startswith(NEAREST) else kind
@@ -139,7 +139,7 @@ class _Sheets:
         return enlarge(rgb(image), factor, "bicubic")
 
     def _caption(self, kind: str, index: int, method: str) -> str:
-        """A picture's name and its number by the measure that worst ones are chosen by."""
+        """A picture's name and its number by the measure that chooses the worst."""
         record, ruler = self.tables.by_kind[kind][index], self.tables.ruler
         number = next(row[ruler] for row in record["rows"] if row["method"] == method)
         return f"{record['picture']}   {ruler} {number:.4f}"

@@ -1,4 +1,4 @@
-"""Records of a report to its numbers: means with intervals, differences, counts, the worst."""
+"""The numbers of a report from its records: means with intervals, differences, counts, worst."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,15 +18,15 @@ Rows = Mapping[int, Mapping[str, Line]]  # by a photograph's number and by metho
 
 
 class Tables:
-    """Everything that a report's pages say in numbers.
+    """All numbers on a report's pages.
 
     Args:
-        records: As `ReportFolder.records` gives them, in any order.
+        records: Records as in `ReportFolder.records`, in any order.
         columns: Names of the measures.
         stages: Methods of the inversion, first to last.
-        ruler: The measure that worst cases are chosen by, one that nothing descends on.
-        usual: How far from `w_avg` latents of the model's own lie at most, in standard deviations.
-        seed: Of the resampling.
+        ruler: The measure that chooses the worst cases; no stage optimises it.
+        usual: Largest usual distance of the model's latents from `w_avg`, in standard deviations.
+        seed: Seed of the resampling.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Tables:
             self.by_kind.setdefault(record["kind"], {})[record["index"]] = record
 
     def to_dict(self) -> dict[str, Any]:
-        """All tables; JSON values but for NaN and infinity."""
+        """All tables; JSON values except for NaN and infinity."""
         return {
             "counts": self.counts(),
             "reconstruction": self.summary(self.counted()),
@@ -59,30 +59,30 @@ class Tables:
         }
 
     def counts(self) -> dict[str, int]:
-        """Records by kind."""
+        """Number of records by kind."""
         return {kind: len(records) for kind, records in sorted(self.by_kind.items())}
 
     def rows(self, kind: str) -> dict[int, dict[str, Line]]:
-        """Rows of one kind by number and method."""
+        """Rows of one kind, by index and method."""
         records = self.by_kind.get(kind, {})
         return {i: {row["method"]: row for row in r["rows"]} for i, r in records.items()}
 
     def counted(self) -> dict[int, dict[str, Line]]:
-        """Rows of the photographs that went through everything, nearest pictures among them."""
+        """Rows of the photographs that went through all methods, with the nearest pictures."""
         nearest = self.rows("nearest")
         return {i: {**nearest.get(i, {}), **rows} for i, rows in self.rows("picture").items()}
 
     def methods(self, rows: Rows) -> list[str]:
-        """Methods that occur: baselines first, then the stages."""
+        """Methods in the rows: baselines first, then the stages."""
         names = dict.fromkeys(name for methods in rows.values() for name in methods)
         rivals = [n for n in names if n.startswith(FROM_MEAN)]
         plain = sorted({*names} - {*rivals, *self.stages}, key=lambda n: (n != MEAN, n))
         return plain + rivals + [n for n in self.stages if n in names]
 
-    # -------------------------------------------------------------------------------- one of them
+    # --------------------------------------------------------------------------------- each table
 
     def summary(self, rows: Rows, extra: Sequence[str] = ()) -> dict[str, Line]:
-        """By method: each measure's mean with its interval, and what it costs."""
+        """Mean of each measure with its interval, and the costs, by method."""
         table = {}
         for method in self.methods(rows):
             lines = _lines_of(rows, method)
@@ -95,7 +95,7 @@ class Tables:
     def comparisons(self) -> list[Line]:
         """Each stage against the one before and against every baseline, picture by picture.
 
-        A search from `w_avg` is compared with the stage whose time it had.
+        A search from `w_avg` is compared with the stage whose time it was given.
         """
         rows = self.counted()
         baselines = [n for n in self.methods(rows) if n not in self.stages]
@@ -117,7 +117,7 @@ class Tables:
         return line
 
     def latents(self) -> dict[str, Line]:
-        """How far latents lie from `w_avg` and how their styles point, beside the model's own."""
+        """Latents' distance from `w_avg` and direction of styles, beside the model's own."""
         own = self.by_kind.get("latents", {}).get(0)
         rows, table = self.rows("picture"), {}
         if own is not None:
@@ -158,7 +158,7 @@ class Tables:
         return self._worst("picture", self.stages[-1])
 
     def worst_embedded(self) -> list[Line]:
-        """The photographs whose first guess is worst, of all that were embedded, worst first."""
+        """The embedded photographs whose first guess is worst, worst first."""
         return self._worst("embedded", self.stages[0])
 
     def _worst(self, kind: str, method: str) -> list[Line]:
@@ -172,26 +172,26 @@ class Tables:
         ]
 
     def _means(self, lines: Sequence[Line], names: Iterable[str]) -> Line:
-        """Of each column the mean of what is known, with its interval."""
-        return {n: bootstrap(_known(lines, n), self.seed).to_dict() for n in names}
+        """Mean of each column's values, with its interval."""
+        return {n: bootstrap(_values(lines, n), self.seed).to_dict() for n in names}
 
 
 def _lines_of(rows: Rows, method: str) -> list[Line]:
     return [methods[method] for methods in rows.values() if method in methods]
 
 
-def _known(lines: Sequence[Line], name: str) -> list[float]:
+def _values(lines: Sequence[Line], name: str) -> list[float]:
     return [line[name] for line in lines if line.get(name) is not None]
 
 
 def _of(reduce: Callable[[list[float]], float], lines: Sequence[Line], name: str) -> float:
-    """Median or maximum of what is known; NaN where nothing is."""
-    values = _known(lines, name)
+    """Median or maximum of a column's values; NaN if there are none."""
+    values = _values(lines, name)
     return reduce(values) if values else math.nan
 
 
 def strict(value: Any) -> Any:
-    """The same with null for what is no finite number, as strict JSON wants it."""
+    """Replace NaN and infinity by None, as strict JSON needs."""
     if isinstance(value, dict):
         return {key: strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -24,10 +24,10 @@ from framework.evaluation.inversion.baselines import (
     MEAN,
     Result,
     StageRunner,
-    drawn,
     from_mean,
     mean_result,
     nearest_of_each,
+    render,
 )
 from framework.evaluation.inversion.log import RESULTS, ReportFolder, differences
 from framework.evaluation.inversion.measures import Measures, Stopwatch, choose_ruler, rounded
@@ -181,7 +181,7 @@ def test_each_stage_has_a_result_that_its_own_generator_draws(runner):
     results = list(runner.results(photo))
     assert [result.method for result in results] == list(STAGES) == runner.methods
     for result in results:
-        assert torch.equal(drawn(result.generator, result.ws), result.image)
+        assert torch.equal(render(result.generator, result.ws), result.image)
     embedded, refined, tuned = results
     assert embedded.generator is refined.generator is runner.generator is not tuned.generator
     assert torch.equal(embedded.ws, runner.encoder(photo))
@@ -580,7 +580,7 @@ def test_what_the_generator_was_trained_on_is_said(questions, tmp_path):
     assert notes[0].startswith("The generator was trained on: my cars. ")
     assert "kid_d 0.02" in notes[1] and "no encoder" in notes[2] and len(notes) == 3
     notes = honest_notes(questions, {}, 0.0)
-    assert "does not say" in notes[0] and "tells no measure" in notes[1]
+    assert "does not say" in notes[0] and "states no measure" in notes[1]
     assert "set aside" in notes[3]
 
 
