@@ -14,11 +14,11 @@ WORDS = {"0": "passed", "124": "out of time", "137": "out of time", "missing": "
 def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
     """Outcome, seconds, log and numbers of each part, in the order in which they ran.
 
-    gpu.sh numbers them: times of files tie on a coarse file system.
+    gpu.sh numbers the parts: files' times can be equal on a coarse file system.
     """
     parts = {}
     statuses = {path: path.read_text().split() for path in folder.glob("*.status")}
-    for path, (_, status, seconds) in sorted(statuses.items(), key=lambda held: int(held[1][0])):
+    for path, (_, status, seconds) in sorted(statuses.items(), key=lambda item: int(item[1][0])):
         log, numbers = path.with_suffix(".log"), path.with_suffix(".json")
         parts[path.stem] = {
             "outcome": WORDS.get(status, f"failed ({status})"),
@@ -30,7 +30,7 @@ def read_parts(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def page(machine: dict[str, Any], parts: dict[str, dict[str, Any]]) -> str:
-    """The table of parts, and under it what each of them printed as tables."""
+    """The table of parts, followed by the tables that they printed."""
     lines = ["# Measured", "", ", ".join(f"{k} {v}" for k, v in machine.items()), ""]
     lines += ["| part | outcome | seconds | last words |", "|---|---|---|---|"]
     for name, part in parts.items():
@@ -43,12 +43,12 @@ def page(machine: dict[str, Any], parts: dict[str, dict[str, Any]]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text for a cell of a table."""
+    """Make a text fit into a cell of a table."""
     return text.replace("|", "/").strip("/ ")
 
 
 def main() -> int:
-    """Write OUT/gpu.json and OUT/gpu.md; 1 if a part did not pass."""
+    """Write OUT/gpu.json and OUT/gpu.md; return 1 if a part did not pass."""
     from benchmarks.machine import facts
 
     out = Path(sys.argv[1])

@@ -1,11 +1,11 @@
-"""What a drag says of itself, and what a mask does to it.
+"""How often a drag knows that it is wrong, and what a mask changes.
 
     python benchmarks/drag_outcomes.py lost --tasks 108                # the shipped toy cars
     python benchmarks/drag_outcomes.py masks --model toycars64 --tasks 24
     python benchmarks/drag_outcomes.py masks --model vehicles64 --tasks 24
 
-`lost` pulls parts of toy cars by 6 px and asks a key-point judge, which the drag knows nothing of,
-whether each part is where the drag says it is: a drag is wrong when it is off by more than 3 px.
+`lost` pulls parts of toy cars by 6 px and asks an independent key-point judge whether each part is
+where the drag says it is: a drag is wrong if it is off by more than 3 px.
 `masks` pulls the strongest edge of pictures by 6 px, outward and inward in turn, without a mask and
 with masks of three sizes, and compares how far each arrives and what changes outside the mask.
 """
@@ -40,8 +40,8 @@ def arguments() -> argparse.Namespace:
     add("--pulls", default="every part", help="lost: kind of pull, one of PULLS")
     add("--first-seed", type=int, default=30_000)
     add("--psi", type=float, default=0.7, help="truncation of the pictures")
-    add("--config", help="YAML file of drag settings; by default what edit.py drag takes")
-    add("--mask-weight", type=float, help="masks: in place of the settings'")
+    add("--config", help="YAML file of drag settings; by default those of edit.py drag")
+    add("--mask-weight", type=float, help="masks: weight in place of the settings'")
     add("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
-    """How often the drag is wrong and says so, by part of the car."""
+    """Print how often the drag is wrong and says so, by part of the car."""
     from framework.evaluation.drag.benchmark import SURE, make_tasks, run_tasks
     from framework.evaluation.drag.keypoints import KeypointJudge
     from framework.jobs.models import seed_latents
@@ -80,18 +80,18 @@ def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
     latents = {seed: seed_latents(generator, seed, args.psi) for seed in seeds}
     tasks = make_tasks(generator, judge, latents, args.tasks, args.pulls)
     outcomes = run_tasks(generator, judge, tasks, settings)
-    over = [o for o in outcomes if o.status in ("arrived", "lost")]
-    known = [o for o in over if o.confidence >= SURE]
+    ended = [o for o in outcomes if o.status in ("arrived", "lost")]
+    judged = [o for o in ended if o.confidence >= SURE]
     print(
-        f"{len(tasks)} tasks: {len(over)} arrived or lost, {len(outcomes) - len(over)} out of "
-        f"steps; of {len(over) - len(known)} the judge is unsure\n"
+        f"{len(tasks)} tasks: {len(ended)} arrived or lost, {len(outcomes) - len(ended)} out of "
+        f"steps; the judge is unsure of {len(ended) - len(judged)}\n"
     )
-    print("| part | arrived without a word, wrong | wrong: lost | wrong: lost or in doubt"
+    print("| part | arrived without a warning, wrong | wrong: lost | wrong: lost or in doubt"
           " | right: lost | right: lost or in doubt |")  # fmt: skip
     print("|---" * 6 + "|")
-    parts = {o.task.part.removeprefix("left_").removeprefix("right_") for o in known}
+    parts = {o.task.part.removeprefix("left_").removeprefix("right_") for o in judged}
     for part in [*sorted(parts), ""]:
-        some = [o for o in known if o.task.part.endswith(part)]
+        some = [o for o in judged if o.task.part.endswith(part)]
         silent = [o for o in some if not o.doubtful]
         cells = [share(sum(o.wrong for o in silent), len(silent))]
         for is_wrong in (True, False):
@@ -117,7 +117,7 @@ def share(count: int, total: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Pull:
-    """One picture's pull: latents, picture (1, C, H, W), handle and target (x, y)."""
+    """A pull on one picture: latents, picture (1, C, H, W), handle and target (x, y)."""
 
     ws: Any
     image: Any
@@ -126,7 +126,7 @@ class Pull:
 
 
 def masks(args: argparse.Namespace, generator: Any, settings: Any) -> None:
-    """Drags without and with masks of three sizes, side by side."""
+    """Print drags without and with masks of three sizes, side by side."""
     from dataclasses import replace
 
     if args.mask_weight is not None:
@@ -135,7 +135,7 @@ def masks(args: argparse.Namespace, generator: Any, settings: Any) -> None:
     free = [run(generator, pull, None, settings) for pull in pulls]
     print(f"{len(pulls)} pulls of {PULL_PX:g} px, mask weight {settings.mask_weight:g}\n")
     print(
-        "| mask | may change | " + " | ".join(ENDS) + " | free one ends there, masked does not"
+        "| mask | may change | " + " | ".join(ENDS) + " | free drag arrives, masked one does not"
         " | change outside, share of free: mean | median | steps |"
     )
     print("|---" * (len(ENDS) + 6) + "|")
@@ -149,7 +149,7 @@ def masks(args: argparse.Namespace, generator: Any, settings: Any) -> None:
 
 
 def make_pulls(args: argparse.Namespace, generator: Any) -> Iterator[Pull]:
-    """The strongest point of each picture, pulled from or to the middle in turn."""
+    """Pull the strongest point of each picture away from and towards the middle in turn."""
     import torch
 
     from framework.evaluation.inversion.editability import outward, strong_points
@@ -181,7 +181,7 @@ def mask_of(pull: Pull, size: str, img_size: tuple[int, int]) -> Any:
 
 
 def run(generator: Any, pull: Pull, mask: Any, settings: Any) -> tuple[Any, Any]:
-    """The last step, and how much each pixel changed, (H, W)."""
+    """Run a drag; return its last step, and how much each pixel changed, (H, W)."""
     import torch
 
     from framework.drag.algorithm import drag_points
@@ -193,7 +193,7 @@ def run(generator: Any, pull: Pull, mask: Any, settings: Any) -> tuple[Any, Any]
 
 
 def row(size: str, areas: list[Any], free: list[Any], done: list[Any]) -> str:
-    """One size of mask beside the drags without one."""
+    """A row of the table: drags with masks of one size beside those without a mask."""
     ends = [sum(last.status == end for last, _ in done) for end in ENDS]
     pairs = list(zip(areas, free, done, strict=True))
     reached = ("arrived", "lost")

@@ -4,9 +4,9 @@
     python benchmarks/drag_toycars.py --model runs/toycars64/network-000400 --tasks 50
     python benchmarks/drag_toycars.py --config configs/edit/drag/small.yaml --out out/cars
 
-Every task pulls a wheel hub or a roof corner by 6 px; `--pulls` chooses which and where to
-(framework/evaluation/drag/benchmark.py has the kinds). With --out, a picture of all tasks: one row
-a task, one column a variant; the target is blue, where the judge sees the part is red.
+Every task pulls a wheel hub or a roof corner by 6 px; `--pulls` chooses the part and the direction
+(framework/evaluation/drag/benchmark.py has the kinds). With --out, a picture of all tasks: a row
+per task, a column per variant; the target is blue, where the judge finds the part is red.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
 
 
 def variants(configs: list[str]) -> dict[str, Any]:
-    """Drag settings by name; None leaves the picture alone."""
+    """Drag settings by name of the variant; None means no drag."""
     from framework.drag.settings import DragSettings
     from framework.jobs.settings import load_settings
 
@@ -74,12 +74,12 @@ def main() -> None:
     latents = {seed: seed_latents(generator, seed, args.psi) for seed in seeds}
     tasks = make_tasks(generator, judge, latents, args.tasks, args.pulls)
     if not tasks:
-        sys.exit(f"--model {args.model}: the judge sees no car in its pictures")
-    passed_over = tasks[-1].seed - args.first_seed + 1 - len(tasks)
+        sys.exit(f"--model {args.model}: the judge finds no car in its pictures")
+    skipped = tasks[-1].seed - args.first_seed + 1 - len(tasks)
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
     print(
         f"{args.model}, {args.pulls}, {len(tasks)} tasks, psi {args.psi:g}; "
-        f"{passed_over} pictures passed over\n"
+        f"{skipped} pictures skipped\n"
     )
     print("| variant | mean px | median | worst | under 2 px | steps | seconds |")
     print("|---|---|---|---|---|---|---|")
@@ -100,7 +100,7 @@ def main() -> None:
 
 
 def save_picture(path: Path, generator: Any, judge: Any, results: dict[str, Any]) -> None:
-    """Draw one row a task: every variant's result, the target and where the judge sees the part."""
+    """Draw a row per task: each variant's result, the target and where the judge finds the part."""
     import numpy as np
 
     from framework.jobs.models import render
@@ -111,9 +111,9 @@ def save_picture(path: Path, generator: Any, judge: Any, results: dict[str, Any]
     for outcomes in zip(*results.values(), strict=True):
         for outcome in outcomes:
             picture = render(generator, outcome.ws)
-            found = judge(picture[None]).points[0, judge.names.index(outcome.task.part)]
+            place = judge(picture[None]).points[0, judge.names.index(outcome.task.part)]
             panel = enlarge(picture, ENLARGE).copy()
-            for (x, y), ink, half in ((outcome.task.target, TARGET, 3), (found, HANDLE, 2)):
+            for (x, y), ink, half in ((outcome.task.target, TARGET, 3), (place, HANDLE, 2)):
                 column, row = (round((float(v) + 0.5) * ENLARGE) for v in (x, y))
                 panel[max(0, row - half) : row + half, max(0, column - half) : column + half] = ink
             panels.append(panel)

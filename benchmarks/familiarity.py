@@ -1,4 +1,4 @@
-"""How often a model takes pictures of its kind for strange ones, and strange ones for its kind.
+"""How often a model calls pictures of its own kind strange, and other pictures familiar.
 
 python benchmarks/familiarity.py vehicles64 --kind my_vehicles --held-out 0.1 --other my_hands
 """
@@ -20,7 +20,7 @@ from framework.models.features.distance import DiscriminatorDistance
 
 
 def row(yardstick: Familiarity, data: str, size: int, share: float, count: int, from_: int) -> str:
-    """One line of the table: how far out pictures of a folder, zip or `toycars:N` lie."""
+    """A row of the table: strangeness of the pictures of a folder, zip or `toycars:N`."""
     dataset = open_dataset(data, size)
     numbers = [
         index
@@ -29,10 +29,10 @@ def row(yardstick: Familiarity, data: str, size: int, share: float, count: int, 
     ]
     chosen = np.random.default_rng(0).permutation(numbers)[:count]
     pictures = np.stack([np.moveaxis(dataset.image(int(i)), 0, -1) for i in sorted(chosen)])
-    found = torch.cat([yardstick.strangeness(part) for part in to_float(pictures).split(50)])
-    beyond = int((found > FAMILIAR).sum())
-    middle, most = found.median().item(), found.max().item()
-    return f"| {data} | {len(found)} | {middle:.2f} | {most:.2f} | {beyond} |"
+    strangeness = torch.cat([yardstick.strangeness(part) for part in to_float(pictures).split(50)])
+    beyond = int((strangeness > FAMILIAR).sum())
+    middle, most = strangeness.median().item(), strangeness.max().item()
+    return f"| {data} | {len(strangeness)} | {middle:.2f} | {most:.2f} | {beyond} |"
 
 
 def main() -> None:
@@ -40,10 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--kind", required=True, help="pictures of what the model was trained on")
-    parser.add_argument("--held-out", type=float, default=0, help="share of them that counts")
-    parser.add_argument("--first", type=int, default=0, help="number of the first that counts")
+    parser.add_argument(
+        "--held-out", type=float, default=0, help="share of them, held out, that is used"
+    )
+    parser.add_argument(
+        "--first", type=int, default=0, help="index of the first picture that is used"
+    )
     parser.add_argument("--other", action="append", default=[], help="pictures of something else")
-    parser.add_argument("--count", type=int, default=200, help="pictures of each, at most")
+    parser.add_argument("--count", type=int, default=200, help="most pictures of each")
     args = parser.parse_args()
     generator = load_generator(args.model)
     yardstick = familiarity(generator, DiscriminatorDistance(load_discriminator(args.model)))

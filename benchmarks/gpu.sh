@@ -3,8 +3,8 @@
 #
 #   bash benchmarks/gpu.sh [OUT]        # OUT/gpu.json, OUT/gpu.md and the logs; default out/gpu
 #
-# PYTHON chooses the Python. Each part has a limit of its own and what is left of the whole; a part
-# that fails, is missing or runs out of time is said so in the table and does not stop the rest.
+# PYTHON chooses the Python. Each part has a time limit of its own, within the total; a part that
+# fails, is missing or runs out of time is marked in the table and does not stop the others.
 # Exit code 0 if all ran and passed, 1 if something did not, 2 without a CUDA device.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ if ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2
 fi
 rm -rf "$out/parts"
 mkdir -p "$out/parts"
-count=0 # of parts so far
+count=0 # number of parts so far
 
 # part NAME LIMIT_SEC FILE COMMAND...: run COMMAND if FILE exists; log, seconds and exit code in OUT.
 part() {

@@ -1,12 +1,12 @@
 """How long a real-size model file takes to open, next to reading and copying its bytes.
 
-    python benchmarks/load_model.py                 # three files of about 350 MB, made for this
+    python benchmarks/load_model.py                 # writes three files of about 350 MB
     python benchmarks/load_model.py --resolution 1024 --repeat 9
 
 Files are written to a temporary folder and read from the page cache: disks are not measured. The
-floor is what nobody can do without: the file read into fresh memory once and copied once. Each
-round opens every file once, so that a busy machine disturbs all alike; medians are printed.
-Memory is the growth of a process of its own that opens the file, over the file's size.
+floor is the least work possible: reading the file into fresh memory once and copying it once. Each
+round opens every file once, so that a busy machine disturbs all equally; medians are printed.
+Memory is the growth of a separate process that opens the file, over the file's size.
 """
 
 import argparse
@@ -30,16 +30,21 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--resolution", type=int, default=256, help="side of the pictures; the size of the files")
+    add(
+        "--resolution",
+        type=int,
+        default=256,
+        help="side of the pictures, which sets the size of the files",
+    )
     add("--repeat", type=int, default=5)
     add("--threads", type=int, default=1)
     add("--json", action="store_true", help="end with one line of JSON")
-    add("--open", help=argparse.SUPPRESS)  # a process of its own, for its memory
+    add("--open", help=argparse.SUPPRESS)  # run in a separate process, to measure its memory
     return parser.parse_args()
 
 
 def make_files(folder: Path, resolution: int) -> dict[str, Path]:
-    """The same random networks in three formats, about 350 MB each."""
+    """Write the same random networks in three formats, about 350 MB each."""
     import torch
 
     from framework.formats import save_model_folder
@@ -55,27 +60,27 @@ def make_files(folder: Path, resolution: int) -> dict[str, Path]:
     state = torch.load(files["rosinality .pt"], weights_only=True)
     state["g"] = {name: tensor.clone() for name, tensor in state["g_ema"].items()}  # as in training
     torch.save(state, files["rosinality .pt"])
-    # Nobody needs 350 MB in one network; the folder's generator is what it is.
+    # The folder's generator is smaller: it is one network, and the other files have three.
     save_model_folder(folder / "model", generator, discriminator)
     return files | {"model folder": folder / "model"}
 
 
-def held_bytes(path: Path) -> int:
-    """Bytes of a file, or of the generator in a model folder."""
+def size_bytes(path: Path) -> int:
+    """Size in bytes of a file, or of the generator in a model folder."""
     return (path / "generator.safetensors" if path.is_dir() else path).stat().st_size
 
 
 def read_and_copy(path: Path) -> None:
-    """The floor: the bytes into fresh memory, and a copy of them."""
+    """Read the bytes into fresh memory and copy them: the floor."""
     import torch
 
     file = path / "generator.safetensors" if path.is_dir() else path
-    held = torch.empty(file.stat().st_size, dtype=torch.uint8)
+    content = torch.empty(file.stat().st_size, dtype=torch.uint8)
     with open(file, "rb", buffering=0) as opened:
         filled = 0
-        while filled < len(held):
-            filled += opened.readinto(memoryview(held.numpy())[filled:])
-    held.clone()
+        while filled < len(content):
+            filled += opened.readinto(memoryview(content.numpy())[filled:])
+    content.clone()
 
 
 def seconds(action: Callable[[Path], object], path: Path) -> float:
@@ -98,7 +103,7 @@ def open_here(path: str) -> None:
     from framework.ops.memory import tune_malloc
 
     tune_malloc()
-    load_generator("toycars64")  # what is imported and built on first use
+    load_generator("toycars64")  # imports and builds what is needed on first use
     before = resident_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     load_generator(path)
@@ -106,7 +111,7 @@ def open_here(path: str) -> None:
 
 
 def resident_kib(name: str) -> int:
-    """One number of /proc/self/status."""
+    """Read a number of /proc/self/status, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
@@ -134,7 +139,7 @@ def main() -> None:
                 for action, call in actions.items():
                     times.setdefault((name, action), []).append(seconds(call, path))
         memory = {name: growth_mib(path) for name, path in files.items()}
-        sizes = {name: held_bytes(path) / 2**20 for name, path in files.items()}
+        sizes = {name: size_bytes(path) / 2**20 for name, path in files.items()}
     medians = {key: statistics.median(values[1:]) for key, values in times.items()}
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} "
           f"thread(s), torch {torch.__version__}, median of {args.repeat} rounds")  # fmt: skip

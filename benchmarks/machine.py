@@ -1,4 +1,4 @@
-"""What the benchmarks say about where they ran, and how they time."""
+"""Facts on the machine, and timing, for all benchmarks."""
 
 import os
 import platform
@@ -13,10 +13,10 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 
 
 def facts(device: str = "cpu") -> dict[str, Any]:
-    """Machine and versions."""
+    """Facts on machine and versions."""
     import torch
 
-    held = {
+    values = {
         "date": time.strftime("%Y-%m-%d"),
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -25,12 +25,12 @@ def facts(device: str = "cpu") -> dict[str, Any]:
         "torch": torch.__version__,
     }
     if device != "cpu":
-        held |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    return held
+        values |= {"device": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return values
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all that it was asked for."""
+    """Wait until the device has finished its work."""
     if device != "cpu":
         import torch
 
@@ -38,7 +38,7 @@ def synchronize(device: str) -> None:
 
 
 def timed(function: Callable[[], Any], device: str, clock: Callable[[], float]) -> float:
-    """Seconds of one call."""
+    """Time one call, in seconds."""
     synchronize(device)
     start = clock()
     function()
@@ -54,4 +54,4 @@ def side_by_side(
     for _ in range(rounds + 1):
         for name, function in functions.items():
             times[name].append(timed(function, device, clock))
-    return {name: statistics.median(held[1:]) for name, held in times.items()}
+    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}

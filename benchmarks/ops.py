@@ -1,4 +1,4 @@
-"""The compiled operations against torch's, side by side: milliseconds of each, and their ratio.
+"""Compare the compiled operations with torch's: milliseconds of each, and their ratio.
 
     python benchmarks/ops.py                                  # both sets of sizes, 1 and 2 threads
     python benchmarks/ops.py --threads 1 --clock cpu          # on a machine that is not idle
@@ -6,7 +6,7 @@
 
 `forward`; `both`: forward and backward; `double`: those and the backward of the backward, as R1 and
 path length regularisation need it. Torch's and the compiled operation are called in turns; medians.
-A factor above 1 means that the compiled one is faster. Sums weigh every row of a set once, about as
+A factor above 1 means that the compiled one is faster. Sums count every row of a set once, about as
 a network does.
 """
 
@@ -41,7 +41,7 @@ class Case:
     dtype: str
 
     def function(self) -> Callable[..., Any]:
-        """The call, of x and a bias."""
+        """The operation as a function of x and a bias."""
         from framework.ops.bias_act import bias_act
         from framework.ops.upfirdn2d import setup_filter, upfirdn2d
 
@@ -134,7 +134,7 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, dict[str, float]]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a row a case, and a sum for each operation and layout."""
+    """A Markdown table: a row for each case, and a sum for each operation and layout."""
     lines = [
         "| operation | use | shape | layout | "
         + " | ".join(f"{k}, ms (factor)" for k in KINDS)
@@ -145,12 +145,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         groups.setdefault((row["op"], row["layout"], row["dtype"]), []).append(row)
         lines.append(line(row, row["use"], "×".join(map(str, row["shape"]))))
-    for held in groups.values():
+    for group in groups.values():
         total = {
-            k: {m: sum(row["ms"][k][m] for row in held) for m in ("torch", "compiled")}
+            k: {m: sum(row["ms"][k][m] for row in group) for m in ("torch", "compiled")}
             for k in KINDS
         }
-        lines.append(line(held[0] | {"ms": total}, "**all**", f"{len(held)} rows"))
+        lines.append(line(group[0] | {"ms": total}, "**all**", f"{len(group)} rows"))
     return "\n".join(lines)
 
 

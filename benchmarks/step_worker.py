@@ -61,7 +61,7 @@ class Step:
         images = torch.randint(0, 256, (args.batch, 3, *size), dtype=torch.uint8, device=device)
         self.batch = Batch(images, images.new_zeros(args.batch, 0).float(), 0)
         networks = (module.generator.synthesis, module.discriminator)
-        torch._dynamo.config.recompile_limit = 64  # every layer is another size
+        torch._dynamo.config.recompile_limit = 64  # every layer has another size
         self.forwards = [(n, n.forward, torch.compile(n.forward)) for n in networks if compile]
 
     def run(self, name: str) -> None:
@@ -89,7 +89,7 @@ class Step:
 
 
 def use_plain_operations(*networks: Any) -> None:
-    """One operation after another, as the papers write them; the networks' values stay the same."""
+    """Use one operation after another, as in the papers; the networks' outputs stay the same."""
     import torch
     import torch.nn.functional as F
 
@@ -138,7 +138,7 @@ def use_plain_operations(*networks: Any) -> None:
 
 
 def serve(args: argparse.Namespace, choice: dict[str, Any]) -> None:
-    """Build the networks, warm up, and measure when asked."""
+    """Build the networks, warm up, and answer the commands on stdin."""
     import torch
 
     from benchmarks.machine import CLOCKS, timed
@@ -196,12 +196,12 @@ def missing(low: str, device: str) -> str | None:
 
 
 def say(facts: dict[str, Any]) -> None:
-    """Answer the parent."""
+    """Send facts to the parent, as a line of JSON."""
     print(json.dumps(facts), flush=True)
 
 
 def peak_memory(device: str) -> float:
-    """Most memory that this process has held, in gigabytes: of the device, or of the machine."""
+    """Peak memory of this process in gigabytes, on the device or on the machine."""
     if device != "cpu":
         import torch
 
@@ -213,7 +213,7 @@ def peak_memory(device: str) -> float:
 def step_flops(args: argparse.Namespace) -> dict[str, int]:
     """Operations that each phase needs, counted on our formulation with torch's operations.
 
-    Torch counts grouped gradients too high, and compiled operations not at all.
+    Torch counts too many for grouped gradients, and none for compiled operations.
     """
     from framework.ops.compiled import use_ops
 
@@ -230,7 +230,7 @@ def count_flops(function: Callable[[], None]) -> int:
 
     total = 0
 
-    # FlopCounterMode itself follows modules with hooks that refuse autograd.grad on leaves.
+    # FlopCounterMode itself tracks modules by hooks that refuse autograd.grad on leaves.
     class Counter(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             nonlocal total
@@ -246,7 +246,7 @@ def count_flops(function: Callable[[], None]) -> int:
 
 
 def peak_flops(device: str, dtype: str, clock: Callable[[], float]) -> float:
-    """What one large 3x3 convolution reaches, in operations per second."""
+    """Operations per second of one large 3x3 convolution."""
     import torch
     import torch.nn.functional as F
 
@@ -273,7 +273,7 @@ def main() -> None:
     if reason := missing(choice["low"], args.device):
         return say({"left out": reason})
     with tempfile.TemporaryDirectory() as cache:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # a cold start is measured, not a warm one
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # so that a cold start is measured
         serve(args, choice)
 
 

@@ -6,8 +6,8 @@
 
 64 px is `vehicles64`; the others have the layers of configuration F and random weights, which cost
 the same. Every column is a process of its own, measured in turns. *Ours* is started anew beside
-each load, as a user would start it, and chooses for itself. A row is won by its smallest number;
-`ours / best` is to stay below 1.25. For an idle machine, end other programs first.
+each load, as a user would start it, and chooses for itself. The best of a row is its smallest
+number; `ours / best` must stay below 1.25. For an idle machine, end other programs first.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--sides", type=int, nargs="+", choices=SIDES, default=[*SIDES])
     add("--loads", nargs="+", choices=LOADS, default=[*LOADS])
-    add("--seconds", type=float, default=3.0, help="of each cell; at least one step is made")
+    add("--seconds", type=float, default=3.0, help="seconds per cell; at least one step is timed")
     add("--json", type=Path, help="file for all numbers")
     add("--serve", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -69,7 +69,7 @@ class Worker:
         return json.loads(line) if line else sys.exit("a column's process ended; see above")
 
     def measure(self, seconds: float) -> float:
-        """Median milliseconds of the steps that fit."""
+        """Median milliseconds of the steps that fit into so many seconds."""
         self.process.stdin.write(f"{seconds}\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
         return self.read()
@@ -103,9 +103,9 @@ def serve(side: int) -> None:
     ws = generator.mapping(torch.randn(1, generator.z_dim))
     gflop = synthesis_gflop(generator)
     choice = use_threads(gflop)
-    far = [(side * 0.2, side * 0.5)], [(side * 0.9, side * 0.5)]
-    steps = drag_points(generator, ws, *far, settings=DragSettings(max_steps=10**6))
-    next(steps), next(steps)  # the first ones pay for loading kernels
+    pull = [(side * 0.2, side * 0.5)], [(side * 0.9, side * 0.5)]
+    steps = drag_points(generator, ws, *pull, settings=DragSettings(max_steps=10**6))
+    next(steps), next(steps)  # the first ones load kernels
     print(json.dumps({"gflop": gflop, "threads": choice.count, "why": choice.why}), flush=True)
     for line in sys.stdin:
         times, end = [], time.perf_counter() + float(line)
@@ -117,7 +117,7 @@ def serve(side: int) -> None:
 
 
 def measure(side: int, loads: list[str], seconds: float) -> list[dict[str, Any]]:
-    """A row a load: milliseconds by column, and what ours chose."""
+    """Measure a row for each load: milliseconds by column, and the choice of ours."""
     workers = {name: Worker(side, name) for name in COLUMNS if name != OURS}
     rows = []
     for load in loads:
@@ -127,15 +127,17 @@ def measure(side: int, loads: list[str], seconds: float) -> list[dict[str, Any]]
         ]  # fmt: skip
         try:
             ours = Worker(side, OURS)
-            ms = {name: held.measure(seconds) for name, held in (workers | {OURS: ours}).items()}
+            ms = {
+                name: worker.measure(seconds) for name, worker in (workers | {OURS: ours}).items()
+            }
             ours.close()
         finally:
             for process in busy:
                 process.kill()
         rows.append({"side": side, "load": load, "ms": ms, "ours": ours.facts})
         print(line(rows[-1]), flush=True)
-    for held in workers.values():
-        held.close()
+    for worker in workers.values():
+        worker.close()
     return rows
 
 
@@ -143,9 +145,9 @@ def line(row: dict[str, Any]) -> str:
     """A row of the table."""
     ms = row["ms"]
     cells = [f"{ms[name]:.0f}" for name in COLUMNS]
-    chosen = f"{row['ours']['threads']}: {row['ours']['why']}"
+    choice = f"{row['ours']['threads']}: {row['ours']['why']}"
     best = f"{ms[OURS] / min(ms.values()):.2f}"
-    return f"| {row['side']} px, {row['load']} | {' | '.join(cells)} | {best} | {chosen} |"
+    return f"| {row['side']} px, {row['load']} | {' | '.join(cells)} | {best} | {choice} |"
 
 
 def main() -> None:

@@ -6,16 +6,16 @@
     python benchmarks/train_step.py --clock cpu --threads 1   # on a machine that is not idle
     python benchmarks/train_step.py --device cuda --img-size 256 --channel-base 16384
 
-The reference formulation makes the modulated weights of each sample and convolves them as groups,
-and takes noise, bias, leaky ReLU and gain one pass after another, in float32 and contiguous
-tensors. Ours scales activations around one shared convolution, folds what it can into weights,
-keeps channels last and freed memory, and takes the device's low precision where it has one.
+The reference formulation computes modulated weights for each sample and convolves them as groups,
+and applies noise, bias, leaky ReLU and gain one after another, in float32 and contiguous tensors.
+Ours scales activations around one shared convolution, folds what it can into weights, keeps
+channels last and freed memory, and uses the device's low precision where it has one.
 `published` is what the field runs on GPUs: scaled activations, float16 in the four largest blocks,
 compiled operations, contiguous tensors.
 
-Every variant lives in a process of its own (the allocator's settings are per process); all of them
-are started and warmed up first, then measured in turns, so that a machine that slows down slows
-down all of them. Medians over the rounds. A variant that cannot run here is left out with a line.
+Every variant has a process of its own (the allocator's settings are per process); all are started
+and warmed up first, then measured in turns, so that a machine that slows down slows down all of
+them. Medians over the rounds. A variant that cannot run here is left out with a line.
 """
 
 import argparse
@@ -42,14 +42,14 @@ VARIANTS = {
     "reference": REFERENCE,
     "published": REFERENCE | {"grouped": False, "low": "float16", "ops": "compiled"},
     "ours": OURS,
-    # One choice taken otherwise.
+    # One choice is different.
     "torch-ops": OURS | {"ops": "torch"},
     "compiled-ops": OURS | {"ops": "compiled"},
     "compile": OURS | {"compile": True},
     "float32": OURS | {"low": "none"},
     "bfloat16": OURS | {"low": "bfloat16"},
     "float16": OURS | {"low": "float16"},
-    # One change taken back.
+    # One change is undone.
     "unfused": OURS | {"plain": True},
     "grouped": OURS | {"grouped": True},
     "contiguous": OURS | {"channels_last": False},
@@ -74,15 +74,15 @@ def arguments() -> argparse.Namespace:
     add("--img-size", type=int, default=64, help="side of the pictures in pixels")
     add("--latent", type=int, default=128, help="length of z and w")
     add("--mapping-layers", type=int, default=2)
-    add("--channel-base", type=int, default=1536, help="of the generator")
-    add("--discriminator-channel-base", type=int, help="the generator's two thirds if not given")
+    add("--channel-base", type=int, default=1536, help="channel base of the generator")
+    add("--discriminator-channel-base", type=int, help="by default two thirds of the generator's")
     add("--channel-max", type=int, default=96)
     add("--batch", type=int, default=16)
-    add("--pl-weight", type=float, default=0.0, help="above 0: path length regularisation, too")
+    add("--pl-weight", type=float, default=0.0, help="above 0: with path length regularisation")
     add("--threads", type=int, nargs="+", default=[os.cpu_count() or 1])
     add("--rounds", type=int, default=3)
     add("--steps", type=int, default=2, help="steps of each phase in a round")
-    add("--variants", nargs="+", choices=VARIANTS, help="the usual ones of the device by default")
+    add("--variants", nargs="+", choices=VARIANTS, help="by default the usual ones of the device")
     add("--device", default="cpu")
     add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process's threads")
     add("--json", type=Path, help="file for all numbers")
@@ -122,13 +122,13 @@ class Worker:
         self.process.wait()
 
 
-def started(
+def start(
     args: argparse.Namespace, threads: int
 ) -> tuple[dict[str, Worker], dict[str, dict[str, Any]]]:
-    """The processes of the variants that can run here, warmed up, and their facts."""
+    """Start and warm up the variants that can run here; return their processes and facts."""
     names = args.variants or USUAL["cpu" if args.device == "cpu" else "cuda"]
     workers = {name: Worker(args, name, threads) for name in names}
-    facts = {name: held.read() for name, held in workers.items()}
+    facts = {name: worker.read() for name, worker in workers.items()}
     for name in names:
         if reason := facts[name].get("left out"):
             print(f"{name}: left out, {reason}")
@@ -146,10 +146,10 @@ def per_image(times: dict[str, float], intervals: dict[str, int], batch: int) ->
 
 
 def compare(args: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
-    """Measure all variants with one number of threads and print a table; one row a variant."""
-    workers, facts = started(args, threads)
+    """Measure all variants with one number of threads; print and return a row for each."""
+    workers, facts = start(args, threads)
     one, intervals = next(iter(workers.values())), next(iter(facts.values()))["intervals"]
-    dtypes = sorted({held["low"] for held in facts.values()})
+    dtypes = sorted({fact["low"] for fact in facts.values()})
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in workers}
     peaks: dict[str, list[float]] = {dtype: [] for dtype in dtypes}
     for _ in range(args.rounds):
@@ -161,11 +161,11 @@ def compare(args: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
     flops = one.ask("flops")
     for process in workers.values():
         process.close()
-    peak = {dtype: statistics.median(held) for dtype, held in peaks.items()}
+    peak = {dtype: statistics.median(values) for dtype, values in peaks.items()}
     needed = sum(flops[p] / interval for p, interval in intervals.items()) / args.batch
     rows = []
-    for name, held in rounds.items():
-        speed = {c: statistics.median(r[c] for r in held) for c in [*intervals, "step"]}
+    for name, speeds in rounds.items():
+        speed = {c: statistics.median(s[c] for s in speeds) for c in [*intervals, "step"]}
         low = facts[name]["low"]
         first = rows[0]["images_per_sec"] if rows else speed
         rows.append({

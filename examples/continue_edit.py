@@ -1,4 +1,4 @@
-"""Go on with an edit where it stopped, then change one's mind: undo, and another target.
+"""Continue an edit where it stopped, with another target; then undo and redo.
 
 python examples/drag.py toycars64 out/edit.safetensors
 python examples/continue_edit.py toycars64 out/edit.safetensors out/further.safetensors
@@ -17,7 +17,7 @@ def main(
     """Continue the edit in `source` and write it to `out`."""
     generator = load_generator(model)
     record = EditFile.load(source)
-    record.check_model(generator)  # an edit means nothing to other weights
+    record.check_model(generator)  # an edit is valid only for the weights it was made with
 
     session = DragSession.from_edit_file(generator, record)
     x, y = session.targets[0]

@@ -1,4 +1,4 @@
-"""Pull a point of a generated picture to where it shall be, and keep the edit.
+"""Drag a point of a generated picture to a target, and save the edit.
 
 python examples/drag.py toycars64 out/edit.safetensors
 """

@@ -16,7 +16,7 @@ from framework.media.images import grid, save_png
 def sheet(model: str, count: int = 16, psi: float = 0.7) -> np.ndarray:
     """Return one picture of `count` seeds, uint8 (H, W, C), four a row."""
     generator = load_generator(model)
-    # The field's convention: a seed is NumPy's, so that it means the same picture everywhere.
+    # The field's convention: seeds are NumPy's, so that a seed means the same picture everywhere.
     z = np.concatenate([np.random.RandomState(s).randn(1, generator.z_dim) for s in range(count)])
     with torch.no_grad():
         ws = generator.mapping(torch.from_numpy(z).float(), truncation_psi=psi)

@@ -1,4 +1,4 @@
-"""Put a photograph into a model, and see how near it comes and where it may be pulled.
+"""Invert a photograph into a model, and save the result with a picture beside it.
 
 python examples/invert.py car.jpg vehicles64 out/car.inv.safetensors
 """
@@ -34,7 +34,7 @@ def main(photo: str, model: str = "vehicles64", out: str = "out/car.inv.safetens
     geometry = fit_geometry(pixels.shape[:2], generator.img_size)
     canvas = to_canvas(pixels, geometry)
 
-    # A model with an encoder begins nearer: encoder=build_encoder(load_encoder_parts(model), …).
+    # With an encoder the start is nearer: encoder=build_encoder(load_encoder_parts(model), …).
     for step in invert(generator, to_float(canvas[None]), distance, SETTINGS):
         if step.step % 25 == 0 or step.status != "running":
             print(f"{step.stage} {step.step}: loss {step.best_loss.item():.4f}")
@@ -52,8 +52,8 @@ def main(photo: str, model: str = "vehicles64", out: str = "out/car.inv.safetens
     picture = Path(out).with_suffix(".png")
     picture.parent.mkdir(parents=True, exist_ok=True)
     image.save(out)
-    made = rgb(to_uint8(image.render(generator))[0])
-    save_png(picture, titled([canvas, made], ["photo", "reconstruction"]))
+    reconstruction = rgb(to_uint8(image.render(generator))[0])
+    save_png(picture, titled([canvas, reconstruction], ["photo", "reconstruction"]))
     print(out, picture)
 
 

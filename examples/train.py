@@ -1,4 +1,4 @@
-"""Train a small StyleGAN2 on toy cars for a minute; the last snapshot is a model for the others.
+"""Train a small StyleGAN2 on toy cars for a minute; its snapshot works in the other examples.
 
     python examples/train.py runs/first
     python examples/generate.py runs/first/network-000002

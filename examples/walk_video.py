@@ -1,4 +1,4 @@
-"""Walk between seeds and back to the first, as a clip.
+"""Write a video that walks from seed to seed and back to the first.
 
 python examples/walk_video.py toycars64 out/walk.mp4
 """
@@ -27,7 +27,7 @@ def frames(model: str, seeds: list[int], frames_per_leg: int) -> Iterator[np.nda
 
 
 def main(model: str = "toycars64", out: str = "out/walk.mp4", frames_per_leg: int = 48) -> None:
-    """Write the clip."""
+    """Write the video."""
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_video(out, frames(model, [1, 5, 9], frames_per_leg))
     print(out)

@@ -45,8 +45,8 @@ def drag_points(
         settings: See `DragSettings`; None for the paper's.
         resume_from: A step of an earlier drag with the same `ws` and `handles`: go on from there.
             `targets`, `mask` and `settings` may differ.
-        discriminator: The generator's frozen opponent, by which the method "dragline" keeps
-            pictures real; others do not use it.
+        discriminator: The generator's frozen discriminator, by which the method "dragline" keeps
+            pictures real; other methods do not use it.
 
     Returns:
         The steps, beginning with the picture as it is (step 0, or `resume_from`'s), ending with one

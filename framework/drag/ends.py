@@ -29,13 +29,13 @@ class Ends:
         return distance_px <= self._stop_px
 
     def status(self, distance_px: float, settled: bool, pulls: Pulls | None) -> Status:
-        """Whether the run goes on; asked once a step.
+        """Whether the run goes on; call this once per step.
 
         Args:
-            distance_px: From the farthest point to its target.
-            settled: Whether what lies outside the mask has had its steps to go back.
-            pulls: What pulled in vain; their graph is used up where the steps are.
-                None where nothing can be held.
+            distance_px: Distance of the farthest point to its target.
+            settled: Whether the area outside the mask has had its steps to go back.
+            pulls: The pulls on the state; their graph is used up when the steps are.
+                None if there is no mask that could hold.
         """
         out_of_steps = len(self._distances_px) >= self._max_steps
         out_of_time = self._deadline is not None and time.monotonic() >= self._deadline
@@ -48,7 +48,7 @@ class Ends:
 
 
 def stalled(distances_px: Sequence[float]) -> bool:
-    """Whether the second half of a run's steps brought its points hardly nearer.
+    """Whether the points came hardly nearer in the second half of a run's steps.
 
     Args:
         distances_px: Distance of the farthest point at every step.

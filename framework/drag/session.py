@@ -52,8 +52,8 @@ class DragSession:
         generator: A frozen generator.
         ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
         settings: Settings of the runs; the attribute may be replaced between runs.
-        discriminator: The generator's frozen opponent, see `drag_points`.
-        history: Steps and changes kept for undo; older ones are forgotten.
+        discriminator: The generator's frozen discriminator, see `drag_points`.
+        history: Number of steps and changes that can be undone.
 
     Raises:
         InvalidEdit: If the latents do not fit the model.

@@ -38,7 +38,7 @@ class DragStep:
     Args:
         step: Updates since the drag began; 0 is the original picture.
         status: "moving", or why this is the last step: "arrived" (every handle within the stop
-            distance), "lost" (so it seems, but a point no longer shows what was taken hold of),
+            distance), "lost" (so it seems, but a point no longer shows what its handle showed),
             "held" (the steps are used up, and the mask took most of the pull), "stuck" (no step
             brings the points nearer without losing them or what looks real), "max_steps",
             "max_seconds", or "diverged" (this update gave numbers that are not finite; everything
