@@ -80,5 +80,5 @@ def test_strangers_are_refused(tmp_path):
         publish_encoder(str(bare), str(kept))
     with pytest.raises(UserError, match="of another generator"):
         publish_encoder(str(other), str(kept))
-    with pytest.raises(UserError, match="no model folder"):
+    with pytest.raises(UserError, match="not a model folder"):
         publish_encoder(str(other), str(tmp_path))

@@ -209,7 +209,7 @@ def test_the_command_line_teaches(capsys):
     assert main(["keypoints", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--drawings" in shown
-    assert "Highest of the cycle" in shown
+    assert "Highest learning rate" in shown
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
