@@ -80,17 +80,17 @@ class Draggable(Protocol):
     def maps(self, view: View) -> Sequence[Tensor]:
         """Feature maps of several sizes and the picture, last, with the view's graph: (1, C, h, w).
 
-        What is tracked to a fraction of a pixel; the trackers of single maps use `view.features`.
+        Methods that track to a fraction of a pixel use these, others use `view.features`.
         """
         ...
 
     @property
     def statistics(self) -> Statistics:
-        """How states vary and what changing them does to pictures."""
+        """How states vary, and how changing them changes pictures."""
         ...
 
     def realism(self, picture: Tensor) -> Tensor | None:
-        """How real a picture looks, a scalar, higher is better; None where nothing can tell."""
+        """How real a picture looks, a scalar, higher is better; None if there is no judge."""
         ...
 
 

@@ -25,8 +25,8 @@ class StyleGAN2:
 
     Args:
         generator: A frozen generator.
-        settings: Its feature block, latent space and layers.
-        discriminator: Its frozen opponent, which tells what looks real; None where there is none.
+        settings: Feature block, latent space and layers.
+        discriminator: The generator's frozen discriminator, which judges realism, or None.
 
     Raises:
         UserError: If the model does not have the block.
@@ -92,7 +92,7 @@ class StyleGAN2:
         return self.synthesis.partial(state, last, noise_mode=NOISE_MODE).x.to(state.dtype)
 
     def maps(self, view: View) -> list[Tensor]:
-        """Features of the feature block and of the last one, and the picture."""
+        """Features of the feature block and of the last block, and the picture."""
         last = self.synthesis.resolutions[-1]
         if view.rest.resolution == last:
             return [view.features, self.picture(view.leaf, view)]
@@ -101,7 +101,7 @@ class StyleGAN2:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Measured once for a generator and these layers, and kept in the user's cache."""
+        """Statistics of this generator and these layers, measured once and cached."""
         moving = "w" if self.in_common else str(self.layers)
         name = f"{self.generator.digest[:32]}-{moving}-b{self.resolution}"
         return kept(name, next(self.generator.parameters()).device, self._measure)
@@ -113,7 +113,7 @@ class StyleGAN2:
         return self.discriminator(picture).sum()
 
     def _measure(self) -> Statistics:
-        """Sample latents and what moving them does to pictures."""
+        """Measure the statistics on sampled latents and their pictures."""
         generator, rng = self.generator, torch.Generator().manual_seed(0)
         like = next(generator.parameters())
 

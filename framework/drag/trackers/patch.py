@@ -7,11 +7,11 @@ from framework.drag.settings import Sizes
 from framework.drag.statistics import scales_of
 from framework.drag.template import Template
 
-LEAST_RADIUS_PX = 2  # a smaller patch has no place
+LEAST_RADIUS_PX = 2  # a smaller patch cannot be located
 
 
 class Tracker:
-    """Compares discs of features and, where there is one, of the running picture."""
+    """A tracker of discs of features and, where there is one, of the running picture."""
 
     def __init__(self, draggable: Draggable, view: View, handles: Tensor, sizes: Sizes) -> None:
         maps = _maps(view)
@@ -19,10 +19,10 @@ class Tracker:
         self._reach_px = sizes.tracking_radius_px
         self._template = Template(maps, scales_of(maps), handles, radius_px, sizes.img_size)
 
-    def follow(self, view: View, points: Tensor, asked: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The points found again, and their drift as a share of the patch."""
+    def follow(self, view: View, points: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Find the points again; return them and their drift as a share of the patch."""
         maps = _maps(view)
-        if asked is not None:
+        if moves is not None:
             points = self._template.find(maps, points, self._reach_px)
         return points, self._template.drift(maps, points)
 
