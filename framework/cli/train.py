@@ -16,7 +16,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from framework.cli.terminal import ProgressLine
 from framework.cli.train_metrics import Metrics
-from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, guard, mistake
+from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, flags, guard, mistake
 from framework.command_line import run
 from framework.dashboard import resolve_mode
 from framework.errors import BrokenCheckpoint, UserError, named
@@ -34,7 +34,7 @@ from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.encoder.module import EncoderTraining
-from framework.training.failures import told_in_words
+from framework.training.failures import failures_in_words
 from framework.training.outlook import check_place, check_room
 from framework.training.run_folder import (
     CONFIG,
@@ -80,7 +80,6 @@ Of an encoder, the reconstructions of held-out pictures are measured (--data.hel
 Numbers and how each was made: docs/metrics.md. Settings: --metrics.*""",
 }
 _BUILT_ON = ("generator", "start_from")  # settings that name a model
-_FLAGS = {name: f"--{name}" for name in ("run.dir", "metrics.model", "data.held_out")}
 _LOADERS = ("model", "train_dataloaders", "val_dataloaders", "datamodule")
 _QUIET = (
     ".*does not have many workers.*",
@@ -236,12 +235,12 @@ class TrainCLI(LightningCLI):
         """Train, from the run's last whole checkpoint if there is one."""
         folder = Path(self.run_settings.dir)
         with ExitStack() as stack:
-            stack.enter_context(self.signals.taken(self.trainer.strategy.launcher))
+            stack.enter_context(self.signals.handling(self.trainer.strategy.launcher))
             if rank_zero_only.rank == 0:
                 check_folder(folder, self.run_settings.resume)
-                self.watch.held = stack.enter_context(lock_folder(folder))
+                self.watch.folder = stack.enter_context(lock_folder(folder))
             checkpoint = last_checkpoint(folder)
-            with told_in_words(self.trainer, self.model, self.datamodule):
+            with failures_in_words(self.trainer, self.model, self.datamodule):
                 if rank_zero_only.rank == 0:
                     self._open(folder, checkpoint, stack)
                 self.trainer.fit(**kwargs, ckpt_path=checkpoint)
@@ -304,7 +303,7 @@ class TrainCLI(LightningCLI):
     def validate(self, **_: Any) -> None:
         """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
         if rank_zero_only.rank == 0:
-            with self.signals.taken(), named(_FLAGS), closing(ProgressLine()) as line:
+            with self.signals.handling(), closing(ProgressLine()) as line:
                 validation = self._measure(line)
             for note in validation.notes:
                 print(f"note: {note}", file=sys.stderr)
@@ -350,15 +349,16 @@ def _train(args: ArgsType) -> None:
     TrainCLI.trained_class = class_asked_for(words)
     TrainCLI.asked = words[0] if words else None
     try:
-        TrainCLI(
-            datamodule_class=TrainingImages,
-            subclass_mode_model=True,
-            auto_configure_optimizers=False,
-            save_config_callback=None,
-            trainer_defaults=TRAINER_DEFAULTS,
-            parser_kwargs=_parser_settings(),
-            args=args,
-        )
+        with named(flags()):
+            TrainCLI(
+                datamodule_class=TrainingImages,
+                subclass_mode_model=True,
+                auto_configure_optimizers=False,
+                save_config_callback=None,
+                trainer_defaults=TRAINER_DEFAULTS,
+                parser_kwargs=_parser_settings(),
+                args=args,
+            )
     except Misconfiguration as error:
         raise UserError(str(error)) from error
 

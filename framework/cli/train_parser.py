@@ -1,5 +1,6 @@
 """What the command line of `train.py` may name, and its mistakes in one line."""
 
+import inspect
 import re
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -10,8 +11,11 @@ from jsonargparse import DefaultHelpFormatter, set_loader, set_parsing_settings
 
 from framework import settings_file
 from framework.errors import UserError
+from framework.evaluation.generator.measure import MetricSettings
 from framework.settings import Settings
+from framework.training.data import TrainingImages
 from framework.training.encoder.settings import EncoderSettings
+from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
 from framework.training.stylegan2.settings import StyleGAN2Settings
 
@@ -112,7 +116,7 @@ def mistake(error: BaseException) -> UserError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            cause.rename(_flags())
+            cause.rename(flags())
             return cause if "--" in str(cause) else UserError(f"{flag}{cause}")
         cause = cause.__cause__
     if not isinstance(error, ArgumentError | ImportError | TypeError | ValueError):
@@ -130,10 +134,17 @@ def mistake(error: BaseException) -> UserError | None:
     return UserError(f"{flag}{text[:280]}; {_HELP}")
 
 
-def _flags() -> dict[str, str]:
-    """The flags of the training modules' settings, by what errors call the settings."""
-    flags = [kind.flag(name) for kind in SETTINGS.values() for name in kind.names()]
-    return {flag.removeprefix("--model."): flag for flag in flags}
+def flags() -> dict[str, str]:
+    """Return the flags of all settings by their names in errors."""
+    of_models = [kind.flag(name) for kind in SETTINGS.values() for name in kind.names()]
+    parts = {"run": RunSettings, "data": TrainingImages, "metrics": MetricSettings}
+    others = [
+        f"{part}.{n}" for part, kind in parts.items() for n in inspect.signature(kind).parameters
+    ]
+    return {
+        **{flag.removeprefix("--model."): flag for flag in of_models},
+        **{name: f"--{name}" for name in others},
+    }
 
 
 def _of_model(class_path: str, complaint: str) -> str:

@@ -1,1 +1,1 @@
-"""What every training shares: clock, average, random numbers, checkpoints, callbacks."""
+"""What every training run shares: clock, average, random numbers, checkpoints, callbacks."""

@@ -1,4 +1,4 @@
-"""What a training step gets."""
+"""The batch of a training step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,19 +22,19 @@ class Batch:
     first: int
 
     def pictures(self) -> Tensor:
-        """The images as networks take them: float32 (N, C, H, W) in [-1, 1], where they lie."""
+        """Return the images as networks take them: float32 (N, C, H, W) in [-1, 1], same device."""
         return self.images.float() / 127.5 - 1
 
     def parts(self, size: int) -> "Iterator[Batch]":
-        """Micro-batches of `size` images, in order."""
+        """Yield micro-batches of `size` images, in order."""
         for i in range(0, len(self.images), size):
             yield Batch(self.images[i : i + size], self.labels[i : i + size], self.first + i)
 
     def pin_memory(self) -> "Batch":
-        """The same in memory that a GPU fetches from by itself; the loader calls it."""
+        """Return a copy in memory that a GPU reads by itself; the loader calls this."""
         return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.first)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device; from pinned memory without waiting."""
+        """Return a copy on a device; from pinned memory without waiting."""
         images, labels = (t.to(device, non_blocking=True) for t in (self.images, self.labels))
         return Batch(images, labels, self.first)

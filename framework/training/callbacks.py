@@ -1,4 +1,4 @@
-"""What happens beside training, keyed on images seen: checkpoints, the end, a stop in between."""
+"""Callbacks keyed on images seen: checkpoints, the end, a stop in between."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcess
 
 from framework.errors import UserError
 from framework.formats.run_checkpoint import checkpoint_path, prune
-from framework.training.run_folder import HeldFolder
+from framework.training.run_folder import LockedFolder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# From a process that only waits to those that it started. Another one than they may get directly:
-# Ctrl-C reaches all of them, and the same signal again would end them at once.
+# The signal from a waiting process to those that it started. Ctrl-C reaches all of them directly,
+# and a second signal of the same kind would end them at once.
 _PASSED_ON = signal.SIGUSR1
 
 
@@ -38,52 +38,52 @@ class KimgCallback(Callback):
         self.last = pl_module.seen_images
 
     def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
-        """Look whether a mark was passed."""
-        seen, last = pl_module.seen_images, self.last
-        self.last = seen
-        if seen // self.every > last // self.every or last < self.total <= seen:
+        """Call `at_mark` if a mark was passed."""
+        now, last = pl_module.seen_images, self.last
+        self.last = now
+        if now // self.every > last // self.every or last < self.total <= now:
             self.at_mark(trainer, pl_module)
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """What to do; in every process."""
+        """Do the work of the callback; runs in every process."""
         raise NotImplementedError
 
 
 class StopAtKimg(KimgCallback):
-    """Ends training after `total_kimg` thousand images."""
+    """Ends the run after `total_kimg` thousand images."""
 
     def __init__(self, total_kimg: float) -> None:
         super().__init__(total_kimg, total_kimg)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """A finished run has nothing to do."""
+        """Stop a run that is finished already."""
         super().on_train_start(trainer, pl_module)
         if pl_module.seen_images >= self.total:
             self.at_mark(trainer, pl_module)
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Stop."""
+        """Stop the run."""
         trainer.should_stop = True
 
 
 class FolderWatch(Callback):
-    """Ends a training whose run folder is not there any more, before anything is written into it.
+    """Ends a run whose folder is gone, before anything is written into another one in its place.
 
-    It comes first, so that what others write after a batch goes into the folder that was locked.
+    It comes first, so that what others write after a batch goes into the locked folder.
     """
 
-    held: HeldFolder | None = None
+    folder: LockedFolder | None = None
 
     def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
-        """Look, in the process that holds the folder."""
-        if self.held is not None:
-            self.held.check()
+        """Check the folder, in the process that locked it."""
+        if self.folder is not None:
+            self.folder.check()
 
     on_train_start = on_train_end = on_train_batch_end
 
 
 class RunCheckpoints(KimgCallback):
-    """Saves the whole run, never one that is not finite; keeps the newest `keep`."""
+    """Saves the whole run if it is finite; keeps the newest `keep` checkpoints."""
 
     def __init__(
         self, run_dir: str | Path, every_kimg: float, total_kimg: float, keep: int
@@ -92,7 +92,7 @@ class RunCheckpoints(KimgCallback):
         self.run_dir, self.keep = Path(run_dir), keep
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """What a session begins with is saved already; only now a folder is made."""
+        """Make the folder; the state that a session begins with is saved already."""
         super().on_train_start(trainer, pl_module)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._saved = pl_module.seen_images
@@ -102,13 +102,13 @@ class RunCheckpoints(KimgCallback):
         self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Save whatever ended the training, such as Lightning's own limits."""
+        """Save the run, whatever ended it, such as Lightning's own limits."""
         self.save(trainer, pl_module)
 
     def save(self, trainer: lightning.Trainer, pl_module: Any) -> Path:
         """Save now, unless this very state is saved; then delete older checkpoints.
 
-        Every process must call it, and decides alike: from memory, not from what lies on disk.
+        Every process must call it, and all decide alike: from memory, not from the disk.
 
         Raises:
             UserError: If a value is not finite or the disk refuses; the previous checkpoint stays.
@@ -131,9 +131,9 @@ def require_finite(
     """Raise a UserError that names the first tensor of `module` with NaN or infinity in it.
 
     Args:
-        module: Whose parameters and buffers are looked at.
-        optimizers: Of its parameters; what they remember is looked at, too.
-        remedy: What to resume with, for the message.
+        module: The module whose parameters and buffers are checked.
+        optimizers: The optimizers of its parameters, whose state is checked, too.
+        remedy: Advice for resuming, for the message.
     """
     for name, tensor in _tensors(module, optimizers):
         if not tensor.isfinite().all():
@@ -146,7 +146,7 @@ def require_finite(
 def _tensors(
     module: torch.nn.Module, optimizers: Iterable[torch.optim.Optimizer]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Everything that a checkpoint holds of a module and its optimizers, by name."""
+    """Yield all tensors of a module and its optimizers that a checkpoint has, by name."""
     yield from module.state_dict().items()
     names: dict[torch.Tensor, str] = {value: name for name, value in module.named_parameters()}
     for optimizer in optimizers:
@@ -160,7 +160,7 @@ class StopSignals(Callback):
     """SIGTERM and Ctrl-C end the run after the current batch, saved; a second one ends it at once.
 
     Before the first batch there is nothing to save, and the first signal ends the run. A process
-    that waits for others to train (`ddp_spawn`, `ddp_fork`) passes it on to them.
+    that waits for others to train (`ddp_spawn`, `ddp_fork`) passes the signal on to them.
 
     Attributes:
         received: Number of the signal that stopped the run, 0 if none did.
@@ -171,23 +171,23 @@ class StopSignals(Callback):
         self._launcher: _MultiProcessingLauncher | None = None
 
     @contextmanager
-    def taken(self, launcher: Any = None) -> Iterator[None]:
-        """Handle the signals within; give them back after.
+    def handling(self, launcher: Any = None) -> Iterator[None]:
+        """Handle the signals within the context.
 
         Args:
-            launcher: Lightning's, which may have other processes train than this one.
+            launcher: Lightning's launcher, which may let other processes train than this one.
         """
         if isinstance(launcher, _MultiProcessingLauncher):
             self._launcher = launcher
         before = {number: signal.getsignal(number) for number in (*_SIGNALS, _PASSED_ON)}
-        self._take()
+        self._install()
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _take(self) -> None:
+    def _install(self) -> None:
         for number in _SIGNALS:
             signal.signal(number, self._note)
         if self._launcher is not None:
@@ -211,11 +211,11 @@ class StopSignals(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Take the signals over from Lightning, which would exit with code 0 or 1."""
-        self._take()
+        self._install()
         self._training = True
 
     def on_train_batch_end(self, trainer, pl_module, *_: Any) -> None:
-        """Save and stop if any process was told to."""
+        """Save and stop if any process received a signal."""
         stop = trainer.strategy.reduce_boolean_decision(bool(self.received), all=False)
         if stop and not trainer.should_stop:
             self.received = self.received or signal.SIGTERM

@@ -1,7 +1,7 @@
-"""What a checkpoint holds, held against the networks that would go on with it, before any use.
+"""Comparing a checkpoint with the networks that would go on with it, before any use.
 
-A digest says that a file is as it was written, not that it was written by us. Compiled optimizers
-take a tensor's size for granted: a state of another shape or type is memory that is not theirs.
+A digest says that a file is unchanged, not who wrote it. Compiled optimizers take a tensor's size
+for granted: with a state of another shape or type they would use memory that is not theirs.
 """
 
 import hashlib
@@ -41,119 +41,125 @@ class CheckpointCheck:
     """Compares the parts of one checkpoint with freshly built ones.
 
     Args:
-        checkpoint: As it was read.
-        name: What complaints call it, such as its path.
+        checkpoint: The checkpoint as it was read.
+        name: The checkpoint's name in complaints, such as its path.
     """
 
     def __init__(self, checkpoint: dict[str, Any], name: str) -> None:
-        self.held, self.name = checkpoint, name
+        self.checkpoint, self.name = checkpoint, name
 
     def refuse(self, where: str, complaint: str) -> None:
-        """Raise the line that says what is wrong where."""
+        """Raise an error of one line that says what is wrong where."""
         raise BrokenCheckpoint(
             f"{self.name}: {where} {complaint}: not what a run saves; delete this checkpoint to go "
             "on from the one before, or give a new --run.dir"
         )
 
     def parts(self, data: str) -> None:
-        """Check the parts by name and kind, the counters, and what it says of its own layout.
+        """Check the parts by name and kind, the counters, and the digest of the layout.
 
         Args:
-            data: Name under which the data's own state lies, if there is one.
+            data: Name of the data's own state, if there is one.
         """
-        kept = self.held.keys() - {data, _MIGRATED}
-        self._same_names("it", kept, _PARTS.keys())
+        names = self.checkpoint.keys() - {data, _MIGRATED}
+        self._same_names("it", names, _PARTS.keys())
         for name, kind in _PARTS.items():
-            self._is(name, self.held[name], kind)
+            self._is(name, self.checkpoint[name], kind)
         for name in ("epoch", "global_step"):
-            self.count(name, self.held[name])
-        if not _VERSION.fullmatch(self.held["pytorch-lightning_version"]):
+            self.count(name, self.checkpoint[name])
+        if not _VERSION.fullmatch(self.checkpoint["pytorch-lightning_version"]):
             self.refuse("pytorch-lightning_version", "is no version")
-        layout = self.held["dragline"].get(LAYOUT)
-        if layout is not None and _MIGRATED not in self.held and layout != layout_of(self.held):
+        layout = self.checkpoint["dragline"].get(LAYOUT)
+        if (
+            layout is not None
+            and _MIGRATED not in self.checkpoint
+            and layout != layout_of(self.checkpoint)
+        ):
             self.refuse("something in it", "is missing, added, or of another kind or shape")
         for name in ("callbacks", "lr_schedulers"):
-            if self.held[name]:
+            if self.checkpoint[name]:
                 self.refuse(name, "holds something")
 
     def seen_images(self, batch_size: int) -> int:
-        """The images seen, a number of whole batches."""
-        where, seen = "seen_images", self.held["dragline"].get("seen_images")
-        self.count(where, seen)
-        if seen == 0 or seen % batch_size:
-            self.refuse(where, f"is {seen}, no number of whole batches of {batch_size}")
-        return seen
+        """Return the number of images seen; it must be one of whole batches."""
+        where, seen_images = "seen_images", self.checkpoint["dragline"].get("seen_images")
+        self.count(where, seen_images)
+        if seen_images == 0 or seen_images % batch_size:
+            self.refuse(where, f"is {seen_images}, no number of whole batches of {batch_size}")
+        return seen_images
 
     def half_lives(self) -> list[float]:
-        """The half-lives of the averages, as far as it names them."""
-        listed = self.held["dragline"].get("ema_kimg", [])
+        """Return the half-lives of the averages; older checkpoints do not name them."""
+        listed = self.checkpoint["dragline"].get("ema_kimg", [])
         self._is("ema_kimg", listed, list)
         for value in listed:
             if type(value) not in (int, float) or not 0 <= value < math.inf:
                 self.refuse("ema_kimg", f"holds {_shown(value)}")
         return listed
 
-    def counts(self, where: str, held: Any, wanted: Any) -> None:
-        """Check nested tables of counters against those of today, which have the same names."""
-        if isinstance(wanted, dict):
-            self._is(where, held, dict)
-            self._same_names(where, held.keys(), wanted.keys())
-            for name, value in wanted.items():
-                self.counts(f"{where}/{name}", held[name], value)
-        elif isinstance(wanted, bool):
-            self._is(where, held, bool)
+    def counts(self, where: str, actual: Any, expected: Any) -> None:
+        """Check nested tables of counters against a fresh trainer's, which have the same names."""
+        if isinstance(expected, dict):
+            self._is(where, actual, dict)
+            self._same_names(where, actual.keys(), expected.keys())
+            for name, value in expected.items():
+                self.counts(f"{where}/{name}", actual[name], value)
+        elif isinstance(expected, bool):
+            self._is(where, actual, bool)
         else:
-            self.count(where, held)
+            self.count(where, actual)
 
     def count(self, where: str, value: Any) -> None:
-        """Check a whole number that can be."""
+        """Check a whole number and its range."""
         self._is(where, value, int)
         if not 0 <= value <= _LARGEST:
             self.refuse(where, f"is {value}")
 
-    def tensors(self, where: str, held: Any) -> None:
+    def tensors(self, where: str, actual: Any) -> None:
         """Check a table of plain tensors by name."""
-        self._is(where, held, dict)
-        for name, value in held.items():
+        self._is(where, actual, dict)
+        for name, value in actual.items():
             self._is(f"a name in {where}", name, str)
             self.plain_tensor(f"{where}/{name}", value)
 
-    def same_tensors(self, where: str, held: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    def same_tensors(
+        self, where: str, actual: dict[str, Tensor], expected: dict[str, Tensor]
+    ) -> None:
         """Check names, shapes, kinds and values of a state dict."""
-        self._same_names(where, held.keys(), wanted.keys())
-        for name, tensor in wanted.items():
-            self.fits(f"{where}/{name}", held[name], tensor)
+        self._same_names(where, actual.keys(), expected.keys())
+        for name, tensor in expected.items():
+            self.fits(f"{where}/{name}", actual[name], tensor)
 
     def others(self, where: str, names: Set[str], passing: tuple[str, ...]) -> None:
-        """Check that what is not used is of modules that settings may have turned off."""
+        """Check that unused names belong to modules that settings may have turned off."""
         for name in sorted(names):
             if not name.startswith(passing):
                 self.refuse(where, f"holds {_shown(name)}")
 
     def optimizers(
-        self, held: list[Any], fresh: Sequence[torch.optim.Optimizer], steps: int
+        self, actual: list[Any], fresh: Sequence[torch.optim.Optimizer], steps: int
     ) -> None:
         """Check every Adam's state; see `optimizer`."""
-        if len(held) != len(fresh):
-            self.refuse("optimizer_states", f"holds {len(held)}, not {len(fresh)}")
-        for index, (state, optimizer) in enumerate(zip(held, fresh, strict=True)):
+        if len(actual) != len(fresh):
+            self.refuse("optimizer_states", f"holds {len(actual)}, not {len(fresh)}")
+        for index, (state, optimizer) in enumerate(zip(actual, fresh, strict=True)):
             self.optimizer(f"optimizer_states/{index}", state, optimizer, steps)
 
-    def optimizer(self, where: str, held: Any, fresh: torch.optim.Optimizer, steps: int) -> None:
+    def optimizer(self, where: str, actual: Any, fresh: torch.optim.Optimizer, steps: int) -> None:
         """Check an Adam's state against its parameters.
 
         Args:
-            where: Its place in the checkpoint.
-            held: State dict of an optimizer.
-            fresh: One that was just made for the same network.
-            steps: The most that it can have taken.
+            where: Place of the state in the checkpoint.
+            actual: State dict of an optimizer.
+            fresh: A new optimizer of the same network.
+            steps: The largest possible number of steps.
         """
-        self._is(where, held, dict)
-        self._same_names(where, held.keys(), {"state", "param_groups"})
-        self._group(f"{where}/param_groups", held["param_groups"], fresh)
+        self._is(where, actual, dict)
+        self._same_names(where, actual.keys(), {"state", "param_groups"})
+        self._group(f"{where}/param_groups", actual["param_groups"], fresh)
         parameters = fresh.param_groups[0]["params"]
-        self._is(f"{where}/state", held["state"], dict)
-        for index, state in held["state"].items():
+        self._is(f"{where}/state", actual["state"], dict)
+        for index, state in actual["state"].items():
             at = f"{where}/state/{_shown(index)}"
             if type(index) is not int or not 0 <= index < len(parameters):
                 self.refuse(at, "is of no parameter")
@@ -167,41 +173,41 @@ class CheckpointCheck:
             if state["exp_avg_sq"].lt(0).any():
                 self.refuse(f"{at}/exp_avg_sq", "has negative squares")
 
-    def _group(self, where: str, held: Any, fresh: torch.optim.Optimizer) -> None:
-        """Check the settings of an Adam; those of today take their place."""
-        (wanted,) = fresh.state_dict()["param_groups"]
-        self._is(where, held, list)
-        if len(held) != 1:
-            self.refuse(where, f"holds {len(held)} groups")
-        self._is(where, held[0], dict)
-        self._same_names(where, held[0].keys() | (wanted.keys() - _ADAM), wanted.keys())
-        for name, value in held[0].items():
-            self._setting(f"{where}/0/{name}", value, wanted[name])
+    def _group(self, where: str, actual: Any, fresh: torch.optim.Optimizer) -> None:
+        """Check the settings of an Adam; the run's own settings replace them."""
+        (expected,) = fresh.state_dict()["param_groups"]
+        self._is(where, actual, list)
+        if len(actual) != 1:
+            self.refuse(where, f"holds {len(actual)} groups")
+        self._is(where, actual[0], dict)
+        self._same_names(where, actual[0].keys() | (expected.keys() - _ADAM), expected.keys())
+        for name, value in actual[0].items():
+            self._setting(f"{where}/0/{name}", value, expected[name])
 
-    def _setting(self, where: str, held: Any, wanted: Any) -> None:
-        """Check one setting: another number is fine where it is a number."""
-        if isinstance(wanted, tuple):
-            self._is(where, held, tuple)
-            if len(held) != len(wanted):
-                self.refuse(where, f"holds {len(held)} values")
-            for old, new in zip(held, wanted, strict=True):
+    def _setting(self, where: str, actual: Any, expected: Any) -> None:
+        """Check one setting: a number may have changed, all else must be equal."""
+        if isinstance(expected, tuple):
+            self._is(where, actual, tuple)
+            if len(actual) != len(expected):
+                self.refuse(where, f"holds {len(actual)} values")
+            for old, new in zip(actual, expected, strict=True):
                 self._setting(where, old, new)
-        elif type(wanted) is float:
-            if type(held) not in (int, float) or not 0 <= held < math.inf:
-                self.refuse(where, f"is {_shown(held)}")
-        elif repr(held) != repr(wanted):  # equal plain values; tensors would compare to tensors
-            self.refuse(where, f"is {_shown(held)}, not {_shown(wanted)}")
+        elif type(expected) is float:
+            if type(actual) not in (int, float) or not 0 <= actual < math.inf:
+                self.refuse(where, f"is {_shown(actual)}")
+        elif repr(actual) != repr(expected):  # equal plain values; tensors would compare to tensors
+            self.refuse(where, f"is {_shown(actual)}, not {_shown(expected)}")
 
-    def fits(self, where: str, held: Any, wanted: Tensor) -> None:
-        """Check a tensor's kind, shape and values; whole numbers and flags have no wrong ones."""
-        self.plain_tensor(where, held)
-        if (held.dtype, held.shape) != (wanted.dtype, wanted.shape):
-            self.refuse(where, f"is {_kind(held)}, not {_kind(wanted)}")
-        if not held.isfinite().all():
+    def fits(self, where: str, actual: Any, expected: Tensor) -> None:
+        """Check a tensor's kind and shape, and that its values are finite."""
+        self.plain_tensor(where, actual)
+        if (actual.dtype, actual.shape) != (expected.dtype, expected.shape):
+            self.refuse(where, f"is {_kind(actual)}, not {_kind(expected)}")
+        if not actual.isfinite().all():
             self.refuse(where, "is not finite")
 
     def plain_tensor(self, where: str, value: Any) -> None:
-        """Check that it is a tensor of its own memory, with nothing special about it."""
+        """Check that a value is a plain tensor with memory of its own."""
         if type(value) is not Tensor:
             self.refuse(where, f"is {_shown(value)}, not a tensor")
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
@@ -215,8 +221,8 @@ class CheckpointCheck:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             self.refuse(where, f"is {_shown(value)}, not {_WORDS[kind]}")
 
-    def _same_names(self, where: str, held: Any, wanted: Any) -> None:
-        missing, added = sorted(wanted - held, key=str), sorted(held - wanted, key=str)
+    def _same_names(self, where: str, actual: Any, expected: Any) -> None:
+        missing, added = sorted(expected - actual, key=str), sorted(actual - expected, key=str)
         if missing:
             self.refuse(where, f"lacks {_shown(missing[0])}")
         if added:
@@ -230,7 +236,7 @@ _WORDS: dict[type, str] = {
 
 
 def layout_of(checkpoint: dict[str, Any]) -> str:
-    """Digest of the names, kinds and shapes of all that a checkpoint holds, whatever the values."""
+    """Return a digest of the names, kinds and shapes in a checkpoint, whatever the values."""
     about = {k: v for k, v in checkpoint["dragline"].items() if k != LAYOUT}
     digest = hashlib.sha256()
     for line in _lines("", {**checkpoint, "dragline": about}):
@@ -252,7 +258,7 @@ def _lines(where: str, value: Any) -> Iterator[str]:
 
 
 def _is_dense(value: Tensor) -> bool:
-    """Whether every element has a place of its own, and no place is without one."""
+    """Return whether the elements fill the memory between them, each with a place of its own."""
     expected = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
         if size == 1:

@@ -1,4 +1,4 @@
-"""Lightning's checkpoints through our own reader and writer."""
+"""Lightning's checkpoints, through our own reader and writer."""
 
 import shutil
 from pathlib import Path
@@ -19,10 +19,10 @@ _WEIGHTS = "weights"
 
 
 class WholeCheckpointIO(CheckpointIO):
-    """Writes beside the target, flushes, renames, and lets every error out.
+    """Writes beside the target, flushes, renames, and raises every error.
 
-    Lightning's own writer stages in the temporary folder, which may lie on another disk and turns
-    the rename into a copy, and swallows permission errors (its issue 21800).
+    Lightning's own writer stages in the temporary folder, which may be on another disk, where the
+    rename becomes a copy, and swallows permission errors (its issue 21800).
     """
 
     def save_checkpoint(
@@ -48,7 +48,7 @@ class WholeCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Load `path` to the CPU; code inside is never run, whatever the caller asks for."""
+        """Load `path` to the CPU; code in it is never run, whatever the caller asks for."""
         checkpoint = read_checkpoint(path)
         return checkpoint.get(_WEIGHTS, checkpoint)
 
@@ -58,16 +58,16 @@ class WholeCheckpointIO(CheckpointIO):
 
 
 def _room(checkpoint: Any, path: Path) -> str:
-    """How much a checkpoint takes and how much there is, in words."""
-    needed = f"{_tensor_bytes(checkpoint) / 1e6:.1f} MB needed"
+    """Return how much room a checkpoint takes and how much there is, in words."""
+    need = f"{_tensor_bytes(checkpoint) / 1e6:.1f} MB needed"
     try:
-        return f"{needed}, {shutil.disk_usage(path.parent).free / 1e6:.1f} MB free"
+        return f"{need}, {shutil.disk_usage(path.parent).free / 1e6:.1f} MB free"
     except OSError:
-        return needed
+        return need
 
 
 def _tensor_bytes(value: Any) -> int:
-    """Memory of the tensors in nested tables and lists."""
+    """Return the memory of all tensors in nested tables and lists, in bytes."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list | tuple):

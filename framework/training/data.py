@@ -1,4 +1,4 @@
-"""Training images: in memory, in an order of the seed and nothing else, or from shards."""
+"""Training pictures: in memory, in an order that the seed alone decides, or from shards."""
 
 import ctypes
 import signal
@@ -24,16 +24,16 @@ from framework.training.gradients import rank, world_size
 from framework.training.randomness import keyed_generator
 from framework.training.stream import ShardStream
 
-SHARD_WORKERS = 2  # and not a share of the machine's cores: they decide the order
+SHARD_WORKERS = 2  # not a share of the machine's cores: the number decides the order
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_RESERVOIR, _RESERVOIR_BYTES = 2048, 2**28  # of the first pictures of shards, for grids
+_RESERVOIR, _RESERVOIR_BYTES = 2048, 2**28  # most of the shards' first pictures, for grids
 
 
 class ImageStream(IterableDataset):
-    """Endless shuffled batches: every image once an epoch, each epoch in its own order.
+    """Endless shuffled batches: every picture once an epoch, each epoch in its own order.
 
-    Position `i` of the stream is a function of (seed, i): a run that was stopped goes on exactly
-    where it was, and the number of processes does not change which images a batch holds.
+    Position `i` of the stream is a function of (seed, i): a resumed run goes on exactly where it
+    stopped, and the number of processes does not change which pictures are in a batch.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class ImageStream(IterableDataset):
     ) -> None:
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.start = batch_size, seed, start
-        self.rank, self.processes = rank(), world_size()  # a worker may not know
+        self.rank, self.processes = rank(), world_size()  # a worker cannot ask for them
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield this process's share of each batch, from image `start` on; workers in turn."""
+        """Yield this process's share of each batch, from picture `start` on; workers in turn."""
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         share = self.batch_size // self.processes
@@ -54,13 +54,13 @@ class ImageStream(IterableDataset):
             first += workers * self.batch_size
 
     def batch(self, first: int, count: int | None = None) -> Batch:
-        """`count` images (a whole batch if None) from position `first` of the stream."""
+        """Return `count` pictures (a whole batch if None) from position `first` of the stream."""
         places = range(first, first + (count or self.batch_size))
         index = torch.tensor([self.position(i) for i in places])
         return Batch(self.images[index], self.labels[index], first)
 
     def position(self, i: int) -> int:
-        """Index of the image at position `i` of the stream."""
+        """Return the index of the picture at position `i` of the stream."""
         epoch, place = divmod(i, len(self.images))
         return int(self._order(epoch)[place])
 
@@ -77,21 +77,21 @@ class TrainingImages(lightning.LightningDataModule):
     Args:
         source: Folder, NVIDIA-layout zip, `toycars` (`toycars:20000` for another count), or
             `shards:` and a folder, a pattern or URLs with `{000..099}` (docs/data.md).
-        size: Side in pixels, or [H, W]; None takes the size that the model has (`start_from`, an
+        size: Side in pixels, or [H, W]; None takes the size of the model (`start_from`, an
             encoder's `generator`), or without one the pictures' own common size.
         channels: 1 grey, 3 RGB, 4 RGBA.
-        batch_size: Images a step, over all processes.
+        batch_size: Pictures in a step, over all processes.
         labels: `none`, or `folders` for one class a sub-folder, the zip's `dataset.json`, or the
             labels in shards.
-        crop: How a picture comes to the wanted shape: `center`, `pad` or `stretch`.
+        crop: How a picture gets its shape: `center`, `pad` or `stretch`.
         on_bad: `error` names every unusable file and stops; `skip` goes on without them.
-        cache: Folder for the decoded pictures, in one file that is read as it is needed, shared by
-            the processes of a machine and used again by the next run; in memory if None.
+        cache: Folder for the decoded pictures, in one file that is read as needed, shared by the
+            processes of a machine and used again by the next run; in memory if None.
         workers: Processes that read and decode, for each process that trains; None takes 2 for
-            shards and 0 for what is in memory. Of shards they decide the order.
-        shuffle_buffer: Undecoded pictures of shards that each worker draws from.
-        held_out: Share of the pictures that training never sees, 0 to 0.5, for looking how well it
-            does on others; which ones follows from their names alone. Not for shards.
+            shards and 0 for pictures in memory. For shards the number decides the order.
+        shuffle_buffer: Undecoded pictures of shards from which each worker draws.
+        held_out: Share of the pictures that training never sees, 0 to 0.5, to measure on; which
+            ones follows from their names alone. Not for shards.
     """
 
     def __init__(
@@ -147,19 +147,19 @@ class TrainingImages(lightning.LightningDataModule):
         self._dataset: ImageDataset | None = None
         self.held_out_dataset: ImageDataset | None = None
         self._held_out: Tensor | None = None
-        self._held: tuple[Tensor, Tensor] | None = None
+        self._arrays: tuple[Tensor, Tensor] | None = None
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """(height, width) of the pictures, of a `size` that was given."""
+        """The pictures' (height, width); `size` must not be None."""
         assert self.size is not None
         return size_pair(self.size)
 
     def share(self, processes: int) -> int:
-        """Images of a batch that each of `processes` works on.
+        """Return the number of pictures of a batch that each of `processes` works on.
 
         Raises:
-            UserError: If they cannot be shared out evenly.
+            UserError: If the batch cannot be shared out evenly.
         """
         share = self.even_share(processes)
         shards = self.shards
@@ -171,7 +171,7 @@ class TrainingImages(lightning.LightningDataModule):
         return share
 
     def even_share(self, processes: int) -> int:
-        """The same, before a picture is looked at."""
+        """Return the same number without opening the pictures."""
         if self.batch_size % processes:
             raise UserError(
                 f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
@@ -193,76 +193,76 @@ class TrainingImages(lightning.LightningDataModule):
 
     @property
     def shards(self) -> ShardDataset | None:
-        """The data set where it is streamed; None where it is held."""
+        """The data set if it is streamed; None if it is in memory."""
         return self.dataset if isinstance(self.dataset, ShardDataset) else None
 
     def readers(self, processes: int) -> int:
-        """Readers of shards in each of `processes`, which have at least one shard each."""
-        wanted = SHARD_WORKERS if self.workers is None else max(1, self.workers)
-        return min(wanted, len(self.shards.counts) // processes) if self.shards else 1
+        """Return the number of shard readers in each of `processes`, each with a shard at least."""
+        workers = SHARD_WORKERS if self.workers is None else max(1, self.workers)
+        return min(workers, len(self.shards.counts) // processes) if self.shards else 1
 
     def facts(self) -> dict[str, Any]:
-        """What the data are, for logs, dry runs and the model card."""
+        """Return what the data are, for logs, dry runs and the model card."""
         return {"source": self.source, **self.dataset.facts()}
 
     def remarks(self) -> list[str]:
-        """What a user should know of the data before training, in a line each."""
+        """Return remarks about the data for the user, a line each."""
         count, noun = len(self.dataset), "picture" if len(self.dataset) == 1 else "pictures"
         few = f"{count} {noun} for batches of {self.batch_size}: batches repeat them"
         return [*self.dataset.remarks(), *([few] if count < self.batch_size else [])]
 
     def identity(self) -> dict[str, Any]:
-        """What must not change in a run, as a digest, and in words what it is of."""
+        """Return what must not change in a run: a digest of the data, and the facts behind it."""
         facts = {**self.dataset.facts(), "source": self.source, "held_out": self.held_out_share}
-        told = ("count", "source", "size", "channels", "label_dim", "crop", "held_out")
-        pictures = {name: facts[name] for name in told if name in facts}
+        names = ("count", "source", "size", "channels", "label_dim", "crop", "held_out")
+        pictures = {name: facts[name] for name in names if name in facts}
         return {"data": self.dataset.fingerprint, "pictures": pictures}
 
     def prepare_data(self) -> None:
-        """Write the file of decoded pictures where it is missing; one process of each machine."""
+        """Write the file of decoded pictures if it is missing; one process of each machine does."""
         if self.cache is not None:
             mapped(self.dataset, self.cache)
 
     def setup(self, stage: str) -> None:
-        """Decode all pictures into memory, or open the file of them, once; of shards later."""
-        if self._held is None and self.shards is None:
+        """Decode all pictures into memory, or open the file of them, once; shards wait."""
+        if self._arrays is None and self.shards is None:
             pixels = mapped(self.dataset, self.cache) if self.cache else decoded(self.dataset)
             labels = [torch.from_numpy(self.dataset.label(i)) for i in range(len(self.dataset))]
-            self._held = torch.from_numpy(pixels), torch.stack(labels)
+            self._arrays = torch.from_numpy(pixels), torch.stack(labels)
 
     def _tables(self) -> tuple[Tensor, Tensor]:
-        """Pictures and labels: all of them, or the first ones of shards."""
+        """Return pictures and labels: all of them, or the first ones of shards."""
         shards = self.shards
-        if self._held is None and shards is not None:
+        if self._arrays is None and shards is not None:
             each = shards.channels * shards.size[0] * shards.size[1]
             most = max(1, _RESERVOIR_BYTES // each)
-            found = list(shards.first(min(_RESERVOIR, most)))
-            images = np.stack([shards.picture(sample) for sample in found])
-            labels = np.stack([shards.vector(sample) for sample in found])
-            self._held = torch.from_numpy(images), torch.from_numpy(labels)
-        assert self._held is not None
-        return self._held
+            samples = list(shards.first(min(_RESERVOIR, most)))
+            images = np.stack([shards.picture(sample) for sample in samples])
+            labels = np.stack([shards.vector(sample) for sample in samples])
+            self._arrays = torch.from_numpy(images), torch.from_numpy(labels)
+        assert self._arrays is not None
+        return self._arrays
 
     @property
     def images(self) -> Tensor:
-        """All pictures, or the first ones of shards, uint8, shape (N, C, H, W); after `setup`."""
+        """All pictures, or the first ones of shards, uint8, shape (N, C, H, W); needs `setup`."""
         return self._tables()[0]
 
     @property
     def label_table(self) -> Tensor:
-        """Their labels, float32, shape (N, label_dim)."""
+        """The labels of `images`, float32, shape (N, label_dim)."""
         return self._tables()[1]
 
     @property
     def held_out(self) -> Tensor | None:
         """The pictures that training never sees, uint8, shape (M, C, H, W); None without any."""
-        _ = self.dataset  # opened, it is split
+        _ = self.dataset  # opening splits it
         if self._held_out is None and self.held_out_dataset is not None:
             self._held_out = torch.from_numpy(decoded(self.held_out_dataset))
         return self._held_out
 
     def train_dataloader(self) -> DataLoader:
-        """Endless batches, from where the run stands."""
+        """Return endless batches, from this point of the run."""
         module = self.trainer.lightning_module if self.trainer else None
         start = getattr(module, "seen_images", 0)
         if self.shards is None:
@@ -295,18 +295,18 @@ class TrainingImages(lightning.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Batch | UserError, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Move a batch to where the networks are.
+        """Move a batch to the device of the networks.
 
         Raises:
-            UserError: If it is what a worker had to say instead: raised there, it would come out as
-                a page of two tracebacks.
+            UserError: If a worker yielded it in place of a batch: raised there, it would come out
+                as a page of two tracebacks.
         """
         if isinstance(batch, UserError):
             raise batch
         return batch.to(device)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the order of shards depends on besides the seed; goes into checkpoints."""
+        """Return what decides the order of shards besides the seed; goes into checkpoints."""
         if self.shards is None:
             return {}
         processes = world_size()
@@ -317,7 +317,7 @@ class TrainingImages(lightning.LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Say so if a resumed run will meet the pictures in another order."""
+        """Print a note if a resumed run will meet the pictures in another order."""
         now = self.state_dict()
         changed = [
             f"{name} {old}, now {now.get(name)}"
@@ -333,9 +333,9 @@ class TrainingImages(lightning.LightningDataModule):
 
 
 def _begin_worker(_: int) -> None:
-    """Ctrl-C reaches the workers, too, but the training decides when they end: with it at latest.
+    """Ignore Ctrl-C in a worker, and end it with its training process.
 
-    A worker that outlives a killed training for seconds would hold its run folder's lock.
+    A worker that outlived a killed run by seconds would keep the lock of its run folder.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -4,18 +4,20 @@ import torch
 from torch import Tensor, nn
 
 
-def ema_beta(batch_size: int, half_life_kimg: float, rampup: float | None, seen: int) -> float:
-    """Decay of one step (Karras et al. 2018, section 2; ramp-up as in StyleGAN2-ADA).
+def ema_beta(
+    batch_size: int, half_life_kimg: float, rampup: float | None, seen_images: int
+) -> float:
+    """Return the decay of one step (Karras et al. 2018, section 2; ramp-up as in StyleGAN2-ADA).
 
     Args:
         batch_size: Images in the step, over all processes.
         half_life_kimg: Thousands of images after which a weight counts half.
         rampup: The half-life is at most this share of the images seen; None for no ramp.
-        seen: Images seen so far.
+        seen_images: Images seen so far.
     """
     half_life = half_life_kimg * 1000
     if rampup is not None:
-        half_life = min(half_life, seen * rampup)
+        half_life = min(half_life, seen_images * rampup)
     return 0.5 ** (batch_size / max(half_life, 1e-8))
 
 

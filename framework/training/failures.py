@@ -1,4 +1,4 @@
-"""What torch says when memory, a process or a port is gone, told in one line each."""
+"""Torch's failures of memory, processes and ports, put into one line each."""
 
 import errno
 import re
@@ -17,7 +17,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from framework.errors import UserError
 
 # Host memory: torch's allocator, numpy's. GPU memory that is not torch's own: cuBLAS, cuDNN, NCCL.
-# oneDNN says the third of all that it has no room for, the threads of a machine the last.
+# oneDNN's words are the third line, those of a machine without more threads the last.
 _MEMORY = re.compile(
     r"can'?t allocate memory|unable to allocate|out of memory|not enough memory|bad_alloc|"
     r"could not (create|execute) a |cannot allocate|unable to mmap|_ALLOC_FAILED|"
@@ -41,13 +41,13 @@ _FAREWELL_SEC = 2.0
 
 
 @contextmanager
-def told_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterator[None]:
+def failures_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterator[None]:
     """Turn failures of memory and of other processes into a UserError; end processes started here.
 
     Args:
-        trainer: Whose helper processes must not outlive a failure of the first one.
+        trainer: The trainer whose helper processes must not outlive a failure of the first one.
         module: The training module, for its sizes.
-        data: Its pictures.
+        data: The pictures of the run.
     """
     try:
         yield
@@ -62,19 +62,19 @@ def told_in_words(trainer: lightning.Trainer, module: Any, data: Any) -> Iterato
 
 
 def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | None:
-    """The line for a failure; None if it is a fault of the program's.
+    """Return the line for a failure; None if it is a fault of the program.
 
     Args:
-        error: What was raised.
-        memory_advice: Called for what to do about memory, with whether it is a GPU's.
+        error: The exception.
+        memory_advice: Function from "is it a GPU's memory?" to advice in words.
     """
     text = str(error)
     if isinstance(error, ProcessRaisedException):
-        # A process that the trainer forked or spawned: of its error there is the printed form.
+        # Of an error in a process that the trainer started, there is only the printed form.
         kind, _, text = text.strip().splitlines()[-1].partition(": ")
         if kind.startswith("framework."):
             return text
-    elif _in_handover(error):  # before torch could notice which one
+    elif _in_handover(error):  # before torch noticed which reader
         return (
             "a reader of the pictures is gone; if it was for lack of memory, a lower "
             f"--data.workers helps; {_GOES_ON}"
@@ -99,31 +99,31 @@ def in_words(error: Exception, memory_advice: Callable[[bool], str]) -> str | No
         )
     if _SILENCE.search(text):
         return (
-            f"another process of this training did not answer in time ({_first_sentence(text)}); "
+            f"another process of this run did not answer in time ({_first_sentence(text)}); "
             f"{_GOES_ON}"
         )
     if _LOST.search(text):
         return (
-            f"another process of this training is gone ({_first_sentence(text)}); its own last "
+            f"another process of this run is gone ({_first_sentence(text)}); its own last "
             f"line says why; {_GOES_ON}"
         )
     return None
 
 
 def _in_handover(error: Exception) -> bool:
-    """Whether a reader went away while it was handing pictures over."""
+    """Return whether a reader ended while it was handing pictures over."""
     frames = traceback.extract_tb(error.__traceback__)
     files = {Path(frame.filename).name for frame in frames}
     return isinstance(error, EOFError | ConnectionError) and "resource_sharer.py" in files
 
 
 def _first_sentence(text: str) -> str:
-    """The beginning of a message of torch's, without its source file."""
+    """Return the beginning of a message of torch, without its source file."""
     return re.sub(r"^\[[^\]]*\]\s*", "", text.strip().splitlines()[0]).split(". ")[0][:160]
 
 
 def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) -> str:
-    """What a step holds, and the flags that make it hold less."""
+    """Describe what a step keeps in memory, and the flags that reduce it."""
     height, width = data.dataset.size
     share = data.share(trainer.world_size)
     at_once = min(module.settings.micro_batch or share, share)
@@ -146,7 +146,7 @@ def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) ->
 def _end_helpers(trainer: lightning.Trainer) -> None:
     """End the processes that Lightning started from this one, after time for their last words.
 
-    One that waits for this process would otherwise wait for half an hour.
+    Otherwise one that waits for this process would wait for half an hour.
     """
     launcher = getattr(trainer.strategy, "launcher", None)
     helpers = getattr(launcher, "procs", [])
@@ -158,5 +158,5 @@ def _end_helpers(trainer: lightning.Trainer) -> None:
 
 
 def _is_running(helper: Any) -> bool:
-    """Whether a process, of `subprocess` or of `multiprocessing`, is at work."""
+    """Return whether a process, of `subprocess` or of `multiprocessing`, is running."""
     return helper.poll() is None if hasattr(helper, "poll") else helper.is_alive()

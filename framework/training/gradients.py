@@ -12,17 +12,17 @@ _LARGEST = 1e5
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Index of this process among them."""
+    """Return the index of this process among them."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_sum(tensor: Tensor) -> Tensor:
-    """Sum `tensor` over all processes in place; returns it."""
+    """Sum `tensor` over all processes in place, and return it."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
@@ -30,15 +30,15 @@ def all_sum(tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sum_gradients(parameters: Iterable[nn.Parameter], extras: Sequence[Tensor] = ()) -> Tensor:
-    """Add up the gradients of all processes in one message, and replace what is not finite.
+    """Add up the gradients of all processes in one message, and replace values that are not finite.
 
-    Every process holds its own share of the batch mean, so the sum is the gradient of the batch.
+    Every process has its own share of the batch mean, so the sum is the gradient of the batch.
     NaN becomes 0 and infinities +-1e5, as in StyleGAN2-ADA.
 
     Args:
-        parameters: Parameters of one network; those without gradient are skipped, which must be
-            the same ones in every process.
-        extras: Other float32 tensors to sum in place in the same message, left as they come out.
+        parameters: Parameters of one network; those without gradient, the same in every process,
+            are skipped.
+        extras: Other float32 tensors to sum in place in the same message, not made finite.
 
     Returns:
         Number of gradient values that were not finite, shape ().
@@ -60,14 +60,14 @@ def sum_gradients(parameters: Iterable[nn.Parameter], extras: Sequence[Tensor] =
 
 
 class FiniteGuard:
-    """Ends a training whose gradients stay broken; a single overflow is let pass.
+    """Ends a run whose gradients stay broken; a single overflow does not count.
 
-    `sum_gradients` keeps NaN out of the weights, so without this a training that has lost its way
-    would go on for days, changing nothing.
+    `sum_gradients` keeps NaN out of the weights, so without this a broken run would go on for days,
+    changing nothing.
 
     Args:
         patience: Steps of one phase, in a row, with most gradient values not finite.
-        remedy: What to resume with, for the message.
+        remedy: Advice for resuming, for the message.
     """
 
     def __init__(self, patience: int = 4, remedy: str = "a lower --model.lr") -> None:
@@ -80,10 +80,10 @@ class FiniteGuard:
         self._streaks[phase] = (streak + 1) * (bad > total / 2)
 
     def check(self, seen_images: int) -> None:
-        """Look at the counts; the same in every process, because `bad` is.
+        """Check the counts, which are the same in every process, because `bad` is.
 
         Args:
-            seen_images: Where the training stands, for the message.
+            seen_images: Images seen so far, for the message.
 
         Raises:
             UserError: Naming the phase.

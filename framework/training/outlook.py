@@ -1,4 +1,4 @@
-"""Whether a machine has what a run will need: a place that can be written to, room, memory."""
+"""Checking that a machine has what a run will need: a writable folder, disk space, memory."""
 
 import os
 import shutil
@@ -10,17 +10,17 @@ from torch import nn
 
 from framework.errors import UserError
 
-_ADAM = 2  # moments of every weight
+_ADAM = 2  # moments that Adam keeps of every weight
 
 
 def check_place(folder: Path) -> None:
-    """Refuse a run folder that can neither be made nor written to; nothing is created.
+    """Check that a run folder can be made and written to; nothing is created.
 
     Raises:
         UserError: Naming the flag.
     """
     if "\0" in str(folder):
-        raise UserError("--run.dir: a name of a folder holds no NUL")
+        raise UserError("--run.dir: the name of a folder cannot contain NUL")
     try:
         place = _nearest(folder)
     except OSError as error:  # such as a name that is too long
@@ -34,42 +34,42 @@ def check_place(folder: Path) -> None:
 def check_room(
     folder: Path, networks: Iterable[nn.Module], device: torch.device, flags: str
 ) -> None:
-    """Refuse networks that the device cannot hold in training, or the disk in a checkpoint.
+    """Check that the device can hold the networks in training, and the disk a checkpoint of them.
 
-    Both hold each weight, its average, and what Adam remembers of it.
+    Both hold each weight, its average and Adam's two moments of it.
 
     Args:
-        folder: Where the run will be.
-        networks: On any device, such as `meta`.
-        device: Where they will be trained.
-        flags: Those of the networks' widths, for the message.
+        folder: The run folder.
+        networks: The networks, on any device, such as `meta`.
+        device: The device they will be trained on.
+        flags: The flags of the networks' widths, for the message.
 
     Raises:
-        UserError: With what is needed and what there is.
+        UserError: Naming what is needed and what there is.
     """
     weights = sum(t.numel() for network in networks for t in network.state_dict().values())
-    needed = 4 * weights * (2 + _ADAM)
-    if needed > (memory := _memory(device)):
+    needed_bytes = 4 * weights * (2 + _ADAM)
+    if needed_bytes > (memory := _memory(device)):
         raise UserError(
             f"{flags}: {weights / 1e6:,.0f} million weights take "
-            f"{needed / 1e9:,.1f} GB in training, {device} has {memory / 1e9:,.1f} GB; "
+            f"{needed_bytes / 1e9:,.1f} GB in training, {device} has {memory / 1e9:,.1f} GB; "
             "give smaller ones, or a smaller --data.size"
         )
-    if needed > (free := shutil.disk_usage(_nearest(folder)).free):
+    if needed_bytes > (free := shutil.disk_usage(_nearest(folder)).free):
         raise UserError(
-            f"--run.dir {folder}: a checkpoint takes about {needed / 1e6:,.1f} MB, "
+            f"--run.dir {folder}: a checkpoint takes about {needed_bytes / 1e6:,.1f} MB, "
             f"{free / 1e6:,.1f} MB are free; make room or give a folder on another disk"
         )
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder itself, or the nearest one above it that is there."""
+    """Return the folder itself, or the nearest existing one above it."""
     folder = folder.absolute()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _memory(device: torch.device) -> int:
-    """Bytes that a device has in all."""
+    """Return all the memory of a device, in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     try:

@@ -1,4 +1,4 @@
-"""A training in phases: what those of generators and of encoders share."""
+"""Training in phases: what runs of generators and of encoders share."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -47,9 +47,9 @@ class Headline(NamedTuple):
     """A number of the status line.
 
     Attributes:
-        label: What the line calls it.
-        stat: The name it is reported under.
-        form: How it is written, a format specification.
+        label: Its name in the line.
+        stat: Its name among the statistics.
+        form: Its format specification.
     """
 
     label: str
@@ -58,13 +58,13 @@ class Headline(NamedTuple):
 
 
 class Sign(NamedTuple):
-    """A sign that a run is on a way that seldom ends well.
+    """A sign that a run seldom ends well.
 
     Attributes:
-        name: Of the alarm.
-        ticks: In a row that it takes before it is told.
+        name: Name of the alarm.
+        ticks: Ticks in a row with this sign before the alarm.
         holds: Whether this tick shows it.
-        line: What is told.
+        line: Text of the alarm.
     """
 
     name: str
@@ -74,14 +74,14 @@ class Sign(NamedTuple):
 
 
 class Exhibit(Protocol):
-    """Pictures that show how far a training is: sheets, each uint8 (N, H, W, C), by name."""
+    """Pictures that show the progress of a run: sheets, each uint8 (N, H, W, C), by name."""
 
     def begin(self) -> dict[str, np.ndarray]:
-        """What is shown once, when a run begins."""
+        """Return the sheets for the beginning of a run."""
         ...
 
     def now(self) -> dict[str, np.ndarray]:
-        """What is shown at every snapshot; names get the thousands of images added."""
+        """Return the sheets for a snapshot; their names get the thousands of images appended."""
         ...
 
 
@@ -93,20 +93,20 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     the same run.
 
     Args:
-        settings: All that can be set about it.
+        settings: The settings of the run.
 
     Attributes:
-        settings: As given; what was left open in them is settled by `foresee`.
-        seen_images: Of the whole run, over all processes.
+        settings: The settings of the run; `foresee` settles what they left open.
+        seen_images: Images seen by the whole run, over all processes.
         batch_size: Images of a batch, over all processes.
         micro_batch: Images that a process works on at once.
         phases: The phases of a batch in their order; set by `build`.
         frozen: Layers of the networks that are not trained.
         ema_kimg: Half-lives of the averages, kept with the run.
-        stats: Where everything is reported.
-        headlines: What of it the status line shows.
-        generates: Whether its result is a generator, which `--metrics.*` can measure.
-        remedy: What to do about numbers that are not finite, in words.
+        stats: Collector of everything that is reported.
+        headlines: Numbers of the status line.
+        generates: Whether the result is a generator, which `--metrics.*` can measure.
+        remedy: Advice, in words, about numbers that are not finite.
         passing: Modules that come and go with settings; a checkpoint may hold them without use.
     """
 
@@ -131,14 +131,17 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     # What a subclass says
 
     def foresee(
-        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+        self,
+        trainer: lightning.Trainer,
+        data: TrainingImages,
+        about_run: dict[str, Any] | None = None,
     ) -> None:
-        """Look at all that can be looked at before a picture is, and settle what was left open.
+        """Check all that can be checked without opening a picture, and settle what was left open.
 
         Args:
-            trainer: Who will train.
-            data: The pictures, not opened; takes a size that was left open.
-            known: What a checkpoint says of the run, where it goes on.
+            trainer: Lightning's trainer.
+            data: The pictures, not opened; gets the size if it was left open.
+            about_run: A checkpoint's table `dragline`; None for a new run.
 
         Raises:
             UserError: If something is impossible.
@@ -147,14 +150,14 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         micro_batch(self.settings.micro_batch, data.even_share(trainer.world_size))
 
     def settled(self) -> dict[str, Any]:
-        """Settings that were open until `foresee`, by group and name."""
+        """Return the settings that were open until `foresee`, by group and name."""
         return {}
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
-        """Look whether all this can be trained, before anything is written or takes memory.
+        """Check that all this can be trained, before anything is written or takes memory.
 
         Returns:
-            What must not change when a run is resumed; plain values only.
+            The run's identity: what must not change on resuming; plain values only.
 
         Raises:
             UserError: If something is impossible.
@@ -166,16 +169,16 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
-        """The networks that it would train, by name; meant for the meta device.
+        """Return the networks of the run, by name; meant for the meta device.
 
         Args:
             size: (H, W) of the pictures.
-            channels: Of the pictures.
+            channels: Channels of the pictures.
             c_dim: Length of label vectors, 0 without labels.
-            device: Where it would be trained.
+            device: Device of the run.
 
         Raises:
-            UserError: If there is no training for such pictures.
+            UserError: If such pictures cannot be trained on.
         """
         raise NotImplementedError
 
@@ -187,55 +190,55 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
     ) -> None:
-        """Build them for pictures of `size` (H, W) in batches of `batch`."""
+        """Build these for pictures of `size` (H, W) in batches of `batch`."""
         raise NotImplementedError
 
     def networks(self) -> list[nn.Module]:
-        """The networks that are trained, each by an optimizer of its own, in order."""
+        """Return the networks that are trained, each by an optimizer of its own, in order."""
         raise NotImplementedError
 
     def averages(self) -> list[Average]:
-        """The averaged networks; none before they are built."""
+        """Return the averaged networks; none before they are built."""
         raise NotImplementedError
 
     def speed(self, network: nn.Module) -> dict[str, Any]:
-        """Learning rate and decay rates of a network's Adam, slowed for its lazy regularisation."""
+        """Return a network's learning rate and Adam's decay rates, corrected for lazy phases."""
         ratio = lazy_share(network, self.phases)
         betas = tuple(float(beta) ** ratio for beta in self.settings.betas)
         return {"lr": self.learning_rate(network) * ratio, "betas": betas}
 
     def learning_rate(self, network: nn.Module) -> float:
-        """A network's, as the settings of today have it, where the run stands."""
+        """Return a network's learning rate at this point of the run."""
         return self.settings.lr
 
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
-        """What looks at it before each status line."""
+        """Return callbacks that measure before each status line."""
         return []
 
     def signs(self, mean: dict[str, float]) -> Iterable[Sign]:
-        """What the averages of a tick, by name, warn of."""
+        """Return the signs in the averages of a tick, given by name."""
         return ()
 
     def remarks(self, device: torch.device) -> list[str]:
-        """What a user should know of the settings on this device, each in a line."""
+        """Return remarks about the settings on this device, each a line for the user."""
         return []
 
     def exhibit(self, data: TrainingImages, columns: int, count: int) -> Exhibit:
-        """Pictures for the snapshots' sheets.
+        """Return the pictures for the snapshots' sheets.
 
         Args:
-            data: The data at hand.
-            columns: Of a sheet.
-            count: Pictures that a sheet has room for, a multiple of `columns`.
+            data: The pictures of the run.
+            columns: Columns of a sheet.
+            count: Pictures on a sheet, a multiple of `columns`.
         """
         raise NotImplementedError
 
     def published(self) -> dict[str, Any]:
-        """What a snapshot saves: arguments of `save_model_folder`."""
+        """Return what a snapshot saves: arguments of `save_model_folder`."""
         raise NotImplementedError
 
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Where that comes from; JSON values.
+        """Return where the published networks come from; JSON values.
 
         Args:
             data: Facts of the data.
@@ -243,30 +246,30 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         raise NotImplementedError
 
     def card(self, name: str, data: dict[str, Any]) -> str:
-        """Model card of snapshot `name`, Markdown; `data` as in `provenance`."""
+        """Return the model card of snapshot `name`, Markdown; `data` as in `provenance`."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """What logs and checkpoints should know beside settings and identity; plain values."""
+        """Return facts for logs and checkpoints beside settings and identity; plain values."""
         return {}
 
     def begin_batch(self) -> None:
-        """Before the phases of a batch."""
+        """Prepare for the phases of a batch."""
 
     def end_batch(self) -> None:
-        """After the phases of a batch, its images counted."""
+        """Finish a batch, after its phases, its images counted."""
 
-    def fitted(self, held: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint's state as this training can load it.
+    def fitted(self, about_run: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's state as this run can load it.
 
         Args:
-            held: What the checkpoint says of its run.
-            state: Its state dict.
+            about_run: The checkpoint's table `dragline`.
+            state: The checkpoint's state dict.
         """
         return state
 
     def fresh(self) -> "PhasedTraining":
-        """The same training, its networks not built yet."""
+        """Return the same module, its networks not built yet."""
         return type(self)(**self.settings.arguments())  # type: ignore[arg-type]
 
     # Training
@@ -282,20 +285,20 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         self.build(data, self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Adam for each network."""
+        """Return an Adam for each network."""
         return [
             torch.optim.Adam(network.parameters(), **self.speed(network), eps=1e-8, fused=True)
             for network in self.networks()
         ]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch: every phase whose turn it is, then the averages."""
+        """Train on one batch: every phase whose turn it is, then the averages."""
         self.begin_batch()
         for phase in self.phases:
             if self.seen_images >= phase.begins and self.batches_seen % phase.interval == 0:
                 self._phase(phase, batch)
         self.seen_images += self.batch_size
-        # In the same batches, so that the device is waited for once.
+        # In the same batches as ADA's control, so that the device is waited for once.
         if self.batches_seen % self.guard.patience == 0:
             self.guard.check(self.seen_images)
         self.end_batch()
@@ -305,11 +308,11 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
 
     @property
     def batches_seen(self) -> int:
-        """Batches since the beginning of the run, over all its resumptions."""
+        """Batches seen by the whole run, earlier sessions included."""
         return self.seen_images // self.batch_size
 
     def _phase(self, phase: Phase, batch: Batch) -> None:
-        """One objective's gradient and one step of its network."""
+        """Compute one objective's gradient and step its network."""
         optimizer = self._optimizer(phase.network)
         with self.stats.timed(f"Timing/{phase.timing}", self.device):
             sums = self._accumulate(phase, batch, optimizer)
@@ -322,13 +325,13 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             phase.finish(sums)
 
     def _optimizer(self, network: nn.Module) -> Any:
-        made: Any = self.optimizers()  # a list only where there are several
-        return made[self.networks().index(network)] if isinstance(made, list) else made
+        all_of: Any = self.optimizers()  # a list only where there are several
+        return all_of[self.networks().index(network)] if isinstance(all_of, list) else all_of
 
     def _accumulate(self, phase: Phase, batch: Batch, optimizer: Any) -> dict[str, Tensor]:
         """Add up an objective's gradient, and its sums, over the micro-batches.
 
-        The other networks and frozen layers get no gradient, so that Adam passes them over.
+        The other networks and frozen layers get no gradient, so that Adam skips them.
         """
         for network in self.networks():
             network.requires_grad_(network is phase.network)
@@ -349,7 +352,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         return sums
 
     def phase_loss(self, name: str, micro: Batch, rng: torch.Generator) -> Tensor:
-        """Loss of one phase, summed over a micro-batch; what a training step differentiates."""
+        """Return the loss of one phase, summed over a micro-batch, as a training step has it."""
         phase = next(phase for phase in self.phases if phase.name == name)
         outcomes = self._outcome(phase, micro, rng)
         outcomes = [outcomes] if isinstance(outcomes, Outcome) else outcomes
@@ -361,7 +364,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         return phase.objective(Micro(micro.pictures, micro.labels, rng, micro.first))
 
     def _without_ddp_sync(self) -> AbstractContextManager:
-        """Keep DDP's reducer out: we sum gradients ourselves, once a phase."""
+        """Return a context without DDP's reducer: we sum gradients ourselves, once a phase."""
         block = getattr(self.trainer.strategy, "block_backward_sync", None)
         return nullcontext() if block is None else block()
 
@@ -375,43 +378,43 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     # State
 
     def identity(self) -> dict[str, Any]:
-        """What must not change when a run is resumed; plain values only."""
+        """Return what must not change when a run is resumed; plain values only."""
         return self._identity
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the image count, what the run is, and how all of it is laid out to a checkpoint."""
-        checkpoint["dragline"] = about = {
+        """Add the image count, the run's identity and the layout's digest to a checkpoint."""
+        checkpoint["dragline"] = about_run = {
             "format": FORMAT_VERSION,
             "seen_images": self.seen_images,
             "ema_kimg": self.ema_kimg,
             **self.facts(),
             **self.identity(),
         }
-        about[LAYOUT] = layout_of(checkpoint)
+        about_run[LAYOUT] = layout_of(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over what the run has become; refuse a checkpoint of another run, or none of a run.
+        """Load the state of the run; refuse a checkpoint of another run, or of none.
 
-        What settings decide, such as the learning rate, follows the settings of today.
+        What settings decide, such as the learning rate, follows the settings given now.
         """
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.check_checkpoint(checkpoint, self.trainer, data)
-        held = checkpoint["dragline"]
-        self.seen_images = held["seen_images"]
-        checkpoint["state_dict"] = self.fitted(held, checkpoint["state_dict"])
+        about_run = checkpoint["dragline"]
+        self.seen_images = about_run["seen_images"]
+        checkpoint["state_dict"] = self.fitted(about_run, checkpoint["state_dict"])
         checkpoint["optimizer_states"] = [
-            _taken_over(state, fresh)
+            _resumed_state(state, fresh)
             for state, fresh in zip(
                 checkpoint["optimizer_states"], self.configure_optimizers(), strict=True
             )
         ]
 
     def twin(self, identity: dict[str, Any], data: TrainingImages) -> "PhasedTraining":
-        """The same training on the CPU as it begins, to hold a checkpoint against.
+        """Return the same module on the CPU as it begins, to compare a checkpoint with.
 
         Args:
-            identity: What `plan` gave.
-            data: The data at hand.
+            identity: The result of `plan`.
+            data: The pictures of the run.
         """
         twin, dataset, device = self.fresh(), data.dataset, torch.device("cpu")
         with torch.random.fork_rng(devices=[]):
@@ -428,21 +431,21 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         data: TrainingImages,
         name: str = "the checkpoint",
     ) -> None:
-        """Hold all that a checkpoint has against networks, optimizers and counters as they begin.
+        """Compare a whole checkpoint with networks, optimizers and counters as they begin.
 
         Args:
-            checkpoint: As it was read; stays as it is.
-            trainer: Whose counters it would set.
-            data: Whose state it would set.
-            name: What complaints call it.
+            checkpoint: The checkpoint as it was read; stays as it is.
+            trainer: The trainer whose counters it would set.
+            data: The data whose state it would set.
+            name: The checkpoint's name in complaints.
 
         Raises:
             UserError: If it is of another run, or anything in it is not what a run saves.
         """
         check = CheckpointCheck(checkpoint, name)
         check.parts(data=type(data).__qualname__)
-        held = checkpoint["dragline"]
-        check_same_run(held, self.identity())
+        about_run = checkpoint["dragline"]
+        check_same_run(about_run, self.identity())
         batches = check.seen_images(self.batch_size) // self.batch_size
         check.half_lives()
         loops = {loop: getattr(trainer, loop).state_dict() for loop in _LOOPS}
@@ -451,14 +454,14 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             place = type(data).__qualname__
             check.counts(place, checkpoint[place], data.state_dict())
         check.tensors("state_dict", checkpoint["state_dict"])
-        state, ours = self.fitted(held, checkpoint["state_dict"]), self.state_dict()
+        state, ours = self.fitted(about_run, checkpoint["state_dict"]), self.state_dict()
         check.same_tensors("state_dict", state, ours)
         check.others("state_dict", checkpoint["state_dict"].keys() - state.keys(), self.passing)
         check.optimizers(checkpoint["optimizer_states"], self.configure_optimizers(), batches * 8)
 
 
-def _taken_over(held: dict[str, Any], fresh: torch.optim.Optimizer) -> dict[str, Any]:
-    """An Adam's state with the settings of today, each tensor laid out as its parameter is.
+def _resumed_state(state: dict[str, Any], fresh: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an Adam's state with the fresh one's settings, each tensor laid out as its parameter.
 
     A fused step goes through both in the order of memory.
     """
@@ -468,23 +471,23 @@ def _taken_over(held: dict[str, Any], fresh: torch.optim.Optimizer) -> dict[str,
         return torch.empty_like(like, device="cpu", requires_grad=False).copy_(value)
 
     parameters = fresh.param_groups[0]["params"]
-    state = {
-        index: {name: laid_out(name, value, parameters[index]) for name, value in held_one.items()}
-        for index, held_one in held["state"].items()
+    moments = {
+        index: {name: laid_out(name, value, parameters[index]) for name, value in table.items()}
+        for index, table in state["state"].items()
     }
-    return {"state": state, "param_groups": fresh.state_dict()["param_groups"]}
+    return {"state": moments, "param_groups": fresh.state_dict()["param_groups"]}
 
 
-def micro_batch(wanted: int | None, share: int) -> int:
-    """Images that a process works on at once, of its `share` of a batch; all of it if None.
+def micro_batch(size: int | None, share: int) -> int:
+    """Return how many images of its `share` of a batch a process works on at once; all if None.
 
     Raises:
-        UserError: If they do not divide it.
+        UserError: If the number does not divide the share.
     """
-    size = min(wanted or share, share)
+    size = min(size or share, share)
     if share % size:
         raise UserError(
-            f"--model.micro_batch {size}: must divide the {share} images that each process has of "
-            "a batch"
+            f"{size}: must divide the {share} images that each process has of a batch",
+            "micro_batch",
         )
     return size

@@ -1,7 +1,7 @@
-"""The phases of a training: what is asked of a network on a micro-batch, and how often.
+"""The phases of a run: the objective of a network on a micro-batch, and how often it is stepped.
 
-Nothing is logged, weighted by batch size or sent to other processes by a phase; the trainer does
-that with what an objective returns.
+A phase logs nothing, weights nothing by batch size and sends nothing to other processes; the
+training module does that with what an objective returns.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,8 @@ class Micro:
     """A micro-batch.
 
     Attributes:
-        pictures: Makes the real pictures, float32, shape (N, C, H, W), in [-1, 1].
-        labels: Shape (N, c_dim), for real and generated pictures alike.
+        pictures: Function that returns the real pictures, float32, (N, C, H, W), in [-1, 1].
+        labels: Labels of real and generated pictures alike, shape (N, c_dim).
         rng: Source of everything random.
         first: Index of its first picture among all pictures ever seen.
     """
@@ -30,12 +30,12 @@ class Micro:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an objective gives.
+    """The result of an objective.
 
     Attributes:
         loss: Sum over the samples of the micro-batch, shape ().
         stats: Values to report, by name.
-        sums: What the phase's `finish` wants added up over the whole batch, float32.
+        sums: Values that the phase's `finish` gets summed over the whole batch, float32.
     """
 
     loss: Tensor
@@ -52,13 +52,13 @@ class Phase:
     """One objective, stepped by the optimizer of its network.
 
     Attributes:
-        name: Keys the random numbers of the phase.
+        name: Key of the phase's random numbers.
         timing: NVIDIA's name, which people's tools know.
         network: The network that is trained.
         interval: Batches between steps.
-        objective: From a micro-batch to the loss, or to several that follow each other and whose
-            gradients add up; each is left before the next is computed.
-        finish: Takes the sums over the batch and all processes, after the step.
+        objective: Function from a micro-batch to the loss, or to several losses in turn whose
+            gradients add up; each is differentiated before the next is computed.
+        finish: Function that gets the sums over the batch and all processes, after the step.
         begins: Images seen before its first step.
     """
 
@@ -72,15 +72,15 @@ class Phase:
 
     @property
     def lazy(self) -> bool:
-        """Whether it is regularisation of its own, stepped beside the main objective."""
+        """Whether this is regularisation of its own, stepped beside the main objective."""
         return self.timing.endswith("reg")
 
 
 def lazy_share(network: nn.Module, phases: Sequence[Phase]) -> float:
-    """What the speed of a network's Adam is multiplied by for its lazy regularisation.
+    """Return the factor on a network's learning and decay rates for its lazy regularisation.
 
-    A penalty step every k batches makes k + 1 steps of k, so both learning rate and decay rates are
-    corrected by k / (k + 1) (Karras et al. 2020, appendix B).
+    A penalty step every k batches makes k + 1 steps out of k, so both rates are corrected by
+    k / (k + 1) (Karras et al. 2020, appendix B).
     """
     lazy = [phase.interval for phase in phases if phase.network is network and phase.lazy]
     return lazy[0] / (lazy[0] + 1) if lazy else 1.0

@@ -1,4 +1,4 @@
-"""A run's folder: one training at a time, of one kind of run, without the rests of accidents."""
+"""A run's folder: one process at a time trains in it, and leftovers of accidents are removed."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ WRITTEN_IN_PLACE = (_LOCK, LOG, STATS)  # all else is written beside and renamed
 
 
 def check_folder(folder: Path, resume: str) -> None:
-    """Look whether a run may begin or go on in `folder`; nothing is written.
+    """Check that a run may begin or go on in `folder`; nothing is written.
 
     Raises:
         UserError: If the folder holds something else, or a run that must not be resumed.
@@ -41,7 +41,7 @@ def check_folder(folder: Path, resume: str) -> None:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run; None for a run that begins.
+    """Return the newest whole checkpoint of a run; None for a run that begins.
 
     Raises:
         UserError: If there are checkpoints and not one is whole.
@@ -52,12 +52,12 @@ def last_checkpoint(folder: Path) -> Path | None:
     return checkpoint
 
 
-class HeldFolder:
+class LockedFolder:
     """A run folder that this process, and no other, works in.
 
-    Two locks of the operating system's, which die with their process, however that ends: one on the
+    Two locks of the operating system, which end with their process, however that ends: one on the
     folder itself, which nobody can delete without deleting the folder, and one on a file in it, for
-    its process number and for file systems that lock files alone.
+    the process number and for file systems that lock only files.
 
     Attributes:
         path: The folder.
@@ -82,75 +82,75 @@ class HeldFolder:
         except BlockingIOError:
             holder = self._signature() or "unknown"
             raise UserError(
-                f"--run.dir {self.path}: another training (process {holder}) is at work in it; "
+                f"--run.dir {self.path}: another training run (process {holder}) works in it; "
                 "wait for it, stop it, or give a new folder"
             ) from None
         except OSError:
-            pass  # a file system without locks: nothing can be promised there
+            pass  # a file system without locks
 
     def _signature(self) -> str:
-        """The process number in the file; empty if it holds none."""
+        """Return the process number in the file; empty if there is none."""
         text = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
         return text if text.isdecimal() else ""
 
     def _sign(self) -> None:
-        """Write our process number, unless the file holds something that no run wrote."""
+        """Write our process number, unless the file has something that no run wrote."""
         if os.fstat(self._file).st_size and not self._signature():
             return
         try:
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
             os.ftruncate(self._file, len(f"{os.getpid()}\n"))
         except OSError:
-            pass  # a full disk: the lock holds, only the number is not there
+            pass  # a full disk: the lock holds without the number
 
     def check(self) -> None:
-        """Look whether the folder is still where it was; nothing must be written if it is not.
+        """Check that the folder is still in its place; otherwise nothing must be written.
 
         Raises:
             UserError: If it was deleted, moved or replaced.
         """
-        held = os.fstat(self._folder)
+        ours = os.fstat(self._folder)
         try:
-            there = os.stat(self.path)
+            now = os.stat(self.path)
         except OSError:
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+            now = None
+        if now is None or (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino):
             raise UserError(
-                f"--run.dir {self.path}: was deleted or moved while the training was at work in "
-                "it; the training ends and writes nothing more. If it was moved, give its new place"
+                f"--run.dir {self.path}: was deleted or moved while the run was at work in it; "
+                "the run ends and writes nothing more. If it was moved, give its new place"
             )
 
     def close(self) -> None:
-        """Let others in."""
+        """Release both locks."""
         for handle in (self._folder, self._file):
             if handle >= 0:
                 os.close(handle)
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[HeldFolder]:
-    """Keep every other training out of `folder`, which is created.
+def lock_folder(folder: Path) -> Iterator[LockedFolder]:
+    """Create `folder` and keep every other run out of it.
 
     Raises:
-        UserError: If a training is at work in it; after a failure, if the folder is gone.
+        UserError: If another run works in it; after a failure, if the folder is gone.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    held = HeldFolder(folder)
+    locked_folder = LockedFolder(folder)
     try:
-        yield held
+        yield locked_folder
     except Exception:
-        held.check()  # what failed in a folder that went away failed for that
+        locked_folder.check()  # a missing folder is the cause of whatever failed
         raise
     finally:
-        held.close()
+        locked_folder.close()
 
 
 class Reached(NamedTuple):
     """How far a run ever came, also past the checkpoint that it goes on from.
 
     Attributes:
-        images: Seen, by the last line of statistics.
-        total_sec: Spent on training, over all sessions.
+        images: Images seen, by the last line of statistics.
+        total_sec: Seconds of training, over all sessions.
     """
 
     images: int = 0
@@ -158,7 +158,7 @@ class Reached(NamedTuple):
 
 
 def reached(folder: Path) -> Reached:
-    """How far a run came, by its statistics and by what earlier sessions noted of theirs."""
+    """Return how far a run came, by its statistics and by its record."""
     images, total_sec = _noted(read_record(folder).get("reached"))
     for line in _stats_lines(folder):
         try:
@@ -185,10 +185,10 @@ def _stats_lines(folder: Path) -> list[str]:
 
 
 def clean_up(folder: Path, seen_kimg: float) -> None:
-    """Remove what a killed training left: half-written files, and statistics past its checkpoint.
+    """Remove what a killed run left: half-written files, and statistics past its checkpoint.
 
-    Checkpoints that are damaged are set aside and named. Only with the folder locked: to a training
-    at work these files are its own.
+    Damaged checkpoints are set aside and named. The folder must be locked: a run at work needs
+    these files.
     """
     for path in set_damaged_aside(folder):
         print(f"note: damaged, set aside: {path}", file=sys.stderr, flush=True)
@@ -205,8 +205,8 @@ def keep_until(path: Path, seen_kimg: float, kimg_of: Callable[[Any], float]) ->
 
     Args:
         path: The log; not touched if all of it can stay.
-        seen_kimg: Thousands of images that the run goes on from.
-        kimg_of: Where a line, decoded, belongs.
+        seen_kimg: Thousands of images from which the run goes on.
+        kimg_of: Function from a decoded line to its thousands of images.
     """
 
     def stays(line: str) -> bool:
@@ -216,6 +216,6 @@ def keep_until(path: Path, seen_kimg: float, kimg_of: Callable[[Any], float]) ->
             return False
 
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    kept = [line for line in lines if stays(line)]
-    if len(kept) < len(lines):
-        write_text(path, "".join(f"{line}\n" for line in kept))
+    staying = [line for line in lines if stays(line)]
+    if len(staying) < len(lines):
+        write_text(path, "".join(f"{line}\n" for line in staying))

@@ -1,7 +1,7 @@
-"""What a run knows of itself beside its checkpoints, in `run.json`: what it wrote, how far it came.
+"""The record of a run beside its checkpoints, `run.json`: what it wrote, how far it came.
 
-Runs of before this record have none, and a record that cannot be read counts as none: then nothing
-is known to be the run's, so nothing is deleted.
+Older runs have no record, and one that cannot be read counts as none: then nothing is known to be
+the run's, so nothing is deleted.
 """
 
 import json
@@ -14,7 +14,7 @@ RECORD = "run.json"
 
 
 def read_record(run_dir: str | Path) -> dict[str, Any]:
-    """A run's record; empty if there is none."""
+    """Return a run's record; empty if there is none."""
     try:
         record = json.loads((Path(run_dir) / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -23,6 +23,6 @@ def read_record(run_dir: str | Path) -> dict[str, Any]:
 
 
 def update_record(run_dir: str | Path, **changes: Any) -> None:
-    """Change some of a run's record; JSON values."""
+    """Change entries of a run's record; JSON values."""
     record = {**read_record(run_dir), **changes}
     write_text(Path(run_dir) / RECORD, json.dumps(record, indent=1) + "\n")

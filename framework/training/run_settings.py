@@ -15,15 +15,16 @@ class RunSettings:
 
     Args:
         dir: Run folder; the same command in the same folder resumes.
-        kimg: Length of the training.
-        tick_kimg: Between status lines (and stats.jsonl and W&B).
-        checkpoint_kimg: Between run checkpoints, for resuming.
-        snapshot_kimg: Between sample grids and model folders.
-        metrics_kimg: Between measurements of the averaged generator (--metrics.*); 0 for none.
-        keep_checkpoints: Newest checkpoints to keep.
-        keep_snapshots: Newest model folders to keep; 0 keeps all.
+        kimg: Length of the run.
+        tick_kimg: From one status line to the next (also stats.jsonl and W&B).
+        checkpoint_kimg: From one checkpoint to the next, for resuming.
+        snapshot_kimg: From one sample grid and model folder to the next.
+        metrics_kimg: From one measurement of the averaged generator (--metrics.*) to the next; 0
+            for none.
+        keep_checkpoints: Number of newest checkpoints to keep.
+        keep_snapshots: Number of newest model folders to keep; 0 keeps all.
         resume: `auto` goes on if the folder holds a run, `never` refuses such a folder.
-        wandb: `auto` is online if someone is logged in, else offline; `disabled` for none.
+        wandb: `auto` is online if somebody is logged in, else offline; `disabled` for none.
         dry_run: Print settings, sizes and data facts, and stop; nothing is written.
     """
 
@@ -40,7 +41,7 @@ class RunSettings:
     dry_run: bool = False
 
     def check(self) -> None:
-        """Refuse numbers that cannot be.
+        """Check that every number is in its range.
 
         Raises:
             UserError: Naming the flag.

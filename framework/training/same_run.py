@@ -1,16 +1,16 @@
-"""Whether a checkpoint is of the run that is asked for; if not, what differs and the way on."""
+"""Checking that a checkpoint is of the run that the settings describe; if not, what differs."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from framework.errors import UserError
 
-# Where the same numbers are computed with, not what: a run may go on on another machine.
+# How numbers are computed, not which: a run may go on on another machine.
 _MACHINE = ("low_precision", "low_precision_blocks", "conv_clamp")
 # Settings that came after the first runs were written, and what those had.
 _LATER: dict[str, Any] = {"architecture": "resnet", "label_fade": False}
-# What is kept to say in words how digests differ, and decides nothing.
-_TOLD = ("pictures.", "generator_name")
+# Facts that put a difference of digests into words, and decide nothing.
+_WORDS_ONLY = ("pictures.", "generator_name")
 _PICTURES = {
     "count": "{}", "source": "of {}", "size": "size {}", "channels": "channels {}",
     "label_dim": "labels of length {}", "crop": "crop {}", "held_out": "held out {}",
@@ -25,18 +25,18 @@ _FLAGS = {
 _NO_FLAG = ("c_dim", "label_fade", "w_avg_beta", "discriminates")
 
 
-def check_same_run(held: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Compare what a checkpoint says it is with what is asked for.
+def check_same_run(about_run: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Check that a checkpoint is of the run that the settings describe.
 
     Args:
-        held: What a checkpoint keeps under `dragline`; may hold more than `ours`.
-        ours: What must not change, nested tables of plain values; beside the digests what they
-            are of, in words.
+        about_run: The checkpoint's table `dragline`; may have more names than `identity`.
+        identity: What must not change, nested tables of plain values; beside the digests what
+            they are of, in words.
 
     Raises:
-        UserError: Naming every setting that differs, with both values, and the flags that go on.
+        UserError: Naming every setting that differs, both values, and the flags that resume it.
     """
-    old, new = _flat(held), _flat(ours)
+    old, new = _flat(about_run), _flat(identity)
     for name in new.keys() - old.keys():
         is_table = any(other.startswith(f"{name}.") for other in old)
         old[name] = "a table" if is_table else _LATER.get(name.split(".")[-1], "unset")
@@ -45,19 +45,19 @@ def check_same_run(held: dict[str, Any], ours: dict[str, Any]) -> None:
         for name in sorted(new)
         if old[name] != new[name]
         and name.split(".")[-1] not in _MACHINE
-        and not name.startswith(_TOLD)
+        and not name.startswith(_WORDS_ONLY)
     ]
     if differing:
-        said = "; ".join(_in_words(name, old, new) for name in differing)
+        differences = "; ".join(_in_words(name, old, new) for name in differing)
         flags = " ".join(dict.fromkeys(flag for name in differing for flag in _way_on(name, old)))
         raise UserError(
-            f"the run in this folder was begun with other settings: {said}. Give a new --run.dir, "
-            f"or the old settings{': ' if flags else ''}{flags}"
+            f"the run in this folder was begun with other settings: {differences}. Give a new "
+            f"--run.dir, or the old settings{': ' if flags else ''}{flags}"
         )
 
 
 def _in_words(name: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    """One difference; digests are told by what they are of."""
+    """Describe one difference; digests by what they are of."""
     if name == "data":
         return _other_pictures(old, new)
     if name == "generator_digest":
@@ -75,13 +75,13 @@ def _other_pictures(old: dict[str, Any], new: dict[str, Any]) -> str:
     if old.get("pictures.count", "unset") == "unset":
         now = f" ({new['pictures.count']} of {new['pictures.source']})" if facts[0][2] else ""
         return f"other pictures than those of --data.source now{now}"
-    told = [f"{form.format(before)}, now {now}" for form, before, now in facts if before != now]
+    changes = [f"{form.format(before)}, now {now}" for form, before, now in facts if before != now]
     same = f"as many, {old['pictures.count']}, but their contents, names or labels changed"
-    return f"other pictures: {' and '.join(told) or same}"
+    return f"other pictures: {' and '.join(changes) or same}"
 
 
 def _way_on(name: str, old: dict[str, Any]) -> Iterator[str]:
-    """The flags that give a setting its old value."""
+    """Yield the flags that give a setting its old value."""
     value, last = old[name], name.split(".")[-1]
     if name == "data":
         source = old.get("pictures.source", "unset")
@@ -96,7 +96,7 @@ def _way_on(name: str, old: dict[str, Any]) -> Iterator[str]:
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as one, its names joined by dots."""
+    """Return nested tables as one, names joined by dots."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
         if isinstance(value, dict):
@@ -108,7 +108,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it can be compared; tensors, for one, compare to tensors."""
+    """Return whether values can be compared; tensors, for one, compare to tensors."""
     if isinstance(value, list):
         return all(map(_is_plain, value))
     return value is None or isinstance(value, bool | int | float | str)

@@ -1,4 +1,4 @@
-"""What every training run is told about how it trains; each kind of run adds its own settings."""
+"""Settings of every training run; each kind of run adds its own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,12 +6,12 @@ from typing import Any
 
 from framework.settings import MOST, Settings
 
-MOST_IMAGES = 65_536  # a process works on at once
+MOST_IMAGES = 65_536  # that a process works on at once
 
 
 @dataclass(frozen=True)
 class TrainingGroup(Settings):
-    """Base of settings that belong together; errors name one as `networks.width`."""
+    """Base of settings that belong together; errors call one `networks.width`."""
 
     source = "settings of a training run"
     largest = 10**9
@@ -19,7 +19,7 @@ class TrainingGroup(Settings):
 
 @dataclass(frozen=True)
 class TrainingSettings(TrainingGroup):
-    """What every kind of run has.
+    """Settings of every kind of run.
 
     Args:
         lr: Learning rate, before the correction for lazy regularisation.
@@ -42,23 +42,23 @@ class TrainingSettings(TrainingGroup):
         self._whole("seed", most=MOST)
 
     def arguments(self) -> dict[str, Any]:
-        """The settings by name, groups as they are: what makes them again."""
+        """Return the settings by name, groups unchanged: the arguments that make them again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @classmethod
     def names(cls) -> list[str]:
-        """All settings by name, those in groups included; no two have the same."""
+        """Return the names of all settings, those in groups included; no two are the same."""
         return [*cls.groups(), *({f.name for f in fields(cls)} - set(cls.groups().values()))]
 
     @classmethod
     def flag(cls, name: str) -> str:
-        """The flag that sets `name`, whatever group it stands in."""
+        """Return the flag that sets `name`, whatever its group."""
         group = cls.groups().get(name)
         return f"--model.{group}.{name}" if group else f"--model.{name}"
 
     @classmethod
     def groups(cls) -> dict[str, str]:
-        """The group of every setting that stands in one, by the setting's name."""
+        """Return the group of every setting that is in one, by the setting's name."""
         return {
             inner.name: f.name
             for f in fields(cls)
@@ -68,7 +68,7 @@ class TrainingSettings(TrainingGroup):
 
     @classmethod
     def grouped(cls, flat: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings by name, each in its group: files of before there were groups have none."""
+        """Return settings by name, each in its group; older files have no groups."""
         groups = cls.groups()
         tables: dict[str, Any] = {}
         for name, value in flat.items():

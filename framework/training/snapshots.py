@@ -23,17 +23,17 @@ _COLUMNS, _ROWS = (4, 16), (4, 8)  # at least and at most
 
 
 class Snapshots(KimgCallback):
-    """What a training shows, as sheets of pictures, and what it is worth, as a model folder.
+    """Writes sheets of pictures and a model folder, at every mark and at the end of the run.
 
-    At every mark, and where a run ends without one: stopped by a signal, or by a limit of
-    Lightning's. What was reached there is kept until something newer is written.
+    A run that ends between two marks, by a signal or a limit of Lightning's, gets a snapshot that
+    is kept until a newer one is written.
 
     Args:
-        run_dir: Run folder; gets sheets such as `reals.png`, `fakes_init.png`, `fakes000200.png`, …
+        run_dir: Run folder, for sheets such as `reals.png`, `fakes_init.png`, `fakes000200.png`, …
             and `network-000200/`, ….
-        every_kimg: Between snapshots.
-        total_kimg: The end, which is a snapshot, too.
-        keep: Newest model folders to keep, of those that it wrote; 0 keeps all.
+        every_kimg: Thousands of images from one snapshot to the next.
+        total_kimg: Thousands of images at the end, which is a snapshot, too.
+        keep: Number of newest model folders to keep, of those that it wrote; 0 keeps all.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Snapshots(KimgCallback):
         self.run_dir, self.keep = Path(run_dir), keep
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Choose what will be shown, and show the data beside the untrained network."""
+        """Choose the pictures to show, and show the data beside the untrained network."""
         super().on_train_start(trainer, pl_module)
-        self._told: set[str] = set()
+        self._noted: set[str] = set()
         self._shown = pl_module.seen_images
         if not trainer.is_global_zero:
             return
@@ -65,7 +65,7 @@ class Snapshots(KimgCallback):
         self._write(trainer, pl_module, max(mark, self.total if seen >= self.total else 0))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Write what was reached, unless that is written."""
+        """Write a snapshot of the end, unless it is written."""
         if pl_module.seen_images != self._shown:
             self._write(trainer, pl_module, pl_module.seen_images, interim=True)
 
@@ -91,7 +91,7 @@ class Snapshots(KimgCallback):
             card=pl_module.card(name, facts),
         )
         note_written(self.run_dir, name, interim)
-        prune_snapshots(self.run_dir, self.keep, self._told)
+        prune_snapshots(self.run_dir, self.keep, self._noted)
 
     def _show(
         self, trainer: lightning.Trainer, name: str, pictures: np.ndarray, kimg: float

@@ -1,4 +1,4 @@
-"""Averages of what training reports, between one status line and the next."""
+"""Averages of what training reports, from one status line to the next."""
 
 import time
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ class StatsCollector:
         flat = torch.as_tensor(values).detach().double().reshape(-1)
         count = flat.new_full((), flat.numel())
         moments = torch.stack([count, flat.sum(), flat.square().sum()])
-        held = self._moments.get(name)
-        self._moments[name] = moments if held is None else held + moments
+        earlier = self._moments.get(name)
+        self._moments[name] = moments if earlier is None else earlier + moments
 
     @contextmanager
     def timed(self, name: str, device: torch.device) -> Iterator[None]:
@@ -44,9 +44,9 @@ class StatsCollector:
         self._spans.append((name, first, last))
 
     def collect(self) -> dict[str, dict[str, float]]:
-        """Statistics since the last call, {name: {num, mean, std}}; starts anew.
+        """Return statistics since the last call, {name: {num, mean, std}}, and start anew.
 
-        A name that no process had values for is left out.
+        A name for which no process has values is left out.
         """
         for name, first, last in self._spans:
             last.synchronize()
@@ -54,7 +54,7 @@ class StatsCollector:
         self._spans = []
         if not self._moments:
             return {}
-        # Processes on GPUs can only exchange what lies there; plain numbers were reported on CPU.
+        # Processes on GPUs can only exchange tensors on GPUs; plain numbers are on the CPU.
         device = max((m.device for m in self._moments.values()), key=lambda d: d.type != "cpu")
         table = torch.stack([moments.to(device) for moments in self._moments.values()])
         table = all_sum(table).cpu()

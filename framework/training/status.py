@@ -1,4 +1,4 @@
-"""Where a training stands: a status line, a bar, stats.jsonl and the logger, once a tick."""
+"""The status of a run: a line, a bar, stats.jsonl and the logger, once a tick."""
 
 import json
 import math
@@ -20,13 +20,13 @@ from framework.training.run_folder import LOG, STATS
 
 
 class Alarms:
-    """Counts for how many ticks in a row each sign has held."""
+    """Counts for how many ticks in a row each sign holds."""
 
     def __init__(self) -> None:
         self._ticks: dict[str, int] = {}
 
-    def look(self, signs: Iterable[Sign]) -> tuple[int, list[str]]:
-        """Number of alarms that hold after a tick with these signs, and a line for each new one."""
+    def update(self, signs: Iterable[Sign]) -> tuple[int, list[str]]:
+        """Return the number of alarms after a tick with these signs, and a line for each new one."""
         lines, holding = [], 0
         for name, ticks, holds, line in signs:
             self._ticks[name] = self._ticks.get(name, 0) + 1 if holds else 0
@@ -39,10 +39,10 @@ class Alarms:
 class StatusLine(KimgCallback):
     """Once a tick: averages of everything reported, to the console, stats.jsonl and the logger.
 
-    What they warn of is told in a line of its own.
+    Each new alarm is printed in a line of its own.
 
     Attributes:
-        before_sec: Spent on the run by earlier sessions.
+        before_sec: Seconds of training in earlier sessions.
     """
 
     def __init__(self, run_dir: str | Path, every_kimg: float, total_kimg: float) -> None:
@@ -60,18 +60,18 @@ class StatusLine(KimgCallback):
         self.alarms = Alarms()
 
     def on_train_batch_start(self, trainer, pl_module, *_: Any) -> None:
-        """A tick begins when pictures, checkpoints and the like of the last one are done."""
+        """Start the tick when pictures, checkpoints and the like of the last one are done."""
         if self.tick_started < self.tick_ended:
             self.tick_started = time.monotonic()
 
     def on_train_batch_end(self, trainer, pl_module, *rest: Any) -> None:
-        """Move the bar, and pass ticks."""
+        """Move the bar, and end the tick if a mark was passed."""
         super().on_train_batch_end(trainer, pl_module, *rest)
         if self.bar and trainer.is_global_zero:
             self._show_bar(pl_module.seen_images / 1000)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Leave the bar's line to whoever prints next."""
+        """End the bar's line."""
         if self.bar and trainer.is_global_zero:
             print(flush=True)
 
@@ -84,7 +84,7 @@ class StatusLine(KimgCallback):
         if not trainer.is_global_zero:
             return
         mean = {name: moments["mean"] for name, moments in stats.items()}
-        holding, warnings = self.alarms.look(pl_module.signs(mean))
+        holding, warnings = self.alarms.update(pl_module.signs(mean))
         for name, value in {**clocks, "Guard/alarms": holding}.items():
             stats[name] = {"num": 1, "mean": float(value), "std": 0.0}
         self._append(STATS, json.dumps({**stats, "timestamp": time.time()}))
@@ -96,7 +96,7 @@ class StatusLine(KimgCallback):
             logger.log_metrics(metrics, step=pl_module.batches_seen)
 
     def _clocks(self, kimg: float) -> dict[str, float]:
-        """Progress, times and memory under NVIDIA's names; a tick's time is without upkeep."""
+        """Return progress, times and memory under NVIDIA's names; a tick's time excludes upkeep."""
         now = time.monotonic()
         tick_sec, tick_kimg = now - self.tick_started, kimg - self.tick_first
         return {
@@ -111,7 +111,7 @@ class StatusLine(KimgCallback):
         }
 
     def _append(self, name: str, line: str) -> None:
-        """Add a line to a log of the run; a full disk must not end a training."""
+        """Add a line to a log of the run; a full disk must not end a run."""
         try:
             append_line(self.run_dir / name, line)
         except OSError as error:
@@ -144,7 +144,7 @@ class StatusLine(KimgCallback):
         self._append(LOG, line)
 
     def _left(self, kimg: float) -> float:
-        """Seconds to go at the mean speed of this session."""
+        """Return the seconds to go at the mean speed of this session."""
         done = kimg - self.first
         elapsed = time.monotonic() - self.started
         return elapsed / done * max(self.total / 1000 - kimg, 0) if done > 0 else float("nan")
@@ -153,14 +153,14 @@ class StatusLine(KimgCallback):
         width = max(10, shutil.get_terminal_size().columns - 50)
         filled = int(width * min(1.0, kimg * 1000 / self.total))
         bar = "█" * filled + "·" * (width - filled)
-        left = _clock(self._left(kimg))
+        to_go = _clock(self._left(kimg))
         print(
-            f"\r\033[K{bar} {kimg:.1f}/{self.total / 1000:g} kimg, {left} left", end="", flush=True
+            f"\r\033[K{bar} {kimg:.1f}/{self.total / 1000:g} kimg, {to_go} left", end="", flush=True
         )
 
 
 def _shown(moments: dict[str, float] | None, form: str) -> str:
-    """A mean; `-` for what no batch of the tick reported, as a lazy penalty in a short one."""
+    """Return a mean as text; `-` if no batch of the tick reported it, such as a lazy penalty."""
     return f"{'-':{form.split('.')[0]}}" if moments is None else f"{moments['mean']:{form}}"
 
 
@@ -169,7 +169,7 @@ def _peak_gpu_gb() -> float:
 
 
 def _clock(seconds: float) -> str:
-    """Seconds as `1d 02h 03m`, `2h 03m 04s` or `3m 04s`."""
+    """Return seconds as `1d 02h 03m`, `2h 03m 04s` or `3m 04s`."""
     if seconds != seconds:
         return "?"
     minutes, sec = divmod(int(seconds), 60)

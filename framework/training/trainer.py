@@ -1,4 +1,4 @@
-"""What Lightning's Trainer may be asked for in a training with two optimizers of its own."""
+"""Which settings of Lightning's Trainer go with runs that have two optimizers of their own."""
 
 import inspect
 import os
@@ -23,11 +23,11 @@ OBEYED = frozenset({
     "accelerator", "strategy", "devices", "num_nodes", "precision", "logger", "plugins",
     "deterministic", "benchmark", "detect_anomaly",
 })  # fmt: skip
-_LENGTH = "a training lasts --run.kimg thousand images"
+_LENGTH = "a run lasts --run.kimg thousand images"
 _PHASES = "not for networks with phases of their own; --model.micro_batch saves memory"
 _VALIDATION = "held-out pictures are --data.held_out, measures --run.metrics_kimg"
 _STATUS = "progress is a line every --run.tick_kimg"
-# What every other setting would do has another name here, or no place.
+# What to use instead of every other setting.
 INSTEAD: dict[str, str] = {
     **dict.fromkeys(
         ("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches"),
@@ -45,7 +45,7 @@ INSTEAD: dict[str, str] = {
     **dict.fromkeys(("log_every_n_steps", "enable_progress_bar"), _STATUS),
     "enable_model_summary": "--run.dry_run true tells the sizes of the networks",
     "enable_checkpointing": "checkpoints are --run.checkpoint_kimg and --run.keep_checkpoints",
-    "callbacks": "a training brings its own, and would not obey others",
+    "callbacks": "a run brings its own and would not obey others",
     "profiler": "the time of each phase is Timing/* in stats.jsonl; benchmarks/train_step.py",
     "use_distributed_sampler": "every process reads its own share already",
     "sync_batchnorm": "only an encoder has batch norm, with --model.architecture.norm batch",
@@ -59,10 +59,10 @@ _MOST_DEVICES, _MOST_NODES = 1024, 4096
 
 
 def check_trainer_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of the Trainer that a training here would pass over, or end without a word.
+    """Refuse settings of the Trainer that a run would ignore, or that would end it in silence.
 
     Args:
-        settings: Arguments of `lightning.Trainer` as a command line or file gives them.
+        settings: Arguments of `lightning.Trainer` from a command line or file.
 
     Raises:
         UserError: Naming the flag, and what to use instead.
@@ -85,7 +85,7 @@ def _shown(value: Any) -> str:
 
 
 def _check_counts(settings: Mapping[str, Any]) -> None:
-    """More processes than a machine has cores end in none of them getting anywhere."""
+    """Check the numbers of machines and devices: too many processes would only wait."""
     nodes, devices = settings.get("num_nodes", 1), settings.get("devices", "auto")
     if not 1 <= nodes <= _MOST_NODES:
         raise UserError(f"--trainer.num_nodes {nodes}: must be from 1 to {_MOST_NODES}")
@@ -102,13 +102,13 @@ def _check_counts(settings: Mapping[str, Any]) -> None:
 
 
 def check_trainer(trainer: lightning.Trainer) -> None:
-    """Refuse what would train wrongly or break after hours.
+    """Refuse settings that would train wrongly or break after hours.
 
     Raises:
         UserError: Naming the flag.
     """
     if trainer.precision != "32-true":
-        # Scaled losses would miss R1's inner gradient, autocast would reach the float32 parts.
+        # Scaled losses would miss R1's inner gradient; autocast would reach the float32 parts.
         raise UserError(
             f"--trainer.precision {trainer.precision}: leave it at 32-true; "
             "--model.machine.low_precision chooses what the large blocks compute in"

@@ -29,18 +29,18 @@ class KimgWandbLogger(WandbLogger):
     def __init__(self, run: Any, save_dir: str | Path, reached_images: int = 0) -> None:
         super().__init__(experiment=run, save_dir=str(save_dir))
         self._declared, self._failed = {X_AXIS}, False
-        # W&B numbers what it is told from 0 in every session, unless it is told the number, too.
-        noted = read_record(save_dir).get("wandb_step")
-        noted = noted if isinstance(noted, int) else -1
-        self._step = max(reached_images or -1, noted, int(getattr(run, "step", 0) or 0) - 1)
+        # Unless it gets the step, too, W&B counts from 0 in every session.
+        last_step = read_record(save_dir).get("wandb_step")
+        last_step = last_step if isinstance(last_step, int) else -1
+        self._step = max(reached_images or -1, last_step, int(getattr(run, "step", 0) or 0) - 1)
         run.define_metric(X_AXIS)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log scalars or media; `Progress/kimg` should be among them.
 
-        W&B's own step is the number of images seen, or the next one free: it only ever rises, over
-        all sessions of a run. A failure of W&B's is told once and never ends a training.
+        W&B's own step is the number of images seen, or the next free one: it only ever rises, over
+        all sessions of a run. A failure of W&B is reported once and never ends a run.
         """
         try:
             self._declare(metrics)
@@ -55,7 +55,7 @@ class KimgWandbLogger(WandbLogger):
             self._failed = True
 
     def close(self) -> None:
-        """Finish the run; what W&B cannot write any more must not look like a failed training."""
+        """Finish the W&B run; what W&B can no longer write must not look like a failed run."""
         with suppress(OSError):  # a full disk, a deleted folder: the next session counts by images
             update_record(str(self.save_dir), wandb_step=self._step)
         try:
@@ -80,20 +80,22 @@ class KimgWandbLogger(WandbLogger):
 def open_logger(
     run_dir: str | Path, mode: WandbMode, config: dict[str, Any], reached_images: int = 0
 ) -> KimgWandbLogger | None:
-    """Open, or go on with, the W&B run of a run folder.
+    """Open the W&B run of a run folder, or go on with it.
 
     Args:
-        run_dir: Run folder; remembers the W&B id, so that a resumed run is one curve.
+        run_dir: Run folder; keeps the W&B id, so that a resumed run is one curve.
         mode: See `framework.dashboard.resolve_mode`.
         config: Resolved settings.
-        reached_images: How far earlier sessions came, which W&B's steps go on from.
+        reached_images: Images seen by earlier sessions, from which W&B's steps go on.
 
     Returns:
         The logger; None in processes other than the first, if disabled, or if W&B cannot be used.
     """
-    folder, chosen = Path(run_dir), os.environ.get("WANDB_RUN_ID")
-    known = chosen or _known_id(folder, speaks=resolve_mode(mode) != "disabled")
-    run = open_run(run_dir, mode, job_type="train", config=config, id=known, resume="allow")
+    folder = Path(run_dir)
+    run_id = os.environ.get("WANDB_RUN_ID") or _own_run_id(
+        folder, speaks=resolve_mode(mode) != "disabled"
+    )
+    run = open_run(run_dir, mode, job_type="train", config=config, id=run_id, resume="allow")
     if run is None:
         return None
     write_text(folder / _ID_FILE, f"{run.id}\n")
@@ -101,26 +103,26 @@ def open_logger(
     return KimgWandbLogger(run, run_dir, reached_images)
 
 
-def _known_id(folder: Path, speaks: bool) -> str | None:
-    """The W&B id of this very folder; None where it has none, or is a copy of one that has."""
+def _own_run_id(folder: Path, speaks: bool) -> str | None:
+    """Return the W&B id of this very folder; None if it has none, or is a copy of one that has."""
     id_file = folder / _ID_FILE
-    known = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
-    held = read_record(folder).get("wandb_folder")
-    if not known or not isinstance(held, list) or len(held) != 3:
-        return known or None
+    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else None
+    owner = read_record(folder).get("wandb_folder")
+    if not run_id or not isinstance(owner, list) or len(owner) != 3:
+        return run_id or None
     place, *number = _identity(folder)
-    if held[0] == place or held[1:] == number:
-        return known
+    if owner[0] == place or owner[1:] == number:
+        return run_id
     if speaks:
         print(
-            f"note: {folder} is a copy of {held[0]}: it gets a W&B run of its own; to go on with "
-            f"the other's curve, set WANDB_RUN_ID={known}",
+            f"note: {folder} is a copy of {owner[0]}: it gets a W&B run of its own; to go on with "
+            f"the other's curve, set WANDB_RUN_ID={run_id}",
             file=sys.stderr,
         )
     return None
 
 
 def _identity(folder: Path) -> list[str | int]:
-    """What a folder keeps when it is moved, or else its name: path, device and inode."""
+    """Return what tells a folder from its copies: path, device and inode."""
     facts = folder.stat()
     return [str(folder.resolve()), facts.st_dev, facts.st_ino]

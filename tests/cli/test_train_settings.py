@@ -185,9 +185,7 @@ def test_a_file_with_callbacks_ends_with_their_name(refused, tmp_path):
         "trainer:\n  callbacks: [{class_path: Timer, init_args: {duration: '1:0:0:0'}}]\n"
     )
     assert "--trainer.callbacks" in refused("--config", str(file))
-    assert "--trainer.max_steps 5: a training lasts --run.kimg" in refused(
-        "--trainer.max_steps", "5"
-    )
+    assert "--trainer.max_steps 5: a run lasts --run.kimg" in refused("--trainer.max_steps", "5")
 
 
 # B5f, B7f

@@ -108,7 +108,7 @@ def test_a_patchwork_is_made_where_it_is_asked_for(model):
     with pytest.raises(UserError, match=r"--model\.transfer\.start_partial true"):
         start_from(str(model), ours[0], [], ours[1])
     report = start_from(str(model), ours[0], [], ours[1], partial=True)
-    assert report[0].taken and "synthesis.b16.conv0.weight" in report[0].fresh
+    assert report[0].fitting and "synthesis.b16.conv0.weight" in report[0].fresh
 
 
 # A7f

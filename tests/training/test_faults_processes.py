@@ -29,7 +29,7 @@ from framework.formats.run_checkpoint import (
     read_checkpoint,
 )
 from framework.media.images import save_png
-from framework.training.failures import told_in_words
+from framework.training.failures import failures_in_words
 from tests.training.processes import (
     TWO,
     children,
@@ -49,7 +49,7 @@ from tests.training.tiny import tiny_data, tiny_module, train
 EVERY = ("--run.tick_kimg", "0.004", "--run.checkpoint_kimg", "0.004", "--run.wandb", "disabled")
 ENDLESS = ("--run.kimg", "1000", *EVERY)
 SECONDS = 30
-IS_GONE = "error: another process of this training is gone ("
+IS_GONE = "error: another process of this run is gone ("
 
 
 def said(run_dir: Path, rank: int) -> str:
@@ -312,7 +312,7 @@ def test_a_process_that_does_not_answer_is_told(tmp_path):
         under_way(run_dir, both)
         assert ends(both, SECONDS) == [2, 2]
     line = last_line(run_dir, 0)
-    assert line.startswith("error: another process of this training did not answer in time (")
+    assert line.startswith("error: another process of this run did not answer in time (")
     assert "3000ms" in line and "Traceback" not in said(run_dir, 0)
     assert all_whole(run_dir)
 
@@ -340,7 +340,7 @@ def test_helpers_do_not_outlive_the_process_that_started_them():
     launcher.procs.append(helper)
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
     try:
-        with pytest.raises(ZeroDivisionError), told_in_words(trainer, None, None):
+        with pytest.raises(ZeroDivisionError), failures_in_words(trainer, None, None):
             raise ZeroDivisionError
         assert helper.wait(SECONDS) == -signal.SIGKILL
     finally:

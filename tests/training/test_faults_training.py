@@ -337,7 +337,7 @@ def told(ticks: list[dict[str, float]], **settings: Any) -> list[list[str]]:
     """The first word that names each alarm, tick by tick."""
     alarms, module = Alarms(), tiny_module(**settings)
     words = ("all alike", "its limit", "by heart")
-    said = [alarms.look(module.signs(mean))[1] for mean in ticks]
+    said = [alarms.update(module.signs(mean))[1] for mean in ticks]
     return [[next(w for w in words if w in line) for line in lines] for lines in said]
 
 
@@ -345,7 +345,7 @@ def test_a_collapse_is_told_once_when_it_has_lasted_two_ticks():
     ticks = [tick(diversity=d) for d in (2.0, 0.05, 0.9, 0.05, 0.02, 0.0, 0.5, 0.05, 0.05)]
     assert told(ticks) == [[], [], [], [], ["all alike"], [], [], [], ["all alike"]]
     alarms, module = Alarms(), tiny_module()
-    holding = [alarms.look(module.signs(mean))[0] for mean in ticks]
+    holding = [alarms.update(module.signs(mean))[0] for mean in ticks]
     assert holding == [0, 0, 0, 0, 1, 1, 0, 0, 1]
 
 

@@ -139,7 +139,10 @@ def test_a_run_whose_folder_is_gone_writes_nothing_more(taken, tmp_path):
     run_dir, other, watch = tmp_path / "run", tmp_path / "other", FolderWatch()
     other.mkdir()
     writers = (StatusLine(run_dir, 0.004, 1), RunCheckpoints(run_dir, 0.004, 1, keep=5))
-    with pytest.raises(UserError, match="was deleted or moved"), lock_folder(run_dir) as watch.held:
+    with (
+        pytest.raises(UserError, match="was deleted or moved"),
+        lock_folder(run_dir) as watch.folder,
+    ):
         taking = Take(run_dir, other if taken else None)
         train(tiny_module(), 40, callbacks=(taking, watch, *writers))
     assert run_dir.exists() == taken and not any(run_dir.glob("*"))

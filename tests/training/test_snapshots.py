@@ -21,9 +21,9 @@ from framework.training.snapshot_folders import (
     free_name,
     latest_model,
     note_written,
+    own_models,
     prune_snapshots,
     snapshot_name,
-    written,
 )
 from framework.training.snapshots import Snapshots
 from tests.training.tiny import tiny_module, train
@@ -208,7 +208,7 @@ def test_a_run_that_is_stopped_leaves_a_model_of_what_it_reached(callbacks, limi
     generator = open_model(tmp_path / "network-000000-004").network("generator")
     assert generator.provenance["seen_kimg"] == 0.004  # type: ignore[index]
     assert (tmp_path / "fakes000000-004.png").is_file()
-    assert [one.interim for one in written(tmp_path)] == [True]
+    assert [one.interim for one in own_models(tmp_path)] == [True]
 
 
 def test_what_a_stop_left_goes_with_the_next_snapshot_and_pushes_none_out(tmp_path):

@@ -183,7 +183,7 @@ def signal_when_setting_up() -> None:
 
 def two_signals_in_one_batch() -> None:
     signals = StopSignals(RunCheckpoints("unused", 1, 1, 1))
-    with signals.taken():
+    with signals.handling():
         signals.on_train_start(None, None)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)

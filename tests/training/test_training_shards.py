@@ -98,7 +98,7 @@ def test_shards_that_are_over_are_not_opened_again(dataset, monkeypatch):
     late = COUNT - 4
     stream = ShardStream(dataset, 2, 0, start=late, buffer=2)
     taken(stream, 2)
-    assert 0 < len(opened) <= 3 and opened == stream.dealt(0, 0)[-len(opened) :]
+    assert 0 < len(opened) <= 3 and opened == stream.shards_of(0, 0)[-len(opened) :]
 
 
 def test_nothing_is_decoded_on_the_way(dataset, monkeypatch):
@@ -125,7 +125,7 @@ def test_readers_have_shards_of_their_own_and_miss_none(dataset):
     shards = len(dataset.counts)
     for epoch in range(4):
         dealt = [
-            ShardStream(dataset, 4, 0, readers=2, processes=2).dealt(reader, epoch)
+            ShardStream(dataset, 4, 0, readers=2, processes=2).shards_of(reader, epoch)
             for reader in range(4)
         ]
         assert sorted(itertools.chain(*dealt)) == list(range(shards))

@@ -52,8 +52,8 @@ def test_a_larger_picture_takes_the_blocks_that_both_have(model):
     assert all(name in untouched for name in report[0].fresh)
     assert {name.split(".")[1] for name in report[0].fresh} == {"b32"}
     assert "synthesis.b16.conv1.weight" in equal(ours, generator(1))
-    assert "b16.conv0.weight" in report[2].taken
-    assert "b32.fromrgb.weight" in report[2].fresh and "b16.fromrgb.weight" in report[2].left
+    assert "b16.conv0.weight" in report[2].fitting
+    assert "b32.fromrgb.weight" in report[2].fresh and "b16.fromrgb.weight" in report[2].unused
     lines = "\n".join(report[0].lines())
     assert "synthesis.b32" in lines and "new" in lines and "mapping" in lines
 
@@ -64,7 +64,7 @@ def test_new_labels_begin_fresh(model):
     )
     fresh = set(report[0].fresh)
     assert {"mapping.embed.weight", "mapping.embed.bias", "mapping.fc0.weight"} == fresh
-    assert "mapping.fc1.weight" in report[0].taken
+    assert "mapping.fc1.weight" in report[0].fitting
 
 
 def test_a_model_without_discriminator(tmp_path):

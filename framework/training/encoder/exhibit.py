@@ -1,4 +1,4 @@
-"""What an encoder's training shows: pictures, and below them what it makes of them."""
+"""The sheets of an encoder's run: pictures, with their reconstructions below."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ class Pairs:
     """The same pictures all through a run, in rows: pictures, their reconstructions, and so on.
 
     Args:
-        pictures: uint8, shape (M, C, H, W); some, evenly spaced, are shown.
-        columns: Of a sheet.
-        count: Pictures that a sheet has room for, reconstructions included.
-        reconstruct: Pictures (N, C, H, W) in [-1, 1] to what is made of them.
+        pictures: Pictures, uint8, shape (M, C, H, W); some, evenly spaced, are shown.
+        columns: Columns of a sheet.
+        count: Pictures on a sheet, reconstructions included.
+        reconstruct: Function from pictures (N, C, H, W) in [-1, 1] to their reconstructions.
     """
 
     def __init__(
@@ -32,22 +32,22 @@ class Pairs:
         self.pictures = pictures[picks].float() / 127.5 - 1
 
     def begin(self) -> dict[str, np.ndarray]:
-        """What the untrained encoder makes: the mean picture, about."""
+        """Return what the untrained encoder makes: about the mean picture."""
         return {"reconstructions_init": self._sheet()}
 
     def now(self) -> dict[str, np.ndarray]:
-        """What the encoder makes."""
+        """Return the current reconstructions."""
         return {"reconstructions": self._sheet()}
 
     def _sheet(self) -> np.ndarray:
-        made = to_uint8(self.reconstruct(self.pictures))
+        reconstructions = to_uint8(self.reconstruct(self.pictures))
         rows = []
-        for first in range(0, len(made), self.columns):
+        for first in range(0, len(reconstructions), self.columns):
             part = slice(first, first + self.columns)
-            rows += [self._row(to_uint8(self.pictures[part])), self._row(made[part])]
+            rows += [self._row(to_uint8(self.pictures[part])), self._row(reconstructions[part])]
         return np.concatenate(rows)
 
     def _row(self, pictures: np.ndarray) -> np.ndarray:
-        """A whole row, white where pictures are missing."""
+        """Return a whole row, white where pictures are missing."""
         missing = self.columns - len(pictures)
         return np.pad(pictures, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)

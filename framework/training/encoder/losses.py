@@ -1,4 +1,4 @@
-"""What an encoder minimises beside the losses of inversion: one value a picture, shape (N,)."""
+"""Losses of an encoder beside those of inversion: one value a picture, shape (N,)."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from framework.training.stylegan2.objectives import nonsaturating_generator
 
 
 def adversarial_loss(logits: Tensor) -> Tensor:
-    """Non-saturating loss of whoever wants to pass for real, mean softplus(-D).
+    """Non-saturating loss of samples that should pass for real, mean softplus(-D).
 
     The image-space term of idinvert and TediGAN (Zhu et al. 2020, equation 4), and e4e's latent one
     (Tov et al. 2021, section 4.2), which is the mean over the layers.
 
     Args:
-        logits: The discriminator's of what was made, shape (N, ...).
+        logits: The discriminator's outputs for these samples, shape (N, ...).
 
     Returns:
         Shape (N,).
@@ -25,22 +25,22 @@ def adversarial_loss(logits: Tensor) -> Tensor:
 
 
 def real_loss(logits: Tensor) -> Tensor:
-    """What the discriminator wants of real samples, mean softplus(-D), (N, ...) to (N,)."""
+    """The discriminator's loss on real samples, mean softplus(-D), (N, ...) to (N,)."""
     return adversarial_loss(logits)
 
 
 def fake_loss(logits: Tensor) -> Tensor:
-    """What the discriminator wants of made ones, mean softplus(D), (N, ...) to (N,)."""
+    """The discriminator's loss on generated samples, mean softplus(D), (N, ...) to (N,)."""
     return adversarial_loss(-logits)
 
 
 def delta_loss(ws: Tensor) -> Tensor:
-    """How far layers' styles are from the first layer's (Tov et al. 2021, equation 6).
+    """Distance of the layers' styles from the first layer's (Tov et al. 2021, equation 6).
 
     sum_i ||w_i - w_0||_2; 0 in W. Layers that an encoder has not set free yet add nothing.
 
     Args:
-        ws: Shape (N, num_ws, w_dim).
+        ws: Styles, shape (N, num_ws, w_dim).
 
     Returns:
         Shape (N,).
@@ -52,8 +52,8 @@ def w_norm_loss(ws: Tensor, w_avg: Tensor) -> Tensor:
     """Distance from the mean style, ||ws - w_avg|| over all layers (Richardson et al. 2021, eq. 3).
 
     Args:
-        ws: Shape (N, num_ws, w_dim).
-        w_avg: Shape (w_dim,).
+        ws: Styles, shape (N, num_ws, w_dim).
+        w_avg: Mean style, shape (w_dim,).
 
     Returns:
         Shape (N,).
@@ -62,11 +62,11 @@ def w_norm_loss(ws: Tensor, w_avg: Tensor) -> Tensor:
 
 
 def alignment_loss(styles: Sequence[Tensor], directions: Sequence[Tensor]) -> Tensor:
-    """How far style vectors point away from random pictures' (Cao et al. 2022, LSAP, "NSCD").
+    """Distance between directions of style vectors and random pictures' (Cao et al. 2022, "NSCD").
 
     Mean over the layers of 1 - cos(s_i, t_i) in expectation over the styles t of random pictures,
-    which is 1 - s_i/|s_i| . E[t_i/|t_i|]. Their code sums over layers and leaves the 1 out: its
-    weight 0.5 is 0.5 num_ws here.
+    which is 1 - s_i/|s_i| . E[t_i/|t_i|]. Their code (LSAP) sums over layers and leaves the 1 out:
+    its weight 0.5 is 0.5 num_ws here.
 
     Args:
         styles: Each layer's modulation, (N, C_i); see `styles.style_vectors`.
@@ -81,11 +81,11 @@ def alignment_loss(styles: Sequence[Tensor], directions: Sequence[Tensor]) -> Te
 
 
 def latent_r1_penalty(logits: Tensor, codes: Tensor) -> Tensor:
-    """R1 of a latent discriminator on real styles, squared gradient norm of each.
+    """R1 of a latent discriminator on real styles, the squared gradient norm of each.
 
     Args:
-        logits: Shape (N, 1).
-        codes: What they were computed from, shape (N, ...), requiring grad.
+        logits: The discriminator's outputs, shape (N, 1).
+        codes: Styles that they were computed from, shape (N, ...), requiring grad.
 
     Returns:
         Shape (N,). The caller multiplies by gamma / 2.

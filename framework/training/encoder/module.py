@@ -28,7 +28,7 @@ from framework.training.phased import Average, Headline, PhasedTraining
 from framework.training.run_folder import CONFIG
 
 _BATCH = 16
-_WATCHED = 128  # held-out pictures that are looked at with every status line
+_WATCHED = 128  # held-out pictures that are measured for every status line
 
 
 class EncoderTraining(PhasedTraining[EncoderSettings]):
@@ -53,10 +53,10 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         """The generator and what comes with it, opened once.
 
         Raises:
-            UserError: If it cannot be opened, or what should judge pictures cannot be had.
+            UserError: If the model cannot be opened, or a judge of pictures is missing.
         """
         if self._frozen is None:
-            with torch.device("cpu"):  # also where a caller only sketches
+            with torch.device("cpu"):  # also if a caller only sketches
                 self._frozen = self._open()
         return self._frozen
 
@@ -70,23 +70,26 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         return frozen
 
     def foresee(
-        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+        self,
+        trainer: lightning.Trainer,
+        data: TrainingImages,
+        about_run: dict[str, Any] | None = None,
     ) -> None:
-        """Look at all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, known)
+        """Check all but the pictures; see `PhasedTraining`."""
+        super().foresee(trainer, data, about_run)
         if data.size is None:
             data.size = self.opened.generator.img_size
         with sketching():
             self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
 
     def fresh(self) -> "EncoderTraining":
-        """The same training, with the same opened generator."""
+        """Return the same module, not built, with the same opened generator."""
         fresh = EncoderTraining(**self.settings.arguments())
         fresh._frozen, fresh.note = self.opened, self.note
         return fresh
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
-        """Look whether this can be trained; see `PhasedTraining`."""
+        """Check that this can be trained; see `PhasedTraining`."""
         common = super().plan(trainer, data)
         dataset, device = data.dataset, trainer.strategy.root_device
         with sketching():
@@ -104,7 +107,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
-        """Encoder and discriminators; refuses pictures that the generator does not make."""
+        """Return encoder and discriminators; refuse pictures unlike the generator's."""
         return new_networks(self.settings, self.opened, size, channels)
 
     def assemble(
@@ -118,7 +121,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
             torch.manual_seed(self.seed)
             networks: dict[str, Any] = self.sketch(size, channels, c_dim, device)
         for name, network in networks.items():
-            # Of the discriminator, a copy is trained: the model's own stays, as its features do.
+            # A copy of the discriminator is trained: the model's own stays, for its features.
             own = deepcopy(network) if name == "discriminator" else network
             self.add_module(name, own.to(device))
         self.objective = new_objective(self.settings, self.opened, dict(self.named_children()))
@@ -127,19 +130,19 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         self.phases = self.objective.phases()
 
     def networks(self) -> list[nn.Module]:
-        """Encoder, and discriminators where they are wanted."""
+        """Return the encoder, and the discriminators if there are any."""
         names = ("encoder", "discriminator", "latent_discriminator")
         return [getattr(self, name) for name in names if hasattr(self, name)]
 
     def averages(self) -> list[Average]:
-        """The averaged encoder; none before it is built."""
+        """Return the averaged encoder; none before it is built."""
         if not hasattr(self, "encoder_ema"):
             return []
         rampup = self.settings.averaging.ema_rampup
         return [Average(self.encoder_ema, self.encoder, self.ema_kimg[0], rampup)]
 
     def learning_rate(self, network: nn.Module) -> float:
-        """A network's, as the settings of today have it, where the run stands."""
+        """Return a network's learning rate at this point of the run."""
         if network is self.encoder:
             return self.settings.learning_rate(self.seen_images)
         if network is getattr(self, "discriminator", None):
@@ -148,22 +151,25 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
 
     @property
     def headlines(self) -> tuple[Headline, ...]:  # type: ignore[override]
-        """What the status line shows: the terms that every training has, and held-out pictures."""
+        """The numbers of the status line: the terms of every run, and held-out pictures."""
         distance = self.opened.distance
         name = distance.name if distance else "perceptual"
-        shown = [Headline("E", "Loss/E/loss", "<6.3f"), Headline("pixel", "Loss/pixel", "<7.4f")]
-        shown += [Headline(name, f"Loss/{name}", "<7.4f")] if distance else []
-        return (*shown, Headline("held out", "Validation/pixel", "<7.4f"))
+        headlines = [
+            Headline("E", "Loss/E/loss", "<6.3f"),
+            Headline("pixel", "Loss/pixel", "<7.4f"),
+        ]
+        headlines += [Headline(name, f"Loss/{name}", "<7.4f")] if distance else []
+        return (*headlines, Headline("held out", "Validation/pixel", "<7.4f"))
 
     # Training
 
     def on_fit_start(self) -> None:
-        """Say what pictures are compared by, where that was left open."""
+        """Print which network compares pictures, if that was left open."""
         if self.note and self.trainer.is_global_zero:
             print(f"note: {self.note}", flush=True)
 
     def begin_batch(self) -> None:
-        """Let the schedules follow what was seen."""
+        """Move the schedules to the images seen."""
         self.objective.advance(self.seen_images)
         for network in self.networks():
             for group in self._optimizer(network).param_groups:
@@ -176,37 +182,37 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     # What it shows
 
     def facts(self) -> dict[str, Any]:
-        """What judges pictures."""
+        """Return the networks that compare pictures."""
         judges = {"perceptual": self.opened.distance, "similarity": self.opened.similarity}
         return {name: judge.protocol() for name, judge in judges.items() if judge is not None}
 
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
-        """How well held-out pictures come out."""
+        """Return the callback that measures held-out pictures."""
         return [HeldOut(tick_kimg, total_kimg)]
 
     def exhibit(self, data: TrainingImages, columns: int, count: int) -> Pairs:
-        """Held-out pictures, or else training ones, above their reconstructions."""
+        """Return held-out pictures, or else training ones, above their reconstructions."""
         pictures = data.images if data.held_out is None else data.held_out
         return Pairs(pictures, columns, count, lambda x: self.reconstructions(x)[0])
 
     def published(self) -> dict[str, Any]:
-        """The model with its encoder."""
+        """Return the model with its encoder."""
         generator, discriminator, *_ = self.opened
         encoder = encoder_weights(self.encoder_ema)
         return {"generator": generator, "discriminator": discriminator, "encoder": encoder}
 
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """The generator's, with the encoder's beside it."""
-        held = getattr(self.opened.generator, "provenance", {})
-        ours = {
+        """Return the generator's provenance, with the encoder's beside it."""
+        of_generator = getattr(self.opened.generator, "provenance", {})
+        of_encoder = {
             "seen_kimg": self.seen_images / 1000,
             "data": data,
             "training": self.settings.to_dict(),
         }
-        return {**held, "encoder": {**ours, **self.facts()}}
+        return {**of_generator, "encoder": {**of_encoder, **self.facts()}}
 
     def card(self, name: str, data: dict[str, Any]) -> str:
-        """Model card of a snapshot, Markdown."""
+        """Return the model card of a snapshot, Markdown."""
         height, width = data["size"]
         sheet = f"../reconstructions{name.removeprefix('network-')}.png"
         return f"""# {name}
@@ -223,10 +229,10 @@ weights after {self.seen_images / 1000:g} thousand images.
     def restore(
         self, checkpoint: dict[str, Any], trainer: lightning.Trainer, data: TrainingImages
     ) -> None:
-        """Become what a run's checkpoint holds, without training.
+        """Load a run's checkpoint, not to train it.
 
         Raises:
-            UserError: If it is of another run than the settings describe.
+            UserError: If the checkpoint is of another run than the settings describe.
         """
         identity = self.plan(trainer, data)
         self.twin(identity, data).check_checkpoint(checkpoint, trainer, data)
@@ -236,7 +242,7 @@ weights after {self.seen_images / 1000:g} thousand images.
         self.objective.advance(self.seen_images)
 
     def reconstructions(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """What the averaged encoder makes of pictures (N, C, H, W) in [-1, 1]: pictures, styles."""
+        """Return the averaged encoder's reconstructions of (N, C, H, W) in [-1, 1], and styles."""
         stage = self.objective.stage
         pairs = [
             reconstruct(
@@ -253,34 +259,34 @@ weights after {self.seen_images / 1000:g} thousand images.
 
     @torch.no_grad()
     def measures(self, pictures: Tensor) -> dict[str, Tensor]:
-        """How well pictures, uint8 (N, C, H, W), come out; each (N,), by name."""
-        distance, found = self.opened.distance, []
+        """Measure the reconstructions of pictures, uint8 (N, C, H, W); each (N,), by name."""
+        distance, rows = self.opened.distance, []
         for part in pictures.split(_BATCH):
-            wanted = part.to(self.device).float() / 127.5 - 1
-            images = self.reconstructions(wanted)[0].clamp(-1, 1)
-            pixel = pixel_loss(images, wanted)
-            one = {"pixel": pixel, "psnr": 10 * torch.log10(4 / pixel.clamp(min=1e-8))}
+            reals = part.to(self.device).float() / 127.5 - 1
+            images = self.reconstructions(reals)[0].clamp(-1, 1)
+            pixel = pixel_loss(images, reals)
+            row = {"pixel": pixel, "psnr": 10 * torch.log10(4 / pixel.clamp(min=1e-8))}
             if distance is not None:
-                one[distance.name] = distance(wanted, images)
-            found.append(one)
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+                row[distance.name] = distance(reals, images)
+            rows.append(row)
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 class HeldOut(KimgCallback):
     """Reports how well the averaged encoder does on pictures that training never sees.
 
     Mean square error in [-1, 1], PSNR with a peak of 2, and the perceptual distance. The first
-    process looks; the others have nothing to add.
+    process measures; the others have nothing to add.
     """
 
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Look at the first of them."""
+        """Measure the first held-out pictures."""
         pictures = trainer.datamodule.held_out  # type: ignore[attr-defined]
         if pictures is None:
             return
         distance = pl_module.opened.distance
         names = ["pixel", "psnr", *([distance.name] if distance else [])]
-        looks = trainer.is_global_zero
-        found = pl_module.measures(pictures[:_WATCHED]) if looks else {}
+        is_first = trainer.is_global_zero
+        values = pl_module.measures(pictures[:_WATCHED]) if is_first else {}
         for name in names:
-            pl_module.stats.report(f"Validation/{name}", found.get(name, torch.empty(0)))
+            pl_module.stats.report(f"Validation/{name}", values.get(name, torch.empty(0)))

@@ -1,4 +1,4 @@
-"""The networks of an encoder's training: which there are, and what is opened for them."""
+"""The networks of an encoder's run: those it trains, and those it opens."""
 
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -19,17 +19,17 @@ from framework.models.stylegan2.styles import style_directions
 from framework.training.encoder.objectives import Reconstruction
 from framework.training.encoder.settings import EncoderSettings
 
-_DIRECTIONS = 10_000  # styles whose vectors are averaged
+_DIRECTIONS = 10_000  # number of styles whose vectors are averaged
 
 
 class Frozen(NamedTuple):
-    """What an encoder is trained for and with, which stays as it is.
+    """The networks that an encoder is trained with, which stay as they are.
 
     Attributes:
-        generator: Draws what the encoder reads.
-        discriminator: The generator's opponent, where the model has one.
-        distance: How different pictures look, where that counts.
-        similarity: How different what they show is, where that counts.
+        generator: The generator that the encoder is for.
+        discriminator: The generator's opponent, if the model has one.
+        distance: Measures how different pictures look, if that counts.
+        similarity: Measures how different what they show is, if that counts.
     """
 
     generator: Generator
@@ -41,15 +41,15 @@ class Frozen(NamedTuple):
 def with_judges(
     settings: EncoderSettings, generator: Generator, discriminator: Discriminator | None
 ) -> tuple[Frozen, str]:
-    """A model with what judges its pictures, and a line about that where it was left open.
+    """Return a model with the judges of its pictures, and a line about a choice left open.
 
     Args:
-        settings: Of the run.
-        generator: The model's.
-        discriminator: The model's, if it has one.
+        settings: Settings of the run.
+        generator: The model's generator.
+        discriminator: The model's discriminator, if it has one.
 
     Raises:
-        UserError: If what should judge cannot be had.
+        UserError: If a judge is missing.
     """
     judges, distance, similarity, note = settings.judges, None, None, ""
     if settings.weights.perceptual > 0:
@@ -76,13 +76,13 @@ def with_judges(
 def new_networks(
     settings: EncoderSettings, frozen: Frozen, size: tuple[int, int], channels: int
 ) -> dict[str, nn.Module]:
-    """Encoder and discriminators by name; the discriminator of pictures is the model's own.
+    """Return encoder and discriminators by name; that of pictures is the model's own.
 
     Args:
-        settings: Of the run.
-        frozen: What it is trained for.
+        settings: Settings of the run.
+        frozen: The model and its judges.
         size: (H, W) of the pictures.
-        channels: Of the pictures.
+        channels: Channels of the pictures.
 
     Raises:
         UserError: If the generator makes other pictures, or there is no discriminator.
@@ -124,12 +124,12 @@ def _new_encoder(settings: EncoderSettings, generator: Generator) -> StyleEncode
 def new_objective(
     settings: EncoderSettings, frozen: Frozen, networks: dict[str, Any]
 ) -> Reconstruction:
-    """What the networks are trained for; the encoder starts at the generator's mean style.
+    """Return the objective of the networks; the encoder starts at the generator's mean style.
 
     Args:
-        settings: Of the run.
-        frozen: What it is trained for, where it will be trained.
-        networks: As `new_networks` names them, likewise.
+        settings: Settings of the run.
+        frozen: The model and its judges, on the device of the run.
+        networks: The result of `new_networks`, on that device.
     """
     s, generator = settings, frozen.generator
     statistics = style_statistics(generator)
@@ -153,7 +153,7 @@ def new_objective(
 
 
 def _directions(generator: Generator) -> list[Tensor]:
-    """Where the generator's style vectors point on average."""
+    """Return the mean directions of the generator's style vectors."""
     rng, device = torch.Generator().manual_seed(0), generator.mapping.w_avg.device
     z = torch.randn(_DIRECTIONS, generator.z_dim, generator=rng).to(device)
     labels = None
@@ -167,13 +167,13 @@ def _directions(generator: Generator) -> list[Tensor]:
 def _check_pictures(
     settings: EncoderSettings, generator: Generator, size: tuple[int, int], channels: int
 ) -> None:
-    """Refuse pictures of another size or other colours than the generator's."""
+    """Refuse pictures of another size or other channels than the generator's."""
     (height, width), name = generator.img_size, settings.generator
     if tuple(size) != (height, width):
-        wanted = f"{height}" if height == width else f"[{height},{width}]"
+        own_size = f"{height}" if height == width else f"[{height},{width}]"
         raise UserError(
             f"--data.size: {name} makes pictures of {width}x{height} px, these are "
-            f"{size[1]}x{size[0]}; give --data.size {wanted}"
+            f"{size[1]}x{size[0]}; give --data.size {own_size}"
         )
     if channels != generator.img_channels:
         raise UserError(
@@ -183,7 +183,7 @@ def _check_pictures(
 
 
 def check_labels(settings: EncoderSettings, generator: Generator, label_dim: int) -> None:
-    """Refuse pictures without the labels that discriminators and made pictures need."""
+    """Refuse pictures without the labels that discriminators and generated pictures need."""
     weights, schedule = settings.weights, settings.schedule
     needs = {
         "adv_image": weights.adv_image,
@@ -191,10 +191,10 @@ def check_labels(settings: EncoderSettings, generator: Generator, label_dim: int
         "synthetic_kimg": schedule.synthetic_kimg,
         "synthetic_share": schedule.synthetic_share,
     }
-    asked = [name for name, value in needs.items() if value > 0]
-    if generator.c_dim and asked and label_dim != generator.c_dim:
+    in_use = [name for name, value in needs.items() if value > 0]
+    if generator.c_dim and in_use and label_dim != generator.c_dim:
         raise UserError(
-            f"{settings.flag(asked[0])} {needs[asked[0]]:g}: {settings.generator} knows "
+            f"{settings.flag(in_use[0])} {needs[in_use[0]]:g}: {settings.generator} knows "
             f"{generator.c_dim} classes, the pictures {label_dim}; give --data.labels folders with "
             "the same classes, or leave it at 0"
         )

@@ -1,7 +1,7 @@
-"""What each phase of an encoder's training computes on a micro-batch.
+"""The phases of an encoder's run: what each of them computes on a micro-batch.
 
-The encoder reads pictures, the frozen generator draws what was read, and the difference trains the
-encoder; discriminators of pictures and of styles, where they are wanted, train beside it.
+The encoder reads pictures, the frozen generator draws the result, and the difference trains the
+encoder; discriminators of pictures and of styles, if any, train beside it.
 """
 
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ from framework.training.stylegan2.augment import random_flips
 from framework.training.stylegan2.losses import r1_penalty
 
 
-class Made(NamedTuple):
-    """What the encoder's phase made of a micro-batch, for the discriminators; no gradient.
+class Reconstructed(NamedTuple):
+    """Reconstructions of a micro-batch by the encoder's phase, for the discriminators; no gradient.
 
     Attributes:
-        images: Reconstructions, shape (N, C, H, W).
+        images: Pictures, shape (N, C, H, W).
         ws: Their styles, shape (N, num_ws, w_dim).
     """
 
@@ -44,20 +44,20 @@ class Reconstruction:
     """The objectives of an encoder and of its discriminators.
 
     Attributes:
-        encoder: Pictures to styles.
-        generator: Frozen.
-        statistics: Of its styles.
-        weights: Of the terms.
+        encoder: The encoder, from pictures to styles.
+        generator: The frozen generator.
+        statistics: Statistics of the generator's styles.
+        weights: Weights of the terms.
         schedule: What changes with the images seen.
         iterations: How often the encoder looks at a picture and its reconstruction (ReStyle).
-        distance: How different pictures look, where that counts.
-        similarity: How different what they show is, where that counts.
-        directions: Where each layer's style vectors point on average, where that counts.
-        discriminator: Judges pictures, where that counts.
-        latent_discriminator: Judges styles, where that counts.
-        r1: Weights and intervals of R1 of both.
-        loss_px: Pictures are compared at no more than so many pixels of the longer side (by a
-            discriminator's features at its own size); None for the pictures' own.
+        distance: Measures how different pictures look, if that counts.
+        similarity: Measures how different what they show is, if that counts.
+        directions: Mean directions of each layer's style vectors, if they count.
+        discriminator: Judges pictures, if that counts.
+        latent_discriminator: Judges styles, if that counts.
+        r1: Weights and intervals of both discriminators' R1.
+        loss_px: Most pixels of the longer side at which pictures are compared (by a
+            discriminator's features at its own size); None for the pictures' own size.
         mirror: Show pictures mirrored half of the time.
     """
 
@@ -77,11 +77,11 @@ class Reconstruction:
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        self._made: dict[int, Made] = {}
+        self._results: dict[int, Reconstructed] = {}
         self.advance(0)
 
     def phases(self) -> list[Phase]:
-        """The phases of a batch in their order; those of weight 0 are left out."""
+        """Return the phases of a batch in order; those of weight 0 are left out."""
         phases = [Phase("Emain", "Emain", self.encoder, 1, self.e_main)]
         d, latent_d, r1 = self.discriminator, self.latent_discriminator, self.r1
         begins = in_images(self.schedule.adv_image_kimg[0])
@@ -95,16 +95,16 @@ class Reconstruction:
                 phases.append(Phase("Lr1", "Lreg", latent_d, r1.latent_r1_interval, self.l_r1))
         return phases
 
-    def advance(self, seen: int) -> None:
-        """Before each batch: where the training stands decides what counts."""
-        self._made.clear()
-        self.stage = self.schedule.stage(seen, self.encoder.num_ws)
-        self.ramp, self.share = self.schedule.ramp(seen), self.schedule.share(seen)
+    def advance(self, seen_images: int) -> None:
+        """Let the images seen decide what counts; called before each batch."""
+        self._results.clear()
+        self.stage = self.schedule.stage(seen_images, self.encoder.num_ws)
+        self.ramp, self.share = self.schedule.ramp(seen_images), self.schedule.share(seen_images)
 
     # The encoder
 
     def e_main(self, micro: Micro) -> Iterator[Outcome]:
-        """The encoder's loss, at each look of its own."""
+        """Yield the encoder's loss at each of its looks."""
         pictures, true_ws = self.pictures(micro)
         of_pictures = self._features(pictures)
         current = self._start(pictures)
@@ -117,14 +117,14 @@ class Reconstruction:
             stats = {f"Loss/{name}": term for name, term in terms.values()}
             total = loss.sum()
             if true_ws is not None:
-                stats["Loss/latent"] = missed = self._missed(ws, true_ws)
-                total = total + self.weights.latent * missed.sum()
+                stats["Loss/latent"] = latent_error = self._latent_error(ws, true_ws)
+                total = total + self.weights.latent * latent_error.sum()
             stats["Loss/E/loss"] = loss
-            current = self._made[micro.first] = Made(images.detach(), ws.detach())
+            current = self._results[micro.first] = Reconstructed(images.detach(), ws.detach())
             yield Outcome(total, stats if look == self.iterations else _numbered(stats, look))
 
     def _start(self, pictures: Tensor) -> tuple[Tensor, Tensor] | None:
-        """What a residual encoder corrects first: the mean style's picture."""
+        """Return what a residual encoder corrects first: the mean style and its picture."""
         if not self.encoder.residual:
             return None
         ws = self.statistics.w_avg.expand(1, self.encoder.num_ws, -1)
@@ -140,7 +140,7 @@ class Reconstruction:
         ws: Tensor,
         labels: Tensor,
     ) -> dict[str, tuple[str, Tensor]]:
-        """Every term that counts now: its weight's name, its own name, and one value a sample."""
+        """Return all terms that count now: by weight, the term's name and one value a sample."""
         w, terms = self.weights, {}
         if w.pixel > 0:
             pair = self._compared(images), self._compared(pictures)
@@ -168,30 +168,30 @@ class Reconstruction:
     def _features(self, images: Tensor) -> list[Tensor]:
         if self.distance is None:
             return []
-        # A discriminator knows pictures of its own size only.
+        # A discriminator only takes pictures of its own size.
         own_size = isinstance(self.distance, DiscriminatorDistance)
         return self.distance.features(images if own_size else self._compared(images))
 
     def _compared(self, images: Tensor) -> Tensor:
-        """Pictures at the size they are compared at."""
+        """Return pictures at the size of the comparison."""
         factor = -(-max(images.shape[2:]) // self.loss_px) if self.loss_px else 1
         return images if factor == 1 else F.avg_pool2d(images, factor)
 
     def _free(self, ws: Tensor) -> Tensor:
-        """Styles (N, any, w_dim) of the layers that may differ."""
+        """Return the styles (N, any, w_dim) of the layers that may differ."""
         return ws if self.stage is None else ws[:, : self.stage + 1]
 
-    def _missed(self, ws: Tensor, true_ws: Tensor) -> Tensor:
-        """Mean square distance of the last samples from their own styles, in variances of w."""
-        made = ws[len(ws) - len(true_ws) :]
-        return ((made - true_ws) / self.statistics.w_std).square().flatten(1).mean(dim=1)
+    def _latent_error(self, ws: Tensor, true_ws: Tensor) -> Tensor:
+        """Return the last samples' mean square error of their styles, in variances of w."""
+        last_ws = ws[len(ws) - len(true_ws) :]
+        return ((last_ws - true_ws) / self.statistics.w_std).square().flatten(1).mean(dim=1)
 
     # Pictures and styles
 
     def pictures(self, micro: Micro) -> tuple[Tensor, Tensor | None]:
-        """Pictures (N, C, H, W) to encode, and the styles of those that the generator made.
+        """Return pictures (N, C, H, W) to encode, and the styles of the generated ones.
 
-        The made ones come last; None where the generator makes none in the whole training.
+        Generated pictures come last; None for the styles if the whole run has none of them.
         """
         reals = self.reals(micro)
         if not self.schedule.makes_pictures:
@@ -200,32 +200,32 @@ class Reconstruction:
         count = int((torch.rand(n, device=device, generator=micro.rng) < self.share).sum())
         with torch.no_grad():
             ws = self.real_styles(micro)[n - count :].repeat(1, self.encoder.num_ws, 1)
-            made = [self.generator.synthesis(ws, noise_mode="const")] if count else []
-        return torch.cat([reals[: n - count], *made]), ws
+            fakes = [self.generator.synthesis(ws, noise_mode="const")] if count else []
+        return torch.cat([reals[: n - count], *fakes]), ws
 
     def reals(self, micro: Micro) -> Tensor:
-        """Real pictures (N, C, H, W), some of them mirrored."""
+        """Return real pictures (N, C, H, W), some of them mirrored."""
         images = micro.pictures()
         return random_flips(images, micro.rng) if self.mirror else images
 
     @torch.no_grad()
     def real_styles(self, micro: Micro) -> Tensor:
-        """Styles that the mapping network makes, shape (N, 1, w_dim)."""
+        """Draw styles from the mapping network, shape (N, 1, w_dim)."""
         shape = (len(micro.labels), self.generator.z_dim)
         z = torch.randn(shape, device=micro.labels.device, generator=micro.rng)
         return self.generator.mapping(z, micro.labels)[:, :1]
 
-    def _reconstructed(self, micro: Micro) -> Made:
-        """What the encoder's phase of this batch made of the micro-batch."""
-        if micro.first not in self._made:
+    def _reconstructed(self, micro: Micro) -> Reconstructed:
+        """Return the micro-batch's reconstructions by the encoder's phase of this batch."""
+        if micro.first not in self._results:
             with torch.no_grad():
                 *_, _ = self.e_main(micro)
-        return self._made[micro.first]
+        return self._results[micro.first]
 
     # Discriminators
 
     def d_main(self, micro: Micro) -> Outcome:
-        """Reconstructions against real pictures."""
+        """Return the discriminator's loss on reconstructions and real pictures."""
         assert self.discriminator is not None
         fake = self.discriminator(self._reconstructed(micro).images, micro.labels)
         real = self.discriminator(self.reals(micro), micro.labels)
@@ -234,7 +234,7 @@ class Reconstruction:
         return Outcome(loss.sum(), stats)
 
     def d_r1(self, micro: Micro) -> Outcome:
-        """R1 of real pictures, times its interval."""
+        """Return R1 on real pictures, times its interval."""
         assert self.discriminator is not None
         images = self.reals(micro).requires_grad_()
         penalty = r1_penalty(self.discriminator(images, micro.labels), images)
@@ -242,7 +242,7 @@ class Reconstruction:
         return Outcome(loss, {"Loss/r1_penalty": penalty})
 
     def l_main(self, micro: Micro) -> Outcome:
-        """The encoder's styles against the mapping network's."""
+        """Return the latent discriminator's loss on the encoder's and the mapping's styles."""
         assert self.latent_discriminator is not None
         fake = self.latent_discriminator(self._free(self._reconstructed(micro).ws))
         real = self.latent_discriminator(self.real_styles(micro))
@@ -251,7 +251,7 @@ class Reconstruction:
         return Outcome(loss.sum(), stats)
 
     def l_r1(self, micro: Micro) -> Outcome:
-        """R1 of the mapping network's styles, times its interval."""
+        """Return R1 on the mapping network's styles, times its interval."""
         assert self.latent_discriminator is not None
         ws = self.real_styles(micro).requires_grad_()
         penalty = losses.latent_r1_penalty(self.latent_discriminator(ws)[:, 0], ws)
@@ -260,7 +260,7 @@ class Reconstruction:
 
 
 def _numbered(stats: dict[str, Tensor], look: int) -> dict[str, Tensor]:
-    """The statistics of a look before the last."""
+    """Return the statistics of a look before the last, its number appended to their names."""
     return {f"{name}_look{look}": values for name, values in stats.items()}
 
 
@@ -272,7 +272,7 @@ def reconstruct(
     iterations: int,
     stage: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """What an encoder makes of pictures (N, C, H, W): reconstructions and styles."""
+    """Return an encoder's reconstructions of pictures (N, C, H, W), and their styles."""
     num_ws, current = encoder.num_ws, None
     if encoder.residual:
         ws = generator.mapping.w_avg.expand(len(pictures), num_ws, -1)

@@ -1,4 +1,4 @@
-"""What can be set about the training of an encoder, and what follows from the images seen."""
+"""Settings of an encoder's run, and what follows from them and the images seen."""
 
 import math
 from dataclasses import dataclass
@@ -15,17 +15,16 @@ PerceptualNetwork = Literal[
 
 @dataclass(frozen=True)
 class Architecture(TrainingGroup):
-    """Sizes of the encoder, and what it normalises.
+    """Sizes of the encoder, and its normalisation.
 
     Args:
-        channel_base: Of `dragline`: feature maps times resolution, before the maximum.
-        channel_max: Of `dragline`: largest number of feature maps.
-        blocks: Of `dragline`: residual blocks of each resolution.
-        map_channels: Of `dragline`: width of the feature pyramid.
-        head_features: Of `dragline`: units of each head's hidden layer.
-        width: Of `e4e` and `psp`: feature maps of the stem; 64 as published.
-        norm: `group` is the same in training and use; `batch` is what e4e and psp were published
-            with.
+        channel_base: `dragline`: feature maps times resolution, before the maximum.
+        channel_max: `dragline`: largest number of feature maps.
+        blocks: `dragline`: residual blocks of each resolution.
+        map_channels: `dragline`: width of the feature pyramid.
+        head_features: `dragline`: units of each head's hidden layer.
+        width: `e4e` and `psp`: feature maps of the stem; 64 as published.
+        norm: `group` is the same in training and use; `batch` is as published for e4e and psp.
     """
 
     group = "architecture"
@@ -48,20 +47,19 @@ class Architecture(TrainingGroup):
 
 @dataclass(frozen=True)
 class Weights(TrainingGroup):
-    """How much each term of the loss counts; what counts nothing is not computed.
+    """Weights of the terms of the loss; a term of weight 0 is not computed.
 
     Args:
-        pixel: Of the mean square difference of pictures in [-1, 1].
-        perceptual: Of how different they look.
-        similarity: Of how different what they show is, 1 - cosine.
-        adv_image: Of passing for real before a trained copy of the model's discriminator.
-        adv_latent: Of styles passing for the mapping network's.
-        delta: Of the distance of layers' styles from the first layer's, summed over layers.
-        w_norm: Of the distance of the styles from the mean style.
-        nscd: Of style vectors pointing away from random pictures' (LSAP); 0.5 times the
-            generator's layers there, in the place of `adv_latent`.
-        latent: Of the styles' mean square error, in variances of w, on pictures that the generator
-            made.
+        pixel: Mean square difference of pictures in [-1, 1].
+        perceptual: How different they look.
+        similarity: How different what they show is, 1 - cosine.
+        adv_image: Passing for real before a trained copy of the model's discriminator.
+        adv_latent: Styles passing for the mapping network's.
+        delta: Distance of layers' styles from the first layer's, summed over layers.
+        w_norm: Distance of the styles from the mean style.
+        nscd: Style vectors pointing away from random pictures' (LSAP); 0.5 times the number of the
+            generator's layers there, in place of `adv_latent`.
+        latent: Mean square error of the styles, in variances of w, on pictures of the generator.
     """
 
     group = "weights"
@@ -81,13 +79,13 @@ class Weights(TrainingGroup):
         self._number("delta", "w_norm", "nscd", "latent")
         if self.pixel == 0 and self.perceptual == 0:
             raise UserError(
-                "0, weights.perceptual=0: nothing would tell it what to read", "weights.pixel"
+                "0, weights.perceptual=0: nothing would teach it to read pictures", "weights.pixel"
             )
 
 
 @dataclass(frozen=True)
 class Judges(TrainingGroup):
-    """What tells how different two pictures are.
+    """The networks that tell how different two pictures are.
 
     Args:
         perceptual_network: How different they look: `dfeat`, by features of the model's own
@@ -97,10 +95,10 @@ class Judges(TrainingGroup):
         perceptual_weights: Published file of LPIPS' backbone, or a folder of such files.
         similarity_network: How different what they show is: `resnet50`; `arcface` for faces;
             `clip`.
-        similarity_weights: Its file.
-        allow_download: Fetch files where they are missing.
-        loss_px: Pictures are compared at no more than so many pixels of the longer side (by
-            `dfeat` at their own size); None for their own.
+        similarity_weights: Weights file of `similarity_network`.
+        allow_download: Download missing files.
+        loss_px: Most pixels of the longer side at which pictures are compared (by `dfeat` at their
+            own size); None for their own.
     """
 
     group = "judges"
@@ -119,15 +117,14 @@ class Judges(TrainingGroup):
 
 @dataclass(frozen=True)
 class Schedule(TrainingGroup):
-    """What changes with the images seen, in thousands of them.
+    """Changes over the run, in thousands of images seen.
 
     Args:
-        progressive_kimg: [start, every]: images until the second layer's style may leave the
+        progressive_kimg: [start, every]: images until the second layer's style may differ from the
             first's, and from each layer to the next (e4e); None for all from the beginning.
         adv_image_kimg: [start, end]: images until `adv_image` begins to count, and until it counts
             fully; at full weight from the beginning it may dominate.
-        synthetic_kimg: Pictures, at the beginning, that the generator makes: their styles are
-            known.
+        synthetic_kimg: Images at the beginning that the generator makes: their styles are known.
         synthetic_share: Share of such pictures in every batch after that.
     """
 
@@ -142,46 +139,46 @@ class Schedule(TrainingGroup):
         self._number("progressive_kimg", "adv_image_kimg", "synthetic_kimg")
         self._number("synthetic_share", most=1)
         if self.progressive_kimg is not None and in_images(self.progressive_kimg[1]) < 1:
-            wanted = "the second, thousands of images from each layer to the next, to be positive"
-            raise self._error("progressive_kimg", wanted)
+            rule = "the second, thousands of images from each layer to the next, to be positive"
+            raise self._error("progressive_kimg", rule)
         if self.adv_image_kimg[1] < self.adv_image_kimg[0]:
             raise self._error("adv_image_kimg", "an end that is not before the beginning")
 
-    def stage(self, seen: int, num_ws: int) -> int | None:
-        """How many layers may leave the first one's style after `seen` images; None for all."""
+    def stage(self, seen_images: int, num_ws: int) -> int | None:
+        """Return how many layers may differ in style from the first; None for all."""
         if self.progressive_kimg is None:
             return None
         start, every = map(in_images, self.progressive_kimg)
-        return 0 if seen < start else min(1 + (seen - start) // every, num_ws - 1)
+        return 0 if seen_images < start else min(1 + (seen_images - start) // every, num_ws - 1)
 
-    def ramp(self, seen: int) -> float:
-        """How much the adversarial term counts, 0 to 1."""
+    def ramp(self, seen_images: int) -> float:
+        """Return how much the adversarial term counts, 0 to 1."""
         start, end = map(in_images, self.adv_image_kimg)
         if end <= start:
-            return float(seen >= start)
-        return min(max((seen - start) / (end - start), 0), 1)
+            return float(seen_images >= start)
+        return min(max((seen_images - start) / (end - start), 0), 1)
 
-    def share(self, seen: int) -> float:
-        """Share of the pictures that the generator makes."""
-        return 1.0 if seen < in_images(self.synthetic_kimg) else self.synthetic_share
+    def share(self, seen_images: int) -> float:
+        """Return the share of pictures that the generator makes."""
+        return 1.0 if seen_images < in_images(self.synthetic_kimg) else self.synthetic_share
 
     @property
     def makes_pictures(self) -> bool:
-        """Whether the generator makes any at all."""
+        """Whether the generator makes any pictures of the run."""
         return in_images(self.synthetic_kimg) > 0 or self.synthetic_share > 0
 
 
 @dataclass(frozen=True)
 class Discriminators(TrainingGroup):
-    """How the discriminators of `adv_image` and `adv_latent` are trained.
+    """Training of the discriminators of `adv_image` and `adv_latent`.
 
     Args:
         d_lr: Learning rate of the one of pictures; the encoder's final one if None.
-        r1_gamma: Weight of its R1.
-        r1_interval: Batches between the steps of R1.
+        r1_gamma: Weight of the R1 of that one.
+        r1_interval: Batches from one step of that R1 to the next.
         latent_lr: Learning rate of the one of styles.
-        latent_r1_gamma: Weight of its R1.
-        latent_r1_interval: Batches between the steps of that.
+        latent_r1_gamma: Weight of the R1 of that one.
+        latent_r1_interval: Batches from one step of that R1 to the next.
     """
 
     group = "discriminators"
@@ -201,7 +198,7 @@ class Discriminators(TrainingGroup):
 
 @dataclass(frozen=True)
 class Averaging(TrainingGroup):
-    """How the average of the encoder, which is the one that is published, forgets.
+    """The average of the encoder, which is the one that is published.
 
     Args:
         ema_kimg: Half-life in thousands of images.
@@ -230,18 +227,18 @@ class EncoderSettings(TrainingSettings):
         iterations: How often the encoder looks; more than once, it sees its own reconstruction
             beside the picture and corrects it (ReStyle), and each look is trained.
         lr: Learning rate of the encoder, at the beginning.
-        lr_final: And at the end of `lr_kimg`, on half a cosine; None keeps `lr`.
-        lr_kimg: Thousands of images until then.
+        lr_final: Learning rate after `lr_kimg`, reached on half a cosine; None keeps `lr`.
+        lr_kimg: Thousands of images until `lr_final`.
         betas: Adam's decay rates.
         mirror: Show each picture mirrored half of the time.
         micro_batch: Images a process works on at once; its whole share if None.
         seed: Seed of everything random.
-        architecture: Sizes of the encoder, and what it normalises.
-        weights: How much each term of the loss counts.
-        judges: What tells how different two pictures are.
-        schedule: What changes with the images seen.
-        discriminators: How those of `adv_image` and `adv_latent` are trained.
-        averaging: How the average of the encoder forgets.
+        architecture: Sizes of the encoder, and its normalisation.
+        weights: Weights of the terms of the loss.
+        judges: Networks that tell how different two pictures are.
+        schedule: Changes over the run.
+        discriminators: Training of the discriminators of `adv_image` and `adv_latent`.
+        averaging: The average of the encoder.
     """
 
     generator: str = "vehicles64"
@@ -261,11 +258,11 @@ class EncoderSettings(TrainingSettings):
         self._whole("iterations", least=1, most=1024)
         self._number("lr_final", "lr_kimg", above_zero=True)
 
-    def learning_rate(self, seen: int) -> float:
-        """The encoder's after `seen` images: half a cosine from `lr` to `lr_final`."""
+    def learning_rate(self, seen_images: int) -> float:
+        """Return the encoder's learning rate: half a cosine from `lr` to `lr_final`."""
         if self.lr_final is None:
             return self.lr
-        done = min(seen / (self.lr_kimg * 1000), 1.0)
+        done = min(seen_images / (self.lr_kimg * 1000), 1.0)
         return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * done)) / 2
 
     @property
@@ -275,5 +272,5 @@ class EncoderSettings(TrainingSettings):
 
 
 def in_images(kimg: float) -> int:
-    """Whole images: 0.07 kimg times 1000 is a little more than 70."""
+    """Return whole images: 0.07 kimg times 1000 is a little more than 70."""
     return round(kimg * 1000)

@@ -63,7 +63,7 @@ def change_color(images: Tensor, brightness: Tensor, saturation: Tensor, contras
 
 
 def translate(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Shift each sample by whole pixels, zeros coming in.
+    """Shift each sample by whole pixels; zeros come in.
 
     Args:
         images: Shape (N, C, H, W).
@@ -76,7 +76,7 @@ def translate(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     n, c, h, w = images.shape
     columns = torch.arange(w, device=images.device) - dx[:, None]
     rows = torch.arange(h, device=images.device) - dy[:, None]
-    # One gather a picture from a copy with a zero row and column that everything outside reads.
+    # One gather a picture, from a copy with a zero row and column for positions outside.
     padded = F.pad(images, (0, 1, 0, 1)).flatten(2)
     columns = torch.where((columns >= 0) & (columns < w), columns, w)
     rows = torch.where((rows >= 0) & (rows < h), rows, h)
@@ -105,7 +105,7 @@ def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _shifts(images: Tensor, share: float, rng: torch.Generator) -> list[Tensor]:
-    """Whole pixels up to `share` of the width and of the height, two of shape (N,)."""
+    """Draw whole pixels up to `share` of the width and of the height, two of shape (N,)."""
     limits = [int(side * share + 0.5) for side in (images.shape[3], images.shape[2])]
     device = images.device
     return [

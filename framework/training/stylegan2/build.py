@@ -1,4 +1,4 @@
-"""Networks, the game they play and their optimizers, fresh from the settings of a training."""
+"""Fresh networks and the game they play, built from the settings of a run."""
 
 from typing import Any
 
@@ -22,19 +22,19 @@ def build_networks(
     c_dim: int,
     low_precision: str | None,
 ) -> tuple[Generator, Discriminator]:
-    """Generator and discriminator, the same for the same seed.
+    """Build generator and discriminator, the same for the same seed.
 
     Args:
-        settings: Of the run, its sizes settled.
+        settings: Settings of the run, their sizes settled.
         size: (H, W) of the pictures.
-        channels: Their channels.
+        channels: Channels of the pictures.
         c_dim: Length of label vectors, 0 without labels.
         low_precision: Dtype of the largest blocks, or None for float32 throughout.
 
     Raises:
         UserError: If the sizes are impossible.
     """
-    sizes: Any = settings.networks  # nothing in it is None any more
+    sizes: Any = settings.networks  # settled: nothing in it is None
     machine = settings.machine
     common: dict[str, Any] = {
         "img_size": size,
@@ -69,13 +69,13 @@ def build_networks(
 
 
 def frozen_layers(discriminator: Discriminator, count: int) -> list[nn.Module]:
-    """The first `count` layers, from the picture on, that FreezeD keeps (Mo et al. 2020).
+    """Return the first `count` layers, from the picture on, that FreezeD keeps (Mo et al. 2020).
 
     They are counted as NVIDIA's `--freezed` does: block by block `fromrgb` (in the first), `conv0`,
     `conv1`, `skip`; the last block is always trained.
 
     Raises:
-        UserError: If there are fewer.
+        UserError: If there are fewer layers.
     """
     blocks = [discriminator.get_submodule(f"b{r}") for r in discriminator.resolutions[:-1]]
     names = ("fromrgb", "conv0", "conv1", "skip")
@@ -91,7 +91,7 @@ def frozen_layers(discriminator: Discriminator, count: int) -> list[nn.Module]:
 def build_game(
     settings: StyleGAN2Settings, generator: Generator, discriminator: Discriminator, batch_size: int
 ) -> Game:
-    """The objectives that `settings` ask for, with what they remember fresh."""
+    """Build the objectives that `settings` ask for, their running means fresh."""
     s, weights, loss = settings, settings.regularization, LOSSES[settings.loss]
     return Game(
         generator,
@@ -120,7 +120,7 @@ def _augmenter(settings: StyleGAN2Settings, generator: Generator) -> AdaptiveAug
 
 
 def _ada_settings(settings: StyleGAN2Settings) -> AdaSettings | None:
-    """How the strength of ADA is learned; None for a fixed one, and without ADA."""
+    """Return how the strength of ADA is learned; None if it is fixed, and without ADA."""
     ada = settings.augmentation
     if not settings.adaptive or ada.ada_target is None:
         return None

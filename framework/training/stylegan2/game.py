@@ -1,6 +1,6 @@
-"""Generator against discriminator: what each phase of training computes on a micro-batch.
+"""Generator against discriminator: what each phase of a run computes on a micro-batch.
 
-Nothing is logged, weighted by batch size or sent to other processes here; the LightningModule does
+Nothing is logged, weighted by batch size or sent to other processes here; the training module does
 that with what an objective returns.
 """
 
@@ -23,12 +23,12 @@ from framework.training.stylegan2.regularizers import LeCam, PathLength
 
 
 class Judged(NamedTuple):
-    """Pictures and what the discriminator says of them.
+    """Pictures and the discriminator's outputs for them.
 
     Attributes:
-        images: Before their augmentation, shape (N, C, H, W).
-        heads: The logits, shape (N, 1), or (N, 2) while labels are faded in.
-        logits: What they say together, shape (N, 1).
+        images: Pictures before augmentation, shape (N, C, H, W).
+        heads: Outputs of the heads, shape (N, 1), or (N, 2) while labels are faded in.
+        logits: The heads combined, shape (N, 1).
     """
 
     images: Tensor
@@ -41,18 +41,18 @@ class Game:
     """The objectives of both networks.
 
     Attributes:
-        generator: Its running mean of w is kept here.
-        discriminator: Judges augmented pictures.
+        generator: The generator, whose running mean of w is updated here.
+        discriminator: The discriminator, which judges augmented pictures.
         batch_size: Images of a batch, over all processes.
-        loss: What the networks want, and which gradient penalty goes with it.
+        loss: Losses of both networks, and the gradient penalty that goes with them.
         policy: Names of the changes of DiffAugment.
         augmenter: ADA, if any.
-        ada: How its strength is learned; None for a fixed one.
+        ada: How ADA's strength is learned; None for a fixed one.
         mirror: Show real pictures mirrored half of the time.
         style_mixing_prob: Share of samples whose late layers follow another latent.
         r1_gamma: Weight of R1, and of R2 where the loss has it; 0 for none.
-        r1_interval: Batches between their steps; None puts them into every main step.
-        gp_weight: Weight of the penalty of interpolates, for losses that have it.
+        r1_interval: Batches from one step of R1 to the next; None puts it into every main step.
+        gp_weight: Weight of the penalty on interpolates, for losses that have it.
         transition_kimg: Where labels begin to count and where they count fully; None for always.
         path_length: Path length regularisation of the generator, if any.
         lecam: LeCam regularisation of the discriminator, if any.
@@ -75,7 +75,7 @@ class Game:
     lecam: LeCam | None = None
 
     def phases(self) -> list[Phase]:
-        """The phases of a batch in their order; those of weight 0 are left out."""
+        """Return the phases of a batch in order; those of weight 0 are left out."""
         g, d = self.generator, self.discriminator
         phases = [Phase("Gmain", "Gmain", g, 1, self.g_main, self._after_g_main)]
         if pl := self.path_length:
@@ -92,7 +92,7 @@ class Game:
         return weight > 0
 
     def g_main(self, micro: Micro) -> Outcome:
-        """The generator's loss on new pictures."""
+        """Return the generator's loss on new pictures."""
         images, _, w = self.fakes(micro)
         fake = self.judge(images, micro)
         heads = fake.heads
@@ -103,7 +103,7 @@ class Game:
         return Outcome(loss.sum(), stats, {"w": w.detach().sum(dim=0)})
 
     def g_pl(self, micro: Micro) -> Outcome:
-        """Path length regularisation on a share of the samples, times its interval."""
+        """Return path length regularisation on a share of the samples, times its interval."""
         pl, n = self.path_length, len(micro.labels)
         assert pl is not None
         images, ws, _ = self.fakes(micro, max(1, n // pl.batch_shrink))
@@ -137,7 +137,7 @@ class Game:
         return Outcome(total, stats, sums)
 
     def d_r1(self, micro: Micro) -> Outcome:
-        """R1, and R2 where the loss has it, times their interval."""
+        """Return R1, and R2 if the loss has it, times their interval."""
         assert self.r1_interval is not None
         real = self.judge(self.reals(micro), micro, slopes=True)
         fake = None
@@ -149,7 +149,7 @@ class Game:
     def _penalty(
         self, micro: Micro, fake: Judged | None, real: Judged
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Weighted gradient penalty of each sample, shape (N,), and what to report."""
+        """Return each sample's weighted gradient penalty, shape (N,), and what to report."""
         if self.loss.penalty == "interpolates":
             assert fake is not None
             between = losses.interpolates(real.images, fake.images, micro.rng)
@@ -167,7 +167,7 @@ class Game:
         return loss, stats | {"Loss/D/reg": loss}
 
     def fakes(self, micro: Micro, count: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """New pictures of the first `count` labels (all if None).
+        """Generate pictures for the first `count` labels (all if None).
 
         Returns:
             Pictures (N, C, H, W), their styles (N, num_ws, w_dim), and w (N, w_dim) before mixing.
@@ -183,22 +183,22 @@ class Game:
         return images, ws, unmixed[:, 0]
 
     def reals(self, micro: Micro) -> Tensor:
-        """Real pictures (N, C, H, W), some of them mirrored."""
+        """Return real pictures (N, C, H, W), some of them mirrored."""
         images = micro.pictures()
         return random_flips(images, micro.rng) if self.mirror else images
 
     @torch.no_grad()
     def _constant_fakes(self, micro: Micro) -> Tensor:
-        """New pictures (N, C, H, W) that the generator learns nothing from."""
+        """Generate pictures (N, C, H, W) without a graph."""
         return self.fakes(micro)[0]
 
     def judge(self, images: Tensor, micro: Micro, slopes: bool = False) -> Judged:
         """Augment pictures (N, C, H, W) and judge them.
 
         Args:
-            images: Constant ones if `slopes`.
-            micro: Their labels.
-            slopes: Whether the logits are to be differentiable with respect to the pictures.
+            images: Pictures; without a graph if `slopes`.
+            micro: The micro-batch with their labels.
+            slopes: Whether the logits must be differentiable with respect to the pictures.
         """
         if slopes:
             images.requires_grad_()
@@ -225,7 +225,7 @@ class Game:
             self.augmenter.observe(sums["signs"])
 
     def fade_labels(self, seen_images: int) -> float | None:
-        """Let labels count by what was seen; returns the share, None if they always count."""
+        """Let labels count by the images seen; return their share, None if they always count."""
         if self.transition_kimg is None:
             return None
         share = label_share(seen_images, self.transition_kimg)
@@ -234,7 +234,7 @@ class Game:
         return share
 
     def adapt(self, batches_seen: int) -> None:
-        """After each batch: let the strength of ADA follow what was seen, when it is time."""
+        """Update the strength of ADA, if this batch is one of its interval."""
         if self.ada and self.augmenter and batches_seen % self.ada.interval == 0:
             self.augmenter.adapt(self.ada)
 

@@ -1,7 +1,7 @@
-"""Signs that a training is on a way that seldom ends well, told once, when they begin.
+"""Signs that a run seldom ends well, printed once, when they begin.
 
-None of them ends a training: each is a reason to look at the pictures. The limits were set beside
-the statistics of runs that went well, where none of them is reached.
+None of them ends a run: each is a reason to look at the pictures. The limits were set by the
+statistics of runs that went well, where none of them is reached.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ class Diversity(KimgCallback):
     """Reports how different the averaged generator's pictures are, in terms of the data's own.
 
     The standard deviation over pictures of fixed latents that share a label, averaged over all
-    pixels, divided by that of as many of the data, whatever their labels: around 1 for a generator
-    as diverse as its data, 0 for one that draws one picture only, or one a class. The first process
-    draws; the others have nothing to add. Data that are all alike say nothing.
+    pixels, divided by that of as many pictures of the data, whatever their labels: around 1 for a
+    generator as diverse as its data, 0 for one that draws one picture only, or one a class. The
+    first process draws; the others have nothing to add. If the data are all alike, it is empty.
     """
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -50,7 +50,7 @@ class Diversity(KimgCallback):
 
     @torch.no_grad()
     def at_mark(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Draw and compare."""
+        """Generate pictures and compare their diversity with the data's."""
         draws = trainer.is_global_zero and self.of_data > 0
         pl_module.stats.report(DIVERSITY, self._ratio(pl_module) if draws else torch.empty(0))
 
@@ -61,12 +61,12 @@ class Diversity(KimgCallback):
 
 
 def _spread(pictures: Tensor) -> Tensor:
-    """Standard deviation within groups of pictures (N, C, H, W), averaged; shape ()."""
+    """Return the mean standard deviation within groups of pictures (N, C, H, W); shape ()."""
     return pictures.unflatten(0, (_LABELS, _EACH)).std(dim=1).mean()
 
 
 def signs(mean: dict[str, float], settings: StyleGAN2Settings) -> Iterator[Sign]:
-    """What the averages of a tick, by name, warn of."""
+    """Yield the signs in the averages of a tick, given by name."""
     diversity = mean.get(DIVERSITY, 1.0)
     yield Sign(
         "collapse",

@@ -1,4 +1,4 @@
-"""Penalties on gradients of the two networks, and how latents are mixed.
+"""Penalties on gradients of the two networks, and style mixing.
 
 Penalties return tensors of one value a sample; weighting, averaging and logging happen elsewhere.
 """
@@ -14,7 +14,7 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     Args:
         logits: Discriminator outputs, shape (N, 1).
-        images: What they were computed from, shape (N, C, H, W), in [-1, 1], requiring grad.
+        images: Pictures that they were computed from, (N, C, H, W), in [-1, 1], requiring grad.
 
     Returns:
         Squared gradient norm of each sample, shape (N,). The caller multiplies by gamma / 2.
@@ -27,17 +27,17 @@ def unit_slope_penalty(logits: Tensor, images: Tensor) -> Tensor:
 
     Args:
         logits: Discriminator outputs, shape (N, 1).
-        images: What they were computed from, `interpolates`, requiring grad.
+        images: Pictures that they were computed from, `interpolates`, requiring grad.
 
     Returns:
         Shape (N,).
     """
-    # The small number keeps the derivative finite where the gradient vanishes.
+    # 1e-12 keeps the derivative finite where the gradient vanishes.
     return ((_squared_slope(logits, images) + 1e-12).sqrt() - 1).square()
 
 
 def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-    """Pictures on the lines between `real` and `fake`, (N, C, H, W), uniformly drawn."""
+    """Draw pictures uniformly on the lines between `real` and `fake`, (N, C, H, W)."""
     share = torch.rand(len(real), 1, 1, 1, device=real.device, generator=rng)
     return fake.lerp(real, share.to(real.dtype))
 
@@ -45,7 +45,7 @@ def interpolates(real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
 def _squared_slope(logits: Tensor, images: Tensor) -> Tensor:
     (grads,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     slope = grads.square().sum(dim=(1, 2, 3))
-    # A gradient without a graph would be a constant that trains nothing, and nobody would notice.
+    # A gradient without a graph would be a constant that trains nothing, unnoticed.
     assert slope.requires_grad, "the penalty has no graph"
     return slope
 
@@ -55,7 +55,7 @@ def path_lengths(images: Tensor, ws: Tensor, noise: Tensor) -> Tensor:
 
     Args:
         images: Generated pictures, shape (N, C, H, W).
-        ws: Styles they were made of, shape (N, num_ws, w_dim), in their graph.
+        ws: Styles of the pictures, shape (N, num_ws, w_dim), in their graph.
         noise: Standard normal y, shape of `images`; scaled so that lengths do not depend on size.
 
     Returns:

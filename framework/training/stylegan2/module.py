@@ -1,4 +1,4 @@
-"""StyleGAN2 training as a LightningModule (Karras et al. 2020)."""
+"""Training a StyleGAN2, as a LightningModule (Karras et al. 2020)."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -57,59 +57,65 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     # Construction
 
     def foresee(
-        self, trainer: lightning.Trainer, data: TrainingImages, known: dict[str, Any] | None = None
+        self,
+        trainer: lightning.Trainer,
+        data: TrainingImages,
+        about_run: dict[str, Any] | None = None,
     ) -> None:
-        """Look at all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, known)
-        self._settle(known, data)
+        """Check all but the pictures; see `PhasedTraining`."""
+        super().foresee(trainer, data, about_run)
+        self._settle(about_run, data)
         if data.size is not None:
             with sketching(), blame("--data.size", str(data.size)):
                 pair, device = data.img_size, trainer.strategy.root_device
                 generator, discriminator = self.build_networks(pair, data.channels, 0, device)
             frozen_layers(discriminator, self.settings.transfer.freeze_d_layers)
-            if self.settings.start_from is not None and known is None:
+            if self.settings.start_from is not None and about_run is None:
                 start, partial = self._opened_start(), self.settings.transfer.start_partial
                 check_start(start, generator, discriminator, partial)
 
     def _settle(
-        self, known: dict[str, Any] | None = None, data: TrainingImages | None = None
+        self, about_run: dict[str, Any] | None = None, data: TrainingImages | None = None
     ) -> None:
-        """Let sizes that were left open be those of the run, else of the model that it begins with.
+        """Settle open sizes: take those of the run, else those of the model that it starts from.
 
         Args:
-            known: What a checkpoint says of the run, where it goes on.
-            data: Takes the size of the pictures.
+            about_run: A checkpoint's table `dragline`; None for a new run.
+            data: The pictures, whose size is settled, too.
         """
         settings = self.settings
         is_open = any(getattr(settings.networks, name) is None for name in GENERATOR_SIZES)
         is_open |= data is not None and data.size is None
-        if known is None and settings.start_from is not None and is_open:
+        if about_run is None and settings.start_from is not None and is_open:
             start = self._opened_start()
             configs: tuple[Any, Any] = (
                 start.average.config,
                 getattr(start.discriminator, "config", {}),
             )
         else:
-            configs = (known or {}).get("generator"), (known or {}).get("discriminator") or {}
+            configs = (
+                (about_run or {}).get("generator"),
+                (about_run or {}).get("discriminator") or {},
+            )
         sizes = {} if configs[0] is None else sizes_of(*configs)
         self.settings = replace(settings, networks=settings.networks.settled(sizes))
         if configs[0] is not None and data is not None and data.size is None:
             data.size = tuple(configs[0]["img_size"])
 
     def settled(self) -> dict[str, Any]:
-        """Sizes of the networks, also those that were left open."""
+        """Return the sizes of the networks, also those that were left open."""
         return {"networks": self.settings.networks.sizes()}
 
     def _opened_start(self) -> Start:
-        """The model to begin with, opened once and kept until the run has begun."""
+        """Return the model to start from, opened once and kept until the run has begun."""
         if not self._start:
             assert self.settings.start_from is not None
-            with torch.device("cpu"):  # also where a caller only sketches
+            with torch.device("cpu"):  # also if a caller only sketches
                 self._start.append(open_start(self.settings.start_from))
         return self._start[0]
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
-        """Look whether this can be trained; see `PhasedTraining`."""
+        """Check that this can be trained; see `PhasedTraining`."""
         self._settle(data=data)
         common = super().plan(trainer, data)
         dataset, device = data.dataset, trainer.strategy.root_device
@@ -130,7 +136,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         }
 
     def build(self, data: TrainingImages, device: torch.device) -> None:
-        """Build the networks for the data at hand, the same in every process."""
+        """Build the networks for the pictures of the run, the same in every process."""
         use_ops(self.settings.machine.ops, device)
         super().build(data, device)
 
@@ -147,14 +153,14 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         self.ema_kimg = self.settings.averaging.half_lives(batch)
         for name in ema_names(self.ema_kimg):
             self.add_module(name, deepcopy(self.generator).eval().requires_grad_(False))
-        # As modules of this one, what they remember is saved with the run.
+        # As modules of this one, their running means are saved with the run.
         self.path_length, self.lecam = self.game.path_length, self.game.lecam
         self.augmenter = self.game.augmenter
 
     def build_networks(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> tuple[Generator, Discriminator]:
-        """Freshly initialised networks for pictures of `size` with `channels`."""
+        """Build fresh networks for pictures of `size` with `channels`."""
         self._settle()
         low_precision = pick_low_precision(self.settings.machine.low_precision, device)
         return build_networks(self.settings, size, channels, c_dim, low_precision)
@@ -162,16 +168,16 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
-        """Generator and discriminator."""
+        """Return generator and discriminator, by name."""
         networks = self.build_networks(size, channels, c_dim, device)
         return dict(zip(("generator", "discriminator"), networks, strict=True))
 
     def networks(self) -> list[nn.Module]:
-        """Generator and discriminator."""
+        """Return generator and discriminator."""
         return [self.generator, self.discriminator]
 
     def averages(self) -> list[Average]:
-        """The averaged generators; none before the networks are built."""
+        """Return the averaged generators; none before the networks are built."""
         rampup = self.settings.averaging.ema_rampup
         return [
             Average(self.get_submodule(name), self.generator, kimg, rampup)
@@ -179,7 +185,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         ]
 
     def on_fit_start(self) -> None:
-        """Begin with another model's weights, where that is asked for and the run is new."""
+        """Start from another model's weights, if a new run asks for that."""
         if self.settings.start_from is not None and self.seen_images == 0:
             averages = [average.network for average in self.averages()]
             report = start_from(
@@ -196,13 +202,13 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     # Training
 
     def begin_batch(self) -> None:
-        """Let labels count by what was seen."""
+        """Let labels count by the images seen."""
         share = self.game.fade_labels(self.seen_images)
         if share is not None:
             self.stats.report("Progress/label_strength", share)
 
     def end_batch(self) -> None:
-        """Let the strength of ADA follow."""
+        """Update the strength of ADA."""
         self.game.adapt(self.batches_seen)
         if self.augmenter:
             self.stats.report("Progress/augment", self.augmenter.strength)
@@ -210,28 +216,28 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     # What it shows
 
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
-        """How different the pictures are from each other."""
+        """Return the callback that measures the diversity of pictures."""
         return [Diversity(tick_kimg, total_kimg)]
 
     def signs(self, mean: dict[str, float]) -> Iterator[Sign]:
-        """Collapse, overfitting, an augmentation at its limit."""
+        """Return the signs of collapse, overfitting and an augmentation at its limit."""
         return signs(mean, self.settings)
 
     def remarks(self, device: torch.device) -> list[str]:
-        """Whether the precision is a slow one here."""
+        """Return a remark if the precision is slow on this device."""
         slow = slow_remark(self.settings.machine.low_precision, device)
         return [slow] if slow else []
 
     def exhibit(self, data: TrainingImages, columns: int, count: int) -> FixedLatents:
-        """Pictures of fixed latents."""
+        """Return pictures of fixed latents."""
         return FixedLatents(self, data, count)
 
     def published(self) -> dict[str, Any]:
-        """The averaged generator, and its opponent for fine-tuning."""
+        """Return the averaged generator, and its opponent for fine-tuning."""
         return {"generator": self.generator_ema, "discriminator": self.discriminator}
 
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Images seen, data, settings."""
+        """Return images seen, data and settings."""
         return {
             "seen_kimg": self.seen_images / 1000,
             "data": data,
@@ -239,14 +245,14 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         }
 
     def card(self, name: str, data: dict[str, Any]) -> str:
-        """Model card of a snapshot, Markdown."""
+        """Return the model card of a snapshot, Markdown."""
         return generator_card(name, self.seen_images / 1000, data)
 
     # State
 
-    def fitted(self, held: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A checkpoint's state with the averages and regularisation of today."""
-        state = fitted(state, self.state_dict(), held.get("ema_kimg", []), self.ema_kimg)
+    def fitted(self, about_run: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a checkpoint's state with this run's averages and regularisation."""
+        state = fitted(state, self.state_dict(), about_run.get("ema_kimg", []), self.ema_kimg)
         if self.augmenter and not self.game.ada:
             state["augmenter.p"] = self.augmenter.p
         return state

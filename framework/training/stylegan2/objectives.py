@@ -1,6 +1,6 @@
-"""Adversarial losses: what each network wants, as pure functions of logits.
+"""Adversarial losses of both networks, as pure functions of logits.
 
-All take the logits of generated pictures and of real ones, and return a value for each logit;
+All take the logits of generated pictures or of real ones, and return a value for each logit;
 weighting, averaging and logging happen elsewhere.
 """
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LossName = Literal["nonsaturating", "hinge", "wgan-gp", "relativistic"]
-# Of real pictures, of real and generated ones, or of pictures in between.
+# A penalty on real pictures, on real and generated ones, or on pictures in between.
 Penalty = Literal["r1", "r1+r2", "interpolates"]
 
 
@@ -52,13 +52,13 @@ def relativistic_discriminator(fake_logits: Tensor, real_logits: Tensor) -> Tens
 def lecam(
     fake_logits: Tensor, real_logits: Tensor, fake_anchor: Tensor, real_anchor: Tensor
 ) -> Tensor:
-    """Real logits kept near the mean of generated ones and the other way round (LeCam).
+    """Penalty on real logits far above the mean of generated ones, and vice versa (LeCam).
 
     Tseng et al. 2021; one-sided as in the authors' code.
 
     Args:
-        fake_logits: D(G(z)).
-        real_logits: D(x).
+        fake_logits: Logits D(G(z)).
+        real_logits: Logits D(x).
         fake_anchor: Running mean of D(G(z)).
         real_anchor: Running mean of D(x).
     """
@@ -71,9 +71,9 @@ class AdversarialLoss:
     """Both sides of a loss, and the gradient penalty that belongs to it.
 
     Attributes:
-        generator: From the logits of generated pictures.
-        discriminator: From those of generated and of real pictures.
-        relative: Whether the generator's logits are less those of real pictures, pair by pair.
+        generator: The generator's loss, from the logits of generated pictures.
+        discriminator: The discriminator's, from those of generated and of real pictures.
+        relative: Whether logits of real pictures are subtracted from the generator's, in pairs.
         penalty: Where the discriminator's gradient is penalised.
     """
 

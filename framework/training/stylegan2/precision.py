@@ -1,4 +1,4 @@
-"""Which low precision, if any, a device computes convolutions faster in."""
+"""The low precision, if any, in which a device computes convolutions faster."""
 
 from typing import Literal
 
@@ -8,15 +8,15 @@ Choice = Literal["auto", "none", "float16", "bfloat16"]
 
 
 def has_native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware; elsewhere it is ten times slower."""
+    """Return whether this CPU multiplies bfloat16 in hardware; without, it is ten times slower."""
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def pick_low_precision(choice: Choice, device: torch.device) -> str | None:
-    """Name of the dtype for the large blocks, or None for float32 throughout.
+    """Return the dtype's name for the large blocks, or None for float32 throughout.
 
-    `auto` is float16 on CUDA as the field does, bfloat16 on CPUs with the instructions for it.
+    `auto` is float16 on CUDA, as usual in the field, and bfloat16 on CPUs with instructions for it.
     """
     if choice == "none":
         return None
@@ -28,7 +28,7 @@ def pick_low_precision(choice: Choice, device: torch.device) -> str | None:
 
 
 def slow_remark(choice: Choice, device: torch.device) -> str | None:
-    """A line where the device computes the chosen precision without instructions for it."""
+    """Return a line if the device has no instructions for the chosen precision, else None."""
     native = choice == "bfloat16" and has_native_bfloat16()
     if choice in ("auto", "none") or device.type != "cpu" or native:
         return None

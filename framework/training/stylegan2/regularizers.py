@@ -1,4 +1,4 @@
-"""Regularisation that steers by a running mean, which is saved with the run."""
+"""Regularisation by a running mean, which is saved with the run."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from framework.training.stylegan2 import losses, objectives
 class RunningMean(nn.Module):
     """A mean over the last batches, beginning at 0, the same in every process.
 
-    A batch whose value is not finite is passed over.
+    A batch whose value is not finite is skipped.
 
     Args:
         size: Number of values.
@@ -37,7 +37,7 @@ class RunningMean(nn.Module):
         self.weight.lerp_(usable.to(self.weight), (1 - self.decay) * usable)
 
     def unbiased(self) -> Tensor:
-        """The mean as if it had not begun at 0, shape (size,); 0 before the first batch."""
+        """Return the mean without the bias of beginning at 0, shape (size,)."""
         return self.value / self.weight.clamp(min=1e-8)
 
 
@@ -45,10 +45,10 @@ class PathLength(nn.Module):
     """Path length regularisation (Karras et al. 2020, section 3.2).
 
     Args:
-        weight: Of the penalty.
-        interval: Batches between steps.
-        decay: Share of a batch in the mean length that lengths are drawn to.
-        batch_shrink: Only one of so many samples is used, to save memory.
+        weight: Weight of the penalty.
+        interval: Batches from one step to the next.
+        decay: Share of a batch in the mean length.
+        batch_shrink: One of so many samples is used, to save memory.
     """
 
     def __init__(self, weight: float, interval: int, decay: float, batch_shrink: int) -> None:
@@ -57,7 +57,7 @@ class PathLength(nn.Module):
         self.mean = RunningMean(1, 1 - decay)
 
     def forward(self, images: Tensor, ws: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Penalty and length of each sample, both (N,); see `losses.path_lengths`."""
+        """Return penalty and length of each sample, both (N,); see `losses.path_lengths`."""
         lengths = losses.path_lengths(images, ws, noise)
         return (lengths - self.mean.value).square(), lengths
 
@@ -66,8 +66,8 @@ class LeCam(nn.Module):
     """LeCam regularisation (Tseng et al. 2021) of the discriminator, for small data sets.
 
     Args:
-        weight: Of the penalty.
-        decay: Of the running means of logits that it steers by.
+        weight: Weight of the penalty.
+        decay: Decay of the running means of logits.
     """
 
     def __init__(self, weight: float, decay: float = 0.99) -> None:
@@ -76,6 +76,6 @@ class LeCam(nn.Module):
         self.anchors = RunningMean(2, decay)  # of generated and of real pictures' logits
 
     def forward(self, fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-        """Penalty of each pair, shape of the logits."""
+        """Return the penalty of each pair, shape of the logits."""
         fake_anchor, real_anchor = self.anchors.unbiased()
         return objectives.lecam(fake_logits, real_logits, fake_anchor, real_anchor)

@@ -1,4 +1,4 @@
-"""What a generator's training shows: pictures of fixed latents, beside pictures of the data."""
+"""The sheets of a generator's run: pictures of fixed latents, beside pictures of the data."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ class FixedLatents:
     """Pictures that the averaged generator makes of the same latents all through a run.
 
     Args:
-        module: Whose `generator_ema` is shown.
-        data: Gives pictures and labels.
-        count: How many.
+        module: Training module with the `generator_ema` to show.
+        data: The pictures and labels of the run.
+        count: Number of pictures.
     """
 
     def __init__(self, module: Any, data: TrainingImages, count: int) -> None:
@@ -31,11 +31,11 @@ class FixedLatents:
         self.reals = data.images[picks]
 
     def begin(self) -> dict[str, np.ndarray]:
-        """The data, and what the untrained generator makes."""
+        """Return pictures of the data and of the untrained generator."""
         return {"reals": self.reals.permute(0, 2, 3, 1).numpy(), "fakes_init": self._fakes()}
 
     def now(self) -> dict[str, np.ndarray]:
-        """What the generator makes."""
+        """Return the generator's current pictures."""
         return {"fakes": self._fakes()}
 
     @torch.no_grad()
@@ -48,7 +48,7 @@ class FixedLatents:
 
 
 def generator_card(name: str, seen_kimg: float, facts: dict[str, Any]) -> str:
-    """Model card of a snapshot, Markdown."""
+    """Return the model card of a snapshot, Markdown."""
     height, width = facts["size"]
     sheet = f"../fakes{name.removeprefix('network-')}.png"
     return f"""# {name}

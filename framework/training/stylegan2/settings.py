@@ -1,4 +1,4 @@
-"""What can be set about the training of a StyleGAN2 (Karras et al. 2020)."""
+"""Settings of a StyleGAN2's run (Karras et al. 2020)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,21 +20,21 @@ _MOST_AVERAGES, _MOST_UNITS, _MOST_CHANNEL_BASE, _MOST_LAYERS = 8, 8192, 2**20, 
 class Networks(TrainingGroup):
     """Sizes of generator and discriminator; those of the pictures come from the data.
 
-    All but `mbstd_group_size` are open where they are None: then they are what the model of
-    `start_from` has, or without one the paper's.
+    None, for all but `mbstd_group_size`, takes the size of the model of `start_from`, or without
+    one the paper's.
 
     Args:
         z_dim: Length of the latent z; 512.
         w_dim: Length of the style w; 512.
         mapping_layers: Depth of the mapping network; 8.
-        channel_base: Feature maps times resolution, generator; 32768.
-        channel_max: Largest number of feature maps, both networks; 512.
-        architecture: How blocks of the generator make a picture: `skip`, `resnet` or `orig`; the
-            first.
-        discriminator_channel_base: As `channel_base`, discriminator; the same.
-        discriminator_architecture: `resnet`, or `orig` without shortcuts (NVIDIA's for CIFAR-10);
-            the first.
-        mbstd_group_size: Samples a group of the minibatch standard deviation.
+        channel_base: Feature maps times resolution in the generator; 32768.
+        channel_max: Largest number of feature maps in both networks; 512.
+        architecture: How blocks of the generator make a picture: `skip` (the paper's), `resnet` or
+            `orig`.
+        discriminator_channel_base: `channel_base` of the discriminator; the same.
+        discriminator_architecture: `resnet` (the paper's), or `orig` without shortcuts (NVIDIA's
+            for CIFAR-10).
+        mbstd_group_size: Samples in a group of the minibatch standard deviation.
     """
 
     group = "networks"
@@ -56,12 +56,12 @@ class Networks(TrainingGroup):
         self._whole("mbstd_group_size", most=MOST_IMAGES)
 
     def settled(self, sizes: Mapping[str, Any]) -> "Networks":
-        """Nothing open any more: `sizes` for what was, else the paper's."""
+        """Return settled sizes: `sizes` for those left open, else the paper's."""
         sizes = {**_PAPER, **sizes}
         return replace(self, **{n: v for n, v in sizes.items() if getattr(self, n) is None})
 
     def sizes(self) -> dict[str, Any]:
-        """What may be open, by name."""
+        """Return the sizes that may be left open, by name."""
         return {name: value for name, value in asdict(self).items() if name != "mbstd_group_size"}
 
 
@@ -78,12 +78,12 @@ _PAPER: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Transfer(TrainingGroup):
-    """How a trained model is begun with.
+    """How a run starts from a trained model.
 
     Args:
-        start_partial: Begin with what fits also of a model of other widths, a patchwork.
+        start_partial: Copy what fits also from a model of other widths, a patchwork.
         freeze_d_layers: Layers of the discriminator, from the picture on, that are not trained
-            (FreezeD); for going on from a trained model, where NVIDIA recommend 10 or 13.
+            (FreezeD); for a start from a trained model, where NVIDIA recommend 10 or 13.
     """
 
     group = "transfer"
@@ -97,19 +97,19 @@ class Transfer(TrainingGroup):
 
 @dataclass(frozen=True)
 class Regularization(TrainingGroup):
-    """What keeps both networks smooth beside their loss.
+    """Regularisation, which keeps both networks smooth.
 
     Args:
         r1_gamma: Weight of R1 (and R2); None takes 0.0002 * H * W / batch (StyleGAN2-ADA's `auto`).
-        r1_interval: Batches between their steps; None takes 16, and for `relativistic` puts them
-            into every step.
+        r1_interval: Batches from one step of R1 to the next; None takes 16, and for `relativistic`
+            puts it into every step.
         gp_weight: Weight of the gradient penalty of `wgan-gp`, which is part of every step.
         lecam_weight: Weight of LeCam regularisation, for small data sets; 0 for none.
         pl_weight: Weight of path length regularisation, 2 in the paper; 0 for none. It smooths the
             latent space, which helps inversion and editing, and costs time and memory.
-        pl_interval: Batches between its steps.
-        pl_decay: Share of a batch in the mean length it steers to.
-        pl_batch_shrink: It sees one of so many samples.
+        pl_interval: Batches from one step of path length regularisation to the next.
+        pl_decay: Share of a batch in its mean length.
+        pl_batch_shrink: One of so many samples is used for it.
         style_mixing_prob: Share of samples whose late layers follow another latent.
     """
 
@@ -131,12 +131,12 @@ class Regularization(TrainingGroup):
         self._whole("r1_interval", "pl_interval", "pl_batch_shrink", least=1)
 
     def r1_weight(self, size: tuple[int, int], batch_size: int) -> float:
-        """R1's weight for pictures of `size` (H, W) in batches of `batch_size`."""
+        """Return R1's weight for pictures of `size` (H, W) in batches of `batch_size`."""
         auto = 0.0002 * size[0] * size[1] / batch_size
         return auto if self.r1_gamma is None else self.r1_gamma
 
     def penalty_interval(self, penalty: Penalty) -> int | None:
-        """Batches between steps of the gradient penalty; None if it is part of every main step.
+        """Return the batches between steps of the gradient penalty; None: part of every main step.
 
         R1 alone is lazy (Karras et al. 2020, section 3.1); R1 and R2 together are not (Huang et al.
         2024) unless a number is given; the penalty of WGAN-GP never is.
@@ -148,13 +148,13 @@ class Regularization(TrainingGroup):
 
 @dataclass(frozen=True)
 class Augmentation(TrainingGroup):
-    """How `augment: ada` changes pictures (Karras et al. 2020, "Training GANs with limited data").
+    """Settings of `augment: ada` (Karras et al. 2020, "Training GANs with limited data").
 
     Args:
         ada_set: ADA's changes: bg, bgc, bgcf, bgcfn, bgcfnc, or names by comma.
-        ada_target: Mean sign of D(real) that ADA's strength p is steered by; None keeps p.
+        ada_target: Mean sign of D(real) that ADA's strength p aims at; None keeps p.
         ada_kimg: Thousands of images in which p may go from 0 to 1; 100 suits transfer.
-        ada_p_max: p stays at or below this.
+        ada_p_max: Upper limit of p.
         ada_p: p at the beginning.
     """
 
@@ -179,12 +179,12 @@ class Augmentation(TrainingGroup):
 
 @dataclass(frozen=True)
 class Averaging(TrainingGroup):
-    """How the average of the generator forgets.
+    """The averages of the generator.
 
     Args:
         ema_kimg: Half-life of the averaged generator in thousands of images; None takes
-            batch * 10 / 32. Of a list, the first is the average that is shown and published; the
-            others are kept beside it in checkpoints and cost memory alone.
+            batch * 10 / 32. In a list, the first is the average that is shown and published; the
+            others are only in checkpoints and cost memory.
         ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
     """
 
@@ -203,22 +203,22 @@ class Averaging(TrainingGroup):
             raise self._error("ema_kimg", f"at most {_MOST_AVERAGES} averages")
 
     def half_lives(self, batch_size: int) -> list[float]:
-        """Half-lives of the averages in kimg; batch * 10 / 32 if none is given (StyleGAN2-ADA)."""
+        """Return the averages' half-lives in kimg; batch * 10 / 32 if None (StyleGAN2-ADA)."""
         kimg = batch_size * 10 / 32 if self.ema_kimg is None else self.ema_kimg
         return [*kimg] if isinstance(kimg, list | tuple) else [kimg]
 
 
 @dataclass(frozen=True)
 class Machine(TrainingGroup):
-    """What numbers are computed with; the same run may go on with other values.
+    """How numbers are computed; the same run may go on with other values.
 
     Args:
         low_precision: `auto` is float16 on CUDA, bfloat16 on CPUs that have it, else none.
         low_precision_blocks: How many of the largest blocks run in low precision.
         channels_last: Memory layout of features; faster convolutions on most machines.
-        ops: `torch`; or `auto`, kernels compiled on first use where they measured faster (4 % of a
-            step on a CPU), `compiled` for all of them. A machine without compiler goes on with
-            torch, unless `compiled` was asked for.
+        ops: `torch`; `auto` compiles kernels on first use where they measured faster (4 % of a step
+            on a CPU), `compiled` all of them. A machine without a compiler goes on with torch,
+            except for `compiled`.
     """
 
     group = "machine"
@@ -238,8 +238,8 @@ class StyleGAN2Settings(TrainingSettings):
     """Settings of `StyleGAN2Training`.
 
     Args:
-        start_from: Any model that opens here, to begin with what fits of it instead of at random:
-            another picture size, other labels or channels may leave parts new; a table tells which.
+        start_from: Any model that opens here, to start from what fits of it instead of at random:
+            another picture size, other labels or channels may leave parts new; a table says which.
         augment: For small data sets: `ada` (Karras et al. 2020), or DiffAugment's changes out of
             color,translation,cutout; `none`, or empty, for none.
         loss: `nonsaturating` and `hinge` with R1, `wgan-gp` with its own penalty, `relativistic`
@@ -248,16 +248,16 @@ class StyleGAN2Settings(TrainingSettings):
         betas: Adam's decay rates.
         mirror: Show each picture mirrored half of the time.
         transition_kimg: With labels on few pictures, where they begin to count and where they count
-            fully, [start, end] (Shahbazi et al. 2022); without it such trainings may collapse to
-            one picture a class. None lets them count from the start.
+            fully, [start, end] (Shahbazi et al. 2022); without it such runs may collapse to one
+            picture a class. None lets them count from the start.
         micro_batch: Images a process works on at once; its whole share if None.
         seed: Seed of everything random.
         networks: Sizes of generator and discriminator.
-        regularization: What keeps both networks smooth.
-        augmentation: How `augment: ada` changes pictures.
-        averaging: How the average of the generator forgets.
-        transfer: How a trained model is begun with.
-        machine: What numbers are computed with.
+        regularization: Regularisation, which keeps both networks smooth.
+        augmentation: Settings of `augment: ada`.
+        averaging: The averages of the generator.
+        transfer: How a run starts from a trained model.
+        machine: How numbers are computed.
     """
 
     lr: float = 0.0025

@@ -1,8 +1,8 @@
 """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data").
 
 Real and generated pictures pass through the same random changes on their way to the discriminator,
-each with probability p. As long as p is small enough, what the generator learns is free of them.
-How large p must be is learned on the way: so large that the discriminator does not overfit.
+each with probability p. While p is small enough, the generator does not learn them. p is adjusted
+on the way, so that the discriminator does not overfit.
 """
 
 from framework.training.stylegan2.ada.changes import CHANGES, SETS, parse_changes

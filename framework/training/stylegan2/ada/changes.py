@@ -1,4 +1,4 @@
-"""What ADA can do to a picture: the names of the changes, their sets, and where draws come from."""
+"""ADA's changes of a picture: their names, their sets, and the source of random draws."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def parse_changes(text: str) -> dict[str, float]:
     """Turn a set (`bg`, `bgc`, `bgcf`, `bgcfn`, `bgcfnc`) or names by comma into multipliers.
 
     Returns:
-        Change to multiplier of the strength p, 1 for each named; empty for an empty text.
+        Multipliers of the strength p by change, 1 for each; empty for an empty text.
 
     Raises:
         UserError: If a name is unknown.
@@ -35,15 +35,15 @@ def parse_changes(text: str) -> dict[str, float]:
 
 
 def checked(multipliers: Mapping[str, float]) -> dict[str, float]:
-    """The multipliers that are not 0, all known.
+    """Check multipliers by name, and return those that are not 0.
 
     Raises:
         UserError: If a name is unknown or a multiplier is outside [0, 1].
     """
     for name, multiplier in multipliers.items():
         if name not in CHANGES:
-            known = f"{', '.join(SETS)} or names out of {', '.join(CHANGES)}"
-            raise UserError(f"ada {name!r}: choose {known}")
+            choices = f"{', '.join(SETS)} or names out of {', '.join(CHANGES)}"
+            raise UserError(f"ada {name!r}: choose {choices}")
         if not 0 <= multiplier <= 1:
             raise UserError(f"ada {name!r}: multiplier {multiplier} is not in [0, 1]")
     return {name: float(multiplier) for name, multiplier in multipliers.items() if multiplier}
@@ -54,9 +54,9 @@ class Source:
     """Random numbers, one for each sample of a batch.
 
     Attributes:
-        count: Samples N; every draw has shape (N,).
+        count: Number of samples N; every draw has shape (N,).
         p: Strength, a float32 scalar on the device of the pictures.
-        rng: Generator on that device.
+        rng: Random generator on that device.
     """
 
     count: int
@@ -64,18 +64,18 @@ class Source:
     rng: torch.Generator
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Uniform in [low, high)."""
+        """Draw uniformly from [low, high)."""
         draw = torch.rand(self.count, device=self.p.device, generator=self.rng)
         return low + (high - low) * draw
 
     def normal(self, std: float) -> Tensor:
-        """Normal with mean 0."""
+        """Draw from a normal distribution of mean 0."""
         return torch.randn(self.count, device=self.p.device, generator=self.rng) * std
 
     def lognormal(self, std: float) -> Tensor:
-        """Two to a normal power of mean 0: the paper's Lognormal(0, (std ln 2)^2)."""
+        """Draw 2 to a normal power of mean 0: the paper's Lognormal(0, (std ln 2)^2)."""
         return self.normal(std).exp2()
 
     def acts(self, chance: float | Tensor) -> Tensor:
-        """True with probability `chance`."""
+        """Draw True with probability `chance`."""
         return self.uniform() < chance

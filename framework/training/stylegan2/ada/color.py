@@ -19,8 +19,8 @@ class ColorDraw(NamedTuple):
     """One draw for each of N samples, each of shape (N,), in the order in which they act.
 
     Attributes:
-        brightness: Added.
-        contrast: Factor.
+        brightness: Value that is added.
+        contrast: Factor on all colours.
         luma: -1 to flip the luma, else 1.
         hue: Angle around the grey axis, radians.
         saturation: Factor on the distance from the grey axis.
@@ -34,14 +34,14 @@ class ColorDraw(NamedTuple):
 
 
 class Color(nn.Module):
-    """Changes colours; of an RGBA picture's alpha nothing, of a grey picture the luma.
+    """Changes colours; leaves alpha alone, and changes only the luma of a grey picture.
 
     Args:
-        channels: 1, 3 or 4.
-        multipliers: Change to share of the strength p.
+        channels: Number of channels: 1, 3 or 4.
+        multipliers: Shares of the strength p by change.
 
     Raises:
-        UserError: If there is another number of channels.
+        UserError: If the number of channels is another one.
     """
 
     def __init__(self, channels: int, multipliers: Mapping[str, float]) -> None:
@@ -80,7 +80,7 @@ class Color(nn.Module):
 
 
 def color_matrix(grey: Tensor, chroma: Tensor, hue: Tensor) -> Tensor:
-    """Scale along the grey axis, scale across it, and turn around it.
+    """Return the matrix that scales along the grey axis and across it, and turns around it.
 
     Args:
         grey: Factor along (1, 1, 1), shape (N, 1, 1).

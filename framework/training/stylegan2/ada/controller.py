@@ -1,4 +1,4 @@
-"""How strong the augmentation should be, learned from how sure the discriminator is."""
+"""Control of the augmentation's strength by the discriminator's certainty."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from framework.errors import UserError
 
 @dataclass(frozen=True)
 class AdaSettings:
-    """The rule of Karras et al. 2020, section 3, and one limit that it does not have.
+    """The rule of Karras et al. 2020, section 3, with an upper limit added.
 
     Attributes:
-        target: Wanted mean sign of the discriminator's outputs for real pictures.
+        target: Mean sign of the discriminator's outputs for real pictures to aim at.
         interval: Batches between changes of the strength.
         ada_kimg: Thousands of pictures in which the strength may go from 0 to 1; 100 suits
             transfer.
-        p_max: The strength stays at or below this. Where a discriminator overfits whatever is
-            done, an unlimited p goes on rising and the changes show up in generated pictures.
+        p_max: Upper limit of the strength. If a discriminator overfits in spite of all, an
+            unlimited p goes on rising and the changes show up in generated pictures.
     """
 
     target: float = 0.6
@@ -34,19 +34,19 @@ class AdaSettings:
             "ada_kimg": (self.ada_kimg > 0, "more than 0"),
             "p_max": (0 < self.p_max <= 1, "more than 0 and at most 1"),
         }
-        for name, (holds, wanted) in limits.items():
+        for name, (holds, rule) in limits.items():
             if not holds:
-                raise UserError(f"ada {name} {getattr(self, name)}: must be {wanted}")
+                raise UserError(f"ada {name} {getattr(self, name)}: must be {rule}")
 
 
 def real_signs(real_logits: Tensor) -> Tensor:
-    """Sum of the signs of outputs for real pictures (N, 1), and their number: shape (2,)."""
+    """Return the sum of the signs of outputs (N, 1) for real pictures, and their number: (2,)."""
     signs = real_logits.detach().float().sign()
     return torch.stack([signs.sum(), signs.new_full((), signs.numel())])
 
 
 def next_p(p: float, sign_sum: float, count: float, settings: AdaSettings) -> float:
-    """One step of the strength towards the target (appendix B's heuristic r_t).
+    """Return the strength one step closer to the target (appendix B's heuristic r_t).
 
     Args:
         p: Strength so far.

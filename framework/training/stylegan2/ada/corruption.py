@@ -1,4 +1,4 @@
-"""ADA's image-space filtering and corruptions: bands made louder or softer, noise, a hole."""
+"""ADA's image-space filtering and corruptions: amplified bands, noise, a hole."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from framework.training.stylegan2.ada.changes import Source
 from framework.training.stylegan2.ada.lines import apply_lines, bands, fir_matrix
 
 BAND_STD = 1.0  # of log2
-BAND_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # of natural pictures, whose spectrum falls as 1/f
+BAND_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)  # natural pictures: the spectrum falls as 1/f
 NOISE_STD = 0.1  # of values in [-1, 1]
 CUTOUT_SIDE = 1 / 2  # of the side
 
@@ -39,7 +39,7 @@ class Filter(nn.Module):
         self.register_buffer("power", torch.tensor(BAND_POWER), persistent=False)
 
     def draw(self, source: Source) -> Tensor:
-        """Gain of each band, lowest first, shape (N, 4); a change keeps the expected power."""
+        """Draw the gain of each band, lowest first, shape (N, 4); the expected power stays."""
         gains = torch.ones(source.count, 4, device=self.power.device)
         for band in range(4):
             acts, gain = source.acts(source.p * self.share), source.lognormal(BAND_STD)
@@ -57,17 +57,17 @@ class Filter(nn.Module):
         return apply_lines(images, rows, cols, *self.bands)
 
     def _filters(self, stack: Tensor, gains: Tensor) -> Tensor:
-        """(N, 1, side, side); the bands add up to the identity, which is what gains of 1 give."""
+        """Return (N, 1, side, side): the identity for gains of 1, as the bands add up to it."""
         identity = torch.eye(stack.shape[1], dtype=stack.dtype, device=stack.device)
-        louder = torch.einsum("nb,bij->nij", gains.to(stack.dtype) - 1, stack)
-        return (identity + louder)[:, None]
+        amplified = torch.einsum("nb,bij->nij", gains.to(stack.dtype) - 1, stack)
+        return (identity + amplified)[:, None]
 
 
 def band_filters() -> Tensor:
-    """Four filters that add up to the identity, lowest octave first, shape (4, 43), float64.
+    """Return four filters that add up to the identity, lowest octave first, (4, 43), float64.
 
-    A half-band low-pass, the wavelet's energy spectrum, and what it leaves share a line among
-    themselves; the low half is shared again by the same filters spread by two, and again.
+    A half-band low-pass, the wavelet's energy spectrum, and its complement split the spectrum; the
+    low half is split again by the same filters spread by two, and again.
     """
     wavelet = torch.tensor(SYM2, dtype=torch.float64)
     low = _convolve(wavelet, wavelet.flip(0)) / 2
@@ -82,7 +82,7 @@ def band_filters() -> Tensor:
 
 
 def band_matrices(side: int) -> Tensor:
-    """The band filters on a line with reflected ends, shape (4, side, side), float64."""
+    """Return the band filters on a line with reflected ends, shape (4, side, side), float64."""
     filters = band_filters()
     reach = filters.shape[1] // 2
     starts = range(-reach, side - reach)
@@ -99,7 +99,7 @@ def _centred(taps: Tensor, length: int) -> Tensor:
 
 
 class NoiseDraw(NamedTuple):
-    """What is added: `sigma`, shape (N,), times `noise`, shape (N, C, H, W)."""
+    """The noise to add: `sigma`, shape (N,), times `noise`, shape (N, C, H, W)."""
 
     sigma: Tensor
     noise: Tensor
@@ -118,7 +118,7 @@ class Noise(nn.Module):
         self.shape, self.share = shape, multiplier
 
     def draw(self, source: Source) -> NoiseDraw:
-        """Half-normal sigma, 0 where noise does not act, and the noise."""
+        """Draw a half-normal sigma, 0 where noise does not act, and the noise."""
         sigma = source.acts(source.p * self.share) * source.normal(NOISE_STD).abs()
         size = (source.count, *self.shape)
         noise = torch.randn(size, device=source.p.device, generator=source.rng)
@@ -130,7 +130,7 @@ class Noise(nn.Module):
 
 
 class CutoutDraw(NamedTuple):
-    """Whether, and the hole's centre in units of the sides, each of shape (N,)."""
+    """Whether to cut, and the hole's centre in units of the sides, each of shape (N,)."""
 
     acts: Tensor
     x: Tensor
@@ -155,7 +155,7 @@ class Cutout(nn.Module):
             self.register_buffer(name, (torch.arange(side) + 0.5) / side, persistent=False)
 
     def draw(self, source: Source) -> CutoutDraw:
-        """Whether and where."""
+        """Draw whether and where to cut."""
         acts = source.acts(source.p * self.share)
         return CutoutDraw(acts, source.uniform(), source.uniform())
 

@@ -1,4 +1,4 @@
-"""ADA's pixel blits and general geometric transformations, as one move of each picture.
+"""ADA's pixel blits and general geometric transformations, as one motion of each picture.
 
 Positions are in pixels from the picture's centre, x to the right and y down.
 """
@@ -30,7 +30,7 @@ class GeometryDraw(NamedTuple):
         aniso: Width times this, height divided by it, shape (N,).
         post: Angle after it, shape (N,).
         move_px: Pixels right and down, fractional, shape (N, 2).
-        warps: Whether anything from `scale` on is asked for, shape (N,).
+        warps: Whether anything from `scale` on acts, shape (N,).
     """
 
     mirror: Tensor
@@ -48,8 +48,8 @@ class Geometry(nn.Module):
     """Moves pictures: whole pixels exactly, all else through a doubled resolution.
 
     Args:
-        size: (H, W). Quarter turns are for squares and left out otherwise.
-        multipliers: Change to share of the strength p.
+        size: (H, W) of the pictures; quarter turns act on squares alone.
+        multipliers: Shares of the strength p by change.
     """
 
     rows: Tensor
@@ -107,7 +107,7 @@ class Geometry(nn.Module):
         return torch.where(draw.warps[:, None, None, None], warped, blitted)
 
     def _move_pixels(self, images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-        """Copy each pixel from where it comes from, which is a pixel, too."""
+        """Copy each pixel from another whole pixel."""
         height, width = self.size
         x, y = positions(matrix, offset, self.cols, self.rows).unbind(1)
         x = fold(x + (width - 1) / 2, width - 1)
@@ -117,14 +117,14 @@ class Geometry(nn.Module):
 
 
 def _undo_blit(draw: GeometryDraw) -> Tensor:
-    """Inverse of the flip and the quarter turns after it, (N, 2, 2), of exact 0, 1 and -1."""
+    """Return the inverse of flip and quarter turns, (N, 2, 2), of exact 0, 1 and -1."""
     cos = torch.where(draw.turns % 2 == 0, 1 - draw.turns, 0)
     sin = torch.where(draw.turns % 2 == 1, 2 - draw.turns, 0)
     return _matrix(draw.mirror * cos, draw.mirror * sin, -sin, cos)
 
 
 def _undo_warp(draw: GeometryDraw) -> Tensor:
-    """Inverse of scale, rotation, anisotropic scale and rotation, (N, 2, 2)."""
+    """Return the inverse of scale, rotation, anisotropic scale and rotation, (N, 2, 2)."""
     zero = torch.zeros_like(draw.aniso)
     widen = _matrix(1 / (draw.scale * draw.aniso), zero, zero, draw.aniso / draw.scale)
     return _product(_rotation(-draw.pre), _product(widen, _rotation(-draw.post)))
@@ -139,5 +139,5 @@ def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """(N, 2, 2) times (N, 2, K), in full precision where a matmul may be rounded to TF32."""
+    """Return (N, 2, 2) times (N, 2, K) in full precision; a matmul may be rounded to TF32."""
     return (a[:, :, :, None] * b[:, None]).sum(dim=2)

@@ -2,7 +2,7 @@
 
 A FIR filter, its reflected border and a step in resolution make one constant banded matrix for
 each axis, R X C^T. On a CPU that is several times faster than depthwise convolution, it takes any
-side, and its derivative is itself with the matrices transposed.
+side, and its derivative is the same map with the matrices transposed.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ _BLOCK = 160  # rows of a banded matrix that are multiplied at once
 
 
 class Bands(NamedTuple):
-    """Where a banded matrix is not zero.
+    """The parts of a banded matrix that are not zero.
 
     Attributes:
         blocks: (row from, row to, column from, column to); the rows in order, none left out.
-        transposed: The same of the transpose.
+        transposed: The blocks of the transpose.
     """
 
     blocks: Blocks
@@ -45,12 +45,12 @@ class Lines(nn.Module):
         self.register_buffer("cols", cols.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """R X C^T, in the dtype of `x`."""
+        """Return R X C^T, in the dtype of `x`."""
         return apply_lines(x, self.rows.to(x.dtype), self.cols.to(x.dtype), *self.bands)
 
 
 def fold(position: Tensor, last: int | Tensor) -> Tensor:
-    """Positions anywhere to those in [0, last] that a border reflected at both shows there."""
+    """Map positions anywhere to those in [0, last], reflected at both ends."""
     return last - (position % (2 * last) - last).abs()
 
 
@@ -92,7 +92,7 @@ def _blocks(filled: Tensor) -> Blocks:
 def apply_lines(
     x: Tensor, rows: Tensor, cols: Tensor, row_bands: Bands, col_bands: Bands
 ) -> Tensor:
-    """R X C^T for each channel of each picture, differentiable any number of times in `x` alone.
+    """Return R X C^T for each channel, differentiable any number of times in `x` alone.
 
     Args:
         x: Pictures, shape (N, C, H, W).
@@ -108,7 +108,7 @@ def apply_lines(
 
 
 class _Product(torch.autograd.Function):
-    """The blocks that are not zero, one after the other; torch would keep each one's derivative."""
+    """Product of the blocks that are not zero; torch itself would keep each one's derivative."""
 
     @staticmethod
     def forward(

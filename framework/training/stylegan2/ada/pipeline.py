@@ -1,4 +1,4 @@
-"""The whole pipeline: its stages in the paper's order, its strength, and the strength's control."""
+"""The whole pipeline of ADA: its stages in the paper's order, and their strength."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,19 +24,19 @@ from framework.training.stylegan2.ada.geometry import Geometry
 class AdaptiveAugment(nn.Module):
     """Changes pictures at random, each change with probability p.
 
-    No output of a change has a shape or a branch that depends on a draw, and nothing but `adapt`
-    waits for the device. Only stages that are asked for exist, and at p = 0 none of them runs.
+    No shape and no branch depends on a draw, and nothing but `adapt` waits for the device. Only the
+    stages of `changes` exist, and at p = 0 none of them runs.
 
     Args:
-        size: (H, W) of the pictures. Quarter turns are for squares and left out otherwise.
-        channels: Their channels; colour changes are for 1, 3 or 4. All else treats every channel
-            alike, alpha included.
+        size: (H, W) of the pictures; quarter turns act on squares alone.
+        channels: Channels of the pictures; colour changes need 1, 3 or 4. All else treats every
+            channel alike, alpha included.
         changes: Set or names (see `parse_changes`), or multipliers of p by name.
         p: Strength at the beginning.
 
     Attributes:
         p: The strength, a float32 scalar, saved in the state dict.
-        signs: Sum of signs and their number since the last change of p, float32 (2,), saved.
+        signs: Sum and number of signs since the last change of p, float32 (2,), saved.
 
     Raises:
         UserError: If a change is unknown or not for these channels, or p is not in [0, 1].
@@ -53,17 +53,17 @@ class AdaptiveAugment(nn.Module):
         p: float = 0.0,
     ) -> None:
         super().__init__()
-        wanted = parse_changes(changes) if isinstance(changes, str) else checked(changes)
+        multipliers = parse_changes(changes) if isinstance(changes, str) else checked(changes)
         self.shape = (channels, *size)
-        self.stages = _build_stages(self.shape, wanted)
+        self.stages = _build_stages(self.shape, multipliers)
         self.register_buffer("p", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(2))
-        self.register_load_state_dict_post_hook(_look_at_p)
+        self.register_load_state_dict_post_hook(_read_strength)
         self.set_p(p)
 
     @property
     def strength(self) -> float:
-        """The strength p as the host knows it, without asking the device."""
+        """The strength p on the host, without waiting for the device."""
         return self._strength
 
     def at_limit(self, settings: AdaSettings) -> bool:
@@ -74,7 +74,7 @@ class AdaptiveAugment(nn.Module):
         """Set the strength, in [0, 1].
 
         Raises:
-            UserError: If it is outside.
+            UserError: If p is outside.
         """
         if not 0 <= p <= 1:
             raise UserError(f"ada p {p}: must be between 0 and 1")
@@ -96,12 +96,12 @@ class AdaptiveAugment(nn.Module):
         return self.apply_draws(images, self.draw(len(images), rng))
 
     def draw(self, count: int, rng: torch.Generator) -> list[Any]:
-        """Draw for `count` samples what each stage is to do."""
+        """Draw what each stage does to `count` samples."""
         source = Source(count, self.p, rng)
         return [stage.draw(source) for stage in self.stages]  # type: ignore[operator]
 
     def apply_draws(self, images: Tensor, draws: Sequence[Any]) -> Tensor:
-        """Do what was drawn: a function of tensors alone, computed in float32 or better."""
+        """Apply the draws: a function of tensors alone, computed in float32 or better."""
         if images.shape[1:] != self.shape:
             raise ValueError(f"images {tuple(images.shape[1:])}: expected {self.shape}")
         changed = images.to(torch.promote_types(images.dtype, torch.float32))
@@ -111,43 +111,43 @@ class AdaptiveAugment(nn.Module):
         return changed.to(images.dtype)
 
     def observe(self, signs: Tensor) -> None:
-        """Note the outputs for a batch of real pictures; does not wait for the device.
+        """Add the signs of a batch of real pictures; does not wait for the device.
 
         Args:
             signs: `real_signs` of the batch, summed over micro-batches and processes, so that
-                every process holds the same state.
+                every process has the same state.
         """
         self.signs += signs
 
     def adapt(self, settings: AdaSettings) -> None:
-        """Let what was observed since the last time change the strength."""
+        """Change the strength by the signs since the last time."""
         sign_sum, count = self.signs.tolist()
         self.set_p(next_p(self.strength, sign_sum, count, settings))
         self.signs.zero_()
 
 
 def _as_stored(p: float) -> float:
-    """A strength as the buffer rounds it."""
+    """Return a strength as the buffer rounds it."""
     return torch.tensor(p, dtype=torch.float32).item()
 
 
-def _look_at_p(module: nn.Module, keys: Any) -> None:
-    """After loading, let the host know the strength."""
+def _read_strength(module: nn.Module, keys: Any) -> None:
+    """Copy the strength to the host after loading."""
     assert isinstance(module, AdaptiveAugment)
     module.set_p(module.p.item())
 
 
-def _build_stages(shape: tuple[int, int, int], wanted: Mapping[str, float]) -> nn.ModuleList:
-    """The stages that have something to do, in the paper's order."""
+def _build_stages(shape: tuple[int, int, int], multipliers: Mapping[str, float]) -> nn.ModuleList:
+    """Return the stages that have something to do, in the paper's order."""
     channels, *sides = shape
     size = (sides[0], sides[1])
     makers = {
-        (*BLITS, *WARPS): lambda: Geometry(size, wanted),
-        COLORS: lambda: Color(channels, wanted),
-        ("filter",): lambda: Filter(size, wanted["filter"]),
-        ("noise",): lambda: Noise(shape, wanted["noise"]),
-        ("cutout",): lambda: Cutout(size, wanted["cutout"]),
+        (*BLITS, *WARPS): lambda: Geometry(size, multipliers),
+        COLORS: lambda: Color(channels, multipliers),
+        ("filter",): lambda: Filter(size, multipliers["filter"]),
+        ("noise",): lambda: Noise(shape, multipliers["noise"]),
+        ("cutout",): lambda: Cutout(size, multipliers["cutout"]),
     }
     return nn.ModuleList(
-        make() for names, make in makers.items() if any(name in wanted for name in names)
+        make() for names, make in makers.items() if any(name in multipliers for name in names)
     )

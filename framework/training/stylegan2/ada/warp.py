@@ -1,11 +1,11 @@
 """Pictures read at affine positions, at twice their resolution so that little is lost.
 
 Upsampling by two, bilinear reading at twice the output's resolution, downsampling by two, both with
-the orthonormal low-pass of a wavelet (Karras et al. 2020, appendix B). Nothing is padded: a picture
-is reflected at its outermost pixels and goes on so for ever, and that is read by its position. A
-padding would have to be as wide as the draws ask for: at p = 1 and 64 px that is 41 px for 95 % of
-the samples, 52 px for 99 %, and 126 px for the worst of a million. So nothing is clamped, and every
-draw has the same shapes.
+the orthonormal low-pass of a wavelet (Karras et al. 2020, appendix B). Nothing is padded: positions
+outside are read from the picture reflected at its outermost pixels, without end. A padding would
+have to be as wide as the draws need: at p = 1 and 64 px that is 41 px for 95 % of the samples,
+52 px for 99 %, and 126 px for the worst of a million. So nothing is clamped, and every draw has the
+same shapes.
 """
 
 import math
@@ -24,12 +24,12 @@ SYM6 = (
     0.4910559419267466, 0.787641141030194, 0.3379294217276218, -0.07263752278646252,
     -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
 )  # fmt: skip
-# Taps around the one that is nearest to the centre of their weight.
+# Taps before and after the one nearest to the centre of their weight.
 _BEFORE, _AFTER = 5, 6
 # Sample j of the doubled line stands at (j + _LAG) / 2 pixels, less than 0.05 off the grid.
 _LAG = _BEFORE - sum(i * tap for i, tap in enumerate(SYM6)) / sum(SYM6)
-# Pixels around the picture that are read where they lie and not at their mirror image: the filter
-# is not quite symmetric, so only these give back the outermost pixels of a picture that stays.
+# Pixels around the picture that are read themselves and not as mirror images: the filter is not
+# quite symmetric, so only they restore the outermost pixels of a picture that does not move.
 _MARGIN = 3
 
 
@@ -37,7 +37,7 @@ class Warp(nn.Module):
     """Reads pictures at affine positions.
 
     Args:
-        size: (H, W).
+        size: (H, W) of the pictures.
     """
 
     rows: Tensor
@@ -61,12 +61,12 @@ class Warp(nn.Module):
         self.register_buffer("centre", (sides - 0.5 + _LAG) / 2 * self.unit, persistent=False)
 
     def forward(self, images: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
-        """Show at each position x what the pictures have at `matrix` x + `offset`.
+        """Return pictures that show at each position x the input at `matrix` x + `offset`.
 
         Args:
-            images: Shape (N, C, H, W).
-            matrix: Shape (N, 2, 2), for (x, y) from the centre.
-            offset: Pixels (x, y), shape (N, 2).
+            images: Pictures, shape (N, C, H, W).
+            matrix: Matrix for (x, y) from the centre, shape (N, 2, 2).
+            offset: Offset (x, y) in pixels, shape (N, 2).
 
         Returns:
             Same shape.
@@ -82,20 +82,20 @@ class Warp(nn.Module):
 
 
 def positions(matrix: Tensor, offset: Tensor, cols: Tensor, rows: Tensor) -> Tensor:
-    """`matrix` (x, y) + `offset`, shape (N, 2, H, W), for x of `cols` (W,) and y of `rows` (H,)."""
+    """Return `matrix` (x, y) + `offset`, (N, 2, H, W), for x in `cols` (W,), y in `rows` (H,)."""
     matrix, offset = matrix[..., None, None], offset[..., None, None]
     return matrix[:, :, 0] * cols + (matrix[:, :, 1] * rows[:, None] + offset)
 
 
 def _doubling(side: int) -> Tensor:
-    """From a line of `side` to the doubled one with its margins, mean kept."""
+    """Return the matrix from a line of `side` to the doubled one with margins, same mean."""
     taps = [tap * math.sqrt(2) for tap in reversed(SYM6)]
     samples = range(-2 * _MARGIN, 2 * (side + _MARGIN))
     return fir_matrix(taps, side, 2, [sample - _AFTER for sample in samples])
 
 
 def _halving(side: int) -> Tensor:
-    """The transpose but for a factor, to `side` samples, from all that its taps meet."""
+    """Return the matrix back to `side` samples: but for a factor, the transpose."""
     taps = [tap / math.sqrt(2) for tap in SYM6]
     return fir_matrix(taps, 2 * side - 1 + _BEFORE + _AFTER, 1, range(0, 2 * side, 2))
 
@@ -103,8 +103,8 @@ def _halving(side: int) -> Tensor:
 class _Read(torch.autograd.Function):
     """Bilinear reading at constant positions; its own and its adjoint's derivative.
 
-    torch's own second derivative came long after the oldest version that we take, and each of its
-    derivatives also works out that of the positions, which nobody wants here.
+    The oldest torch that we support has no second derivative of its own, and each of its
+    derivatives also computes that of the positions, which is not needed here.
     """
 
     @staticmethod
