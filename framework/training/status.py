@@ -26,7 +26,7 @@ class Alarms:
         self._ticks: dict[str, int] = {}
 
     def update(self, signs: Iterable[Sign]) -> tuple[int, list[str]]:
-        """Return the number of alarms after a tick with these signs, and a line for each new one."""
+        """Return the number of alarms after a tick with `signs`, and a line for each new one."""
         lines, holding = [], 0
         for name, ticks, holds, line in signs:
             self._ticks[name] = self._ticks.get(name, 0) + 1 if holds else 0

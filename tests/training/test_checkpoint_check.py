@@ -21,7 +21,7 @@ from framework.formats.run_checkpoint import (
 )
 from framework.training.callbacks import RunCheckpoints
 from framework.training.checkpoint_check import LAYOUT
-from framework.training.phased import PhasedTraining, _taken_over
+from framework.training.phased import PhasedTraining, _resumed_state
 from tests.training.processes import contents
 from tests.training.test_faults_saving import refused
 from tests.training.tiny import tiny_data, tiny_module, train
@@ -196,11 +196,11 @@ def test_an_optimizers_memory_is_its_own_and_laid_out_as_its_parameter(runs):
     moment = torch.arange(24.0).view(2, 3, 2, 2)
     state = {"step": torch.tensor(3.0), "exp_avg": moment, "exp_avg_sq": moment}
     held = {"state": {0: state}, "param_groups": [{"lr": 9.0}]}
-    (taken,) = _taken_over(held, adam)["state"].values()
+    (taken,) = _resumed_state(held, adam)["state"].values()
     for name in ("exp_avg", "exp_avg_sq"):
         assert torch.equal(taken[name], moment) and taken[name].stride() == parameter.stride()
     assert len({value.data_ptr() for value in (*taken.values(), moment)}) == 4
-    assert _taken_over(held, adam)["param_groups"][0]["lr"] == 0.5
+    assert _resumed_state(held, adam)["param_groups"][0]["lr"] == 0.5
 
 
 def damaged(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
