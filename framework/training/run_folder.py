@@ -82,7 +82,7 @@ class LockedFolder:
         except BlockingIOError:
             holder = self._signature() or "unknown"
             raise UserError(
-                f"--run.dir {self.path}: another training run (process {holder}) works in it; "
+                f"--run.dir {self.path}: another training run (process {holder}) is at work in it; "
                 "wait for it, stop it, or give a new folder"
             ) from None
         except OSError:

@@ -127,7 +127,7 @@ def test_two_trainings_in_one_folder_are_one_too_many(tmp_path):
     first = start(fit(run_dir, "--run.kimg", "1000"), log)
     wait_for(lambda: log.exists() and "training from" in log.read_text(), first)
     text = said(fit(run_dir, "--run.kimg", "1000"), tmp_path / "log2", 2)
-    assert f"another training run (process {first.pid}) works in it" in text
+    assert f"another training run (process {first.pid}) is at work in it" in text
     first.kill()
     finish(first)
     said(fit(run_dir, "--run.kimg", "0.004"), tmp_path / "log3", 0)

@@ -40,7 +40,7 @@ def test_the_same_sizes_are_taken_over_whole(model):
     ours = generator(5), generator(6), discriminator(7)
     report = start_from(model, ours[0], [ours[1]], ours[2])
     assert [row.network for row in report] == ["generator", "average", "discriminator"]
-    assert not any(row.fresh or row.left for row in report)
+    assert not any(row.fresh or row.unused for row in report)
     for network, source in zip(ours, (generator(1), generator(1), discriminator(2)), strict=True):
         assert equal(network, source) == set(network.state_dict())
 
