@@ -1,1 +1,1 @@
-"""A photograph to latents: embed, refine, tune; and the inverted image that they end in."""
+"""From a photograph to latents: embed, refine, tune; and the resulting inverted image."""

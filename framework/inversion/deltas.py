@@ -1,4 +1,4 @@
-"""What tuning changed of a generator: differences of weights, and a generator that has them."""
+"""Differences of weights that tuning makes, and a generator with such changes."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -11,15 +11,15 @@ from framework.errors import BrokenCheckpoint, UserError
 from framework.models.frozen import gradients
 from framework.models.stylegan2 import Generator
 
-PREFIX = "delta."  # of the tensors' names in a file
+PREFIX = "delta."  # prefix of the tensors' names in a file
 
 
 @dataclass(frozen=True, eq=False)
 class WeightDeltas:
-    """What is added to weights of a generator, by their names in its state dict.
+    """Differences to add to a generator's weights, by their names in its state dict.
 
     Args:
-        full: Differences in their weight's own shape.
+        full: Differences in the shapes of the weights.
         low_rank: Factors A (O, r) and B (r, K) of differences of weights (O, ...), K numbers in
             each row.
     """
@@ -33,16 +33,16 @@ class WeightDeltas:
         return sorted({*self.full, *self.low_rank})
 
     def dense(self, name: str, like: Tensor) -> Tensor:
-        """The difference of one weight, float32, in the shape and on the device of `like`.
+        """Return the difference of one weight, float32, in the shape and on the device of `like`.
 
         Raises:
-            UserError: If it does not fit.
+            UserError: If the shapes do not fit.
         """
         if name in self.full:
             delta = self.full[name].to(like.device, torch.float32)
         else:
             a, b = (factor.to(like.device, torch.float32) for factor in self.low_rank[name])
-            # Product by product: a matrix product's order of summation is each machine's own.
+            # Product by product: a matrix product's order of summation depends on the machine.
             delta = sum(a[:, i, None] * b[i] for i in range(a.shape[1]))
             assert isinstance(delta, Tensor)
         rows = len(like) if like.ndim else 1
@@ -55,17 +55,17 @@ class WeightDeltas:
         return delta.reshape(like.shape)
 
     def half(self) -> "WeightDeltas":
-        """The same in half precision, as files hold it: half the size, the same everywhere."""
+        """Convert to half precision, as in files: half the size, the same everywhere."""
         return self._each(lambda tensor: tensor.half())
 
     def detach(self) -> "WeightDeltas":
-        """A copy of their own for every tensor, without a graph."""
+        """Copy every tensor, without a graph."""
         return self._each(lambda tensor: tensor.detach().clone())
 
     def compressed(self, rank: int) -> "WeightDeltas":
-        """The nearest changes of a rank of 1 or more, where that takes less room (truncated SVD).
+        """Return the nearest changes of this rank, at least 1, if they are smaller (truncated SVD).
 
-        Weights of one dimension stay as they are.
+        Differences of one dimension stay unchanged.
         """
         full, low_rank = dict(self.full), dict(self.low_rank)
         for name, delta in self.full.items():
@@ -73,13 +73,13 @@ class WeightDeltas:
             if matrix is None or rank * sum(matrix.shape) >= matrix.numel():
                 continue
             u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-            root = s[:rank].sqrt()  # shared by both factors: neither is too small for half
+            root = s[:rank].sqrt()  # shared by both factors: none is too small for half
             low_rank[name] = (u[:, :rank] * root, root[:, None] * v[:rank])
             del full[name]
         return WeightDeltas(full, low_rank)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by their names in a file: `delta.NAME`, or `delta.NAME.A` and `.B`."""
+        """Return all tensors by their names in a file: `delta.NAME`, or `delta.NAME.A` and `.B`."""
         result = {PREFIX + name: delta for name, delta in self.full.items()}
         for name, (a, b) in self.low_rank.items():
             result |= {f"{PREFIX}{name}.A": a, f"{PREFIX}{name}.B": b}
@@ -87,7 +87,7 @@ class WeightDeltas:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "WeightDeltas | None":
-        """Read back what `tensors` gave; None if there are no changes among tensors of these names.
+        """Read the result of `tensors`; None if these tensors contain no changes.
 
         Raises:
             BrokenCheckpoint: If factors do not come in pairs that can be multiplied, or values are
@@ -114,7 +114,7 @@ class WeightDeltas:
 
 
 def _multiply(a: Tensor | None, b: Tensor | None) -> bool:
-    """Whether both factors are there and their matrix product exists."""
+    """Whether both factors exist and can be multiplied."""
     if a is None or b is None or a.ndim != 2 or b.ndim != 2:
         return False
     return a.shape[1] == b.shape[0] > 0
@@ -125,17 +125,17 @@ def personal(
     noise: Mapping[str, Tensor] | None = None,
     deltas: WeightDeltas | None = None,
 ) -> Generator:
-    """A generator with noise maps and changes of weights of its own.
+    """Make a generator with its own noise maps and changes of weights.
 
     Args:
-        generator: The base; only read.
-        noise: Noise maps of one picture by buffer name, numbers as many as the buffer's; None for
-            the generator's own.
-        deltas: None for no change.
+        generator: The shared generator; only read.
+        noise: Noise maps of one picture by buffer name, as large as the buffers; None for the
+            generator's own.
+        deltas: Changes of weights; None for no change.
 
     Returns:
-        A generator whose other tensors are the base's own, not copies, frozen like it, with its own
-        digest; the base itself if there is nothing to change.
+        A frozen generator that shares all other tensors with `generator` and has its own digest, or
+        `generator` itself if there is nothing to change.
 
     Raises:
         UserError: If a name or a shape is not the generator's.
@@ -162,7 +162,7 @@ def personal(
 
 
 def shell(generator: Generator) -> Generator:
-    """Frozen new modules around the same memory; what is set on them is not on the generator."""
+    """Make frozen new modules around the same memory; the generator does not see changes."""
     memo: dict[int, Tensor] = {id(buffer): buffer for buffer in generator.buffers()}
     for parameter in generator.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
@@ -178,7 +178,7 @@ def _tensor_of(state: Mapping[str, Tensor], name: str, what: str) -> Tensor:
 
 
 def _replaced(generator: Generator, tensors: Mapping[str, Tensor]) -> Generator:
-    """The generator with some of its parameters and buffers exchanged."""
+    """Return the generator with some of its parameters and buffers exchanged."""
     for name, tensor in tensors.items():
         owner, _, leaf = name.rpartition(".")
         module = generator.get_submodule(owner)

@@ -1,4 +1,4 @@
-"""First stage: an encoder's latents of photographs, or the mean latent for want of one."""
+"""First stage: an encoder's latents of photographs, or the mean latent without an encoder."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -29,22 +29,22 @@ def embed(
     distance: Distance | None = None,
     weight: Any = None,
 ) -> Iterator[InversionStep]:
-    """Find latents of photographs by looking at them.
+    """Find latents of photographs with an encoder.
 
-    Inputs are checked at once; each look happens when its step is asked for. Nothing is descended
-    on. A residual encoder (ReStyle, Alaluf et al. 2021) begins with the picture of `w_avg`, and of
-    its looks each photograph keeps the best; others look once.
+    Inputs are checked at once; each look happens when its step is requested. Nothing is optimised
+    in this stage. A residual encoder (ReStyle, Alaluf et al. 2021) begins with the picture of
+    `w_avg`, and each photograph keeps the best of its looks; other encoders look once.
 
     Args:
         generator: A frozen generator; only read.
         pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
-        encoder: Of this generator, in evaluation; None gives `w_avg` in one step, number 0.
-        settings: See `EmbedSettings`.
-        distance: Counts beside the mean squared error of pixels when looks are compared.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W), 1 does; None for everywhere.
+        encoder: Encoder of this generator, evaluating; None gives `w_avg` in one step, number 0.
+        settings: Settings of the stage.
+        distance: Perceptual distance, added to the pixels' mean squared error to compare looks.
+        weight: Weight of pixels, (N or 1, 1, H, W) or (H, W), 1 counts; None for everywhere.
 
     Returns:
-        A step for each look, the first of number 1, the last one "done".
+        A step for each look, from number 1; the status of the last is "done".
 
     Raises:
         UserError: If pictures, weight, encoder or iterations do not fit.
@@ -113,10 +113,10 @@ def _embed(
 
 
 def mean_ws(generator: Generator, count: int = 1) -> Tensor:
-    """The generator's mean latent, where a search without a guess begins.
+    """Return the generator's mean latent, where a search without a guess begins.
 
     Returns:
-        Shape (count, num_ws, w_dim); over all classes where the generator has some.
+        Latents (count, num_ws, w_dim), the mean over all classes if the generator has some.
     """
     w_avg = getattr(generator.mapping, "w_avg", None)
     if w_avg is None:

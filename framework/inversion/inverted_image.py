@@ -1,8 +1,8 @@
-"""`NAME.inv.safetensors`: a photograph in a model, in one file, to look at, to drag and to go on.
+"""`NAME.inv.safetensors`: an inverted photograph in one file, to view, to drag and to refine.
 
-The file holds data only: the latents, what noise and weights were tuned, where the picture lies in
-the photograph, how it was made and how good it is. It names the generator by its digest and never
-holds it.
+The file holds data only: the latents, tuned noise and weights, the place of the picture in the
+photograph, settings and measures of the inversion. It refers to the generator by its digest and
+never holds it.
 """
 
 import json
@@ -36,7 +36,7 @@ FORMAT = "dragline-inverted-image"
 VERSION = 1
 SUFFIX = ".inv.safetensors"
 THUMBNAIL_PX = 256  # longest side
-NOISE = "noise."  # before a buffer's name
+NOISE = "noise."  # prefix of a buffer's name
 _LARGEST_FILE = 4 << 30
 _LONGEST_DESCRIPTION = LONGEST_HEADER // 2  # the header also holds names, and escapes quotes
 _DEEPEST = 32
@@ -50,26 +50,26 @@ _DESCRIBED = {
 
 @dataclass(frozen=True, eq=False)
 class InvertedImage:
-    """A photograph as a generator makes it. Tensors are on the CPU.
+    """An inverted photograph. Tensors are on the CPU.
 
     Args:
         ws: Latents, shape (1, num_ws, w_dim), float32.
         generator_digest: `state_digest` of the shared generator, not of the tuned one.
-        model_name: What the user called it: a zoo name or a path.
-        geometry: Where the picture lies in the photograph; None where there is none.
-        noise: Noise maps of its own by buffer name, one picture's; empty for the generator's.
-        deltas: What tuning changed of the weights; kept in half precision.
-        pivot: Latents of the reconstruction where `ws` are edited ones; None where `ws` are it.
-        settings: How it was made: every stage with its settings and seed, what measured. JSON
-            values; tuples become lists.
-        measures: How good it is, by name. JSON values; what is not finite becomes None.
+        model_name: The user's name of the model: a zoo name or a path.
+        geometry: Place of the picture in the photograph; None without a photograph.
+        noise: Noise maps of one picture by buffer name; empty for the generator's own.
+        deltas: Changes of weights by tuning; stored in half precision.
+        pivot: Latents of the reconstruction if `ws` are edited; None if `ws` are its own.
+        settings: Every stage's settings and seed, and the distance. JSON values; tuples become
+            lists.
+        measures: Quality of the inversion, by name. JSON values; a value not finite becomes None.
         thumbnail: The reconstruction or the photograph, small: uint8 (h, w, 3); see `thumbnail`.
-        photo: `name` and `sha256` of the photograph's file. Texts and nothing else: nobody opens
-            what they name.
+        photo: `name` and `sha256` of the photograph's file, only as texts: no file is opened by
+            them.
         parent: SHA-256 of the file that this one was edited from.
 
     Raises:
-        UserError: If the values are none, or do not fit each other.
+        UserError: If values are invalid or do not fit each other.
     """
 
     ws: Tensor
@@ -96,12 +96,12 @@ class InvertedImage:
             raise UserError(f"inverted image: {reason}")
 
     def to_dict(self) -> dict[str, Any]:
-        """What the file says beside its tensors; JSON values."""
+        """Return the file's facts besides its tensors; JSON values."""
         described = {name: getattr(self, name) for name in sorted(_DESCRIBED - {"geometry"})}
         return described | {"geometry": self.geometry and self.geometry.to_dict()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The file's tensors by name; changes of weights in half precision."""
+        """Return the file's tensors by name; changes of weights in half precision."""
         result = {"ws": self.ws}
         if self.pivot is not None:
             result["pivot"] = self.pivot
@@ -116,10 +116,10 @@ class InvertedImage:
         """Write the file, whole or not at all; an old one is replaced.
 
         Args:
-            path: Where to; by custom its name ends with `.inv.safetensors`.
+            path: The file; by custom its name ends with `.inv.safetensors`.
 
         Raises:
-            UserError: If it cannot be written, or a changed weight is too large for half precision.
+            UserError: If the file cannot be written, or a change is too large for half precision.
         """
         path, tensors = Path(path), self.tensors()
         metadata = {"format": FORMAT, "version": str(VERSION)}
@@ -140,7 +140,7 @@ class InvertedImage:
         """Read a file written by `save`; only data is read, no code is run.
 
         Raises:
-            BrokenCheckpoint: If it is no such file, damaged, or its contents do not fit each other.
+            BrokenCheckpoint: If the file is another kind, damaged, or its contents do not fit.
         """
         tensors, metadata = read_tensors(path, complaint=_COMPLAINT, most_bytes=_LARGEST_FILE)
         try:
@@ -150,14 +150,14 @@ class InvertedImage:
             raise BrokenCheckpoint(f"{path}: {_COMPLAINT} ({reason})") from None
 
     def edited(self, ws: Tensor, parent: str | None = None) -> "InvertedImage":
-        """The same picture with other latents.
+        """Return the same picture with other latents.
 
         Args:
-            ws: Shape (1, num_ws, w_dim).
-            parent: SHA-256 of the file that this inverted image is in (`framework.files`).
+            ws: Edited latents, shape (1, num_ws, w_dim).
+            parent: SHA-256 of this inverted image's file (`framework.files`).
 
         Returns:
-            One that remembers the reconstruction as its pivot; measures and thumbnail were of that.
+            An inverted image with the reconstruction as its pivot.
         """
         pivot = self.ws if self.pivot is None else self.pivot
         return replace(self, ws=ws, pivot=pivot, parent=parent, measures={}, thumbnail=None)
@@ -166,11 +166,11 @@ class InvertedImage:
         """Refuse a generator that is not the one this was made with.
 
         Args:
-            generator: The shared one.
-            allow_other: Take another one whose latents and pictures have the same shape.
+            generator: The shared generator.
+            allow_other: Whether to accept another one with latents and pictures of the same shape.
 
         Raises:
-            UserError: If it is another, or one that cannot fit.
+            UserError: If the generator is another, or cannot fit.
         """
         made_with = f"made with {self.model_name!r} (digest {self.generator_digest[:8]})"
         canvas = self.geometry.canvas_size if self.geometry else tuple(generator.img_size)
@@ -189,7 +189,7 @@ class InvertedImage:
             )
 
     def generator(self, base: Generator, allow_other: bool = False) -> Generator:
-        """The generator that makes this picture: `base` with its noise maps and changed weights.
+        """Make the generator of this picture: `base` with its noise maps and changed weights.
 
         Args:
             base: The shared generator; only read.
@@ -202,11 +202,11 @@ class InvertedImage:
         return personal(base, self.noise, self.deltas)
 
     def render(self, base: Generator, original: bool = False) -> Tensor:
-        """The picture, (1, C, H, W) in [-1, 1].
+        """Generate the picture, (1, C, H, W) in [-1, 1].
 
         Args:
             base: The shared generator.
-            original: The reconstruction before the edit, where there was one.
+            original: Whether to show the reconstruction before the edit.
         """
         generator = self.generator(base)
         ws = self.pivot if original and self.pivot is not None else self.ws
@@ -216,7 +216,7 @@ class InvertedImage:
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """A uint8 (h, w, 3) picture, shrunk to at most 256 px."""
+    """Shrink a uint8 (h, w, 3) picture to at most 256 px."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     return np.array(image)
@@ -228,7 +228,7 @@ def _decode(metadata: dict[str, str], tensors: dict[str, Tensor]) -> InvertedIma
     if metadata["version"] != str(VERSION):
         raise ValueError(f"version {metadata['version'][:20]}, this program reads {VERSION}")
     if metadata.keys() != _METADATA or metadata[DIGEST] != contents_digest(metadata, tensors):
-        raise ValueError("its digest is not of what it holds; damaged")
+        raise ValueError("its digest does not match its contents; damaged")
     described = json.loads(metadata["description"])
     if not isinstance(described, dict) or described.keys() != _DESCRIBED:
         raise ValueError("its description is not of an inverted image")
@@ -263,7 +263,7 @@ def _float(tensor: Tensor) -> Tensor:
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
-    """JSON values of it; what is not finite becomes None, for JSON has no such numbers."""
+    """Convert to JSON values; numbers that are not finite become None, as JSON has none."""
     if depth > _DEEPEST:
         raise UserError(f"inverted image: {name} is nested without end")
     if isinstance(value, float):
@@ -275,12 +275,12 @@ def _plain(value: Any, name: str, depth: int = 0) -> Any:
     if isinstance(value, dict) and all(type(key) is str for key in value):
         return {key: _plain(item, name, depth + 1) for key, item in value.items()}
     raise UserError(
-        f"inverted image: {name} holds a {type(value).__name__}, which is no JSON value"
+        f"inverted image: {name} holds a {type(value).__name__}, which is not a JSON value"
     )
 
 
 def _fault(image: InvertedImage) -> str:
-    """What is wrong with its values; empty if nothing is."""
+    """Say what is wrong with an image's values; empty if nothing is."""
     if image.ws.ndim != 3 or image.ws.shape[0] != 1 or not image.ws.numel():
         return f"ws {tuple(image.ws.shape)} are not (1, num_ws, w_dim)"
     if image.pivot is not None and image.pivot.shape != image.ws.shape:
@@ -295,12 +295,12 @@ def _fault(image: InvertedImage) -> str:
     digests = {"generator_digest": image.generator_digest, "parent": image.parent or "0" * 64}
     for name, digest in digests.items():
         if not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
-            return f"{name} is no SHA-256"
+            return f"{name} is not a SHA-256"
     for name in ("settings", "measures", "photo"):
         if not isinstance(getattr(image, name), dict):
-            return f"{name} is no table"
+            return f"{name} is not a table"
     texts = (image.model_name, *image.photo.values())
-    return "" if all(isinstance(t, str) for t in texts) else "model_name or photo is no text"
+    return "" if all(isinstance(t, str) for t in texts) else "model_name or photo is not text"
 
 
 def _is_thumbnail(picture: np.ndarray) -> bool:

@@ -32,10 +32,10 @@ from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 
-_SAMPLES = 2000  # of w for its spread, where nobody measured it yet
+_SAMPLES = 2000  # number of w for the spread, if it was not measured yet
 RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps (Karras et al. 2020, appendix D)
 NOISE_UNTIL = 0.75  # share of the steps with noise on the latents
-_SMALLEST_NOISE_PX = 8  # noise maps are compared with themselves down to this side
+_SMALLEST_NOISE_PX = 8  # smallest side at which noise maps are compared with themselves
 
 
 def refine(
@@ -49,22 +49,22 @@ def refine(
     statistics: StyleStatistics | None = None,
     weight: Any = None,
 ) -> Iterator[InversionStep]:
-    """Move latents until their pictures are the photographs.
+    """Optimise latents until their pictures match the photographs.
 
-    Inputs are checked at once; then each step is computed when it is asked for. To stop, ask for no
-    more; to go on, begin again at a step's `ws`. Each photograph has its own optimiser and its own
-    best, and is left out once finished: the result is the one it would have alone.
+    Inputs are checked at once; each step is computed when it is requested. To stop, request no
+    more; to continue, begin again at a step's `ws`. Each photograph has its own optimiser and its
+    own best, and is left out once finished: the result is the one it would have alone.
 
     Args:
         generator: A frozen generator; only read.
         pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
         ws: Latents to begin with, shape (N, num_ws, w_dim).
-        distance: How alike pictures look, on the model's device; None for pixels alone.
-        settings: See `RefineSettings`.
-        encoder: Keeps the latents where it would put their picture: "in domain" (Zhu et al. 2020).
-        statistics: Of the generator's latents; measured here if None.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); pixels of weight 0 may
-            become anything. None for everywhere.
+        distance: Perceptual distance, on the model's device; None for pixels alone.
+        settings: Settings of the stage.
+        encoder: Encoder that keeps the latents near its own: "in domain" (Zhu et al. 2020).
+        statistics: Statistics of the generator's latents; measured here if None.
+        weight: Weight of pixels, (N or 1, 1, H, W) or (H, W); those of weight 0 may become
+            anything. None for everywhere.
 
     Returns:
         The steps, beginning with the pictures as they are (step 0), ending with one whose status is
@@ -100,7 +100,7 @@ def _refine(
     with gradients(False):
         network = in_float32(shell(generator))
         origin = _origin(network, encoder)
-        # What moves: latents, and noise maps if asked for; each picture has rows of its own.
+        # The variables: latents, and noise maps if enabled; each picture has its own rows.
         moving = {"ws": start}
         if settings.noise == "optimise":
             moving |= noise_maps(network, len(start))
@@ -193,28 +193,28 @@ def _refine(
                 moving = {name: value[~over] for name, value in moving.items()}
                 optimizers = {name: _rows(adam, ~over) for name, adam in optimizers.items()}
         step += 1
-        # Let go of this step's graph before the next is made: half the memory.
+        # Free this step's graph before the next is made: half the memory.
         del ws, maps, images, visible, terms, loss, candidate, grads
 
 
 def ramp(step: int, steps: int) -> float:
-    """Learning rate of an update, of the largest (Karras et al. 2020, appendix D)."""
+    """Return an update's share of the largest learning rate (Karras et al. 2020, appendix D)."""
     down = min(1.0, (1.0 - step / steps) / RAMP_DOWN)
     return (0.5 - 0.5 * math.cos(math.pi * down)) * min(1.0, (step + 1) / (RAMP_UP * steps))
 
 
 def picture(network: Generator, ws: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """Pictures of latents with some of the network's tensors exchanged, by their full names.
+    """Generate pictures of latents with some of the network's tensors exchanged, by full name.
 
-    The network is the caller's own `shell`: its tensors are exchanged and put back, which nobody
-    else may see.
+    The network is the caller's own `shell`: its tensors are exchanged and put back, which no other
+    user may see.
     """
     inner = {name.removeprefix("synthesis."): value for name, value in tensors.items()}
     return functional_call(network.synthesis, inner, (ws,), {"noise_mode": NOISE_MODE})
 
 
 def noise_maps(generator: Generator, count: int) -> dict[str, Tensor]:
-    """Copies of a generator's noise maps by buffer name, (count, 1, h, w) each."""
+    """Copy a generator's noise maps by buffer name, (count, 1, h, w) each."""
     return {
         name: maps.detach().float().expand(count, 1, *maps.shape).clone()
         for name, maps in generator.named_buffers()
@@ -223,10 +223,10 @@ def noise_maps(generator: Generator, count: int) -> dict[str, Tensor]:
 
 
 def noise_loss(maps: Iterable[Tensor]) -> Tensor:
-    """How much noise maps (N, 1, h, w) repeat themselves, (N,): L_noise (Karras et al. 2020, D).
+    """Return the autocorrelation (N,) of noise maps (N, 1, h, w): L_noise (Karras et al. 2020, D).
 
-    Squared mean product of neighbours to the right and below, at every scale of a pyramid whose
-    levels keep unit variance; summed over scales and maps.
+    It is the squared mean product of neighbours to the right and below, at every scale of a
+    pyramid whose levels keep unit variance, summed over scales and maps.
     """
     total = torch.zeros(())
     for level in maps:
@@ -240,7 +240,7 @@ def noise_loss(maps: Iterable[Tensor]) -> Tensor:
 
 
 def _standardised(maps: Tensor) -> Tensor:
-    """Noise maps of zero mean and unit variance, each picture's on its own."""
+    """Scale each picture's noise maps to zero mean and unit variance."""
     maps = maps - maps.mean(dim=(1, 2, 3), keepdim=True)
     return maps * maps.square().mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-8).rsqrt()
 
@@ -252,7 +252,7 @@ def _shake(
     statistics: StyleStatistics,
     rng: torch.Generator,
 ) -> Tensor:
-    """Noise on the latents, the same for all pictures: none depends on its neighbours."""
+    """Draw noise on the latents, the same for all pictures: none depends on its neighbours."""
     left = max(0.0, 1.0 - step / (NOISE_UNTIL * max(1, settings.steps)))
     strength = settings.latent_noise * left**2
     noise = torch.randn(like.shape, generator=rng).to(like)
@@ -260,7 +260,7 @@ def _shake(
 
 
 def _origin(network: Generator, encoder: StyleEncoder | None) -> tuple[Tensor, Tensor] | None:
-    """What a residual encoder corrects: the picture of `w_avg` and `w_avg`, one row each."""
+    """Return the start of a residual encoder: the picture of `w_avg` and `w_avg`, one row each."""
     if encoder is None or not encoder.residual:
         return None
     ws = mean_ws(network)
@@ -274,7 +274,7 @@ def _encoder_term(
     origin: tuple[Tensor, Tensor] | None,
     statistics: StyleStatistics,
 ) -> Tensor:
-    """Squared difference of latents and what the encoder sees in their pictures, in variances."""
+    """Return the squared difference of latents and encoded pictures, in variances of w."""
     current = None
     if origin is not None:
         current = (origin[0].expand_as(visible), origin[1].expand_as(ws))

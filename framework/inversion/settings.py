@@ -1,4 +1,4 @@
-"""What can be set about the three stages of an inversion. Needs no torch."""
+"""Settings of an inversion's three stages. Needs no torch."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -10,8 +10,8 @@ LatentSpace = Literal["w+", "w"]
 NoiseChoice = Literal["const", "optimise"]
 Parameters = Literal["conv", "all"]
 STAGES = ("embed", "refine", "tune")
-RESIDUAL_LOOKS = 5  # of an encoder that corrects itself (Alaluf et al. 2021)
-STEPS_FROM_MEAN = 400  # of refine, where no encoder made a first guess
+RESIDUAL_LOOKS = 5  # iterations of an encoder that corrects itself (Alaluf et al. 2021)
+STEPS_FROM_MEAN = 400  # steps of refine without an encoder's first guess
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class EmbedSettings(Settings):
     """Settings of the first guess.
 
     Args:
-        iterations: How often the encoder looks; more than once only where it was trained to correct
+        iterations: Number of the encoder's looks; more than one only if it was trained to correct
             itself (ReStyle, Alaluf et al. 2021; five there).
 
     Raises:
@@ -43,7 +43,7 @@ class RefineSettings(Settings):
         steps: Updates of the latents.
         lr: Largest step size of Adam, in standard deviations; it ramps up over the first 5 % of
             the steps and down over the last 25 % (Karras et al. 2020, appendix D).
-        space: "w+" moves every layer's latent on its own; "w" moves them all by one vector.
+        space: "w+" moves every layer's latent separately; "w" moves them all by one vector.
         pixel: Weight of the mean squared error of pixels in [-1, 1].
         perceptual: Weight of the perceptual distance.
         encoder: Weight of the mean squared difference between the latents and what the encoder
@@ -60,7 +60,7 @@ class RefineSettings(Settings):
         stop: A picture whose perceptual distance is at most this is finished; None for never.
         max_seconds: Seconds after which the stream ends, the caller's own time included; None for
             no limit.
-        seed: Of the noise on the latents.
+        seed: Seed of the noise on the latents.
 
     Raises:
         UserError: If a value has the wrong type or is out of range.
@@ -92,15 +92,15 @@ class RefineSettings(Settings):
 
 @dataclass(frozen=True)
 class Locality(Settings):
-    """Settings of what keeps a tuned generator as it was elsewhere (PTI, Roich et al. 2022, eq. 5).
+    """Settings of the term that keeps a tuned generator unchanged elsewhere (PTI, eq. 5).
 
     Args:
-        weight: Of pixel error and perceptual distance between the old and the new generator's
-            pictures.
-        alpha: How far from the pivot they are compared: root mean square, in standard deviations
-            of w.
+        weight: Weight of pixel error and perceptual distance between the old and the new
+            generator's pictures.
+        alpha: Distance from the pivot at which they are compared: root mean square, in standard
+            deviations of w.
         every: Updates from one comparison to the next; it then counts `every` times.
-        samples: Random latents a comparison.
+        samples: Number of random latents in a comparison.
 
     Raises:
         UserError: If a value has the wrong type or is out of range.
@@ -124,17 +124,16 @@ class TuneSettings(Settings):
         steps: Updates of the weights.
         lr: Step size of Adam on the weights of layers with 512 input maps, as PTI's generators
             have; narrower layers have proportionally larger ones, see `tune.speeds`.
-        parameters: "conv" changes the weights of the synthesis convolutions, "all" everything of
-            the synthesis; the mapping stays in both.
-        rank: Change each convolution's weights, as a matrix (O, I k k), by one of this rank only;
-            None for any change.
+        parameters: "conv" changes the weights of the synthesis convolutions, "all" everything in
+            the synthesis; the mapping never changes.
+        rank: Rank of each convolution's change, as a matrix (O, I k k); None for any change.
         pixel: Weight of the mean squared error of pixels in [-1, 1].
         perceptual: Weight of the perceptual distance.
         locality: See `Locality`; None to let the generator change elsewhere, too.
-        stop: Ends when every picture's perceptual distance is at most this; None for never.
+        stop: Perceptual distance at or below which, for every picture, tuning ends; None for never.
         max_seconds: Seconds after which the stream ends, the caller's own time included; None for
             no limit.
-        seed: Of the random latents, and of what low-rank changes begin with.
+        seed: Seed of the random latents and of the first low-rank factors.
 
     Raises:
         UserError: If a value has the wrong type or is out of range.
@@ -163,16 +162,16 @@ class TuneSettings(Settings):
 
 @dataclass(frozen=True)
 class InversionSettings(Settings):
-    """Which stages an inversion has, and what each is set to.
+    """The stages of an inversion and their settings.
 
     Args:
-        stages: Of "embed", "refine" and "tune", in this order. Without "embed" no encoder is used
-            and the latents begin at `w_avg`.
-        embed: None for what suits the encoder.
-        refine: None for what suits the start: more steps where there is no encoder.
-        tune: See `TuneSettings`.
-        max_seconds: For all stages together; refine leaves a quarter of what is left to tune. None
-            for no limit but the stages' own.
+        stages: Some of "embed", "refine" and "tune", in this order. Without "embed" no encoder is
+            used and the latents begin at `w_avg`.
+        embed: Settings of the first guess; None suits them to the encoder.
+        refine: Settings of refine; None suits them to the start: more steps without an encoder.
+        tune: Settings of tune.
+        max_seconds: Limit of all stages together; refine leaves a quarter of the rest to tune. None
+            for the stages' own limits only.
 
     Raises:
         UserError: If a value has the wrong type or is out of range.
@@ -192,11 +191,11 @@ class InversionSettings(Settings):
         self._number("max_seconds", above_zero=True)
 
     def suited(self, has_encoder: bool, residual: bool = False) -> "InversionSettings":
-        """The same with everything set.
+        """Return the settings with all values set.
 
         Args:
-            has_encoder: Whether one makes the first guess.
-            residual: Whether it corrects itself.
+            has_encoder: Whether an encoder makes the first guess.
+            residual: Whether the encoder corrects itself.
         """
         has_encoder = has_encoder and "embed" in self.stages
         looks = RESIDUAL_LOOKS if has_encoder and residual else 1
@@ -209,7 +208,7 @@ class InversionSettings(Settings):
 
 
 def _checked_stages(stages: Any) -> tuple[str, ...]:
-    """A part of `STAGES` in its order."""
+    """Check that the stages are some of `STAGES` in its order."""
     names = stages.split(",") if isinstance(stages, str) else stages
     if isinstance(names, list | tuple):
         names = tuple(name.strip() if isinstance(name, str) else name for name in names)

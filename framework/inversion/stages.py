@@ -19,8 +19,8 @@ from framework.models.frozen import gradients
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import StyleStatistics, styles_of_seeds
 
-_REFINES_SHARE = 0.75  # of the seconds, where tuning follows: its steps cost more and need fewer
-USUAL = 0.999  # quantile of latents of seeds; those beyond lie where edits are not to be trusted
+_REFINES_SHARE = 0.75  # share of the seconds if tuning follows, whose few steps cost more
+USUAL = 0.999  # quantile of latents of seeds, beyond which edits cannot be trusted
 
 
 def invert(
@@ -35,20 +35,20 @@ def invert(
 ) -> Iterator[InversionStep]:
     """Find latents, and the changes of the generator, that make photographs.
 
-    Arguments as of `embed`, `refine` and `tune`, each of which begins with the best of the one
-    before. Tuning finds one set of changes for all photographs: give one to have its own.
+    Arguments are as in `embed`, `refine` and `tune`, each of which begins with the best of the one
+    before. Tuning finds one set of changes for all photographs: give one photograph for its own.
 
     Args:
         generator: A frozen generator; only read.
         pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
-        distance: How alike pictures look, on the model's device; None for pixels alone.
-        settings: See `InversionSettings`.
-        encoder: Makes the first guess; None begins at `w_avg`.
-        statistics: Of the generator's latents; measured here if None.
-        weight: Where photographs count, (N or 1, 1, H, W) or (H, W); None for everywhere.
+        distance: Perceptual distance, on the model's device; None for pixels alone.
+        settings: Stages and their settings.
+        encoder: Encoder for the first guess; None begins at `w_avg`.
+        statistics: Statistics of the generator's latents; measured here if None.
+        weight: Weight of pixels, (N or 1, 1, H, W) or (H, W); None for everywhere.
 
     Returns:
-        The steps of all stages. Without "embed" among the stages there are none of it.
+        The steps of all stages in `settings`.
 
     Raises:
         UserError: If anything does not fit.
@@ -58,7 +58,7 @@ def invert(
     settings = settings.suited(encoder is not None, encoder is not None and encoder.residual)
     refining, tuning = settings.refine, settings.tune
     assert refining is not None
-    # Here, for inputs are checked at once.
+    # Outside `steps`, so that inputs are checked at once.
     begun = embed(generator, pictures, encoder, settings.embed, distance, weight)
 
     def steps() -> Iterator[InversionStep]:
@@ -89,7 +89,7 @@ def invert(
 
 
 def _left(deadline: float, own: float | None, share: float = 1) -> float | None:
-    """Seconds that a stage has: its own limit, or its share of what is left."""
+    """Return the seconds of a stage: its own limit, or its share of the rest."""
     left = max(0.0, share * (deadline - time.monotonic()))
     limits = [limit for limit in (own, left) if limit is not None and limit < math.inf]
     return min(limits, default=None)
@@ -98,9 +98,9 @@ def _left(deadline: float, own: float | None, share: float = 1) -> float | None:
 def usual_deviations(
     generator: Generator, statistics: StyleStatistics, samples: int = 5000, seed: int = 1
 ) -> float:
-    """How far from `w_avg` latents of seeds lie, in standard deviations: their `USUAL` quantile.
+    """Return the `USUAL` quantile of the distance of seeds' latents from `w_avg`, in deviations.
 
-    Latents of a photograph beyond it lie where the generator never was in its training.
+    A photograph's latents beyond it lie where the generator was not trained.
     """
     with gradients(False):
         styles = styles_of_seeds(generator, samples, seed)

@@ -1,4 +1,4 @@
-"""One step of an inversion's stage, as the caller sees it."""
+"""The value that each step of an inversion yields."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,23 +13,22 @@ Status = Literal["running", "done", "max_steps", "max_seconds", "diverged"]
 
 @dataclass(frozen=True, eq=False)
 class InversionStep:
-    """A stage after `step` updates, with the best it found so far, each picture's on its own.
+    """A stage after `step` updates, with the best so far of each picture.
 
     Args:
-        stage: Which of the three.
-        step: Updates made since the stage began; 0 is the start.
+        stage: Name of the stage.
+        step: Number of updates since the stage began; 0 is the start.
         status: "running", or why this is the last step: "done" (every picture within the stop
             distance, or nothing left to do), "max_steps", "max_seconds", or "diverged" (numbers
-            that are not finite; what is kept is from before).
+            that are not finite; the best is from before).
         ws: Latents of the best, shape (N, num_ws, w_dim), on the model's device.
         noise: Noise maps of the best by buffer name ("synthesis.b8.conv0.noise_const"), each
             (N, 1, h, w); empty for the generator's own.
         deltas: Changed weights of the best, one set for all pictures; None for the generator's own.
-        loss: Of this step, weighted, of what was asked for, shape (N,); what finished earlier
-            keeps its last.
-        best_loss: Of the best, shape (N,); it never rises.
-        best_step: When the best was found, shape (N,).
-        finished: Whether a picture's own work is over, shape (N,).
+        loss: Weighted loss of this step, shape (N,); a finished picture keeps its last.
+        best_loss: Loss of the best, shape (N,); it never rises.
+        best_step: Step of the best, shape (N,).
+        finished: Whether a picture is finished, shape (N,).
         terms: Parts of `loss` by name ("pixel", "perceptual", …), without their weights, (N,) each.
         images: Pictures of the best, shape (N, C, H, W), about [-1, 1].
     """
@@ -48,5 +47,5 @@ class InversionStep:
     images: Tensor | None
 
     def noise_of(self, row: int) -> dict[str, Tensor]:
-        """One picture's noise maps, shape (h, w) each, as `deltas.personal` takes them."""
+        """Return one picture's noise maps, (h, w) each, in the form for `deltas.personal`."""
         return {name: maps[row, 0] for name, maps in self.noise.items()}

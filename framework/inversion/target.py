@@ -1,4 +1,4 @@
-"""The photographs that an inversion comes close to, checked, and how close a picture is."""
+"""The photographs that an inversion approaches, checked, and the distance of pictures to them."""
 
 import math
 import time
@@ -16,18 +16,18 @@ from framework.inversion.step import Status
 from framework.models.features.distance import Distance, masked
 from framework.models.stylegan2 import Generator
 
-_LARGEST = 4.0  # beyond any overshoot of a generator, below any picture in 0 … 255
+_LARGEST = 4.0  # above any overshoot of a generator, below any picture in 0 … 255
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Photographs as they are compared with pictures.
+    """Photographs to compare with pictures.
 
     Args:
-        pictures: Shape (N, C, H, W), about [-1, 1].
-        weight: Where they count, shape (N, 1, H, W); None for everywhere.
-        distance: How alike pictures look; None for pixels alone.
-        features: The photographs' own, of `distance`.
+        pictures: Photographs (N, C, H, W), about [-1, 1].
+        weight: Weight of their pixels, shape (N, 1, H, W); None for everywhere.
+        distance: Perceptual distance; None for pixels alone.
+        features: Features of the photographs, from `distance`.
     """
 
     pictures: Tensor
@@ -36,14 +36,14 @@ class Target:
     features: tuple[Tensor, ...] = ()
 
     def visible(self, images: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) with the photographs' own pixels where nothing counts.
+        """Put the photographs' own pixels into pictures (N, C, H, W) where the weight is 0.
 
-        Networks look around each pixel: only so is the gradient outside exactly zero.
+        Networks look around each pixel: only thus is the gradient outside exactly zero.
         """
         return images if self.weight is None else masked(images, self.pictures, self.weight)
 
     def terms(self, visible: Tensor) -> dict[str, Tensor]:
-        """How far pictures are, (N,) each: "pixel" and, with a distance, "perceptual"."""
+        """Return distances of pictures, (N,) each: "pixel" and, with a distance, "perceptual"."""
         terms = {"pixel": pixel_loss(visible, self.pictures, self.weight)}
         if self.distance is not None:
             features = self.distance.features(visible)
@@ -51,7 +51,7 @@ class Target:
         return terms
 
     def rows(self, keep: Tensor) -> "Target":
-        """Some of the photographs, by a mask (N,)."""
+        """Select photographs by a mask (N,)."""
         return replace(
             self,
             pictures=self.pictures[keep],
@@ -68,7 +68,7 @@ def check_inputs(
     settings: RefineSettings | TuneSettings,
     weight: Any,
 ) -> tuple[Target, Tensor]:
-    """What refine and tune begin with, checked against the settings: photographs and latents."""
+    """Check photographs and latents of refine and tune against the settings."""
     if settings.stop is not None and distance is None:
         raise UserError("stop: there is no perceptual distance to compare with it")
     measures = settings.perceptual > 0 or settings.stop is not None
@@ -82,8 +82,8 @@ def check_target(
     """Check photographs against a model; the result's tensors are on its device, copies.
 
     Raises:
-        UserError: If they are not finite pictures of the model's size in [-1, 1], or the weight is
-            negative somewhere, zero everywhere or of another size.
+        UserError: If the photographs are not finite pictures of the model's size in [-1, 1], or
+            the weight is negative somewhere, zero everywhere or of another size.
     """
     device = next(generator.parameters()).device
     height, width = generator.img_size
@@ -102,7 +102,7 @@ def check_target(
 
 
 def _check_weight(weight: Any, shape: tuple[int, ...]) -> Tensor:
-    """Where `pictures` of this shape count, (N, 1, H, W)."""
+    """Check the weight of pictures of this shape; return it as (N, 1, H, W)."""
     count, _, height, width = shape
     weight = torch.as_tensor(weight).detach().float()
     if weight.ndim == 2:
@@ -120,10 +120,10 @@ def _check_weight(weight: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_ws(generator: Generator, ws: Any, count: int) -> Tensor:
-    """Check latents of `count` pictures; returns a copy, (N, num_ws, w_dim), on the model's device.
+    """Check latents of `count` pictures; return a copy, (N, num_ws, w_dim), on the model's device.
 
     Raises:
-        UserError: If they are not finite numbers of that shape.
+        UserError: If the latents are not finite numbers of that shape.
     """
     expected = (count, generator.num_ws, generator.w_dim)
     if not isinstance(ws, Tensor) or not ws.is_floating_point():
@@ -141,12 +141,12 @@ def check_ws(generator: Generator, ws: Any, count: int) -> Tensor:
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """The loss (N,) of its terms; a term without a weight only informs."""
+    """Sum weighted terms to a loss (N,); a term without a weight is ignored."""
     return sum((weights[n] * t for n, t in terms.items() if n in weights), torch.zeros(()))
 
 
 def no_best(pictures: Tensor) -> dict[str, Tensor]:
-    """The best of each of N pictures before anything was measured, as `written` takes it."""
+    """Make the best of each of N pictures before any step, in the form for `with_rows`."""
     count, device = len(pictures), pictures.device
     return {
         "loss": torch.full((count,), torch.inf, device=device),
@@ -158,20 +158,20 @@ def no_best(pictures: Tensor) -> dict[str, Tensor]:
 def with_rows(
     whole: Mapping[str, Tensor], rows: Tensor, values: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Copies of tensors (N, ...) with the `rows` of numbers (M,) exchanged for `values` (M, ...).
+    """Copy tensors (N, ...) with `rows`, numbers (M,), replaced by `values` (M, ...).
 
-    Who got them earlier keeps what they got.
+    The tensors of earlier steps stay unchanged.
     """
     return {n: t.index_copy(0, rows, values[n].detach().to(t.dtype)) for n, t in whole.items()}
 
 
 def deadline_of(max_seconds: float | None) -> float:
-    """When time is up, by `time.monotonic`."""
+    """Return the deadline, by `time.monotonic`."""
     return math.inf if max_seconds is None else time.monotonic() + max_seconds
 
 
 def status_of(over: Status, all_over: bool, out_of_steps: bool, out_of_time: bool) -> Status:
-    """What a step's status is; `over` once nothing is left to do."""
+    """Return a step's status, which is `over` once nothing is left to do."""
     if all_over:
         return over
     if out_of_steps:

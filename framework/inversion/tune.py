@@ -1,4 +1,4 @@
-"""Third stage: pivotal tuning, the generator moves to the photographs (Roich et al. 2022)."""
+"""Third stage: pivotal tuning of the generator to the photographs (Roich et al. 2022)."""
 
 import math
 import time
@@ -29,7 +29,7 @@ from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import StyleStatistics, style_statistics
 
 USUAL_FAN_IN = 512 * 3 * 3
-_SAMPLES = 2000  # of w for its spread, where nobody measured it yet
+_SAMPLES = 2000  # number of w for the spread, if it was not measured yet
 
 
 def tune(
@@ -43,21 +43,21 @@ def tune(
     statistics: StyleStatistics | None = None,
     weight: Any = None,
 ) -> Iterator[InversionStep]:
-    """Change a generator's weights until it makes the photographs of their latents, the pivots.
+    """Change a generator's weights until it makes the photographs from their latents, the pivots.
 
-    Inputs are checked at once; then each step is computed when it is asked for. To stop, ask for no
-    more. One set of changes serves all photographs; the best is the least mean loss. The generator
-    itself is only read: what changes are differences, see `deltas.personal`.
+    Inputs are checked at once; each step is computed when it is requested. To stop, request no
+    more. One set of changes serves all photographs; the best has the least mean loss. The generator
+    itself is only read: the changes are differences, see `deltas.personal`.
 
     Args:
-        generator: As of `refine`, as are pictures, distance, statistics and weight.
+        generator: A frozen generator; only read.
         pictures: Photographs, shape (N, C, H, W), the model's size, in [-1, 1].
-        ws: Their latents, shape (N, num_ws, w_dim); they stay.
-        distance: How alike pictures look; None for pixels alone.
-        settings: See `TuneSettings`.
-        noise: The photographs' noise maps, (N, 1, h, w) by buffer name, as `refine` gives them.
-        statistics: Of the generator's latents.
-        weight: Where photographs count.
+        ws: Their latents, shape (N, num_ws, w_dim), which stay fixed.
+        distance: Perceptual distance, on the model's device; None for pixels alone.
+        settings: Settings of the stage.
+        noise: The photographs' noise maps from `refine`, (N, 1, h, w) by buffer name.
+        statistics: Statistics of the generator's latents; measured here if None.
+        weight: Weight of pixels, as in `refine`.
 
     Returns:
         The steps, beginning with the generator as it is (step 0), ending with one whose status is
@@ -94,7 +94,7 @@ def _tune(
         network = in_float32(shell(generator))
         originals = tuned_weights(network, settings.parameters)
         deltas = first_deltas(originals, settings.rank, rng)
-        # Not torch.optim's Adam: making one imports a compiler, a second and more of the whole.
+        # Not torch.optim's Adam: making one imports a compiler, which takes over a second.
         rates = speeds(deltas, originals, settings.lr)
         factors = [factor.requires_grad_() for factor, _ in rates]
         optimizers = [Adam.new(factor) for factor in factors]
@@ -169,7 +169,7 @@ def _tune(
 
 
 def tuned_weights(generator: Generator, parameters: Parameters) -> dict[str, Tensor]:
-    """What tuning may change, by its name in the generator's state dict; never the mapping."""
+    """Return the weights that tuning may change, by name; never those of the mapping."""
     return {
         name: value.detach()
         for name, value in generator.named_parameters()
@@ -180,11 +180,11 @@ def tuned_weights(generator: Generator, parameters: Parameters) -> dict[str, Ten
 def first_deltas(
     originals: Mapping[str, Tensor], rank: int | None, rng: torch.Generator
 ) -> WeightDeltas:
-    """Changes of weights, given by name, that change nothing yet; `rng` is on the CPU.
+    """Make changes of weights, by name, that change nothing yet; `rng` is on the CPU.
 
-    Of a low-rank change A B only A is zero (Hu et al. 2022, section 4.1); rows of B have unit
+    In a low-rank change A B only A is zero (Hu et al. 2022, section 4.1); rows of B have unit
     variance in sum, so that a step of A is about as large as one of a full change. Changes are full
-    where `rank` is None or two factors take no less room than the weight.
+    if `rank` is None or two factors are no smaller than the weight.
     """
     full, low_rank = {}, {}
     for name, weight in originals.items():
@@ -201,10 +201,10 @@ def first_deltas(
 def speeds(
     deltas: WeightDeltas, originals: Mapping[str, Tensor], lr: float
 ) -> list[tuple[Tensor, float]]:
-    """What is changed, each with its learning rate: small layers may change faster.
+    """Return the tensors to change with their learning rates: small layers may change faster.
 
-    A step moves every weight by about the learning rate, hence what a layer puts out by that times
-    the root of its fan-in; `lr` is what a layer of PTI's generators has, `USUAL_FAN_IN`.
+    A step moves every weight by about the learning rate, and a layer's output by that times the
+    root of its fan-in; `lr` is for a layer of PTI's generators, with `USUAL_FAN_IN`.
     """
     rates = []
     for name, weight in originals.items():
@@ -215,7 +215,7 @@ def speeds(
 
 
 def changed_weights(originals: Mapping[str, Tensor], deltas: WeightDeltas) -> dict[str, Tensor]:
-    """The weights with their changes, which gradients reach."""
+    """Add changes to the weights, differentiably."""
     changed = {name: originals[name] + delta for name, delta in deltas.full.items()}
     for name, (a, b) in deltas.low_rank.items():
         changed[name] = originals[name] + (a @ b).view_as(originals[name])
@@ -229,7 +229,7 @@ def nearby(
     statistics: StyleStatistics,
     rng: torch.Generator,
 ) -> Tensor:
-    """Latents (samples, num_ws, w_dim) at a distance of `alpha` from a pivot, towards random ones.
+    """Draw latents (samples, num_ws, w_dim) at distance `alpha` from a pivot, towards random ones.
 
     PTI, section 3.3. Each begins at one of the pivots (N, num_ws, w_dim); `rng` is on the CPU.
     """
@@ -237,8 +237,8 @@ def nearby(
     z = torch.randn(count, generator.z_dim, generator=rng).to(pivots)
     c = None
     if classes:
-        numbers = torch.randint(classes, (count,), generator=rng).to(pivots.device)
-        c = torch.eye(classes, device=pivots.device)[numbers]
+        labels = torch.randint(classes, (count,), generator=rng).to(pivots.device)
+        c = torch.eye(classes, device=pivots.device)[labels]
     pivot = pivots[torch.randint(len(pivots), (count,), generator=rng).to(pivots.device)]
     way = generator.mapping(z, c) - pivot
     length = (way / statistics.w_std).square().mean(dim=(1, 2), keepdim=True).sqrt()
@@ -248,7 +248,7 @@ def nearby(
 def difference_at(
     network: Generator, ws: Tensor, changed: Mapping[str, Tensor], distance: Distance | None
 ) -> Tensor:
-    """How far changed weights move the pictures of other latents: pixels plus distance, mean."""
+    """Return how far changed weights move other latents' pictures: mean of pixels plus distance."""
     with torch.no_grad():
         before = picture(network, ws, {})
     after = picture(network, ws, changed)
@@ -261,7 +261,7 @@ def difference_at(
 def _check_noise(
     generator: Generator, noise: Mapping[str, Tensor], count: int
 ) -> dict[str, Tensor]:
-    """Noise maps of `count` pictures, (count, 1, h, w) each, copied to the model's device."""
+    """Check noise maps of `count` pictures and copy them, (count, 1, h, w) each, to the device."""
     buffers, checked = dict(generator.named_buffers()), {}
     for name, maps in noise.items():
         own = buffers.get(name)
