@@ -169,7 +169,7 @@ def kind_of_zip(names: Iterable[str]) -> str:
     return f"a zip archive of {', '.join(names)[:80]}: unpack it; a model is one file or folder"
 
 
-# ----------------------------------------------------------------- pickles by what they ask for
+# ------------------------------------------------------------- pickles by the names in them
 
 _SAVED_WHOLE = "a module saved whole with its code; only its program can save its state_dict()"
 _BEGINNINGS = {

@@ -114,13 +114,13 @@ class _Finder:
         """Reshape one picture's latents, (D,) or (L, D), or several's, (N, L, D), to (N, L, D)."""
         if ws.ndim not in (1, 2, 3) or not ws.numel():
             shape = tuple(ws.shape)
-            raise UserError(f"{self.source.label}: a tensor of shape {shape} is not latents")
+            raise UserError(f"{self.source.label}: a tensor of shape {shape} holds no latents")
         return ws.reshape(1, -1, ws.shape[-1]) if ws.ndim < 3 else ws
 
     def _copied(self, tensor: StoredTensor) -> Tensor:
         if tensor.storage.dtype not in _FLOATS or tensor.nbytes > len(self.source.data):
             kind = tensor.storage.dtype
-            raise UserError(f"{self.source.label}: a tensor of {kind} is not latents")
+            raise UserError(f"{self.source.label}: a tensor of {kind} holds no latents")
         self.bytes_left -= tensor.nbytes
         if self.bytes_left < 0:
             raise UserError(

@@ -221,7 +221,7 @@ def _read_npy(file: Any, size: int, source: Source) -> Named:
     if dtype.hasobject:
         return _read_objects(file, size, source)
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
-        raise UserError(f"{source.label}: an array of {dtype} is not latents; give floats")
+        raise UserError(f"{source.label}: an array of {dtype} holds no latents; give floats")
     content_bytes = math.prod(shape) * dtype.itemsize
     most = min(size, _LARGEST_FILE, _MOST_COMPRESSION * len(source.data))
     if min(shape, default=1) < 0 or content_bytes > most:
@@ -253,9 +253,9 @@ def _shaped(ws: Tensor, num_ws: int | None, label: str) -> Tensor:
     if ws.ndim in (1, 2) and ws.numel():
         ws = ws.reshape(1, -1, shape[-1])
     if ws.ndim != 3 or not ws.numel():
-        raise UserError(f"{label}: a tensor of shape {shape} is not latents (N, num_ws, w_dim)")
+        raise UserError(f"{label}: a tensor of shape {shape} holds no latents (N, num_ws, w_dim)")
     if ws.shape[1] > _MOST_LAYERS or ws.shape[2] > _MOST_COORDINATES:
-        raise UserError(f"{label}: {shape} is not latents: no generator has so many layers")
+        raise UserError(f"{label}: {shape} cannot be latents: no generator has so many layers")
     ws = ws.to(torch.float32).contiguous()
     if not ws.isfinite().all():
         raise UserError(f"{label}: the latents hold NaN or infinity; make them again")

@@ -136,7 +136,7 @@ def lone_network(file: Path) -> tuple[str, ...]:
     _check_regular(file)
     with opened_tensors(file) as tensors:
         metadata = tensors.metadata() or {}
-    # Two signs, so that a file of ours with one damaged is not taken for another program's.
+    # Two signs, so that our file with one of them damaged is not taken for another program's.
     if metadata.get("format") != FORMAT and not {"network", "config"} <= metadata.keys():
         return ()
     if metadata.get("network") not in _NETWORKS:

@@ -48,7 +48,7 @@ def write_nvidia(
     """
     averaged = _persistent(_filled(generator))
     trained = averaged if training_generator is None else _persistent(_filled(training_generator))
-    opponent = _nobody(generator) if discriminator is None else _filled(discriminator)
+    opponent = _stand_in(generator) if discriminator is None else _filled(discriminator)
     snapshot = {
         "G": trained,
         "D": _persistent(opponent),
@@ -78,7 +78,7 @@ def _filled(network: Generator | Discriminator) -> nn.Module:
     return exported.eval().requires_grad_(False)
 
 
-def _nobody(generator: Generator) -> nn.Module:
+def _stand_in(generator: Generator) -> nn.Module:
     """Make a stand-in for a missing discriminator: every reader expects a module."""
     picture = _picture(generator.config)
     return exported_networks.NoDiscriminator(c_dim=generator.c_dim, **picture).eval()

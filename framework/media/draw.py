@@ -104,7 +104,7 @@ class Overlay:
         if length < 1e-6:
             return
         ux, uy = (x1 - x0) / length, (y1 - y0) / length
-        # A short arrow is nearly all head: that still shows where it points.
+        # A short arrow is nearly all head, which still shows where it points.
         head = min(8.0 * self._unit, 0.6 * length)
         for ink, edge in ((INK, 0.6 * self._unit), (colour, 0.0)):
             half, tip = 0.42 * head + edge, head + 1.5 * edge

@@ -4,7 +4,7 @@ Files are not trusted: there are few formats, a limit on pixels is checked befor
 every refusal has one typed reason. Decoding follows these rules:
 
 - the orientation in EXIF is applied; animations and multi-page files give their first frame;
-- transparency is laid on white (unless four channels are asked for): hidden colour never shows;
+- transparency is laid on white (unless four channels are requested): hidden colour never shows;
 - 16-bit grey is scaled (65535 becomes 255), not clipped, and by its own white where it holds fewer
   bits (`framework.media.modes`); of 16-bit colour Pillow keeps the high byte, which differs from
   scaling by at most one level;

@@ -177,8 +177,8 @@ SPOILERS = {
     "thumbnail uint8 (300": lambda t, d, m: t.update(
         thumbnail=torch.zeros(300, 4, 3, dtype=torch.uint8)
     ),
-    "generator_digest is no SHA-256": lambda t, d, m: d.update(generator_digest="../" * 20),
-    "parent is no SHA-256": lambda t, d, m: d.update(parent=7),
+    "generator_digest is not a SHA-256": lambda t, d, m: d.update(generator_digest="../" * 20),
+    "parent is not a SHA-256": lambda t, d, m: d.update(parent=7),
     "photo is not a table": lambda t, d, m: d.update(photo="cat.jpg"),
     "is not text": lambda t, d, m: d.update(photo={"name": ["cat.jpg"]}),
     "measures is not a table": lambda t, d, m: d.update(measures=[1]),

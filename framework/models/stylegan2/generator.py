@@ -365,7 +365,7 @@ class SynthesisNetwork(nn.Module):
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
     ) -> PartialSynthesis:
-        """Go on from `partial` up to and including the larger block `b{resolution}`."""
+        """Continue from `partial` up to and including the larger block `b{resolution}`."""
         start = self.resolutions.index(partial.resolution) + 1
         stop = self.resolutions.index(resolution) + 1
         return self._run(ws, start, stop, partial.x, partial.img, noise_mode, rng)

@@ -38,7 +38,7 @@ def pyramid(img_size: Sequence[int]) -> tuple[tuple[int, int], tuple[int, ...]]:
 
 
 def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
-    """Feature maps of block `b{resolution}` (Karras et al. 2018, `fmap_base` and `fmap_max`)."""
+    """Return the width of block `b{resolution}` (Karras et al. 2018, `fmap_base`, `fmap_max`)."""
     return max(1, min(channel_base // resolution, channel_max))
 
 
