@@ -303,7 +303,7 @@ def test_pixels_outside_the_weight_have_exactly_no_gradient(distance):
     weight[..., 3:9, 5:14] = 1
     target = check_target(generator, pictures, weight, distance())
     images = (pictures + 0.1 * torch.randn_like(pictures)).requires_grad_()
-    loss = sum(term.sum() for term in target.terms(target.seen(images)).values())
+    loss = sum(term.sum() for term in target.terms(target.visible(images)).values())
     (gradient,) = torch.autograd.grad(loss, images)
     outside = (weight == 0).expand_as(gradient)
     assert (gradient[outside] == 0).all() and (gradient[~outside] != 0).float().mean() > 0.9
