@@ -100,7 +100,7 @@ def test_all_of_a_folder_may_be_held_out_and_edits_are_asked_for(model, tmp_path
         (["--data", "toycars:2", "--held-out", "0.001"], "--held-out 0.001: of 2 pictures"),
         (["--model", "nowhere"], "--model nowhere"),
         (["--refine-steps", "-1"], "--refine-steps"),
-        (["--perceptual", "lpips-vgg"], "--perceptual lpips-vgg: its weights are not here"),
+        (["--perceptual", "lpips-vgg"], "--perceptual lpips-vgg: its weights are missing"),
     ],
 )
 def test_mistakes_are_told_in_a_line_that_names_the_flag(

@@ -310,7 +310,7 @@ def choose_distance(
         (empty where it was named).
 
     Raises:
-        UserError: If the distance is unknown or its weights are not here.
+        UserError: If the distance is unknown or its weights are missing.
     """
     if choice not in CHOICES:
         raise UserError(f"{flag} {choice}: choose one of {', '.join(CHOICES)}")
@@ -321,7 +321,7 @@ def choose_distance(
     if choice == "lite0":
         path = find_weights(LITE0, weights, flag=weights_flag)
         if path is None:
-            raise UserError(f"{flag} lite0: its weights are not here; {LITE0.install}")
+            raise UserError(f"{flag} lite0: its weights are missing; {LITE0.install}")
         return Lite0Distance(path), ""
     if discriminator is not None:
         note = "pictures are compared by features of the model's own discriminator (dfeat)"
@@ -345,6 +345,6 @@ def _choose_lpips(
                 return Lpips(backbone, path), note
     files = " or ".join(BACKBONES[backbone][0].url for backbone in backbones)
     raise UserError(
-        f"{flag} {choice}: its weights are not here; fetch {files} and give the folder with "
+        f"{flag} {choice}: its weights are missing; fetch {files} and give the folder with "
         f"{weights_flag}, or choose dfeat"
     )

@@ -125,7 +125,7 @@ def choose_similarity(
         weights_flag: The flag that sets `weights`, for messages.
 
     Raises:
-        UserError: If the similarity is unknown or its weights are not here.
+        UserError: If the similarity is unknown or its weights are missing.
     """
     if choice not in CHOICES:
         raise UserError(f"{flag} {choice}: choose one of {', '.join(CHOICES)}")
@@ -143,7 +143,7 @@ def choose_similarity(
 
 def _resnet50(path: Path | None, flag: str) -> Similarity:
     if path is None:
-        raise UserError(f"{flag} resnet50: {RESNET50.file} is not here; fetch {RESNET50.url}")
+        raise UserError(f"{flag} resnet50: {RESNET50.file} is missing; fetch {RESNET50.url}")
     from torchvision.models import resnet50
 
     with torch.random.fork_rng(devices=[]):

