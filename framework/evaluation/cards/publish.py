@@ -95,10 +95,8 @@ def publish(
     ruler = _Ruler(_open_data(config["data"]), metrics or MetricSettings())
     generator, discriminator = load_generator(checkpoint), load_discriminator(checkpoint)
     use_threads(synthesis_gflop(generator, MetricSettings().batch))
-    texts, kimg = (
-        _texts(card or CardTexts(), config["data"]),
-        seen_kimg(generator.provenance) or 0.0,
-    )  # type: ignore
+    texts = _texts(card or CardTexts(), config["data"])
+    kimg = seen_kimg(generator.provenance) or 0.0  # type: ignore[arg-type]
     provenance = {
         "seen_kimg": kimg,
         "data": texts["data"],
