@@ -135,6 +135,7 @@ def describe(outcome: DragOutcome) -> str:
     how = {
         "held": "not arrived: the mask holds it (give a larger mask, or a smaller --mask-weight)",
         "max_steps": "not arrived (give more --steps)",
+        "stuck": "not arrived: no step brings it nearer, the model hardly draws that",
         "diverged": "the numbers ran away (give a smaller --lr); the last good step is kept",
     }.get(outcome.status, outcome.status)
     return (
