@@ -1,4 +1,4 @@
-"""`edit.py doctor`: what this machine has, what will be used, whether it works."""
+"""`edit.py doctor`: what this machine has, what will be used, and whether it works."""
 
 from typing import Any
 

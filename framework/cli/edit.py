@@ -61,12 +61,12 @@ First steps:
 
 
 def request_of(command: Callable[..., None]) -> type:
-    """The class of the request that a command takes first."""
+    """Return the class of the request that a command takes first."""
     return next(iter(inspect.signature(command).parameters.values())).annotation
 
 
 def options(command: Callable[..., None]) -> dict[str, inspect.Parameter]:
-    """What can be given to a command: the request's fields, own ones first, and what is printed."""
+    """Return a command's options: the request's fields, own ones first, and those of the output."""
     fields = dict(inspect.signature(request_of(command)).parameters)
     order = [name for owner in request_of(command).__mro__ for name in helps_of(owner)]
     own = {name: fields[name] for name in dict.fromkeys(order) if name in fields}
@@ -74,12 +74,12 @@ def options(command: Callable[..., None]) -> dict[str, inspect.Parameter]:
 
 
 def flags(command: Callable[..., None]) -> dict[str, str]:
-    """What the user calls each of them."""
+    """Return the flag of each option."""
     return {name: flag_of(parameter) for name, parameter in options(command).items()}
 
 
 def helps(command: Callable[..., None]) -> Iterator[tuple[str, str]]:
-    """What each of them means, as the nearest docstring says."""
+    """Return the help of each option, from the nearest docstring."""
     texts = helps_of(command)
     for owner in request_of(command).__mro__:
         texts = helps_of(owner) | texts
@@ -127,24 +127,24 @@ def _dispatch(arguments: list[str]) -> None:
     command = COMMANDS[chosen["command"]]
     names = flags(command)
     values = chosen[chosen["command"]].as_dict()
-    given: dict[str, Any] = {name: values[name.rstrip("_")] for name in names}
-    refuse_empty(given, names)
-    fields = inspect.signature(request_of(command)).parameters
-    printed = {name: given.pop(name) for name in list(given) if name not in fields}
+    fields: dict[str, Any] = {name: values[name.rstrip("_")] for name in names}
+    refuse_empty(fields, names)
+    of_request = inspect.signature(request_of(command)).parameters
+    output = {name: fields.pop(name) for name in list(fields) if name not in of_request}
     terminal = Terminal(names)
     try:
         with named(names):
-            command(request_of(command)(**given), terminal, **printed)
+            command(request_of(command)(**fields), terminal, **output)
     finally:
         terminal.close()
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
     """Join numbers that begin with a minus to their flag: argparse takes "-9,0,5,5" for a flag."""
-    joined: list[str] = []
+    words: list[str] = []
     for word in arguments:
-        if joined and _BELOW_ZERO.fullmatch(word) and re.fullmatch(r"--[\w-]+", joined[-1]):
-            joined[-1] += f"={word}"
+        if words and _BELOW_ZERO.fullmatch(word) and re.fullmatch(r"--[\w-]+", words[-1]):
+            words[-1] += f"={word}"
         else:
-            joined.append(word)
-    return joined
+            words.append(word)
+    return words

@@ -39,7 +39,7 @@ def export(request: ExportRequest, terminal: Terminal, json: bool = False) -> No
 
 
 def _their_command(to: str, path: Path, config: dict[str, Any]) -> str:
-    """A command line of the other program that draws pictures with the file."""
+    """Return a command line of the other program that draws pictures with the file."""
     file = quote(str(path.resolve()))
     if to == "onnx":
         numbers = {"z": f"n.random.randn(1, {config['z_dim']})" if config["z_dim"] else "",

@@ -44,5 +44,5 @@ def import_(request: ImportRequest, terminal: Terminal, json: bool = False) -> N
 
 
 def megabytes(*files: Path) -> str:
-    """The size of files together, as people read it."""
+    """Return the total size of files in MB, as text."""
     return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"

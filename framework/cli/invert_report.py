@@ -25,7 +25,7 @@ def invert_report(request: InvertReportRequest, terminal: Terminal, json: bool =
     outcome = report(request, terminal)
     if outcome.stop is not None:
         terminal.say(
-            f"interrupted: {outcome.done} of {outcome.asked} photographs are done and kept; "
+            f"interrupted: {outcome.done} of {outcome.planned} photographs are done and kept; "
             "the same command goes on"
         )
     terminal.say(f"{outcome.folder}: {', '.join(outcome.files)}")

@@ -1,4 +1,4 @@
-"""Imports that wait until somebody needs them: most of what `import lightning` takes.
+"""Imports that wait until they are needed: most of what `import lightning` takes.
 
 Lightning imports all of torchmetrics for two classes (with it torchvision and SciPy, where they are
 installed) and torch's compiler for one. Both packages are put in place unloaded; whatever is not
@@ -17,20 +17,20 @@ from types import ModuleType
 from typing import Any
 
 _LOADING = threading.RLock()
-_WAITS = "__getattr__"  # what Python asks for a name that a module does not have
+_WAITS = "__getattr__"  # Python's hook for names that a module does not have
 
 
 @contextmanager
 def put_off(packages: Mapping[str, Mapping[str, Callable[[], Any]]]) -> Iterator[None]:
-    """Put packages in place unloaded, for imports within the context that want little of them.
+    """Put packages in place unloaded, for imports within the context that need little of them.
 
-    Afterwards the import of a part of a package loads all of it first, as it would have been.
+    Afterwards the import of a part of a package loads all of it first, as usual.
 
     Args:
-        packages: Dotted names, each with what is answered without loading: names, each with what
-            gives its value. One that is not installed, or is loaded already, is left alone.
+        packages: Dotted names, each with the names that are answered without loading and
+            functions for their values. A package that is missing or loaded already is left alone.
     """
-    late = [_put_in_place(name, known) for name, known in packages.items()]
+    late = [_put_in_place(name, stand_ins) for name, stand_ins in packages.items()]
     try:
         yield
     finally:
@@ -39,16 +39,16 @@ def put_off(packages: Mapping[str, Mapping[str, Callable[[], Any]]]) -> Iterator
                 del module.__path__
 
 
-def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleType | None:
+def _put_in_place(name: str, stand_ins: Mapping[str, Callable[[], Any]]) -> ModuleType | None:
     if name in sys.modules or (spec := importlib.util.find_spec(name)) is None:
         return None
     module = importlib.util.module_from_spec(spec)
 
     def answer(attribute: str) -> Any:
-        """One of the names known without loading, or the real package's (PEP 562)."""
-        if attribute in known:
-            return known[attribute]()
-        # The import of a part begins with __path__; the others are asked by inspect and warnings.
+        """Return a stand-in without loading, or the real package's attribute (PEP 562)."""
+        if attribute in stand_ins:
+            return stand_ins[attribute]()
+        # The import of a part begins with __path__; inspect and warnings ask for the others.
         if attribute.startswith("__") and attribute != "__path__":
             raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
         return getattr(load(module), attribute)
@@ -62,7 +62,7 @@ def _put_in_place(name: str, known: Mapping[str, Callable[[], Any]]) -> ModuleTy
 
 
 def waits(module: ModuleType) -> bool:
-    """Whether a package's own code has not run yet."""
+    """Return whether a package's own code has not run yet."""
     return getattr(vars(module).get(_WAITS), "__module__", None) == __name__
 
 
@@ -78,7 +78,7 @@ def load(module: ModuleType) -> ModuleType:
 
 
 def put_off_for_lightning() -> Any:
-    """A context for importing Lightning without what only measuring and compiling need."""
+    """Return a context for importing Lightning without what only measuring and compiling need."""
     import torch  # noqa: F401  (the parent of one of them)
 
     return put_off({
@@ -92,7 +92,7 @@ def put_off_for_lightning() -> Any:
 
 
 def _metric(name: str) -> Any:
-    importlib.import_module("torchmetrics.utilities")  # first: `metric` and it want each other
+    importlib.import_module("torchmetrics.utilities")  # first: `metric` and it import each other
     return getattr(importlib.import_module("torchmetrics.collections"), name)
 
 

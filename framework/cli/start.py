@@ -1,4 +1,4 @@
-"""How the command lines begin: what must be settled before torch and Lightning are imported."""
+"""The start of the training command line, before torch and Lightning are imported."""
 
 import hashlib
 import io
@@ -19,10 +19,10 @@ _HELP_IS_OF = ("torch", "lightning", "jsonargparse", "docstring-parser")
 
 
 def train(args: Any = None) -> int:
-    """`train.py`, or `dragline-train`; returns the exit code."""
+    """Run `train.py`, or `dragline-train`; return the exit code."""
     words = sys.argv[1:] if args is None else args
     if isinstance(words, list) and len(words) <= 2 and words and words[-1] in HELP:
-        return _kept_help([*words[:-1], HELP[0]])
+        return _print_help([*words[:-1], HELP[0]])
     return _train(args)
 
 
@@ -34,28 +34,28 @@ def _train(args: Any) -> int:
     return main(args)
 
 
-def _kept_help(words: list[str]) -> int:
-    """Print a help text; made once for this program, for that takes as long as to start a run."""
-    kept = cache_folder("help") / f"{'-'.join(words).strip('-')[:40]}.txt"
+def _print_help(words: list[str]) -> int:
+    """Print a help text from the cache; making it takes as long as starting a run."""
+    file = cache_folder("help") / f"{'-'.join(words).strip('-')[:40]}.txt"
     key = _digest(words)
     try:
-        first, _, text = kept.read_text("utf-8").partition("\n")
+        first, _, text = file.read_text("utf-8").partition("\n")
     except (OSError, ValueError):
         first = text = ""
     code = 0
     if first != key:
-        printed = io.StringIO()
-        with redirect_stdout(printed):
+        output = io.StringIO()
+        with redirect_stdout(output):
             code = _train(words)
-        text = printed.getvalue()
+        text = output.getvalue()
         if code == 0:
-            _keep(kept, f"{key}\n{text}")
+            _keep(file, f"{key}\n{text}")
     sys.stdout.write(text)
     return code
 
 
 def _digest(words: list[str]) -> str:
-    """What a help text depends on: words, width, our source, the libraries."""
+    """Return a digest of what a help text depends on: words, width, our source, the libraries."""
     digest = hashlib.sha256(repr((words, shutil.get_terminal_size().columns)).encode())
     digest.update(repr([sys.version, *map(metadata.version, _HELP_IS_OF)]).encode())
     for source in sorted(_ROOT.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""A terminal that looks on while a job is carried out, and is told what came of it."""
+"""The terminal as a job's watcher: it shows progress, notes and outcomes."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ class Terminal(Watcher):
     """Prints what a job says: results on stdout, notes and one progress line on stderr.
 
     Args:
-        flags: What the user calls the fields of the request.
+        flags: Flags by the fields of the request.
     """
 
     def __init__(self, flags: Mapping[str, str]) -> None:
@@ -32,28 +32,28 @@ class Terminal(Watcher):
         print(spoken(text, self.flags), flush=True)
 
     def note(self, text: str) -> None:
-        """Print what is odd on stderr."""
+        """Print something unusual on stderr."""
         self._complain(f"note: {spoken(text, self.flags)}")
 
     def warn(self, text: str) -> None:
-        """Print what is probably wrong on stderr."""
+        """Print a warning on stderr."""
         self._complain(f"warning: {spoken(text, self.flags)}")
 
     def failed(self, name: str, reason: str) -> None:
-        """Print on stderr which of many could not be done."""
+        """Print on stderr that one of many failed."""
         self._complain(f"{name}: {reason}" if name else reason)
 
     def progress(self, text: str) -> None:
-        """Show what takes a while."""
+        """Show what is being done."""
         self._line.show(text, force=True)
 
     def json(self, facts: Mapping[str, Any]) -> None:
-        """Print what a script reads: one line of strict JSON."""
+        """Print one line of strict JSON for scripts."""
         self._line.close()
         print(json_line(facts), flush=True)
 
     def drag_step(self, step: Any, last_step: int) -> None:
-        """Show how far a drag is."""
+        """Show the progress of a drag."""
         self._line.show(
             f"step {step.step}/{last_step}  distance {step.mean_distance_px:.2f} px"
             f" (max {step.max_distance_px:.2f})  motion loss {step.motion_loss:.4f}"
@@ -61,7 +61,7 @@ class Terminal(Watcher):
         )
 
     def inversion_step(self, step: Any, last_step: int) -> None:
-        """Show how far an inversion is."""
+        """Show the progress of an inversion."""
         terms = "  ".join(f"{name} {value.mean().item():.4f}" for name, value in step.terms.items())
         self._line.show(
             f"{step.stage} {step.step}/{last_step}  loss {step.loss[0].item():.4f}"
@@ -69,7 +69,7 @@ class Terminal(Watcher):
         )
 
     def done(self, name: str, outcome: Any) -> None:
-        """Tell what came of a drag or of a photograph."""
+        """Print the outcome of a drag or of an inversion."""
         if isinstance(outcome, InvertOutcome):
             self._tell_inversion(outcome)
         elif isinstance(outcome, DragOutcome):
@@ -96,7 +96,7 @@ class Terminal(Watcher):
             self.say(listed(outcome.files))
 
     def _tell_inversion(self, outcome: InvertOutcome) -> None:
-        """Print how good a reconstruction is, by stage, and warn where edits may go wrong."""
+        """Print the quality of a reconstruction, by stage, and warn if edits may go wrong."""
         (h, w), (left, top, right, bottom) = outcome.photo_size, outcome.seen_box
         all_of_it = (right - left, bottom - top) == (w, h)
         part = f"{right - left}x{bottom - top} px from ({left}, {top})"
@@ -126,12 +126,12 @@ class Terminal(Watcher):
 
 
 def listed(files: list[str]) -> str:
-    """The folder of what was written, and the names in it."""
+    """List files in a line: their folder and names."""
     return f"{Path(files[0]).parent}: {', '.join(Path(name).name for name in files)}"
 
 
 def describe(outcome: DragOutcome) -> str:
-    """Tell the outcome of a drag in a line."""
+    """Describe the outcome of a drag in a line."""
     how = {
         "held": "not arrived: the mask holds it (give a larger mask, or a smaller --mask-weight)",
         "max_steps": "not arrived (give more --steps)",
@@ -146,7 +146,7 @@ def describe(outcome: DragOutcome) -> str:
 
 
 def table(outcome: InvertOutcome) -> list[str]:
-    """The numbers of the stages in aligned lines: a title, and a line each."""
+    """Return the numbers of the stages in aligned lines: titles, and a line each."""
     name = outcome.perceptual
     rows = [["stage", "mse", "PSNR", name, "deviations", "steps", "seconds"]]
     for stage, numbers in outcome.stages.items():
@@ -165,7 +165,7 @@ def table(outcome: InvertOutcome) -> list[str]:
 
 
 class ProgressLine:
-    """One line on a terminal that is written over; nothing where stderr is no terminal."""
+    """One line on a terminal that is written over; nothing if stderr is no terminal."""
 
     def __init__(self) -> None:
         self._last_sec = 0.0

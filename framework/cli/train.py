@@ -91,51 +91,55 @@ _QUIET = (
 
 
 class TrainCLI(LightningCLI):
-    """The same command in the same folder goes on where it stopped."""
+    """LightningCLI with a run folder: the same command goes on where it stopped."""
 
     trained_class = MODEL
-    asked: str | None = None
+    only_command: str | None = None
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:  # type: ignore[override]
-        """Commands, each with the arguments that are not the user's to give.
+        """Return commands, each with the arguments that are not for the user.
 
-        Only the one that is asked for, if one is: the parser of each takes its time to build.
+        Only the command of the command line, if it has one: parsers take time to build.
         """
-        given = {*_LOADERS, "ckpt_path", "weights_only"}
-        commands = {"fit": given, "validate": {*given, "dataloaders", "verbose"}}
-        return {cls.asked: commands[cls.asked]} if cls.asked in commands else commands
+        hidden = {*_LOADERS, "ckpt_path", "weights_only"}
+        commands = {"fit": hidden, "validate": {*hidden, "dataloaders", "verbose"}}
+        return (
+            {cls.only_command: commands[cls.only_command]}
+            if cls.only_command in commands
+            else commands
+        )
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add `--run.*` and `--metrics.*`, in the place of a global seed: all draws are keyed."""
+        """Add `--run.*` and `--metrics.*`, in place of a global seed: all draws are keyed."""
         parser.add_class_arguments(RunSettings, "run")
         parser.add_class_arguments(MetricSettings, "metrics")
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add data, model and trainer, what people change most first."""
+        """Add data, model and trainer, the most used ones first."""
         super().add_core_arguments_to_parser(parser)
         parser.set_defaults({"model": {"class_path": self.trained_class}})
 
     def _set_seed(self) -> None:
-        """Nothing draws from the global generator."""
+        """Do nothing: nothing draws from the global generator."""
 
     def _parse_ckpt_path(self) -> None:
-        """Checkpoints hold no settings: the command line and the YAML decide."""
+        """Do nothing: checkpoints have no settings; the command line and the YAML decide."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Read the command line and its files; whatever the parser says of them is one line."""
+        """Read the command line and its files; put the parser's complaints into one line."""
         try:
             super().parse_arguments(parser, args)
         except Exception as error:
             raise mistake(error) or error from error
 
     def before_instantiate_classes(self) -> None:
-        """Refuse settings that no training can have, before anything is made of them."""
+        """Refuse impossible settings before anything is built from them."""
         RunSettings(**self._get(self.config, "run").as_dict()).check()
         check_trainer_settings(self._get(self.config, "trainer").as_dict())
 
     def instantiate_classes(self) -> None:
-        """Make the training, its data and the trainer that the settings describe."""
+        """Build the training module, its data and the trainer from the settings."""
         try:
             super().instantiate_classes()
         except ImportError as error:
@@ -144,7 +148,7 @@ class TrainCLI(LightningCLI):
             raise mistake(error) or error from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """A trainer with our clocks, checkpoints and signals."""
+        """Build a trainer with our clocks, checkpoints and signals."""
         settings = self.run_settings = self._get(self.config_init, "run")
         total = settings.kimg
         checkpoints = RunCheckpoints(
@@ -167,18 +171,18 @@ class TrainCLI(LightningCLI):
             StopAtKimg(total),
             self.signals,
         ]
-        given = self._get(self.config_init, "trainer").get("plugins") or []
-        plugins = [*(given if isinstance(given, list) else [given]), WholeCheckpointIO()]
+        plugins = self._get(self.config_init, "trainer").get("plugins") or []
+        plugins = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpointIO()]
         try:
             return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         except (ValueError, TypeError, RuntimeError, ImportError, Misconfiguration) as error:
             raise UserError(f"--trainer: {error}") from error
 
     def before_fit(self) -> None:
-        """Look at everything that can be looked at before something is written."""
+        """Check everything that can be checked before something is written."""
         folder, run = Path(self.run_settings.dir), self.run_settings
         self.datamodule.seed = self.model.seed
-        # Lightning validates whenever a training is stopped, which a signal has no time for.
+        # Lightning validates whenever a run is stopped, for which a signal leaves no time.
         self.trainer.limit_val_batches = 0
         resolve_mode(run.wandb)
         if rank_zero_only.rank == 0:
@@ -190,8 +194,8 @@ class TrainCLI(LightningCLI):
                 "pictures of --data.held_out with every status line, leave it at 0"
             )
         self.checkpoint = last_checkpoint(folder)
-        self.known = read_checkpoint(self.checkpoint)["dragline"] if self.checkpoint else None
-        self._foresee()
+        about_run = read_checkpoint(self.checkpoint)["dragline"] if self.checkpoint else None
+        self._foresee(about_run)
         self.plan = self.model.plan(self.trainer, self.datamodule)
         self.start_images = 0
         if self.checkpoint is not None:
@@ -210,12 +214,12 @@ class TrainCLI(LightningCLI):
             sys.exit(0)
         self._use_threads()
 
-    def _foresee(self) -> None:
-        """Look at all but the pictures; what a checkpoint says of its networks may be anything."""
+    def _foresee(self, about_run: dict[str, Any] | None) -> None:
+        """Check all but the pictures; a checkpoint may describe its networks in any way."""
         try:
-            self.model.foresee(self.trainer, self.datamodule, self.known)
+            self.model.foresee(self.trainer, self.datamodule, about_run)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            if self.known is None or isinstance(error, UserError):
+            if about_run is None or isinstance(error, UserError):
                 raise
             raise BrokenCheckpoint(
                 f"{self.checkpoint}: does not say what networks it is of; delete this checkpoint "
@@ -223,7 +227,7 @@ class TrainCLI(LightningCLI):
             ) from error
 
     def _sketch(self) -> dict[str, Any]:
-        """The networks without their memory; refuses those that this machine cannot hold."""
+        """Return the networks without their memory; refuse those too large for this machine."""
         data, device = self.datamodule.dataset, self.trainer.strategy.root_device
         with sketching():
             networks = self.model.sketch(data.size, data.channels, data.label_dim, device)
@@ -251,14 +255,14 @@ class TrainCLI(LightningCLI):
             sys.exit(128 + self.signals.received if rank_zero_only.rank == 0 else 0)
 
     def _say_where(self, folder: Path) -> None:
-        """Say what was made, once a session has ended well."""
+        """Print the newest model, once a session has ended well."""
         model = latest_model(folder)
         if model is not None:
             so_far = " so far" if self.signals.received else ""
             print(f"the model{so_far} is {model}", flush=True)
 
     def _open(self, folder: Path, checkpoint: Path | None, stack: ExitStack) -> None:
-        """Prepare the run folder and the logger; say what will be done."""
+        """Prepare the run folder and the logger; print what will be done."""
         start_kimg = 0.0
         if checkpoint is not None:
             if checkpoint != self.checkpoint:  # another session ended in between
@@ -272,8 +276,8 @@ class TrainCLI(LightningCLI):
         for setting in _BUILT_ON:
             mark_used(getattr(self.model.settings, setting, None) or "", folder)
         facts = self.datamodule.facts()
-        known = {"facts": facts, **self.model.facts(), **self.metrics.facts()}
-        config = {**yaml.safe_load(self.resolved), **known}
+        facts_by_name = {"facts": facts, **self.model.facts(), **self.metrics.facts()}
+        config = {**yaml.safe_load(self.resolved), **facts_by_name}
         logger = open_logger(folder, self.run_settings.wandb, config, before.images)
         if logger is not None:
             stack.callback(logger.close)
@@ -291,17 +295,18 @@ class TrainCLI(LightningCLI):
             print(f"note: {remark}", flush=True)
 
     def _check_checkpoint(self, path: Path) -> int:
-        """Look, before anything is written, whether the run can go on from it; its images seen."""
-        held, data = read_checkpoint(path), self.datamodule
-        check_same_run(held["dragline"], self.plan)
-        self.model.twin(self.plan, data).check_checkpoint(held, self.trainer, data, str(path))
-        seen = held["dragline"]["seen_images"]
-        if path != checkpoint_path(self.run_settings.dir, seen):
-            raise BrokenCheckpoint(f"{path}: holds a run after {seen} images: give it its old name")
-        return seen
+        """Check that the run can go on from a checkpoint, and return its images seen."""
+        checkpoint, data = read_checkpoint(path), self.datamodule
+        check_same_run(checkpoint["dragline"], self.plan)
+        twin = self.model.twin(self.plan, data)
+        twin.check_checkpoint(checkpoint, self.trainer, data, str(path))
+        images = checkpoint["dragline"]["seen_images"]
+        if path != checkpoint_path(self.run_settings.dir, images):
+            raise BrokenCheckpoint(f"{path}: holds a run after {images} images: restore its name")
+        return images
 
     def validate(self, **_: Any) -> None:
-        """Measure the run's newest whole checkpoint; one process does, the others have nothing."""
+        """Measure the run's newest whole checkpoint, in the first process alone."""
         if rank_zero_only.rank == 0:
             with self.signals.handling(), closing(ProgressLine()) as line:
                 validation = self._measure(line)
@@ -317,7 +322,7 @@ class TrainCLI(LightningCLI):
         return validate_generator(self.run_settings, metrics, data, device, line.show)
 
     def _use_threads(self) -> None:
-        """On a CPU, calculate with what a batch is worth; the load of a moment changes nothing."""
+        """On a CPU, choose the number of threads by the work of a batch, not by the load."""
         device = self.trainer.strategy.root_device
         if device.type == "cpu":
             generator = self.sketch.get("generator") or self.model.opened.generator
@@ -325,7 +330,7 @@ class TrainCLI(LightningCLI):
             use_threads(synthesis_gflop(generator, share), self.trainer.num_devices)
 
     def _describe(self) -> None:
-        """Print what a dry run is asked for: settings, sizes, data."""
+        """Print the result of a dry run: settings, sizes, data."""
         print(self.resolved)
         for name, network in self.sketch.items():
             print(f"{name}: {parameter_count(network) / 1e6:.3f} M parameters")
@@ -334,7 +339,7 @@ class TrainCLI(LightningCLI):
 
 
 def main(args: ArgsType = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run(lambda: _train(args), catch_sigterm=False)
 
 
@@ -347,7 +352,7 @@ def _train(args: ArgsType) -> None:
     guard()
     words = list(map(str, args if isinstance(args, list) else sys.argv[1:]))
     TrainCLI.trained_class = class_asked_for(words)
-    TrainCLI.asked = words[0] if words else None
+    TrainCLI.only_command = words[0] if words else None
     try:
         with named(flags()):
             TrainCLI(
@@ -364,7 +369,7 @@ def _train(args: ArgsType) -> None:
 
 
 def _parser_settings() -> dict[str, Any]:
-    """Arguments of the parsers: the main one's, and those of each command under its name."""
+    """Return arguments of the parsers: the main one's, and each command's under its name."""
     common = {"exit_on_error": False, "formatter_class": HelpFormatter}
     commands = {name: {**common, "description": HELP[name]} for name in TrainCLI.subcommands()}
     return {**common, "description": DESCRIPTION, **commands}

@@ -1,4 +1,4 @@
-"""What a generator is worth, every N kimg during `fit`."""
+"""Measurements of a generator, every N kimg during `fit`."""
 
 import json
 import sys
@@ -23,18 +23,18 @@ from framework.training.wandb_logger import X_AXIS
 
 
 class Metrics(KimgCallback):
-    """Measures the averaged generator during a training, all processes together.
+    """Measures the averaged generator during a run, all processes together.
 
     Each process draws its share of the pictures, so none waits for another longer than for a
-    batch; the last computations, from features that all of them hold, each does for itself. Nothing
-    of the training is touched, so a run with metrics is bit-equal to one without.
+    batch; each does the last computations, from features that all of them have, for itself. The
+    state of the run is not touched, so a run with metrics is bit-equal to one without.
 
     Args:
         run_dir: Run folder; gets a line in `metric-KIND.jsonl` for every kind of number.
-        every_kimg: Between measurements.
-        total_kimg: The end, which is measured, too.
-        settings: How.
-        signals: A measurement is left off when this process was asked to stop.
+        every_kimg: Thousands of images from one measurement to the next.
+        total_kimg: Thousands of images at the end, which is measured, too.
+        settings: Settings of the measurement.
+        signals: Signals that stop the run, and a measurement with it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Metrics(KimgCallback):
         self.networks: Networks | None = None
 
     def prepare(self, dataset: ImageDataset) -> None:
-        """Look, before anything is written, whether all that is needed is there.
+        """Check, before anything is written, that all that is needed is there.
 
         Raises:
             UserError: Naming the flag.
@@ -58,18 +58,18 @@ class Metrics(KimgCallback):
         if self.settings.model is not None:
             raise UserError("--metrics.model: only `validate` measures another model")
         check_data(dataset)
-        # Processes do not know of each other yet: what a launcher told them decides.
+        # Processes do not know of each other yet: the launcher's environment decides.
         self.networks = choose_networks(self.settings, speaks=rank_zero_only.rank == 0)
 
     def facts(self) -> dict[str, Any]:
-        """What a dashboard should know of the networks, where anything is measured."""
+        """Return facts about the networks for a dashboard; empty if nothing is measured."""
         if self.networks is None:
             return {}
         kinds = {"features": self.networks.features, "distance": self.networks.distance}
         return {"metric_networks": {k: n.protocol() for k, n in kinds.items() if n is not None}}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """Forget what a session that was killed measured past its last checkpoint."""
+        """Remove what a killed session measured past its last checkpoint."""
         super().on_train_start(trainer, pl_module)
         if trainer.is_global_zero:
             forget_after(self.run_dir, pl_module.seen_images / 1000)
@@ -114,7 +114,7 @@ class Metrics(KimgCallback):
 
 
 def write_report(run_dir: Path, report: Report, kimg: float, total_sec: float) -> None:
-    """Add a line to `metric-KIND.jsonl` for each kind; a full disk must not end a training."""
+    """Add a line to `metric-KIND.jsonl` for each kind; a full disk must not end a run."""
     for kind, numbers in report.numbers.items():
         facts = {
             "metric": kind,

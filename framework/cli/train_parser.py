@@ -1,4 +1,4 @@
-"""What the command line of `train.py` may name, and its mistakes in one line."""
+"""The parser of `train.py`: the classes that settings may name, and mistakes in one line."""
 
 import inspect
 import re
@@ -53,7 +53,7 @@ class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
 
 
 def guard() -> None:
-    """Let the parser import no class but `NAMEABLE`, read local files alone, and of those few."""
+    """Let the parser import no class but `NAMEABLE`, and read few files, all local."""
     set_loader("yaml", _load, (yaml.YAMLError,))
     set_parsing_settings(
         subclasses_disabled=[Settings],
@@ -66,42 +66,42 @@ def guard() -> None:
 
 
 def _load(text: str) -> Any:
-    """The values of a YAML text; those of a run of before there were groups, in their groups."""
+    """Return the values of a YAML text; those of older runs are put into today's groups."""
     values = settings_file.load(text)
     try:
         model = values["model"]
         settings = SETTINGS[model["class_path"].rpartition(".")[2]]
         model["init_args"] = settings.grouped(model["init_args"])
     except (KeyError, TypeError, AttributeError):
-        pass  # no file of a run's settings, or none that can be: the parser says so
+        pass  # not a valid file of a run's settings: the parser says so
     return values
 
 
 def class_asked_for(words: list[str]) -> str:
-    """The training module that a command line names, itself or in a file of settings.
+    """Return the training module that a command line names, itself or in a file of settings.
 
     The parser would take values over from the defaults of its default class to any other class
     that has settings of the same names, so its default class has to be the right one.
 
     Raises:
-        UserError: If a file of settings cannot be one, or another class is named.
+        UserError: If a file of settings is not valid, or another class is named.
     """
-    asked = MODEL
+    class_path = MODEL
     for i, word in enumerate(words):
-        name, given, value = word.partition("=")
-        value = value if given else "".join(words[i + 1 : i + 2])
+        name, equals, value = word.partition("=")
+        value = value if equals else "".join(words[i + 1 : i + 2])
         if name in ("--config", "-c"):
             settings_file.check_file(value)
-            asked = _class_in(Path(value)) or asked
+            class_path = _class_in(Path(value)) or class_path
         elif name in ("--model", "--model.class_path"):
-            asked = value
-    asked = TRAINABLE.get(asked, asked)
-    # Settings by name, and files of them, are the parser's to understand.
-    return asked if asked in TRAINABLE.values() else MODEL
+            class_path = value
+    class_path = TRAINABLE.get(class_path, class_path)
+    # The parser reads settings by name, and files of them.
+    return class_path if class_path in TRAINABLE.values() else MODEL
 
 
 def _class_in(file: Path) -> str | None:
-    """The training module that a file of settings names, if it does."""
+    """Return the training module that a file of settings names, if it does."""
     try:
         return str(settings_file.load(settings_file.read_text(file))["model"]["class_path"])
     except (UserError, yaml.YAMLError, KeyError, TypeError):
@@ -109,7 +109,7 @@ def _class_in(file: Path) -> str | None:
 
 
 def mistake(error: BaseException) -> UserError | None:
-    """The user's mistake behind what the parser raised, in one line; None if it is none."""
+    """Return the user's mistake behind an error of the parser, in one line; None if it is none."""
     text = " ".join(str(error).split())
     key = re.match(r'Parser key "([\w.]+)": ', text)
     flag = f"--{key[1]}: " if key else ""
@@ -125,8 +125,8 @@ def mistake(error: BaseException) -> UserError | None:
         return _not_nameable(flag or "settings: ", denied[1])
     if key is not None:
         text = text.removeprefix(key[0])
-    # Of the reasons why no type of a union fits, the first is of the type that was meant; but what
-    # a class lacks is told only after all that a class may be.
+    # Of the reasons why no type of a union fits, the first is of the intended type; but missing
+    # settings of a class come only after all that a class may be.
     text = _UNION.sub(r"\1", text)
     if flag == "--model: " and (module := _CLASS.match(text)):
         return UserError(f"{_of_model(module[1], module[2])[:280]}; {_HELP}")
@@ -148,14 +148,14 @@ def flags() -> dict[str, str]:
 
 
 def _of_model(class_path: str, complaint: str) -> str:
-    """What is wrong with a training module's settings, by the flag of the setting."""
+    """Describe what is wrong with a training module's settings, by the flag of the setting."""
     name = class_path.rpartition(".")[2]
-    found, settings = _SETTING.match(complaint), SETTINGS.get(name)
-    if found is None or settings is None:
+    match, settings = _SETTING.match(complaint), SETTINGS.get(name)
+    if match is None or settings is None:
         return f"--model: {class_path}: {complaint}"
-    if found[1]:
-        return f"--model.{found[1]}: {found[2]}"
-    setting = found[3] or found[4]
+    if match[1]:
+        return f"--model.{match[1]}: {match[2]}"
+    setting = match[3] or match[4]
     if setting in settings.groups():
         return f"--model.{setting}: is {settings.flag(setting)} now"
     return f"--model.{setting}: {name} has no such setting"

@@ -1,4 +1,4 @@
-"""Many drags of one model: the rows of a task file, the good ones done, the bad ones named."""
+"""Many drags of one model: the rows of a task file, the good ones done, the bad ones reported."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from framework.media.video import check_clip_path
 
 
 def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> DragBatchOutcome:
-    """Look at all rows of a request's tasks, name the bad ones, and do the others.
+    """Check all rows of a request's tasks, report the bad ones, and do the others.
 
     Raises:
         UserError: At once, if none can be done, or one cannot and `on_bad` is "error".
@@ -49,15 +49,15 @@ def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> DragBatchOutcom
     watcher.say(f"{len(good)} tasks")
     for task in good:
         try:
-            done = carry_out(rows.opened(task), watcher, folder.resolve().name)
+            one = carry_out(rows.opened(task), watcher, folder.resolve().name)
         except UserError as error:  # found only while dragging; the other tasks go on
             fail(task.name, str(error))
             continue
-        outcome.outcomes.append(done)
-        results.add({"name": task.name, **done.to_dict()})
-        watcher.done(task.name, done)
-        if done.stop is not None:
-            outcome.stop = done.stop
+        outcome.outcomes.append(one)
+        results.add({"name": task.name, **one.to_dict()})
+        watcher.done(task.name, one)
+        if one.stop is not None:
+            outcome.stop = one.stop
             break
     return outcome
 
@@ -71,7 +71,7 @@ class _Rows:
         self._inverter = Inverter(self._networks, InversionChoice(stages=request.stages))
 
     def checked(self, watcher: Watcher) -> tuple[list[Task], dict[str, str]]:
-        """The tasks that can be done, and why not, by place, for all others.
+        """Return the tasks that can be done, and for all others the reason, by place.
 
         Raises:
             UserError: If file or model cannot be opened.
@@ -91,13 +91,13 @@ class _Rows:
         return good, dict(sorted(wrong.items(), key=lambda item: int(item[0].split()[1])))
 
     def opened(self, task: Task, watcher: Watcher = SILENT) -> OpenDrag | PhotoDrag:
-        """Read and check all that a row names."""
+        """Read and check everything that a row names."""
         return open_drag(self._row(task), self._networks, watcher, self._inverter)
 
     def _row(self, task: Task) -> DragRequest:
-        """The request of a row; what the batch says of photographs is for these alone."""
-        given = dict(task.given)
-        image = given.get("image")
+        """Return the request of a row; the batch's framing applies to photographs alone."""
+        fields = dict(task.fields)
+        image = fields.get("image")
         if image is None or kind_of(picture_file(image)) != "photograph":
-            given = dict.fromkeys(OF_PHOTOGRAPHS) | given
-        return self._request.row(str(Path(self._request.out) / task.name), **given)
+            fields = dict.fromkeys(OF_PHOTOGRAPHS) | fields
+        return self._request.row(str(Path(self._request.out) / task.name), **fields)

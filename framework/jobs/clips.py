@@ -33,15 +33,15 @@ def edit_frames(
 
     Args:
         generator: The model of the edit.
-        latents: One per step, (1, num_ws, w_dim).
-        points: One list of tracked points (x, y) per step.
-        targets: Where they shall go.
+        latents: Latents of each step, (1, num_ws, w_dim).
+        points: Tracked points (x, y) of each step.
+        targets: The points' targets (x, y).
         overlay: Draw targets, tracks and points on the frames.
-        at_most: Frames, of a drag with more steps.
+        at_most: Largest number of frames.
         in_photo: Show the photograph with the edit in its place, not the model's picture alone.
 
     Yields:
-        uint8 pictures (H, W, 3); enlarged so that what is drawn on them can be seen.
+        uint8 pictures (H, W, 3), enlarged so that the drawings on them can be seen.
     """
     for index in shown_steps(len(latents), at_most):
         picture = render(generator, latents[index])

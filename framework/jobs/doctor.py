@@ -1,4 +1,4 @@
-"""What this machine has, what will be used, whether it works. Goes on where torch is missing."""
+"""Examining this machine: what it has, what will be used, whether it works, even without torch."""
 
 import importlib
 import platform
@@ -21,7 +21,7 @@ ROOM_NEEDED_GB = 1.0
 
 @dataclass(frozen=True)
 class Examination:
-    """The facts, what stands in the way of an edit, and what is only a pity."""
+    """The facts, the problems that prevent an edit, and the notes about lesser ones."""
 
     facts: dict[str, Any]
     problems: list[UserError]
@@ -63,7 +63,7 @@ def examine(request: DoctorRequest) -> Examination:
 
 
 def _missing(package: str) -> str:
-    """Why a package cannot be imported, in a line; "" if it can."""
+    """Return why a package cannot be imported, in a line; "" if it can."""
     try:
         importlib.import_module(package)
     except (ImportError, RuntimeError, OSError) as error:

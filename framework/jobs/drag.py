@@ -1,4 +1,4 @@
-"""One drag carried out: from a request to pictures, a clip, an edit file and the numbers."""
+"""One drag: from a request to pictures, a clip, an edit file and numbers."""
 
 import time
 import warnings
@@ -38,8 +38,8 @@ def carry_out(
     """Drag, after the inversion if it is of a photograph, and write everything.
 
     Args:
-        opened: What to do.
-        watcher: Who looks on.
+        opened: The drag.
+        watcher: Watcher of the job.
         group: W&B group of the drags of one request.
     """
     folder, inversion = Path(opened.request.out), None
@@ -71,7 +71,7 @@ def _inverted(opened: PhotoDrag, folder: Path, watcher: Watcher) -> InvertOutcom
 
 
 def _quiet(opened: OpenDrag) -> Iterator[DragStep]:
-    """The steps of a drag whose oddities were told when it was opened."""
+    """Return the steps of a drag whose warnings were shown when it was opened."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return opened.steps()

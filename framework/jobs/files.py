@@ -22,7 +22,7 @@ class ExportOutcome:
     config: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return {
             "file": str(self.file), "to": self.to, "sha256": sha256_file(self.file),
             "notes": self.notes,
@@ -33,9 +33,9 @@ def import_file(request: ImportRequest) -> ImportReport:
     """Make a model folder of another program's file.
 
     Raises:
-        UserError: If there is no such file, it is no model, or the folder is not new.
+        UserError: If the file does not exist or is no model, or the folder is not new.
     """
-    if not os.path.exists(request.file):  # where Path.exists raises, for names that are too long
+    if not os.path.exists(request.file):  # Path.exists raises for names that are too long
         raise UserError(f"{request.file}: no such file", "file")
     check_new_folder(request.out)
     return import_model(request.file, request.out, request.half)
@@ -45,10 +45,10 @@ def export_file(request: ExportRequest) -> ExportOutcome:
     """Write a model as another program's file, and read it back.
 
     Raises:
-        UserError: If the model is not there, or the file is.
+        UserError: If there is no such model, or the file exists.
     """
     path = check_new_file(request.out)
     notes = export_model(request.model, request.to, path)
-    # What was written opens; a graph was checked when it was written.
+    # The file must open; a graph was checked when it was written.
     config = load_generator(request.model if request.to == "onnx" else path).config
     return ExportOutcome(path, request.to, notes, config)

@@ -1,4 +1,4 @@
-"""Pictures of seeds."""
+"""Pictures drawn from seeds."""
 
 import math
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from framework.media.images import grid, save_png
 
 @dataclass(frozen=True)
 class GenerateOutcome:
-    """What was drawn: seeds, their truncation, and the files, the sheet last if asked for."""
+    """The outcome of `generate`: seeds, truncation, and the files, the sheet last if asked for."""
 
     seeds: list[int]
     psi: float
     files: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return vars(self)
 
 
@@ -36,20 +36,20 @@ def generate(request: GenerateRequest) -> GenerateOutcome:
     check_new_folder(request.out)
     generator = open_generator(request.model, request.device)
 
-    def picture(seed: int) -> np.ndarray:
+    def draw(seed: int) -> np.ndarray:
         return render(generator, seed_latents(generator, seed, request.psi, request.class_))
 
     folder = Path(request.out)
     pictures: list[np.ndarray] = []
     files: list[Path] = []
     for seed in seeds:
-        drawn = picture(seed)
-        if not files:  # not before the first: a class that is not there leaves nothing behind
+        picture = draw(seed)
+        if not files:  # not before the first picture: an unknown class leaves nothing behind
             new_folder(folder)
         files.append(folder / f"seed{seed:04d}.png")
-        save_png(files[-1], drawn)
+        save_png(files[-1], picture)
         if request.grid:
-            pictures.append(drawn)
+            pictures.append(picture)
     if request.grid:
         columns = request.columns or math.ceil(math.sqrt(len(pictures)))
         files.append(folder / "grid.png")

@@ -1,4 +1,4 @@
-"""Photographs inverted: from a request to inverted images, pictures and numbers."""
+"""Inverting photographs: from a request to inverted images, pictures and numbers."""
 
 import time
 from collections.abc import Iterator
@@ -30,12 +30,12 @@ from framework.media.images import save_png, to_uint8
 
 @dataclass(frozen=True)
 class Places:
-    """Where the results of a photograph go.
+    """The places of a photograph's results.
 
     Args:
         image: Folder of the inverted image and the copy of the photograph.
         pictures: Folder of pictures and numbers.
-        name: The inverted image's, without ending.
+        name: File name of the inverted image, without ending.
     """
 
     image: Path
@@ -65,7 +65,7 @@ def invert(request: InvertRequest, watcher: Watcher = SILENT) -> InvertOutcome |
 
 
 def tell_notes(inverter: Inverter, watcher: Watcher) -> None:
-    """Say how it is done where that is not what one expects."""
+    """Pass the inverter's notes to the watcher."""
     for note in inverter.notes():
         watcher.note(note)
 
@@ -89,7 +89,7 @@ def _invert_many(
         try:
             photo = read_photo(path, inverter.networks.generator, request)
             steps = inverter.stream(photo)
-            place = new_folder(out / name)  # not before something can be written into it
+            place = new_folder(out / name)  # not before there is something to write
             outcome = carry_out(
                 inverter, photo, steps, Places(place, place, name), watcher, request.wandb,
                 out.resolve().name,
@@ -120,12 +120,12 @@ def carry_out(
     """Invert, and write everything.
 
     Args:
-        inverter: What inverts.
+        inverter: The inverter.
         photo: The photograph.
         steps: `inverter.stream(photo)`, made before the folders so that a bad photograph leaves
             none behind.
         places: Existing folders.
-        watcher: Who looks on.
+        watcher: Watcher of the job.
         wandb: W&B mode.
         group: W&B group of the photographs of one request.
     """
@@ -148,8 +148,8 @@ def carry_out(
         mark_used(networks.model, file)
         original = places.image / photo.original_name
         copy_file(photo.path, original)
-        drawn = {name: to_uint8(picture)[0] for name, picture in rendered.items()}
-        pictures = _write_pictures(places.pictures, photo, drawn, stages)
+        results = {name: to_uint8(picture)[0] for name, picture in rendered.items()}
+        pictures = _write_pictures(places.pictures, photo, results, stages)
         names = (STATS, *(f"{name}.png" for name in pictures))
         outcome = InvertOutcome(
             photo=str(photo.path),
@@ -208,20 +208,20 @@ def _facts(step: InversionStep, seconds: float, stop: KeyboardInterrupt | None) 
 
 
 def _write_pictures(
-    folder: Path, photo: Photo, drawn: dict[str, np.ndarray], stages: dict[str, dict[str, Any]]
+    folder: Path, photo: Photo, results: dict[str, np.ndarray], stages: dict[str, dict[str, Any]]
 ) -> dict[str, np.ndarray]:
-    """What the model sees, every stage's reconstruction, all side by side, and the last in place.
+    """Write the model's view, every stage's reconstruction, all side by side, and the last pasted.
 
     Returns:
-        The pictures by their files' names, as they are shown.
+        The pictures by their files' names, as shown.
     """
     factor = enlargement(*photo.canvas.shape[:2])
-    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in drawn)]
-    pictures = {"photo": photo.canvas, **drawn}
+    titles = ["photo", *(f"{name} {stages[name]['psnr_db']:.1f} dB" for name in results)]
+    pictures = {"photo": photo.canvas, **results}
     panels = [enlarge(rgb(picture), factor, "bicubic") for picture in pictures.values()]
     pictures["side_by_side"] = titled(panels, titles)
     for name, picture in pictures.items():
         save_png(folder / f"{name}.png", picture)
-    pasted = photo.whole.pasted(list(drawn.values())[-1], photo.geometry)
+    pasted = photo.whole.pasted(list(results.values())[-1], photo.geometry)
     pasted.save(folder / "pasted.png")
     return {**pictures, "pasted": pasted.shown()}

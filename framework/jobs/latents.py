@@ -24,10 +24,10 @@ class LatentsOutcome:
 
     Args:
         file: The file.
-        to: Whose it is.
-        shape: Of the latents, (N, num_ws, w_dim).
-        model: What they are latents of, as far as that is known.
-        notes: What its reader should know.
+        to: Kind of the file, as in `LatentsRequest`.
+        shape: Shape of the latents, (N, num_ws, w_dim).
+        model: Name of the model of the latents, if it is known.
+        notes: Notes for the user of the file.
     """
 
     file: Path
@@ -37,7 +37,7 @@ class LatentsOutcome:
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return {
             "file": str(self.file), "to": self.to, "shape": list(self.shape),
             "sha256": sha256_file(self.file), "model": self.model, "notes": self.notes,
@@ -76,7 +76,7 @@ def convert(request: LatentsRequest) -> LatentsOutcome:
 
 
 def _read(path: Path, model: str | None) -> tuple[Tensor, InvertedImage | None]:
-    """Latents of a file, and the inverted image that they are of, if it is one."""
+    """Read the latents of a file, and the inverted image that they are of, if any."""
     kind = "latents" if path.is_dir() else kind_of(path, "file")
     if kind == "edit":
         record = EditFile.load(path)
@@ -92,7 +92,7 @@ def _read(path: Path, model: str | None) -> tuple[Tensor, InvertedImage | None]:
 
 
 def _tuned(path: Path, image: InvertedImage, model: str | None) -> Generator:
-    """The model as an inverted image changed it."""
+    """Return the model as the inverted image changed it."""
     base = load_generator(model or image.model_name)
     with blame("file", str(path)):
         return image.generator(base)

@@ -1,4 +1,4 @@
-"""What a job's steps leave behind: stats.jsonl and a W&B run."""
+"""The records of a job's steps: stats.jsonl and a W&B run."""
 
 import time
 from pathlib import Path
@@ -15,14 +15,14 @@ STATS, RESULTS = "stats.jsonl", "results.jsonl"
 
 
 class StepLog:
-    """Writes down every step; used as a context, so that all of it is closed.
+    """Logs every step; used as a context, so that everything is closed.
 
     Args:
         folder: Output folder; stats.jsonl and the W&B run are made in it.
-        kind: W&B's job type, "drag" or "invert"; capitalised, what its keys begin with.
+        kind: W&B's job type, "drag" or "invert"; capitalised, the beginning of its keys.
         config: Resolved settings and facts, for W&B.
         wandb: W&B mode, see `framework.dashboard.resolve_mode`.
-        group: W&B group of what one request does.
+        group: W&B group of one request.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StepLog:
         return time.monotonic() - self._start_sec
 
     def step(self, step: DragStep | InversionStep) -> None:
-        """Write a line of stats.jsonl, flushed: what is killed leaves what it knew; log to W&B."""
+        """Write a line of stats.jsonl, flushed, so that a killed job leaves it; log to W&B."""
         elapsed_sec = round(self.elapsed_sec, 4)
         if isinstance(step, DragStep):
             facts, metrics, number = drag_record(step, elapsed_sec), drag_metrics(step), step.step
@@ -89,7 +89,7 @@ class StepLog:
 
 
 def drag_metrics(step: DragStep) -> dict[str, float]:
-    """The numbers of a step as W&B draws them."""
+    """Return the numbers of a step as W&B draws them."""
     metrics = {
         "step": float(step.step),
         "motion_loss": step.motion_loss,
@@ -105,7 +105,7 @@ def drag_metrics(step: DragStep) -> dict[str, float]:
 
 
 def drag_record(step: DragStep, elapsed_sec: float) -> dict[str, Any]:
-    """A step as one line of stats.jsonl; lists run over the points."""
+    """Return a step as one line of stats.jsonl; lists run over the points."""
     return {
         "step": step.step,
         "elapsed_sec": elapsed_sec,
@@ -125,14 +125,14 @@ def drag_record(step: DragStep, elapsed_sec: float) -> dict[str, Any]:
 
 
 def inversion_metrics(step: InversionStep) -> dict[str, float]:
-    """The numbers of a step as W&B draws them, by stage."""
+    """Return the numbers of a step as W&B draws them, by stage."""
     metrics = {name: terms.mean().item() for name, terms in step.terms.items()}
     metrics |= {"loss": step.loss.mean().item(), "best_loss": step.best_loss.mean().item()}
     return {f"{step.stage}/{name}": value for name, value in metrics.items()}
 
 
 def inversion_record(step: InversionStep, elapsed_sec: float) -> dict[str, Any]:
-    """A step of one photograph as one line of stats.jsonl."""
+    """Return a step of one photograph as one line of stats.jsonl."""
     return {
         "stage": step.stage,
         "step": step.step,
@@ -146,14 +146,14 @@ def inversion_record(step: InversionStep, elapsed_sec: float) -> dict[str, Any]:
 
 
 class Results:
-    """What became of each of many: a line of a file, as soon as its folder is there."""
+    """The results of many, a line of a file each, written once the folder exists."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._waiting: list[str] = []
 
     def add(self, facts: dict[str, Any]) -> None:
-        """Write a line; where nothing could be done yet there is no folder, and it waits."""
+        """Write a line; it waits until there is a folder."""
         self._waiting.append(json_line(facts))
         if self._path.parent.exists():
             append_line(self._path, "\n".join(self._waiting))

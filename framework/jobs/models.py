@@ -24,14 +24,14 @@ from framework.models.stylegan2.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
 from framework.threads import use_threads
 
-MAX_PSI = 100  # beyond which networks answer with noise, and then with infinity
+MAX_PSI = 100  # beyond this, networks return noise, and then infinity
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device that is meant; "auto" takes CUDA, then Apple's MPS, then the CPU.
+    """Return the device of a name; "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
-        UserError: If the word names no device, or one that is not here.
+        UserError: If the name is of no device, or of one that is missing.
     """
     if device == "auto":
         device = "cpu"
@@ -47,14 +47,14 @@ def open_generator(model: str, device: str = "auto") -> Generator:
 
 @dataclass
 class Networks:
-    """A model's networks, frozen, on one device, each loaded when it is first asked for.
+    """A model's networks, frozen, on one device, each loaded on first use.
 
     Args:
         model: Zoo name, folder or file.
         device: auto, cpu, cuda, cuda:1 or mps.
 
     Raises:
-        UserError: From every attribute: if model or device are not there, or a file is damaged.
+        UserError: From every attribute: if model or device are missing, or a file is damaged.
     """
 
     model: str
@@ -67,7 +67,7 @@ class Networks:
 
     @cached_property
     def opened(self) -> OpenedModel:
-        """The model looked into, the C allocator tuned for its networks."""
+        """The opened model; the C allocator is tuned for its networks."""
         tune_malloc()
         with blame("model", self.model):
             return open_model(self.model)
@@ -75,7 +75,7 @@ class Networks:
     @cached_property
     def generator(self) -> Generator:
         """The averaged generator; torch gets as many threads as a step of it is worth on a CPU."""
-        where = self.where  # first, for it is known at once whether it is here
+        where = self.where  # first, as a missing device shows at once
         with blame("model", self.model):
             generator = self.opened.network("generator").to(where)
         if where.type == "cpu":
@@ -84,12 +84,12 @@ class Networks:
 
     @cached_property
     def digest(self) -> str:
-        """What files know the generator by."""
+        """The generator's digest, as files name it."""
         return state_digest(self.generator)
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """(height, width) of its pictures."""
+        """The pictures' (height, width)."""
         height, width = self.generator.img_size
         return height, width
 
@@ -103,7 +103,7 @@ class Networks:
 
     @cached_property
     def encoder(self) -> StyleEncoder | None:
-        """Photographs to latents, if the model has one."""
+        """The encoder of photographs, if the model has one."""
         if "encoder" not in self.opened.networks:
             return None
         with blame("model", self.model):
@@ -111,16 +111,16 @@ class Networks:
 
     @cached_property
     def familiarity(self) -> Familiarity | None:
-        """What tells whether a picture is of the model's kind; None without a discriminator."""
+        """The measure of how like the model's own a picture is; None without a discriminator."""
         if self.discriminator is None:
             return None
         return familiarity(self.generator, DiscriminatorDistance(self.discriminator).to(self.where))
 
     def strangeness(self, picture: np.ndarray) -> float | None:
-        """How far a picture, uint8 (H, W, C), is from the model's own, in what those are usually.
+        """Return a picture's distance, uint8 (H, W, C), from the model's own, in units of theirs.
 
-        None where nothing tells; beyond `framework.inversion.familiarity.FAMILIAR` it is probably
-        of something else.
+        None without a discriminator; beyond `framework.inversion.familiarity.FAMILIAR` the picture
+        is probably of something else.
         """
         if self.familiarity is None:
             return None

@@ -1,4 +1,4 @@
-"""What comes of drags and inversions, as fronts show it. Needs no torch."""
+"""Outcomes of drags and inversions, as fronts show them. Needs no torch."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,23 +8,23 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class InvertOutcome:
-    """What came of a photograph.
+    """The outcome of a photograph's inversion.
 
     Args:
-        photo: Its file.
-        strangeness: How far it is from the model's own pictures; None without a discriminator.
-        familiar: Whether it looks like what the model knows, or None.
+        photo: File of the photograph.
+        strangeness: Distance from the model's own pictures; None without a discriminator.
+        familiar: Whether the photograph looks like what the model draws, or None.
         perceptual: Name of the distance.
-        stages: Of each its mse, psnr_db, the distance under its name, deviations, steps, status,
+        stages: By stage: mse, psnr_db, the distance under its name, deviations, steps, status,
             seconds.
-        usual_deviations: Within which 99.9 % of the model's own latents lie.
-        seconds: What all took.
-        files: What was written.
+        usual_deviations: Deviations within which 99.9 % of the model's own latents lie.
+        seconds: Seconds of all stages.
+        files: Files that were written.
         file: The inverted image.
         photo_size: (height, width) of the photograph.
-        seen_box: Left, top, right and bottom in it of what the model sees.
+        seen_box: Left, top, right and bottom, in it, of the part that the model sees.
         canvas_size: (height, width) of the model's picture.
-        notes: What reading the photograph had to do.
+        notes: Notes about reading the photograph.
         familiar_within: The strangeness up to which a photograph is familiar.
         stop: The interruption that ended it early.
     """
@@ -46,16 +46,16 @@ class InvertOutcome:
     stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON: the first eight."""
+        """Return the outcome for scripts, ready for JSON: the first eight fields."""
         return dict(list(vars(self).items())[:8])
 
 
 @dataclass(kw_only=True)
 class InvertBatchOutcome:
-    """What came of many photographs.
+    """The outcome of many photographs.
 
     Args:
-        count: How many there were.
+        count: Number of photographs.
         results: The file with a line for each.
         failed: Files of those that could not be inverted.
         stop: The interruption that ended it early.
@@ -67,28 +67,28 @@ class InvertBatchOutcome:
     stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return {"photos": self.count, "failed": self.failed, "files": [str(self.results)]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DragOutcome:
-    """What came of a drag.
+    """The outcome of a drag.
 
     Args:
         arrived: Whether every handle is at its target.
-        lost: Whether a point no longer shows what was taken hold of.
-        doubtful: Whether that may be so.
-        confidence: Of the least sure point, 0 to 1.
-        status: Why it ended, as in `DragStep`, or "interrupted".
-        steps: How many were made.
-        seconds: What they took.
-        mean_distance_px: Of the handles from their targets.
-        max_distance_px: Of the farthest.
+        lost: Whether a handle no longer shows what it showed at the start.
+        doubtful: Whether a handle may be lost.
+        confidence: Confidence of the least certain handle, 0 to 1.
+        status: Reason of the end, as in `DragStep`, or "interrupted".
+        steps: Number of steps.
+        seconds: Seconds of all steps.
+        mean_distance_px: Mean distance of the handles from their targets.
+        max_distance_px: Distance of the farthest handle.
         drift: Mean drift, as in `DragStep`.
-        files: What was written.
-        inversion: What came of the photograph before, if it was one.
-        sure_from: The confidence from which a point is not doubtful.
+        files: Files that were written.
+        inversion: Outcome of the photograph's inversion before, if any.
+        sure_from: Confidence from which a handle is not doubtful.
         stop: The interruption that ended it early.
     """
 
@@ -108,7 +108,7 @@ class DragOutcome:
     stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         beside = ("inversion", "sure_from", "stop")
         facts = {name: value for name, value in vars(self).items() if name not in beside}
         return facts | ({"inversion": self.inversion.to_dict()} if self.inversion else {})
@@ -116,13 +116,13 @@ class DragOutcome:
 
 @dataclass(kw_only=True)
 class DragBatchOutcome:
-    """What came of many drags.
+    """The outcome of many drags.
 
     Args:
-        count: How many there were.
+        count: Number of tasks.
         results: The file with a line for each.
-        outcomes: Of those that were done.
-        failed: Names of the others.
+        outcomes: Outcomes of the drags that were done.
+        failed: Names of the tasks that could not be done.
         stop: The interruption that ended it early.
     """
 
@@ -133,9 +133,9 @@ class DragBatchOutcome:
     stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told: counts, sums and means, the farthest point of all."""
+        """Return the outcome for scripts: counts, sums and means, the farthest handle of all."""
         done = self.outcomes
-        count = len(done) or math.nan  # a mean of nothing is nothing
+        count = len(done) or math.nan  # without drags, means are NaN
         return {
             "tasks": self.count,
             "failed": self.failed,

@@ -1,4 +1,4 @@
-"""What a drag writes beside its numbers: the edit itself first, its pictures, the clips last."""
+"""The files of a drag beside its numbers: the edit first, its pictures, the clips last."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def write_outputs(
 def _write_pictures(
     opened: OpenDrag, steps: Sequence[DragStep], folder: Path
 ) -> dict[str, np.ndarray]:
-    """Write what the edit is of, what it came to and how, and the photograph with it."""
+    """Write the pictures before, after and side by side, and the photograph with the edit."""
     pull = opened.pull
     before = render(opened.generator, opened.ws)
     after = render(opened.generator, steps[-1].ws)

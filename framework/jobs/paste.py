@@ -30,10 +30,10 @@ class OpenImage:
 
     Args:
         image: The image.
-        file: Its file.
-        sha256: Of the file's bytes.
+        file: File of the image.
+        sha256: Digest of the file's bytes.
         generator: The model with the image's noise and changed weights.
-        original: File of the photograph, or None where it is not here.
+        original: File of the photograph, or None if it is missing.
         photo: The photograph, or None.
     """
 
@@ -46,16 +46,16 @@ class OpenImage:
 
     @property
     def link(self) -> InversionLink:
-        """What an edit knows it by."""
+        """The link to this image in an edit."""
         return InversionLink(self.file.name, self.sha256)
 
     @property
     def lacks_photo(self) -> bool:
-        """Whether it lies in a photograph that is not here."""
+        """Whether the image has a place in a photograph that is missing."""
         return self.image.geometry is not None and self.photo is None
 
     def copy_to(self, folder: Path) -> list[str]:
-        """Put the file, and the photograph's, beside an edit; return their names."""
+        """Copy the file, and the photograph's, beside an edit; return their names."""
         names = []
         for path in (self.file, self.original):
             if path is None:
@@ -67,15 +67,15 @@ class OpenImage:
         return names
 
     def pasted(self, edited: np.ndarray, paste: Paste, seam: Seam) -> Photograph | None:
-        """The photograph with an edit in its place.
+        """Return the photograph with an edit in its place.
 
         Args:
             edited: The edited picture, uint8 (H, W, C).
-            paste: "changed" where the edit changed something, "box" all that the model sees.
-            seam: How it meets the rest.
+            paste: "changed" for the parts that the edit changed, "box" for all that the model sees.
+            seam: How the edit meets the rest.
 
         Returns:
-            None where there is no photograph or none is asked for.
+            None if there is no photograph, or `paste` is "none".
         """
         geometry = self.image.geometry
         if paste == "none" or self.photo is None or geometry is None:
@@ -98,9 +98,9 @@ class InPhoto:
 
     Args:
         photo: The photograph.
-        geometry: Where the model's picture lies in it.
+        geometry: Place of the model's picture in it.
         reconstruction: The picture before any edit, uint8 (H, W, C).
-        marks: Size of what is drawn on it: the model's picture may be a small part.
+        marks: Size of points and tracks drawn on it: the model's picture may be a small part.
     """
 
     photo: Photograph
@@ -113,7 +113,7 @@ class InPhoto:
         """Shrink the photograph of an inverted image, if it is larger than clips are.
 
         Raises:
-            UserError: If there is none.
+            UserError: If there is no photograph.
         """
         geometry = inverted.image.geometry
         if geometry is None or inverted.photo is None:
@@ -124,13 +124,13 @@ class InPhoto:
         return cls(photo, geometry, inverted.reconstruction, min(1.0, marks))
 
     def picture(self, edited: np.ndarray) -> np.ndarray:
-        """The photograph with an edit in its place, uint8 (h, w, 3)."""
+        """Return the photograph with an edit in its place, uint8 (h, w, 3)."""
         return self.photo.pasted(
             edited, self.geometry, original=self.reconstruction, changed_only=True
         ).shown()
 
     def points(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Points of the model's picture in the photograph."""
+        """Return points of the model's picture in the photograph's pixels."""
         return self.geometry.to_photo_points(points).tolist()
 
 
@@ -144,11 +144,11 @@ def open_image(
     """Open an inverted image for a model.
 
     Args:
-        file: Its file.
+        file: File of the image.
         base: The shared generator.
         photo: The photograph's file; None to look for it beside the image.
-        watcher: Who is told what is odd.
-        field: What named the file, for complaints.
+        watcher: Watcher that gets the notes.
+        field: Field that names the file, for complaints.
 
     Raises:
         UserError: If the file is damaged, or made with another model; or the photograph does not
@@ -158,14 +158,14 @@ def open_image(
         image = InvertedImage.load(file)
         generator = image.generator(base)
     original = _find_original(image, file) if photo is None else Path(photo)
-    opened = None
+    photograph = None
     if original is not None and image.geometry is not None:
         with blame("photo", str(original)):
-            opened = Photograph.read(original)
-            check_photo(opened.levels, image.geometry)
+            photograph = Photograph.read(original)
+            check_photo(photograph.levels, image.geometry)
         if photo is not None and sha256_file(original) != image.photo.get("sha256"):
             watcher.note(f"{printable(photo)} is not the file that was inverted")
-    return OpenImage(image, file, sha256_file(file), generator, original, opened)
+    return OpenImage(image, file, sha256_file(file), generator, original, photograph)
 
 
 def open_linked(
@@ -178,7 +178,7 @@ def open_linked(
     """Open the inverted image that an edit began with, which lies beside it; None if there is none.
 
     Raises:
-        UserError: If it is not there, or another one than the edit's.
+        UserError: If the image is missing, or another one than the edit's.
     """
     link = record.inversion
     if link is None:
@@ -192,7 +192,7 @@ def open_linked(
 
 
 def _find_original(image: InvertedImage, file: Path) -> Path | None:
-    """The photograph's file beside the image's, known by its digest, whatever the name says."""
+    """Find the photograph's file beside the image's, by its digest, whatever its name."""
     name, sha256 = image.photo.get("name", ""), image.photo.get("sha256")
     copy = f"{ORIGINAL}{Path(name).suffix.lower()}"
     for candidate in (file.parent / copy, file.parent / Path(name).name):

@@ -1,4 +1,4 @@
-"""Photographs as a job reads them: the file, upright, and what of it a model sees."""
+"""Photographs as a job reads them: the file, upright, and the part that a model sees."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from framework.media.images import MODES, printable
 from framework.models.stylegan2 import Generator
 
 ORIGINAL = "original"  # name, without ending, of a photograph's copy beside its inverted image
-_MOST_OUTSIDE = 0.5  # of the model's picture; beyond it there is little to invert
+_MOST_OUTSIDE = 0.5  # largest share of the model's picture outside the photograph
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +26,12 @@ class Photo:
     """A photograph, and the part of it that a model sees.
 
     Args:
-        path: Its file.
-        sha256: Of the file's bytes.
-        whole: All of it.
-        canvas: The model's picture: uint8 (H, W, C).
-        geometry: Where one lies in the other.
-        notes: What reading it had to do.
+        path: File of the photograph.
+        sha256: Digest of the file's bytes.
+        whole: The whole photograph.
+        canvas: The model's picture, uint8 (H, W, C).
+        geometry: Place of the model's picture in the photograph.
+        notes: Notes about reading the photograph.
     """
 
     path: Path
@@ -43,11 +43,11 @@ class Photo:
 
     @property
     def original_name(self) -> str:
-        """What a copy of the file is called beside an inverted image."""
+        """The name of the file's copy beside an inverted image."""
         return f"{ORIGINAL}{self.path.suffix.lower()}"
 
     def without_borders(self) -> np.ndarray:
-        """The model's picture with what lies outside the photograph mirrored, never white."""
+        """Return the model's picture with the photograph mirrored outside, never white."""
         geometry = replace(self.geometry, fill="mirror")
         return self.whole.canvas(geometry, self.canvas.shape[2])
 
@@ -56,12 +56,12 @@ def read_photo(path: Path, generator: Generator, framing: Framing | None = None)
     """Read a photograph for a model.
 
     Args:
-        path: Its file.
-        generator: Whose size and channels count.
-        framing: What of it the model sees; None for the largest central part.
+        path: File of the photograph.
+        generator: The generator whose size and channels count.
+        framing: The part that the model sees; None for the largest central one.
 
     Raises:
-        UserError: If it is no picture, or the framing does not fit it.
+        UserError: If the file is no picture, or the framing does not fit it.
     """
     height, width = generator.img_size
     channels = generator.img_channels
@@ -76,8 +76,8 @@ def read_photo(path: Path, generator: Generator, framing: Framing | None = None)
     scale = max(abs(value) for row in geometry.affine for value in row[:2])
     if scale > 1:
         notes.append(f"enlarged {scale:.2g} times: the model's pictures are {width}x{height}")
-    seen = whole.canvas(geometry, channels)
-    return Photo(path, sha256_file(path), whole, seen, geometry, (*notes,))
+    canvas = whole.canvas(geometry, channels)
+    return Photo(path, sha256_file(path), whole, canvas, geometry, (*notes,))
 
 
 def frame(
@@ -86,7 +86,7 @@ def frame(
     """Lay a photograph of a size on a picture of another; sizes are (height, width).
 
     Returns:
-        The geometry, and notes about what of the picture is no photograph.
+        The geometry, and notes about parts of the picture outside the photograph.
 
     Raises:
         UserError: If the framing does not fit the photograph, or most of the picture is outside.
@@ -99,7 +99,7 @@ def frame(
             photo_size, canvas_size, framing.crop or "center", framing.corners,
             rotate_deg=framing.rotate or 0,
         )  # fmt: skip
-    # The borders of "pad" are white by intent, and so is what else is missing there.
+    # The borders of "pad" are white on purpose, and so is all else outside the photograph.
     if framing.crop == "pad":
         geometry = replace(geometry, fill="colour")
     else:
@@ -110,7 +110,7 @@ def frame(
     share = f"{math.ceil(100 * outside)} % of the model's picture"
     if outside > _MOST_OUTSIDE:
         raise UserError(
-            f"{_given(framing)}: the photograph leaves {share} empty, more than half; give a part"
+            f"{_place(framing)}: the photograph leaves {share} empty, more than half; give a part"
             " that lies within it"
         )
     how = "white" if geometry.fill == "colour" else "the photograph mirrored"
@@ -118,7 +118,7 @@ def frame(
 
 
 def _outside(framing: Framing, geometry: Geometry) -> float:
-    """The share of the model's picture that is neither photograph nor a wanted border."""
+    """Return the share of the model's picture that is neither photograph nor intended border."""
     height, width = geometry.canvas_size
     left, top, right, bottom = geometry.valid_box
     whole = height * width
@@ -131,19 +131,19 @@ def _outside(framing: Framing, geometry: Geometry) -> float:
     return 1 - (right - left) * (bottom - top) / whole
 
 
-def _given(framing: Framing) -> str:
-    """What was said of the place, as it was."""
-    given = {name: getattr(framing, name) for name in ("box", "rotate", "align")}
-    words = [f"`{name}` {value}" for name, value in given.items() if value is not None]
+def _place(framing: Framing) -> str:
+    """Return the user's settings of the place, unchanged."""
+    values = {name: getattr(framing, name) for name in ("box", "rotate", "align")}
+    words = [f"`{name}` {value}" for name, value in values.items() if value is not None]
     return " ".join(words) or f"`crop` {framing.crop or 'center'}"
 
 
 def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Name every photograph that is meant: files, and all in folders.
+    """Find every photograph among words: files, and all files in folders.
 
     Returns:
-        A name for results, unique, and the file; whether it is a picture is seen on reading. And
-        what of the folders cannot even be opened, in words.
+        A unique name for results and the file, of each; and what cannot be opened in the folders,
+        in words. Whether a file is a picture shows on reading.
 
     Raises:
         UserError: If a word names nothing, or a folder holds no pictures.
@@ -169,12 +169,12 @@ def find_photos(words: Sequence[str]) -> tuple[list[tuple[str, Path]], list[str]
 
 
 def _unique(photos: list[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
-    """Give every name but the first of its kind a number."""
-    taken: set[str] = set()
+    """Yield the photographs with unique names: repeated ones get a number."""
+    used_names: set[str] = set()
     for name, path in photos:
         name = printable(name).replace("\\", "_").strip(". ") or "photo"
         free, number = name, 2
-        while free.lower() in taken:
+        while free.lower() in used_names:
             free, number = f"{name}-{number}", number + 1
-        taken.add(free.lower())
+        used_names.add(free.lower())
         yield free, path

@@ -1,4 +1,4 @@
-"""Files with a picture: what they are, and the latents in them."""
+"""Files with a picture: their kinds, and the latents in them."""
 
 import os
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ _MOST_LISTED = 20
 
 
 def picture_file(word: str) -> Path:
-    """The file that `image` means: itself, or the one inverted image in a folder.
+    """Return the file that `image` means: itself, or the one inverted image in a folder.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is no such file.
     """
     path = Path(word)
-    if not os.path.exists(path):  # where Path.exists raises, for names that are too long
+    if not os.path.exists(path):  # Path.exists raises for names that are too long
         raise UserError(f"{printable(word)}: no such file", "image")
     if not path.is_dir():
         return path
@@ -42,19 +42,19 @@ def picture_file(word: str) -> Path:
 
 
 def kind_of(file: Path, field: str = "image") -> Kind:
-    """What a file with a picture is: by its ending, safetensors by what they say of themselves."""
+    """Return what a file with a picture is: by its ending, a safetensors by its metadata."""
     if file.suffix.lower() == ".safetensors":
         with blame(field, str(file)), opened_tensors(file, kind=UserError) as opened:
             format_name = (opened.metadata() or {}).get("format", "")
         if format_name == EDIT_FORMAT:
             return "edit"
-        inverted = format_name == FORMAT or file.name.endswith(SUFFIX)
-        return "inverted image" if inverted else "latents"
+        is_inverted = format_name == FORMAT or file.name.endswith(SUFFIX)
+        return "inverted image" if is_inverted else "latents"
     return "latents" if file.suffix.lower() in LATENT_SUFFIXES else "photograph"
 
 
 def picked_latents(file: Path, num_ws: int, pick: str | None, watcher: Watcher) -> Tensor:
-    """One picture's latents of a file, (1, num_ws, w_dim): by name, by number, or the last."""
+    """Read one picture's latents from a file, (1, num_ws, w_dim): by name, number, or the last."""
     ws, names = read_named_latents(file, num_ws)
     if pick is None:
         if len(ws) > 1:
@@ -75,10 +75,10 @@ def picked_latents(file: Path, num_ws: int, pick: str | None, watcher: Watcher) 
 
 
 def _listed(names: Sequence[str]) -> str:
-    """What there is to pick from: numbers, with names where there are some."""
-    shown = [
+    """List what there is to pick from: numbers, and names if there are any."""
+    choices = [
         str(number) if name == str(number) else f"{number} ({printable(name)})"
         for number, name in enumerate(names[:_MOST_LISTED])
     ]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"{', '.join(shown)}{more}; give a number or a name"
+    more = f" and {len(names) - len(choices)} more" if len(names) > len(choices) else ""
+    return f"{', '.join(choices)}{more}; give a number or a name"

@@ -1,4 +1,4 @@
-"""Points and masks in the model's pixels, whosever pixels they were given in."""
+"""Points and masks in the model's pixels, from the model's picture or the photograph."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from framework.media.masks import read_mask
 
 
 class Pull(NamedTuple):
-    """What is pulled and where to, (x, y) in the model's pixels; the mask is (H, W) or None."""
+    """Handles, targets, (x, y) in the model's pixels, and the mask, (H, W) or None."""
 
     handles: Sequence[Point]
     targets: Sequence[Point]
@@ -33,9 +33,9 @@ def placed_points(
     """Read a request's points into the model's pixels.
 
     Args:
-        request: Has the points, and says whose pixels they are in.
+        request: The request with the points, which says whose pixels they are in.
         img_size: The model's (height, width).
-        geometry: Where the picture lies in its photograph; None where there is none.
+        geometry: Place of the picture in its photograph; None without a photograph.
 
     Raises:
         UserError: Naming the field, if a point does not fit.
@@ -53,7 +53,7 @@ def placed_points(
 
 
 def _on_canvas(kind: str, points: Sequence[Point], geometry: Geometry) -> list[list[float]]:
-    """Points of the photograph in the model's picture; those it does not see are refused."""
+    """Return points of the photograph in the model's picture; refuse those outside."""
     left, top, right, bottom = geometry.valid_box
     placed = geometry.to_canvas_points(points)
     for i, ((x, y), (px, py)) in enumerate(zip(placed, points, strict=True)):
@@ -78,6 +78,6 @@ def placed_mask(
         if request.points_in == "photo" and geometry is not None:
             levels = (255 * mask).astype(np.uint8)[..., None]
             mask = (to_canvas(levels, geometry)[..., 0] >= 128) * valid_mask(geometry)
-        # Without handles: what is odd, not wrong, is said when the drag checks them together.
+        # Without handles: the drag checks them together, and warns then.
         check_mask(mask, img_size, [])
     return mask

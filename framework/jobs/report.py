@@ -1,4 +1,4 @@
-"""How well a model inverts photographs that its encoder never saw; a report grows as it is made."""
+"""The report of how well a model inverts photographs that its encoder never saw."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,28 +35,28 @@ class ReportOutcome:
     """A report.
 
     Args:
-        folder: Where it is.
-        files: Names of what was written there.
-        asked: Photographs that were to go through everything.
-        done: Those that did.
+        folder: Folder of the report.
+        files: Names of the files in it.
+        planned: Number of photographs of the whole report.
+        done: Number of photographs that are done.
         numbers: Counts and the table of reconstructions.
         stop: The interruption that ended it early; the same request goes on.
     """
 
     folder: Path
     files: list[str]
-    asked: int
+    planned: int
     done: int
     numbers: dict[str, Any]
     stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return {**self.numbers, "files": [str(self.folder / name) for name in self.files]}
 
 
 def report(request: InvertReportRequest, watcher: Watcher = SILENT) -> ReportOutcome:
-    """Measure, keeping what is done as it comes, and write the pages of what there is.
+    """Measure, saving each result as it comes, and write the pages of all results.
 
     Raises:
         UserError: Naming the field, if anything does not fit.
@@ -73,7 +73,7 @@ def report(request: InvertReportRequest, watcher: Watcher = SILENT) -> ReportOut
 def _open_parts(
     request: InvertReportRequest, inverter: Inverter, watcher: Watcher
 ) -> tuple[ImageDataset, ImageDataset | None]:
-    """The photographs that are held out, and those that are not."""
+    """Return the photographs that are held out, and those that are not."""
     generator = inverter.networks.generator
     with blame("data", request.data):
         dataset = open_dataset(
@@ -82,8 +82,8 @@ def _open_parts(
         )  # fmt: skip
     if request.held_out == 0:
         return dataset, None
-    kept, out = split(dataset, request.held_out, "`held_out`")
-    return out, kept
+    others, held_out = split(dataset, request.held_out, "`held_out`")
+    return held_out, others
 
 
 def _questions(
@@ -97,11 +97,11 @@ def _questions(
     if note:
         watcher.note(note)
     drag = DragSettings.preset(preset_for(inverter.networks.img_size))
-    offered = drag.feature_resolution in generator.synthesis.resolutions
+    has_features = drag.feature_resolution in generator.synthesis.resolutions
     drag = replace(
         drag,
         max_steps=DRAG_STEPS,
-        feature_resolution=drag.feature_resolution if offered else None,
+        feature_resolution=drag.feature_resolution if has_features else None,
     )
     judge = inverter.networks.discriminator if generator.c_dim == 0 else None
     return InversionReport(
@@ -170,7 +170,7 @@ def _write(
 
 
 def _line(index: int, facts: dict[str, Any], report: InversionReport) -> str:
-    """How well one photograph came through everything."""
+    """Describe the results of one photograph in a line."""
     rows = {row["method"]: row for row in facts["rows"]}
     name = report.measures.distance.name
     numbers = ", ".join(

@@ -1,4 +1,4 @@
-"""Which settings hold: a preset, a file or an edit's own, and what a request says on top.
+"""Resolved settings: a preset, a file or an edit's own, and a request's changes to them.
 
 Needs no torch.
 """
@@ -17,12 +17,12 @@ from framework.jobs.requests.invert import InversionChoice, InvertRequest
 def drag_settings(
     request: DragRequest, img_size: tuple[int, int], default: DragSettings | None = None
 ) -> tuple[DragSettings, str]:
-    """Return the settings of a drag that hold for a picture, and where they come from.
+    """Return the resolved settings of a drag for a picture, and where they come from.
 
     Args:
         request: The drag.
         img_size: The picture's (height, width).
-        default: Settings that hold if neither preset nor file is asked for.
+        default: Settings used if the request names neither preset nor file.
 
     Raises:
         UserError: Naming the request's field, if a value does not fit.
@@ -45,7 +45,7 @@ def load_settings(path: str | Path) -> DragSettings:
     """Read a drag's settings from a YAML file.
 
     Raises:
-        UserError: If it cannot be read, is no YAML, or holds what is no setting.
+        UserError: If the file cannot be read, is no YAML, or has an unknown setting.
     """
     return DragSettings.from_dict(settings_file.read(path) or {}, where=str(path))
 
@@ -53,12 +53,12 @@ def load_settings(path: str | Path) -> DragSettings:
 def inversion_settings(
     choice: InversionChoice, has_encoder: bool, residual: bool
 ) -> InversionSettings:
-    """Return the settings of an inversion that hold for a model.
+    """Return the resolved settings of an inversion for a model.
 
     Args:
-        choice: What a request says.
-        has_encoder: Whether the model has one.
-        residual: Whether it corrects itself.
+        choice: The request's choice of settings.
+        has_encoder: Whether the model has an encoder.
+        residual: Whether the encoder corrects itself.
 
     Raises:
         UserError: Naming the request's field, if a value does not fit.
@@ -79,7 +79,7 @@ def inversion_settings(
 
 
 def base_settings(choice: InversionChoice) -> InversionSettings:
-    """What holds for every model: the file, which stages there are, how long they may take."""
+    """Return the settings for any model: those of the file, the stages and the time limit."""
     settings = InversionSettings()
     if choice.config is not None:
         with blame("config", choice.config):

@@ -1,4 +1,4 @@
-"""What inverts photographs: a model's networks, a distance, settings; loaded once for many."""
+"""The inverter of photographs: a model's networks, distance and settings, loaded once for many."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,50 +27,50 @@ from framework.models.stylegan2.statistics import StyleStatistics, style_statist
 
 @dataclass
 class Inverter:
-    """Puts photographs into one model.
+    """Inverts photographs into the latents of one model.
 
     Args:
-        networks: The model's.
-        choice: What the request says of settings and distance.
+        networks: The model's networks.
+        choice: The request's choice of settings and distance.
     """
 
     networks: Networks
     choice: InversionChoice
 
     def prepare(self) -> None:
-        """Load all that is needed; whatever is wrong with the model or the request is said now."""
+        """Load everything, so that faults of the model or the request show now."""
         _ = base_settings(self.choice), self.settings, self.distance, self.usual
         _ = self.networks.digest
 
     @cached_property
     def encoder(self) -> StyleEncoder | None:
-        """The model's, unless the stages do without."""
+        """The model's encoder; None if it has none or the stages do without."""
         return self.networks.encoder if "embed" in base_settings(self.choice).stages else None
 
     @cached_property
     def settings(self) -> InversionSettings:
-        """The settings that hold, everything set."""
+        """The resolved settings."""
         encoder = self.encoder
         residual = encoder is not None and encoder.residual
         return inversion_settings(self.choice, encoder is not None, residual)
 
     @cached_property
     def distance(self) -> Distance:
-        """How pictures are compared."""
+        """The distance that compares pictures."""
         return self._distance[0].to(self.networks.where)
 
     @cached_property
     def statistics(self) -> StyleStatistics:
-        """Of the generator's latents."""
+        """The statistics of the generator's latents."""
         return style_statistics(self.networks.generator)
 
     @cached_property
     def usual(self) -> float:
-        """How far from `w_avg` 99.9 % of this model's own latents lie, in standard deviations."""
+        """The deviations from `w_avg` within which 99.9 % of this model's own latents lie."""
         return usual_deviations(self.networks.generator, self.statistics)
 
     def notes(self) -> list[str]:
-        """What the user shall know of how it is done."""
+        """Return notes for the user about how the inversion is done."""
         notes = []
         if "embed" in self.settings.stages and self.encoder is None:
             notes.append(
@@ -80,7 +80,7 @@ class Inverter:
         return [*notes, self._distance[1]] if self._distance[1] else notes
 
     def stream(self, photo: Photo) -> Iterator[InversionStep]:
-        """Check everything at once and return the steps."""
+        """Check everything now and return the steps."""
         mask = valid_mask(photo.geometry)
         return invert(
             self.networks.generator,
@@ -93,31 +93,31 @@ class Inverter:
         )
 
     def pictures(self, photo: Photo) -> torch.Tensor:
-        """The photograph as the model sees it, (1, C, H, W), on its device."""
+        """Return the photograph as the model sees it, (1, C, H, W), on its device."""
         return to_float(photo.canvas[None]).to(self.networks.where)
 
     def measured(self, image: InvertedImage, picture: torch.Tensor, photo: Photo) -> dict[str, Any]:
-        """How good a reconstruction is: errors, distance, `deviations`.
+        """Measure a reconstruction: errors, distance, `deviations`.
 
         Args:
             image: The inverted image.
-            picture: Its picture, (1, C, H, W).
-            photo: What it is to be.
+            picture: The image's picture, (1, C, H, W).
+            photo: The photograph.
         """
         target, box = self.pictures(photo), photo.geometry.valid_box
         picture = picture.clamp(-1, 1)
         weight = torch.from_numpy(valid_mask(photo.geometry))[None, None].to(target)
         with torch.no_grad():
-            apart = self.distance(target, picture, weight)
+            distance = self.distance(target, picture, weight)
         return {
             "mse": mse01(picture, target, box).item(),
             "psnr_db": psnr(picture, target, box).item(),
-            self.distance.name: apart.item(),
+            self.distance.name: distance.item(),
             "deviations": self.statistics.deviations(image.ws.to(target.device)).item(),
         }
 
     def image(self, photo: Photo, step: InversionStep) -> InvertedImage:
-        """What a stage found, as its file holds it."""
+        """Return the result of a stage as an inverted image."""
         return InvertedImage(
             ws=step.ws,
             generator_digest=self.networks.digest,
@@ -131,7 +131,7 @@ class Inverter:
         )
 
     def described(self, image: InvertedImage, stages: dict[str, dict[str, Any]]) -> InvertedImage:
-        """The image with the measures of its stages."""
+        """Return the image with the measures of its stages."""
         return replace(image, measures={"stages": stages, "usual_deviations": self.usual})
 
     def _made_with(self) -> dict[str, Any]:
@@ -148,8 +148,8 @@ class Inverter:
 
     @cached_property
     def _distance(self) -> tuple[Distance, str]:
-        needed = self.choice.perceptual in ("auto", "dfeat")
-        discriminator = self.networks.discriminator if needed else None
+        with_features = self.choice.perceptual in ("auto", "dfeat")
+        discriminator = self.networks.discriminator if with_features else None
         return choose_distance(
             self.choice.perceptual, discriminator, self.choice.perceptual_weights
         )

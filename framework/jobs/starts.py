@@ -1,4 +1,4 @@
-"""Where drags start: a request opened, its model, latents, points and mask read and checked."""
+"""Starts of drags: a request's model, latents, points and mask, read and checked."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,12 +37,12 @@ class OpenDrag:
     """A drag that can begin.
 
     Args:
-        request: What was asked for.
-        networks: The model's.
+        request: The request.
+        networks: The model's networks.
         ws: Latents before the drag, (1, num_ws, w_dim).
-        pull: What is pulled, and where to.
-        settings: How to drag.
-        facts: What else W&B is told, such as the seed.
+        pull: Handles, targets and mask.
+        settings: Settings of the drag.
+        facts: Further facts for W&B, such as the seed.
         past: Steps of the drag that is being continued; empty for a new one.
         earlier_ws: Latents of earlier drags of the same edit, with other points.
         inverted: The inverted image that the picture is, or began as.
@@ -60,16 +60,16 @@ class OpenDrag:
 
     @property
     def generator(self) -> Generator:
-        """The model; an inverted image has its own."""
+        """The generator; an inverted image has its own."""
         return self.networks.generator if self.inverted is None else self.inverted.generator
 
     @property
     def model_name(self) -> str:
-        """How the edit file calls the model."""
+        """The model's name in the edit file."""
         return portable_name(self.networks.model)
 
     def steps(self) -> Iterator[DragStep]:
-        """Check everything at once, with Python's warnings, and return the drag's steps."""
+        """Check everything now, with Python's warnings, and return the drag's steps."""
         watched = self.settings.method in WATCHED
         return drag_points(
             self.generator, self.ws, *self.pull, self.settings,
@@ -78,12 +78,12 @@ class OpenDrag:
         )  # fmt: skip
 
     def checked(self, watcher: Watcher) -> "OpenDrag":
-        """Refuse what the algorithm refuses; what is only odd becomes a note."""
-        with warnings.catch_warnings(record=True) as oddities:
+        """Refuse what the algorithm refuses; its warnings become notes."""
+        with warnings.catch_warnings(record=True) as caught_warnings:
             warnings.simplefilter("always")
             self.steps()
-        for oddity in oddities:
-            watcher.note(str(oddity.message))
+        for warning in caught_warnings:
+            watcher.note(str(warning.message))
         if self.inverted and self.inverted.lacks_photo and self.request.paste != "none":
             watcher.note(
                 "the photo does not lie beside its inverted image, so there will be no pasted.png;"
@@ -93,12 +93,12 @@ class OpenDrag:
 
     def edit_file(self, steps: Sequence[DragStep]) -> EditFile:
         """Record the past and the new steps."""
-        own = self.generator is not self.networks.generator
+        has_own = self.generator is not self.networks.generator
         return EditFile.from_steps(
             steps,
             self.generator,
             model_name=self.model_name,
-            model_digest=state_digest(self.generator) if own else self.networks.digest,
+            model_digest=state_digest(self.generator) if has_own else self.networks.digest,
             settings=self.settings,
             mask=None if self.pull.mask is None else torch.from_numpy(self.pull.mask),
             start_ws=self.ws,
@@ -110,13 +110,13 @@ class OpenDrag:
 
 @dataclass(frozen=True, eq=False)
 class PhotoDrag:
-    """A drag of a photograph that has yet to be inverted; everything that can be is checked.
+    """A drag of a photograph that has yet to be inverted, checked as far as possible.
 
     Args:
-        request: What was asked for.
-        inverter: What inverts it.
+        request: The request.
+        inverter: The inverter.
         photo: The photograph.
-        pull: What is pulled, and where to.
+        pull: Handles, targets and mask.
     """
 
     request: DragRequest
@@ -125,7 +125,7 @@ class PhotoDrag:
     pull: Pull
 
     def on(self, file: Path) -> OpenDrag:
-        """The drag of the inverted image that came of the photograph."""
+        """Return the drag of the photograph's inverted image, given by its file."""
         networks = self.inverter.networks
         inverted = open_image(file, networks.generator)
         return _of_inverted(self.request, networks, inverted, self.pull)
@@ -137,13 +137,13 @@ def open_drag(
     watcher: Watcher = SILENT,
     inverter: Inverter | None = None,
 ) -> OpenDrag | PhotoDrag:
-    """Read and check all that a request names; nothing is computed yet, nothing written.
+    """Read and check everything that a request names; nothing is computed or written yet.
 
     Args:
         request: One drag.
-        networks: Of the model that `model_of` names.
-        watcher: Who is told what is odd.
-        inverter: What inverts photographs; None for a new one.
+        networks: Networks of the model that `model_of` names.
+        watcher: Watcher that gets the notes.
+        inverter: Inverter of photographs; None for a new one.
 
     Raises:
         UserError: Naming the field, if anything does not fit.
@@ -171,7 +171,7 @@ def open_drag(
 
 
 def model_of(request: DragRequest) -> str:
-    """The name of the model to open: the request's, or what its edit or its picture was made with.
+    """Return the name of the model to open: the request's, else that of its edit or picture.
 
     Raises:
         UserError: If neither says, or `image` is none.
@@ -217,7 +217,7 @@ def _of_latents(request: DragRequest, networks: Networks, file: Path, watcher: W
 def _of_inverted(
     request: DragRequest, networks: Networks, inverted: OpenImage, pull: Pull
 ) -> OpenDrag:
-    """The drag of an inverted image on its own generator."""
+    """Return the drag of an inverted image on its own generator."""
     facts = {"image": inverted.file.name, "measures": inverted.image.measures}
     return _drag(request, networks, inverted.image.ws, pull, facts, inverted=inverted)
 
@@ -242,7 +242,7 @@ def _of_photograph(
 
 
 def _continued(request: DragRequest, networks: Networks, watcher: Watcher) -> OpenDrag:
-    """Go on with an edit: with its points, or with others from one of its pictures."""
+    """Return the drag that continues an edit: with its points, or others from a picture of it."""
     file = Path(request.edit or "")
     record = EditFile.load(file)
     inverted = open_linked(file, record, networks.generator, request.photo, watcher)
@@ -251,16 +251,16 @@ def _continued(request: DragRequest, networks: Networks, watcher: Watcher) -> Op
     numbers = record.step.tolist()
     if request.at is not None and request.at not in numbers:
         raise UserError(f"{request.at}: the edit has steps {numbers[0]} to {numbers[-1]}", "at")
-    kept = len(numbers) if request.at is None else numbers.index(request.at) + 1
+    step_count = len(numbers) if request.at is None else numbers.index(request.at) + 1
     geometry = None if inverted is None else inverted.image.geometry
     if request.points is None:
         handles, targets = record.handles.tolist(), record.targets[-1].tolist()
-        past, ws = list(record.steps(generator))[:kept], record.start_ws
+        past, ws = list(record.steps(generator))[:step_count], record.start_ws
         earlier = record.earlier_ws
     else:
         handles, targets = placed_points(request, networks.img_size, geometry)
-        past, ws = [], record.ws[kept - 1 : kept]
-        earlier = torch.cat([record.earlier_ws, record.ws[:kept]])
+        past, ws = [], record.ws[step_count - 1 : step_count]
+        earlier = torch.cat([record.earlier_ws, record.ws[:step_count]])
     if request.mask is not None:
         mask = placed_mask(request, networks.img_size, geometry)
     else:
@@ -281,7 +281,7 @@ def _drag(
     default: DragSettings | None = None,
     **more: Any,
 ) -> OpenDrag:
-    """The drag with the settings that hold."""
+    """Return the drag with its settings resolved."""
     settings, origin = drag_settings(request, networks.img_size, default)
     facts |= {"settings_from": origin, "handles": pull.handles, "targets": pull.targets}
     return OpenDrag(request, networks, ws, pull, settings, facts, **more)

@@ -1,4 +1,4 @@
-"""Many drags from one file: rows of JSON, each a drag's request. Needs no torch."""
+"""Many drags from one file: rows of JSON, each the request of a drag. Needs no torch."""
 
 import json
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ _ANY_SIZE = (2**31, 2**31)  # of a photograph that is not open yet
 
 @dataclass(frozen=True)
 class Task:
-    """One row.
+    """One row of a task file.
 
     Args:
-        where: Its place in the file, "line 3" or "item 3".
-        name: Unique within the file; names the results. Made from the place if not given.
-        given: What it says: fields of a `DragRequest`. Paths are made whole, points are a text.
+        where: Place in the file, "line 3" or "item 3".
+        name: Name of the results, unique within the file; by default made from the place.
+        fields: Fields of a `DragRequest`, with absolute paths and points as text.
     """
 
     where: str
     name: str
-    given: dict[str, Any]
+    fields: dict[str, Any]
 
 
 def read_tasks(
@@ -48,7 +48,7 @@ def read_tasks(
         img_size: (height, width) that the points lie in, or None where that is not known yet.
 
     Returns:
-        Tasks in their order, and the reason in words by the place of each that is wrong.
+        Tasks in their order, and for each wrong one the reason in words, by its place.
 
     Raises:
         UserError: If the file cannot be read, is no JSON at all, or holds no tasks.
@@ -77,7 +77,7 @@ def read_tasks(
 
 
 def _items(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Each task's place, and its value or the line that holds it."""
+    """Yield each task's place, and its value or its line."""
     if text.lstrip().startswith("["):
         with blame(str(path)):
             values = _decode(text)
@@ -124,14 +124,14 @@ def _task(value: Any, folder: Path, img_size: tuple[int, int], where: str) -> Ta
         raise InvalidEdit(f"{name!r}: expected a text that can name a file", "name")
     if pick is not None and not (isinstance(pick, str) or type(pick) is int):
         raise InvalidEdit(f"{pick!r}: expected a number or a name", "pick")
-    given = {
+    fields = {
         "seed": seed,
         "points": points,
         **{key: _file(value, key, folder) for key in ("ws", "image", "edit", "mask")},
         "pick": None if pick is None else str(pick),
         "box": _text(value, "box"),
     }
-    return Task(where, name, {key: item for key, item in given.items() if item is not None})
+    return Task(where, name, {key: item for key, item in fields.items() if item is not None})
 
 
 def _text(value: dict, key: str) -> str | None:
@@ -142,7 +142,7 @@ def _text(value: dict, key: str) -> str | None:
 
 
 def _points(value: dict, img_size: tuple[int, int]) -> str:
-    """Points that lie in a picture of this size, as text, to the bit."""
+    """Return points that lie in a picture of this size, as text, exact to the bit."""
     if "points" in value:
         if "handles" in value or "targets" in value:
             raise InvalidEdit("give either points or handles and targets")

@@ -1,4 +1,4 @@
-"""What torch finds on this machine, and how long a picture takes on it."""
+"""Facts of this machine from torch, and the time of a picture on it."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ from framework.threads import use_threads
 
 
 def facts() -> dict[str, Any]:
-    """Devices, what they can, and the models that came with this copy."""
+    """Return the devices, their abilities, and the models shipped with this copy."""
     cuda = torch.cuda.is_available()
     devices = range(torch.cuda.device_count())
     return {
@@ -33,10 +33,10 @@ def facts() -> dict[str, Any]:
 
 
 def timed_picture(model: str | None, device: str) -> dict[str, Any]:
-    """Time one picture of a model, or of a small untrained one where there is none.
+    """Time one picture of a model, or of a small untrained one if there is none.
 
     Raises:
-        UserError: If model or device are not there.
+        UserError: If model or device are missing.
     """
     where = pick_device(device)
     generator = open_generator(model, device) if model else _untrained().to(where)
@@ -58,7 +58,7 @@ def timed_picture(model: str | None, device: str) -> dict[str, Any]:
 
 
 def _cpu_bf16() -> str:
-    """Whether the CPU multiplies bf16 itself; without it bf16 works but gains nothing."""
+    """Return whether the CPU multiplies bf16 itself; otherwise bf16 works but gains nothing."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     native = any(value for key, value in capabilities.items() if "bf16" in key.lower())
     return "native" if native else "emulated"

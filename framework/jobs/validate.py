@@ -1,4 +1,4 @@
-"""What a trained model is worth: one measurement of a run's newest checkpoint, or of any model."""
+"""Validation: one measurement of a run's newest checkpoint, or of any model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ from framework.training.wandb_logger import X_AXIS, open_logger
 
 @dataclass(frozen=True)
 class Validation:
-    """What was measured.
+    """The result of a validation.
 
     Attributes:
         facts: Model, thousands of images seen, numbers and protocols; JSON values.
-        notes: What a user should know beside.
+        notes: Notes for the user.
     """
 
     facts: dict[str, Any]
@@ -43,37 +43,37 @@ def validate_generator(
     """Measure one generator in this process, and add the numbers to its run's dashboard.
 
     Args:
-        run: Whose newest checkpoint is measured, unless `settings` names a model.
-        settings: How.
+        run: The run whose newest checkpoint is measured, unless `settings` names a model.
+        settings: Settings of the measurement.
         dataset: The real pictures.
-        device: Where to compute.
-        watch: Called with what is being done.
+        device: Device of the computation.
+        watch: Function that gets texts of progress.
 
     Raises:
-        UserError: If there is nothing to measure, or it does not fit the pictures.
+        UserError: If there is no model to measure, or it does not fit the pictures.
     """
-    opened = _measured(run, settings)
+    opened = _open_model(run, settings)
     generator = opened.network("generator")
     name = settings.model or str(opened.path)
     check_fit(generator, dataset, name)
     networks = choose_networks(settings)
     report = measure(generator, dataset, networks, settings, device, watch)
     note_opponent(report, networks, opened)
-    seen = seen_kimg(generator.provenance)
-    notes = [] if settings.model or seen is None else _log(run, report, seen)
-    facts = {"model": name, "seen_kimg": seen, **report.flat(), "protocol": report.protocol}
+    kimg = seen_kimg(generator.provenance)
+    notes = [] if settings.model or kimg is None else _log(run, report, kimg)
+    facts = {"model": name, "seen_kimg": kimg, **report.flat(), "protocol": report.protocol}
     return Validation(facts, notes)
 
 
 def validate_encoder(
     run: RunSettings, module: EncoderTraining, trainer: Any, data: TrainingImages
 ) -> Validation:
-    """Measure how held-out pictures come out of a run's newest encoder.
+    """Measure the reconstructions of held-out pictures by a run's newest encoder.
 
     Args:
-        run: Whose newest checkpoint is measured.
-        module: With the settings of the run.
-        trainer: Lightning's; says where to compute.
+        run: The run whose newest checkpoint is measured.
+        module: Training module with the settings of the run.
+        trainer: Lightning's trainer, with the device.
         data: The pictures.
 
     Raises:
@@ -93,11 +93,11 @@ def validate_encoder(
         **module.facts(),
         "pictures": f"{len(data.held_out)} held out of {data.source}",
     }
-    seen = module.seen_images / 1000
-    return Validation({"model": str(path), "seen_kimg": seen, **means, "protocol": protocol})
+    kimg = module.seen_images / 1000
+    return Validation({"model": str(path), "seen_kimg": kimg, **means, "protocol": protocol})
 
 
-def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
+def _open_model(run: RunSettings, settings: MetricSettings) -> OpenedModel:
     if settings.model is not None:
         return open_model(settings.model, "metrics.model")
     checkpoint = latest_whole(run.dir)
@@ -111,7 +111,7 @@ def _measured(run: RunSettings, settings: MetricSettings) -> OpenedModel:
 
 
 def _log(run: RunSettings, report: Report, seen_kimg: float) -> list[str]:
-    """Add the numbers to the run's dashboard, unless a run is writing to it; notes."""
+    """Add the numbers to the run's dashboard, unless a run is writing to it; return notes."""
     try:
         with lock_folder(Path(run.dir)):
             logger = open_logger(run.dir, run.wandb, {}, reached(Path(run.dir)).images)

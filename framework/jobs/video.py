@@ -20,7 +20,7 @@ from framework.media.draw import rgb
 from framework.media.video import SUFFIXES, check_clip_path, paced, write_video
 
 WALK = "walk.mp4"
-# What is taken for a file that cannot be written, not for a folder of that name.
+# Endings of clips that cannot be written; a folder of such a name is not made.
 OTHER_CLIPS = (".avi", ".mkv", ".mov", ".webm", ".webp", ".apng", ".png")
 
 
@@ -33,7 +33,7 @@ class VideoOutcome:
     fps: float
 
     def to_dict(self) -> dict[str, Any]:
-        """What a script is told, ready for JSON."""
+        """Return the outcome for scripts, ready for JSON."""
         return {"files": [str(self.file)], "frames": self.frames, "fps": self.fps}
 
 
@@ -55,7 +55,7 @@ def video(request: VideoRequest) -> VideoOutcome:
 
 
 def _walk(request: VideoRequest) -> Iterator[np.ndarray]:
-    """Frames from seed to seed and back to the first."""
+    """Return the frames from seed to seed and back to the first."""
     seeds = parse_seeds(request.seeds or "")
     generator = open_generator(request.model or "", request.device)
     keys = [seed_latents(generator, seed, request.psi, request.class_) for seed in seeds]
@@ -64,7 +64,7 @@ def _walk(request: VideoRequest) -> Iterator[np.ndarray]:
 
 
 def _replay(request: VideoRequest, edit: str) -> Iterator[np.ndarray]:
-    """Frames of an edit's steps, so that a few can be watched, too."""
+    """Return the frames of an edit's steps, slowed down if there are few."""
     with blame("edit", edit):
         record = EditFile.load(edit)
     generator = open_generator(request.model or record.model_name, request.device)
@@ -75,7 +75,7 @@ def _replay(request: VideoRequest, edit: str) -> Iterator[np.ndarray]:
     in_photo = None
     if request.show == "photo":
         if inverted is None:
-            raise UserError(f"photo: {edit} began at no photograph", "show")
+            raise UserError(f"photo: {edit} did not begin with a photograph", "show")
         in_photo = InPhoto.of(inverted)
     frames = edit_frames(
         generator,

@@ -1,52 +1,52 @@
-"""Who looks on while a job is carried out: a terminal, a page, nobody."""
+"""Watchers of a job: a terminal, a page, or none."""
 
 from typing import Any
 
 
 class Cancelled(KeyboardInterrupt):
-    """Raised by a watcher that is shown a step: ends a job as Ctrl-C does, what is done is kept."""
+    """Raised by a watcher at a step to end the job as Ctrl-C does: what is done stays."""
 
 
 class Watcher:
-    """Looks on and says nothing; fronts override what they show.
+    """A watcher that shows nothing; fronts override what they show.
 
     A job calls these from the thread it runs in. Texts name fields between backticks, which a front
     calls by its own names (`framework.errors.spoken`).
     """
 
     def say(self, text: str) -> None:
-        """Something that everybody is told."""
+        """Show a result."""
 
     def note(self, text: str) -> None:
-        """Something odd, or not as one would expect; the job goes on."""
+        """Show something unusual; the job goes on."""
 
     def progress(self, text: str) -> None:
-        """What is being done now, in place of what was said of it before."""
+        """Show what is being done now, in place of the last such text."""
 
     def drag_step(self, step: Any, last_step: int) -> None:
-        """A `DragStep`, and the number of the last one at the most.
+        """Show a `DragStep`, and the largest possible number of the last one.
 
         Raises:
             Cancelled: To end the job here.
         """
 
     def inversion_step(self, step: Any, last_step: int) -> None:
-        """An `InversionStep`, and the number of its stage's last one at the most.
+        """Show an `InversionStep`, and the largest possible number of its stage's last one.
 
         Raises:
             Cancelled: To end the job here.
         """
 
     def done(self, name: str, outcome: Any) -> None:
-        """A part of the job is done: the inversion before a drag, one drag or photograph of many.
+        """Show the end of a part: the inversion before a drag, one drag or photograph of many.
 
         Args:
-            name: Of the part, where there are many; else "".
-            outcome: A `DragOutcome`, an `InvertOutcome`.
+            name: Name of the part if there are many; else "".
+            outcome: A `DragOutcome` or an `InvertOutcome`.
         """
 
     def failed(self, name: str, reason: str) -> None:
-        """One of many could not be done; the others go on."""
+        """Show that one of many failed; the others go on."""
 
 
 SILENT = Watcher()

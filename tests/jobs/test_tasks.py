@@ -23,8 +23,8 @@ def test_lines_and_arrays_give_the_same_tasks(tmp_path):
     (first, second), wrong = read_tasks(lines, SIZE)
     assert not wrong and first.where == "line 1"
     assert first.name == "line_1" and second.name == "roof"
-    assert first.given == {"seed": 7, "points": "20.0,30.0:26.0,30.5"}
-    assert second.given == {
+    assert first.fields == {"seed": 7, "points": "20.0,30.0:26.0,30.5"}
+    assert second.fields == {
         "ws": str(tmp_path / "a.safetensors"),
         "mask": str(tmp_path / "m.png"),
         "points": "1,2:3,4",
@@ -111,4 +111,4 @@ def test_points_of_a_photograph_that_is_not_open_yet_may_lie_anywhere(tmp_path):
     task = {"image": "a.jpg", "points": "2000,3000:2010,3000", "box": "0,0,9,9", "pick": 2}
     ((read,), wrong) = read_tasks(write(tmp_path, json.dumps(task)), None)
     assert not wrong
-    assert read.given == {**task, "image": str(tmp_path / "a.jpg"), "pick": "2"}
+    assert read.fields == {**task, "image": str(tmp_path / "a.jpg"), "pick": "2"}
