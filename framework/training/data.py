@@ -119,22 +119,23 @@ class TrainingImages(lightning.LightningDataModule):
                 raise UserError(f"--data.{name} {value}: must be {text}")
         if not source.strip():
             raise UserError(
-                "--data.source: is empty; give a folder or zip of pictures, shards:FOLDER or "
-                "toycars"
+                ": is empty; give a folder or zip of pictures, shards:FOLDER or toycars",
+                "data.source",
             )
         if size is not None:
             with named({"size": "--data.size"}):
                 size_pair(size)
         if channels not in MODES:
-            raise UserError(f"--data.channels {channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)")
+            raise UserError(f"{channels}: give 1 (grey), 3 (RGB) or 4 (RGBA)", "data.channels")
         if source.startswith(PREFIX) and cache is not None:
-            raise UserError(f"--data.cache {cache}: not for shards, which are never all decoded")
+            raise UserError(f"{cache}: not for shards, which are never all decoded", "data.cache")
         if not 0 <= held_out <= LARGEST_SHARE:
-            raise UserError(f"--data.held_out {held_out}: must be from 0 to {LARGEST_SHARE}")
+            raise UserError(f"{held_out}: must be from 0 to {LARGEST_SHARE}", "data.held_out")
         if source.startswith(PREFIX) and held_out > 0:
             raise UserError(
-                f"--data.held_out {held_out}: not for shards, which have no names to choose by; "
-                "leave it at 0 and keep some pictures out of the shards"
+                f"{held_out}: not for shards, which have no names to choose by; "
+                "leave it at 0 and keep some pictures out of the shards",
+                "data.held_out",
             )
         self.source, self.size, self.channels = source, size, channels
         self.batch_size, self.labels = batch_size, labels
@@ -165,8 +166,9 @@ class TrainingImages(lightning.LightningDataModule):
         shards = self.shards
         if shards is not None and len(shards.counts) < processes:
             raise UserError(
-                f"--data.source {self.source}: {len(shards.counts)} shards are too few for "
-                f"{processes} processes; make smaller ones (`shard --shard_mb`)"
+                f"{self.source}: {len(shards.counts)} shards are too few for "
+                f"{processes} processes; make smaller ones (`shard --shard_mb`)",
+                "data.source",
             )
         return share
 
@@ -174,8 +176,8 @@ class TrainingImages(lightning.LightningDataModule):
         """Return the same number without opening the pictures."""
         if self.batch_size % processes:
             raise UserError(
-                f"--data.batch_size {self.batch_size}: must be a multiple of the {processes} "
-                "processes"
+                f"{self.batch_size}: must be a multiple of the {processes} processes",
+                "data.batch_size",
             )
         return self.batch_size // processes
 

@@ -20,15 +20,15 @@ def check_place(folder: Path) -> None:
         UserError: Naming the flag.
     """
     if "\0" in str(folder):
-        raise UserError("--run.dir: the name of a folder cannot contain NUL")
+        raise UserError(": the name of a folder cannot contain NUL", "run.dir")
     try:
         place = _nearest(folder)
     except OSError as error:  # such as a name that is too long
-        raise UserError(f"--run.dir {folder}: {error.strerror}; give another folder") from None
+        raise UserError(f"{folder}: {error.strerror}; give another folder", "run.dir") from None
     if not place.is_dir():
-        raise UserError(f"--run.dir {folder}: {place} is a file; give another folder")
+        raise UserError(f"{folder}: {place} is a file; give another folder", "run.dir")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"--run.dir {folder}: {place} cannot be written to; give another folder")
+        raise UserError(f"{folder}: {place} cannot be written to; give another folder", "run.dir")
 
 
 def check_room(
@@ -57,8 +57,9 @@ def check_room(
         )
     if needed_bytes > (free := shutil.disk_usage(_nearest(folder)).free):
         raise UserError(
-            f"--run.dir {folder}: a checkpoint takes about {needed_bytes / 1e6:,.1f} MB, "
-            f"{free / 1e6:,.1f} MB are free; make room or give a folder on another disk"
+            f"{folder}: a checkpoint takes about {needed_bytes / 1e6:,.1f} MB, "
+            f"{free / 1e6:,.1f} MB are free; make room or give a folder on another disk",
+            "run.dir",
         )
 
 

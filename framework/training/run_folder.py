@@ -27,7 +27,7 @@ def check_folder(folder: Path, resume: str) -> None:
         UserError: If the folder holds something else, or a run that must not be resumed.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"--run.dir {folder}: is a file; give a new folder")
+        raise UserError(f"{folder}: is a file; give a new folder", "run.dir")
     if not folder.is_dir():
         return
     for path in (*(folder / name for name in WRITTEN_IN_PLACE), *folder.glob("metric-*.jsonl")):
@@ -35,9 +35,9 @@ def check_folder(folder: Path, resume: str) -> None:
     if not any(path.name != _LOCK for path in folder.iterdir()):
         return
     if resume == "never":
-        raise UserError(f"--run.dir {folder}: already holds a run; give a new folder")
+        raise UserError(f"{folder}: already holds a run; give a new folder", "run.dir")
     if not (folder / CONFIG).is_file():
-        raise UserError(f"--run.dir {folder}: holds files but no run; give a new folder")
+        raise UserError(f"{folder}: holds files but no run; give a new folder", "run.dir")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -48,7 +48,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     """
     checkpoint = latest_whole(folder)
     if checkpoint is None and any(newest_first(folder)):
-        raise UserError(f"--run.dir {folder}: none of its checkpoints is whole; give a new folder")
+        raise UserError(f"{folder}: none of its checkpoints is whole; give a new folder", "run.dir")
     return checkpoint
 
 
@@ -82,8 +82,9 @@ class LockedFolder:
         except BlockingIOError:
             holder = self._signature() or "unknown"
             raise UserError(
-                f"--run.dir {self.path}: another training run (process {holder}) is at work in it; "
-                "wait for it, stop it, or give a new folder"
+                f"{self.path}: another training run (process {holder}) is at work in it; "
+                "wait for it, stop it, or give a new folder",
+                "run.dir",
             ) from None
         except OSError:
             pass  # a file system without locks
@@ -116,8 +117,9 @@ class LockedFolder:
             now = None
         if now is None or (now.st_dev, now.st_ino) != (ours.st_dev, ours.st_ino):
             raise UserError(
-                f"--run.dir {self.path}: was deleted or moved while the run was at work in it; "
-                "the run ends and writes nothing more. If it was moved, give its new place"
+                f"{self.path}: was deleted or moved while the run was at work in it; "
+                "the run ends and writes nothing more. If it was moved, give its new place",
+                "run.dir",
             )
 
     def close(self) -> None:

@@ -51,8 +51,8 @@ class RunSettings:
                 must = f"positive and at most {_MOST:,}"
                 raise UserError(f"--run.{name} {getattr(self, name)}: must be {must}")
         if not 0 <= self.metrics_kimg <= _MOST:
-            raise UserError(f"--run.metrics_kimg {self.metrics_kimg}: 0 for none")
+            raise UserError(f"{self.metrics_kimg}: 0 for none", "run.metrics_kimg")
         if not 0 <= self.keep_snapshots <= _MOST:
-            raise UserError(f"--run.keep_snapshots {self.keep_snapshots}: 0 keeps all")
+            raise UserError(f"{self.keep_snapshots}: 0 keeps all", "run.keep_snapshots")
         if not self.dir.strip():
-            raise UserError("--run.dir: give the folder of the run")
+            raise UserError(": give the folder of the run", "run.dir")

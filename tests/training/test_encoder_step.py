@@ -193,7 +193,7 @@ def test_each_look_has_its_own_gradient_and_leaves_the_one_before(model):
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
-    "adversary": ({"adv_image": 0.1}, "--model.weights.adv_image 0.1: .* has no discriminator"),
+    "adversary": ({"adv_image": 0.1}, "weights.adv_image 0.1: .* has no discriminator"),
     "features": (
         {"perceptual_network": "dfeat"},
         "judges.perceptual_network dfeat: .*no disc",
@@ -235,8 +235,8 @@ def test_settings_that_cannot_be_are_refused_by_name(settings, expected, model):
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({"size": 16}, r"makes pictures of 32x16 px, these are 16x16; give --data.size \[16,32\]"),
-        ({"channels": 1}, "--data.channels 1: .*give --data.channels 3"),
+        ({"size": 16}, r"makes pictures of 32x16 px, these are 16x16; give `data.size` \[16,32\]"),
+        ({"channels": 1}, "data.channels 1: .*give `data.channels` 3"),
     ],
 )
 def test_pictures_that_the_generator_does_not_make_are_refused(data, expected, model):

@@ -26,7 +26,7 @@ def test_a_new_an_empty_and_a_just_locked_folder_may_take_a_run(tmp_path):
 
 def test_other_peoples_files_are_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
-    with pytest.raises(UserError, match=r"--run.dir .* holds files but no run"):
+    with pytest.raises(UserError, match=r"run.dir .* holds files but no run"):
         check_folder(tmp_path, "auto")
     with pytest.raises(UserError, match="is a file"):
         check_folder(tmp_path / "thesis.txt", "auto")

@@ -62,7 +62,7 @@ def test_a_batch_larger_than_the_data_goes_round():
 
 def test_a_batch_that_processes_cannot_share_is_refused():
     assert tiny_data(6).share(3) == 2
-    with pytest.raises(UserError, match=r"--data.batch_size 6.* 4 processes"):
+    with pytest.raises(UserError, match=r"data.batch_size 6.* 4 processes"):
         tiny_data(6).share(4)
 
 

@@ -93,8 +93,8 @@ def new_networks(
     if weights.adv_image > 0:
         if frozen.discriminator is None:
             raise UserError(
-                f"--model.weights.adv_image {weights.adv_image:g}: {settings.generator} has no "
-                "discriminator; leave it at 0"
+                f"{weights.adv_image:g}: {settings.generator} has no discriminator; leave it at 0",
+                "weights.adv_image",
             )
         networks["discriminator"] = frozen.discriminator
     if weights.adv_latent > 0:
@@ -172,13 +172,15 @@ def _check_pictures(
     if tuple(size) != (height, width):
         own_size = f"{height}" if height == width else f"[{height},{width}]"
         raise UserError(
-            f"--data.size: {name} makes pictures of {width}x{height} px, these are "
-            f"{size[1]}x{size[0]}; give --data.size {own_size}"
+            f": {name} makes pictures of {width}x{height} px, these are "
+            f"{size[1]}x{size[0]}; give `data.size` {own_size}",
+            "data.size",
         )
     if channels != generator.img_channels:
         raise UserError(
-            f"--data.channels {channels}: {name} makes pictures of {generator.img_channels} "
-            f"channels; give --data.channels {generator.img_channels}"
+            f"{channels}: {name} makes pictures of {generator.img_channels} "
+            f"channels; give `data.channels` {generator.img_channels}",
+            "data.channels",
         )
 
 

@@ -82,8 +82,8 @@ def frozen_layers(discriminator: Discriminator, count: int) -> list[nn.Module]:
     layers = [getattr(block, name) for block in blocks for name in names if hasattr(block, name)]
     if count > len(layers):
         raise UserError(
-            f"--model.transfer.freeze_d_layers {count}: the discriminator has {len(layers)} before "
-            "its last block"
+            f"{count}: the discriminator has {len(layers)} before its last block",
+            "transfer.freeze_d_layers",
         )
     return layers[:count]
 

@@ -121,8 +121,8 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         dataset, device = data.dataset, trainer.strategy.root_device
         if self.settings.transition_kimg is not None and dataset.label_dim == 0:
             raise UserError(
-                "--model.transition_kimg: the pictures have no labels; give --data.labels folders, "
-                "or leave it at null"
+                ": the pictures have no labels; give `data.labels` folders, or leave it at null",
+                "transition_kimg",
             )
         with sketching(), blame("--data.size", str(data.size)):
             generator, discriminator = self.build_networks(

@@ -140,8 +140,9 @@ def _other_sizes(start: Start, what: str, way: str) -> UserError:
     sizes = sizes_of(start.average.config, getattr(start.discriminator, "config", {}))
     flags = " ".join(f"--model.networks.{name} {value}" for name, value in sizes.items())
     return UserError(
-        f"--model.start_from {start.name}: has {what}; leave sizes out (null), which takes the "
-        f"model's, or give {flags}{way}"
+        f"{start.name}: has {what}; leave sizes out (null), which takes the "
+        f"model's, or give {flags}{way}",
+        "start_from",
     )
 
 
