@@ -78,9 +78,9 @@ class Bench:
         """The first `count` tasks from a seed on."""
         part = "wheel_hub" if "wheel" in kind else "roof_corner"
         indices = [i for i, name in enumerate(self.judge.names) if name.endswith(part)]
-        found: list[Task] = []
-        while len(found) < count:
-            index = indices[len(found) % len(indices)]
+        tasks: list[Task] = []
+        while len(tasks) < count:
+            index = indices[len(tasks) % len(indices)]
             ws, layers = seed_latents(self.generator, seed, self.psi), 4 + 2 * (seed % 2)
             mate = seed_latents(self.generator, MATES + seed, self.psi)
             seed += 1
@@ -97,8 +97,8 @@ class Bench:
             height, width = self.generator.img_size
             inside = 0 <= target[0] <= width - 1 and 0 <= target[1] <= height - 1
             if near and inside and sure >= SURE:
-                found.append(Task(ws, index, (x, y), target))
-        return found
+                tasks.append(Task(ws, index, (x, y), target))
+        return tasks
 
     def run(self, task: Task, settings: DragSettings) -> dict[str, Any]:
         """Drag, and measure."""

@@ -84,7 +84,6 @@ class Draggable(Protocol):
         """
         ...
 
-    @property
     def statistics(self) -> Statistics:
         """How states vary, and how changing them changes pictures."""
         ...

@@ -98,7 +98,7 @@ class Solver:
 
     def __init__(self, draggable: Draggable, drag: Drag, settings: DragSettings) -> None:
         self._draggable, self._drag = draggable, drag
-        self._statistics = draggable.statistics
+        self._statistics = draggable.statistics()
         with gradients(True):
             before = draggable.view(drag.start)
             maps = draggable.maps(before)
@@ -128,10 +128,10 @@ class Solver:
     def nearer(self, at: Iterate, radius: float) -> tuple[Iterate | None, float]:
         """The next iterate, and the radius to go on with; None where no step is good."""
         missing = self._drag.targets - at.points
-        wanted = missing * (STRIDE_PX / missing.norm(dim=1, keepdim=True).clamp(min=STRIDE_PX))
+        stride = missing * (STRIDE_PX / missing.norm(dim=1, keepdim=True).clamp(min=STRIDE_PX))
         linear, gone = self._linear(at), at.whitened.flatten()
         back = RETURN * linear.jacobian @ gone
-        whole = linear.change(wanted.flatten() + back) - RETURN * gone
+        whole = linear.change(stride.flatten() + back) - RETURN * gone
         lift = _within(self._lift(at, linear), LIFT_RADIUS)
         first_radius = radius
         while radius >= LEAST_RADIUS:
@@ -251,8 +251,8 @@ class Solver:
         missing = [(self._drag.targets - i.points).norm(dim=1).sum() for i in (at, tried)]
         gained_px = max(0.0, float(missing[0] - missing[1]))
         lost = float((at.realism - tried.realism).detach())
-        kept = float((self._first_realism - tried.realism).detach()) <= CRITIC_SLACK
-        return fits and gain > LEAST_GAIN and (kept or lost <= CRITIC_SLACK * gained_px)
+        realism_kept = float((self._first_realism - tried.realism).detach()) <= CRITIC_SLACK
+        return fits and gain > LEAST_GAIN and (realism_kept or lost <= CRITIC_SLACK * gained_px)
 
     def _realism(self, picture: Tensor) -> Tensor:
         """The critic: the discriminator's logit, and a price on what is less sharp than before."""

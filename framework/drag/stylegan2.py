@@ -1,6 +1,5 @@
 """StyleGAN2 as a `Draggable`: its states are `ws`, its features those of a synthesis block."""
 
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -97,9 +96,9 @@ class StyleGAN2:
         if view.rest.resolution == last:
             return [view.features, self.picture(view.leaf, view)]
         whole = self.synthesis.extend(view.rest, view.leaf, last, noise_mode=NOISE_MODE)
-        return [view.features, whole.x.to(view.leaf.dtype), whole.img.to(view.leaf.dtype)]
+        picture = self.synthesis.finish(whole, view.leaf, noise_mode=NOISE_MODE)
+        return [view.features, whole.x.to(view.leaf.dtype), picture.to(view.leaf.dtype)]
 
-    @cached_property
     def statistics(self) -> Statistics:
         """Statistics of this generator and these layers, measured once and cached."""
         moving = "w" if self.in_common else str(self.layers)

@@ -163,9 +163,9 @@ def test_statistics_by_hand():
 
 def test_statistics_are_measured_once_and_known_by_the_model(tiny_generator, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = StyleGAN2(tiny_generator).statistics
+    first = StyleGAN2(tiny_generator).statistics()
     monkeypatch.setattr(StyleGAN2, "_measure", lambda self: pytest.fail("measured again"))
-    again = StyleGAN2(tiny_generator).statistics
+    again = StyleGAN2(tiny_generator).statistics()
     assert torch.equal(first.metric, again.metric) and len(first.scales) == len(again.scales)
     (file,) = (tmp_path / "dragline" / "statistics").iterdir()
     assert file.name.startswith(tiny_generator.digest[:32])

@@ -53,7 +53,6 @@ class Card:
     def maps(self, view):
         return [view.features]
 
-    @property
     def statistics(self):
         return Statistics(torch.eye(2), torch.eye(2), scales_of([self.draw(torch.zeros(2))]))
 

@@ -41,6 +41,6 @@ def run(
         if status == "moving" and following is None:
             status = "stuck"
         yield solver.seen(at, step, status)
-        if status != "moving":
+        if following is None or status != "moving":
             return
         at, step = following, step + 1
