@@ -87,8 +87,8 @@ class Settings:
             kind = self._type(name)
             if value is None and "None" in kind:
                 continue
-            several = isinstance(value, list | tuple) and ("tuple" in kind or "list" in kind)
-            for one in list(value) if several else [value]:
+            several = "tuple" in kind or "list" in kind
+            for one in value if several and isinstance(value, list | tuple) else [value]:
                 fits = is_number(one) and 0 <= one <= most and not (below and one >= below)
                 if not fits or (one == 0 and above_zero):
                     hint = "; write 0.002, not 2e-3" if isinstance(value, str) else ""
