@@ -162,7 +162,7 @@ def _check_digest(metadata: dict[str, str], tensors: dict[str, Tensor]) -> None:
     digest = metadata.get(DIGEST)
     name_was_hit = digest is None and metadata.keys() - _METADATA_OF_OLD
     whole = not name_was_hit and digest in (None, contents_digest(metadata, tensors))
-    _must(whole, "its digest is not of what it holds; damaged")
+    _must(whole, "its digest does not match its contents; damaged")
 
 
 def _checked(name: str, tensor: Tensor, shape: tuple[str, ...], sides: dict[str, int]) -> Tensor:

@@ -155,7 +155,7 @@ def test_no_bit_of_a_file_may_turn(path, tiny_generator):
         with pytest.raises(InvalidEdit) as caught:
             EditFile.load(path)
         assert "\n" not in str(caught.value)
-        assert at < end or "digest is not of what it holds; damaged" in str(caught.value)
+        assert at < end or "digest does not match its contents; damaged" in str(caught.value)
     path.write_bytes(whole)
     EditFile.load(path).check_model(tiny_generator)
 

@@ -30,7 +30,7 @@ class ExportRequest:
 
     Args:
         model: Zoo name, model folder or file, all that other commands take as a model.
-        to: Whose file it shall be.
+        to: The program whose file it becomes.
         out: New file. DragGAN opens only names with "stylegan2" in them.
     """
 
