@@ -89,9 +89,9 @@ def test_labels_stay_with_their_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"held_out": 0.6}, r"--data\.held_out 0\.6: must be from 0 to 0\.5"),
-        ({"held_out": -0.1}, r"--data\.held_out -0\.1: must be"),
-        ({"source": "shards:x", "held_out": 0.1}, r"--data\.held_out 0\.1: not for shards"),
+        ({"held_out": 0.6}, r"^data\.held_out 0\.6: must be from 0 to 0\.5"),
+        ({"held_out": -0.1}, r"^data\.held_out -0\.1: must be"),
+        ({"source": "shards:x", "held_out": 0.1}, r"^data\.held_out 0\.1: not for shards"),
     ],
 )
 def test_shares_that_cannot_be_are_refused(settings, expected):

@@ -58,7 +58,7 @@ def test_the_lock_follows_no_link_and_empties_nothing(treasure, tmp_path):
         assert lock.read_bytes() == treasure.read_bytes() == b"precious\n"
         lock.unlink()
     os.mkfifo(lock)
-    with pytest.raises(UserError, match="no ordinary file"), lock_folder(lock.parent):
+    with pytest.raises(UserError, match="not an ordinary file"), lock_folder(lock.parent):
         pass
 
 

@@ -392,7 +392,7 @@ def test_frozen_layers_thaw_when_a_run_goes_on_without(tmp_path):
 def test_no_more_layers_than_there_are_can_be_frozen():
     assembled(freeze_d_layers=7)
     with pytest.raises(
-        UserError, match=r"^--model\.transfer\.freeze_d_layers 8: .* has 7 before its last"
+        UserError, match=r"^transfer\.freeze_d_layers 8: .* has 7 before its last"
     ):
         train(tiny_module(freeze_d_layers=8), 4)
 
@@ -475,7 +475,7 @@ def test_a_snapshot_in_the_middle_of_the_transition_shows_what_the_training_has(
 
 
 def test_fading_labels_in_wants_labels_and_an_order():
-    with pytest.raises(UserError, match=r"^--model\.transition_kimg: the pictures have no labels"):
+    with pytest.raises(UserError, match=r"^transition_kimg: the pictures have no labels"):
         train(tiny_module(transition_kimg=(0.1, 0.2)), 4)
     with pytest.raises(UserError, match=r"^transition_kimg \(0\.2, 0\.1\): .* beginning"):
         tiny_module(transition_kimg=(0.2, 0.1))

@@ -302,7 +302,7 @@ def test_fewer_shards_than_processes_is_one_line(shards, dataset):
 
 
 def test_a_cache_is_not_for_shards(shards):
-    with pytest.raises(UserError, match=r"--data\.cache"):
+    with pytest.raises(UserError, match=r"^data\.cache"):
         tiny_data(source=f"shards:{shards}", cache="somewhere")
 
 

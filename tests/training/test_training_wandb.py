@@ -47,7 +47,7 @@ def test_names_pictures_and_settings_are_there(sessions):
     assert set(held["summary"]) >= NAMES | {"Samples/reals", "Samples/fakes"}
     assert held["summary"]["Progress/kimg"] == 0.016
     assert held["state"] == "finished" and held["exit_code"] == 0
-    assert held["config"]["model"]["init_args"]["r1_interval"] == 4
+    assert held["config"]["model"]["init_args"]["regularization"]["r1_interval"] == 4
     assert held["config"]["facts"]["count"] == 64
     for name in ("Samples/reals", "Samples/fakes"):
         picture = held["summary"][name]
