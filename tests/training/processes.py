@@ -70,6 +70,7 @@ def _train(
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
+    os.environ.pop("WANDB_SERVICE", None)  # of an earlier test in the server's parent, gone by now
     os.environ.update(env)
     sys.argv = ["train.py", *args]
 
