@@ -99,10 +99,10 @@ class Solver:
     def __init__(self, draggable: Draggable, drag: Drag, settings: DragSettings) -> None:
         self._draggable, self._drag = draggable, drag
         self._statistics = draggable.statistics()
-        with gradients(True):
+        with gradients(False):
             before = draggable.view(drag.start)
             maps = draggable.maps(before)
-        self._before, self._picture = before, maps[-1].detach()
+        self._before, self._picture = before, maps[-1]
         self._fixed = None if drag.mask is None else fixed_area(drag.mask, self._picture)
         self._mask_price = MASK_PRICE * settings.mask_weight
         self._factor = torch.linalg.cholesky(self._statistics.metric)
@@ -146,8 +146,8 @@ class Solver:
             radius = min(radius, float(whole.norm())) / 2
         return None, radius
 
-    def more_real(self, at: Iterate) -> Iterate | None:
-        """A step that the critic likes while the points hold; None if there is none to be had."""
+    def with_less_regret(self, at: Iterate) -> Iterate | None:
+        """The iterate after a step that undoes regret while the points stay; None without one."""
         regret = at.regret.item()
         if regret <= LEAST_REGRET:
             return None

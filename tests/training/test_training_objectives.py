@@ -391,9 +391,7 @@ def test_frozen_layers_thaw_when_a_run_goes_on_without(tmp_path):
 
 def test_no_more_layers_than_there_are_can_be_frozen():
     assembled(freeze_d_layers=7)
-    with pytest.raises(
-        UserError, match=r"^transfer\.freeze_d_layers 8: .* has 7 before its last"
-    ):
+    with pytest.raises(UserError, match=r"^transfer\.freeze_d_layers 8: .* has 7 before its last"):
         train(tiny_module(freeze_d_layers=8), 4)
 
 

@@ -36,7 +36,7 @@ def run(
         if not near:
             following, radius = solver.nearer(at, radius)
         elif polished < POLISHING_STEPS:
-            following, polished = solver.more_real(at), polished + 1
+            following, polished = solver.with_less_regret(at), polished + 1
         status = ends.status(at.farthest_px, settled=following is None, pulls=None)
         if status == "moving" and following is None:
             status = "stuck"
