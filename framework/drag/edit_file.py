@@ -15,7 +15,7 @@ from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
 from framework.models.frozen import Adam
-from framework.models.stylegan2 import Generator
+from framework.models.stylegan2 import Discriminator, Generator
 
 # Fields of the last step only.
 _OF_LAST = ("status", "optimizer", "confidence", "pull_length", "settled")
@@ -162,6 +162,7 @@ class EditFile:
         generator: Generator,
         targets: Sequence | Tensor | None = None,
         settings: DragSettings | None = None,
+        discriminator: Discriminator | None = None,
     ) -> Iterator[DragStep]:
         """Continue the drag from where it ended, as if it had not stopped.
 
@@ -169,6 +170,7 @@ class EditFile:
             generator: The model (see `check_model`).
             targets: Other targets; None for the file's. With other targets Adam starts anew.
             settings: Other settings; None for the file's.
+            discriminator: The generator's frozen discriminator, see `drag_points`.
 
         Returns:
             Steps as from `drag_points`, beginning with the file's last.
@@ -180,8 +182,9 @@ class EditFile:
             targets = self.targets[-1]
         settings = settings or self.settings
         return drag_points(
-            generator, self.start_ws, self.handles, targets, self.mask, settings, resume_from=last
-        )
+            generator, self.start_ws, self.handles, targets, self.mask, settings,
+            resume_from=last, discriminator=discriminator,
+        )  # fmt: skip
 
     def check_model(self, generator: Generator, allow_other: bool = False) -> None:
         """Check that a model is the one the edit was made with.

@@ -82,13 +82,20 @@ class DragSession:
 
     @classmethod
     def from_edit_file(
-        cls, generator: Generator, edit: EditFile, *, history: int = HISTORY_STEPS
+        cls,
+        generator: Generator,
+        edit: EditFile,
+        *,
+        discriminator: Discriminator | None = None,
+        history: int = HISTORY_STEPS,
     ) -> "DragSession":
         """A session that continues where the file's edit ended; its steps can be undone.
 
         The next run equals one that was never interrupted; a run after an undo starts Adam anew.
         """
-        session = cls(generator, edit.start_ws, edit.settings, history=history)
+        session = cls(
+            generator, edit.start_ws, edit.settings, discriminator=discriminator, history=history
+        )
         session.inversion = edit.inversion
         device = session.ws.device
         # One object for all states: its identity tells which of them belong to the current drag.

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from framework.drag.interface import View
-from framework.drag.kept_statistics import kept
 from framework.drag.settings import DragSettings
 from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
+from framework.drag.statistics_cache import cached_statistics
 from framework.errors import InvalidEdit, UserError
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Discriminator, Generator
@@ -103,7 +103,7 @@ class StyleGAN2:
         """Statistics of this generator and these layers, measured once and cached."""
         moving = "w" if self.in_common else str(self.layers)
         name = f"{self.generator.digest[:32]}-{moving}-b{self.resolution}"
-        return kept(name, next(self.generator.parameters()).device, self._measure)
+        return cached_statistics(name, next(self.generator.parameters()).device, self._measure)
 
     def realism(self, picture: Tensor) -> Tensor | None:
         """The discriminator's logit."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from framework.drag import kept_statistics
 from framework.drag.algorithm import drag_points, drag_state
 from framework.drag.settings import DragSettings
 from framework.drag.solver import Linear
 from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
+from framework.drag.statistics_cache import cached_statistics
 from framework.drag.stylegan2 import StyleGAN2
 from framework.drag.template import Template
 from framework.errors import InvalidEdit
@@ -183,9 +183,9 @@ def test_a_cache_that_cannot_be_used_is_none(harm, tmp_path, monkeypatch):
 
     if harm == "locked":
         (tmp_path / "dragline").write_text("not a folder")
-    kept_statistics.kept("model", torch.device("cpu"), measure)
+    cached_statistics("model", torch.device("cpu"), measure)
     if harm == "cut":
         file = tmp_path / "dragline" / "statistics" / "model.safetensors"
         file.write_bytes(file.read_bytes()[:40])
-    kept_statistics.kept("model", torch.device("cpu"), measure)
+    cached_statistics("model", torch.device("cpu"), measure)
     assert next(calls) == 2

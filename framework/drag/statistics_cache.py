@@ -13,7 +13,9 @@ from framework.tensor_files import read_tensors
 VERSION = "1"
 
 
-def kept(name: str, device: torch.device, measure: Callable[[], Statistics]) -> Statistics:
+def cached_statistics(
+    name: str, device: torch.device, measure: Callable[[], Statistics]
+) -> Statistics:
     """What `measure` gives, from the cache if it is there; a cache that cannot be used is none.
 
     Args:
