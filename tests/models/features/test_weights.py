@@ -85,7 +85,8 @@ def test_a_download_that_fails_is_one_line(known_file):
 
 def test_what_is_published_is_known_by_its_digest():
     for known in weights.KNOWN:
-        assert known.sha256.startswith(known.file.split("-")[-1].removesuffix(".pth"))
+        if known.file.endswith(".pth"):  # torch's own names tell it, XFeat's does not
+            assert known.sha256.startswith(known.file.split("-")[-1].removesuffix(".pth"))
         assert len(known.sha256) == 64
         assert known.url.endswith(known.file) if known.url else known.package
 
