@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.drag.interface import Drag, Draggable
+from framework.drag.interface import Drag, Draggable, View
+from framework.drag.likeness import LEAST_CONFIDENCE, last_look
+from framework.drag.mask import Pulls, usual_length
 from framework.drag.step import DragStep, Picture, Status
-from framework.models.frozen import Adam
+from framework.models.frozen import Adam, adam_update, gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +106,75 @@ class Progress:
             settled=resume_from.settled if same_targets else 0,
         )
 
-    def to_step(
+    def moved(
         self,
+        draggable: Draggable,
+        pulls: Pulls,
+        learning_rate: float,
+        arrived: bool,
+        points: Tensor,
+        moves: Tensor | None = None,
+    ) -> "Progress":
+        """The progress after a step of Adam along the pulls, whose graph is used up.
+
+        The mask pulls as hard as the points do now; once they have arrived, as they used to.
+        """
+        usual = self.usual_pull
+        balance = pulls.together(usual if arrived else torch.zeros_like(usual))
+        with gradients(False):
+            optimizer, update = adam_update(self.optimizer, balance.gradient, learning_rate)
+            state = draggable.moved(self.state, update)
+            usual = usual if arrived else usual_length(usual, balance.pull_length)
+        settled = self.settled + arrived
+        return Progress(self.step + 1, state, points, optimizer, usual, settled, moves)
+
+    def measured(
+        self,
+        draggable: Draggable,
+        drag: Drag,
+        view: View,
+        pulls: Pulls,
+        points: Tensor,
+        drift: Tensor,
+    ) -> Measurements:
+        """The numbers of this step, on the CPU."""
+        return Measurements(
+            health=draggable.trainable(self.state).sum() + view.features.detach().sum(),
+            motion_loss=pulls.motion,
+            mask_loss=pulls.change,
+            pull_length=self.usual_pull,
+            distance_px=(drag.targets - points).norm(dim=1),
+            drift=drift,
+            points=points,
+            targets=drag.targets,
+        ).to_cpu()
+
+    def seen(
+        self,
+        draggable: Draggable,
+        drag: Drag,
         numbers: Measurements,
         status: Status,
-        confidence: tuple[float, ...],
-        picture: Picture,
+        before: View,
+        view: View,
     ) -> DragStep:
-        """The step as the caller sees it; `numbers` are on the CPU."""
+        """The step as the caller sees it; the last one asks whether the points are still there.
+
+        Args:
+            draggable: The model.
+            drag: What is asked for.
+            numbers: From `measured`.
+            status: How the drag stands; "arrived" becomes "lost" where a point does not show what
+                its handle showed.
+            before: View of the state before the drag.
+            view: View of this state.
+        """
+        confidence: tuple[float, ...] = ()
+        if status != "moving":
+            points = numbers.points.to(drag.handles)
+            confidence = last_look(draggable, before, view, drag.handles, points)
+        if status == "arrived" and min(confidence) < LEAST_CONFIDENCE:
+            status = "lost"
         return DragStep(
             step=self.step,
             status=status,
@@ -123,7 +186,7 @@ class Progress:
             distance_px=tuple(numbers.distance_px.tolist()),
             drift=tuple(numbers.drift.tolist()),
             optimizer=self.optimizer,
-            picture=picture,
+            picture=Picture(draggable, view),
             confidence=confidence,
             pull_length=numbers.pull_length.item(),
             settled=self.settled,

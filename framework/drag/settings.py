@@ -143,6 +143,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_steps": 30,
         "layers": 10,
     },
+    "freedrag": {"method": "freedrag"},
+    "official": {"method": "official", "learning_rate": 1e-3},
 }
 
 

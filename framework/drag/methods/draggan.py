@@ -4,19 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from framework.drag.ends import Ends
-from framework.drag.interface import Drag, Draggable, View
-from framework.drag.likeness import LEAST_CONFIDENCE, last_look
-from framework.drag.mask import Hold, Pulls, usual_length
+from framework.drag.interface import Drag, Draggable
+from framework.drag.mask import Hold
 from framework.drag.motion import directions, motion_loss
-from framework.drag.progress import Measurements, Progress
+from framework.drag.progress import Progress
 from framework.drag.registry import named
 from framework.drag.settings import DragSettings
-from framework.drag.step import DragStep, Picture
+from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
-from framework.models.frozen import adam_update, gradients
+from framework.models.frozen import gradients
 
 
 def run(
@@ -45,20 +43,15 @@ def run(
                 view.features, points, moves, sizes.motion_radius_px, sizes.img_size
             )
             pulls = hold.pulls(view, motion.sum())
-            numbers = _measure(draggable, drag, at, view, pulls, points, drift)
+            numbers = at.measured(draggable, drag, view, pulls, points, drift)
 
         if not numbers.finite:
             if last is None:
                 raise InvalidEdit("the model gives NaN or infinity for these latents")
             yield replace(last, step=at.step, status="diverged")
             return
-        confidence: tuple[float, ...] = ()
         status = ends.status(numbers.farthest_px, at.settled >= hold.settle_steps, pulls)
-        if status != "moving":  # do the points still show what their handles showed?
-            confidence = last_look(draggable, before, view, drag.handles, points)
-        if status == "arrived" and min(confidence) < LEAST_CONFIDENCE:
-            status = "lost"
-        last = at.to_step(numbers, status, confidence, Picture(draggable, view))
+        last = at.seen(draggable, drag, numbers, status, before, view)
         try:
             yield last
         finally:  # the graph is large, and callers collect steps
@@ -66,35 +59,7 @@ def run(
         if status != "moving":
             return
 
-        # The mask pulls as hard as the points do now; once they have arrived, as they used to.
-        arrived, usual = ends.reached(numbers.farthest_px), at.usual_pull
-        balance = pulls.together(usual if arrived else torch.zeros_like(usual))
-        with gradients(False):
-            optimizer, update = adam_update(at.optimizer, balance.gradient, settings.learning_rate)
-            state = draggable.moved(at.state, update)
-            usual = usual if arrived else usual_length(usual, balance.pull_length)
-        at = Progress(at.step + 1, state, points, optimizer, usual, at.settled + arrived, moves)
+        arrived = ends.reached(numbers.farthest_px)
+        at = at.moved(draggable, pulls, settings.learning_rate, arrived, points, moves)
         # Half the memory: this step's graph is freed before the next one is built.
         del view, motion, pulls
-
-
-def _measure(
-    draggable: Draggable,
-    drag: Drag,
-    at: Progress,
-    view: View,
-    pulls: Pulls,
-    points: Tensor,
-    drift: Tensor,
-) -> Measurements:
-    """The numbers of a step, on the CPU."""
-    return Measurements(
-        health=draggable.trainable(at.state).sum() + view.features.detach().sum(),
-        motion_loss=pulls.motion,
-        mask_loss=pulls.change,
-        pull_length=at.usual_pull,
-        distance_px=(drag.targets - points).norm(dim=1),
-        drift=drift,
-        points=points,
-        targets=drag.targets,
-    ).to_cpu()
