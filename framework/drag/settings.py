@@ -23,7 +23,9 @@ class DragSettings(Settings):
         method: How to drag: a file of `framework/drag/methods`.
         tracker: How to find handles again, a file of `framework/drag/trackers`: "nearest" by their
             features; "off" assumes that they moved as they should (an ablation: such drags mostly
-            miss).
+            miss); "patch" to a fraction of a pixel; "raft" and "pips" are networks.
+        tracker_weights: File of the weights of a tracker that is a network; None for one of their
+            published names in the folder that the variable DRAGLINE_WEIGHTS names.
         motion_radius: Radius r1 of the disc around a handle whose features are pulled, in pixels of
             a picture 512 pixels high; scaled by the picture's height and never below 1 pixel.
         tracking_radius: Half side r2 of the square searched for a handle after each step, in pixels
@@ -60,6 +62,7 @@ class DragSettings(Settings):
 
     method: str = "draggan"
     tracker: str = "nearest"
+    tracker_weights: str | None = None
     motion_radius: float = 3.0
     tracking_radius: float = 12.0
     motion_radius_px: int | None = None
@@ -86,6 +89,8 @@ class DragSettings(Settings):
         self._choice("latent_space", get_args(LatentSpace))
         self._choice("method", names("methods"))
         self._choice("tracker", names("trackers"))
+        if not isinstance(self.tracker_weights, str | None) or self.tracker_weights == "":
+            raise self._error("tracker_weights", "a file, or nothing")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str | None = None) -> Self:
@@ -121,6 +126,7 @@ class DragSettings(Settings):
             tracking_radius_px=self.tracking_radius_px or _scaled(self.tracking_radius, height_px),
             template_radius_px=self.template_radius_px,
             stop_distance_px=stop_px,
+            tracker_weights=self.tracker_weights,
         )
 
 
@@ -155,13 +161,14 @@ def preset_for(img_size: tuple[int, int]) -> str:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Settings that depend on the picture, resolved for one (units as in `DragSettings`)."""
+    """What trackers and losses need of the settings, resolved for one picture (see there)."""
 
     img_size: tuple[int, int]
     motion_radius_px: int
     tracking_radius_px: int
     template_radius_px: int
     stop_distance_px: float
+    tracker_weights: str | None = None
 
 
 def _scaled(radius: float, height_px: int) -> int:

@@ -47,7 +47,8 @@ def test_stop_distance_is_one_pixel_for_up_to_five_points_and_two_beyond():
         ("motion_radius_px", 1.5), ("tracking_radius_px", True), ("template_radius_px", -1),
         ("mask_weight", -1), ("mask_weight", float("nan")), ("learning_rate", 0),
         ("learning_rate", float("inf")), ("learning_rate", "2e-3"), ("layers", 0),
-        ("latent_space", "z"), ("feature_resolution", 2), ("tracker", "raft"), ("method", 3),
+        ("latent_space", "z"), ("feature_resolution", 2), ("tracker", "sift"), ("method", 3),
+        ("tracker_weights", ""), ("tracker_weights", 3),
         ("stop_distance_px", -1), ("max_steps", 0), ("max_steps", None), ("max_seconds", "ten"),
     ],
 )  # fmt: skip

@@ -153,8 +153,12 @@ def _packaged(weights: Published) -> Path | None:
     return Path(spec.origin).parent / folder if spec and spec.origin else None
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, inside: str = "") -> dict[str, Tensor]:
     """Read the state dict in a safetensors or torch file; nothing in it is run.
+
+    Args:
+        path: The file.
+        inside: Name of the state dict, where a file may hold it beside other things.
 
     Raises:
         UserError: If the file holds anything else.
@@ -170,6 +174,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         *(EOFError, OSError, ValueError, KeyError),
     ) as error:
         raise BrokenCheckpoint(f"{path}: no file of weights that can be read safely") from error
+    if inside and isinstance(tensors, dict):
+        tensors = tensors.get(inside, tensors)
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise BrokenCheckpoint(f"{path}: holds more than tensors by name")
     return tensors

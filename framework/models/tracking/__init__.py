@@ -1,0 +1,1 @@
+"""Networks that follow points from picture to picture."""
