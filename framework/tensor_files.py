@@ -75,6 +75,8 @@ def write_tensors(
 ) -> None:
     """Write a file with its digest, whole or not at all; an existing file is replaced.
 
+    The same tensors and metadata always give the same bytes.
+
     Raises:
         UserError: If the library cannot write it.
     """
@@ -86,6 +88,18 @@ def write_tensors(
             save_file(dict(tensors), temporary, metadata=facts)
         except SafetensorError as error:  # the library's error for a full disk
             raise UserError(f"{path}: cannot be written ({error})") from error
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header: the library's order is another one in every process."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        header = json.loads(file.read(length))
+        header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(LENGTH_BYTES)
+        file.write(text.ljust(length))
 
 
 def contents_digest(metadata: Mapping[str, str], tensors: "Mapping[str, Tensor]") -> str:

@@ -9,7 +9,13 @@ from safetensors.torch import save_file
 
 from framework.drag.edit_file import EditFile
 from framework.errors import BrokenCheckpoint, InvalidEdit, UserError
-from framework.tensor_files import LONGEST_HEADER, contents_digest, opened_tensors, read_tensors
+from framework.tensor_files import (
+    LONGEST_HEADER,
+    contents_digest,
+    opened_tensors,
+    read_tensors,
+    write_tensors,
+)
 
 
 @pytest.fixture
@@ -84,3 +90,13 @@ def test_what_was_loaded_does_not_change_with_the_file(tmp_path):
     with open(path, "r+b") as file:  # in place, as `cp` does it
         file.write(content[:-4096] + bytes(4096))
     assert (tensors["x"] == 1).all()
+
+
+def test_the_same_contents_are_the_same_bytes(tmp_path):
+    """The library writes metadata in another order every time."""
+    facts = {f"fact {i}": "é\n\u2028\x7f" for i in range(8)}
+    for i in range(6):
+        write_tensors(tmp_path / str(i), {"a": torch.arange(3.0)}, facts)
+    assert len({(tmp_path / str(i)).read_bytes() for i in range(6)}) == 1
+    tensors, metadata = read_tensors(tmp_path / "0")
+    assert tensors["a"].tolist() == [0, 1, 2] and metadata.items() >= facts.items()

@@ -22,6 +22,7 @@ from framework.cli.import_model import import_
 from framework.cli.invert import invert
 from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
+from framework.cli.studio import studio
 from framework.cli.terminal import Terminal
 from framework.cli.video import video
 from framework.command_line import (
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latents": latents,
     "generate": generate,
     "video": video,
+    "studio": studio,
     "import": import_,
     "export": export,
     "demo": demo,

@@ -9,7 +9,7 @@ from typing import Any
 
 from framework.errors import spoken
 from framework.files import json_line
-from framework.jobs.outcomes import DragOutcome, InvertOutcome
+from framework.jobs.outcomes import DragOutcome, InvertOutcome, end_in_words
 from framework.jobs.watcher import Watcher
 
 _NOTABLE = ("interrupted", "max_seconds", "diverged")
@@ -132,12 +132,7 @@ def listed(files: list[str]) -> str:
 
 def describe(outcome: DragOutcome) -> str:
     """Describe the outcome of a drag in a line."""
-    how = {
-        "held": "not arrived: the mask holds it (give a larger mask, or a smaller --mask-weight)",
-        "max_steps": "not arrived (give more --steps)",
-        "stuck": "not arrived: no step brings it nearer, the model hardly draws that",
-        "diverged": "the numbers ran away (give a smaller --lr); the last good step is kept",
-    }.get(outcome.status, outcome.status)
+    how = end_in_words(outcome.status)
     return (
         f"{how} after {outcome.steps} steps, {outcome.seconds:.1f} s: distance"
         f" {outcome.mean_distance_px:.2f} px (max {outcome.max_distance_px:.2f}),"

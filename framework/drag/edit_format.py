@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.drag.points import MAX_POINTS
 from framework.drag.settings import DragSettings
 from framework.drag.step import Status
 from framework.errors import InvalidEdit
-from framework.files import whole_file
 from framework.models.frozen import Adam
-from framework.tensor_files import DIGEST, contents_digest, read_tensors
+from framework.tensor_files import DIGEST, contents_digest, read_tensors, write_tensors
 
 FORMAT = "dragline-edit"
 VERSION = 1
@@ -89,9 +87,7 @@ def write_edit(path: str | Path, values: dict[str, Any]) -> None:
     if link is not None:
         metadata["inversion"] = json.dumps(asdict(link))
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    metadata[DIGEST] = contents_digest(metadata, tensors)
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_tensors(path, tensors, metadata)
 
 
 def read_edit(path: str | Path) -> dict[str, Any]:

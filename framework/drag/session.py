@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile, InversionLink
+from framework.drag.edit_format import as_float
 from framework.drag.inputs import check_mask
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
 from framework.drag.settings import DragSettings
@@ -28,7 +29,8 @@ class _State:
     """Everything about an edit at one moment; never changed, only replaced.
 
     `start_ws` and `handles` are the picture and the points that tracking and mask compare with,
-    from when the set of points was last changed. `step` is the last step of the last run.
+    from when the set of points was last changed. `step` is the last step of the last run. `change`
+    counts what the user did: all steps of one run have the same.
     """
 
     ws: Tensor
@@ -38,6 +40,7 @@ class _State:
     targets: tuple[Point, ...] = ()
     mask: Tensor | None = None
     step: DragStep | None = None
+    change: int = 0
 
 
 class DragSession:
@@ -76,6 +79,7 @@ class DragSession:
         self._initial = _State(ws=ws, start_ws=ws)
         self._states = [self._initial]
         self._cursor = 0
+        self._earlier_ws: Tensor | None = None  # of drags before those in the history
         self._history = whole(history, "history", least=1)
         self._busy = threading.Lock()
         self._cancelled = threading.Event()
@@ -96,7 +100,7 @@ class DragSession:
         session = cls(
             generator, edit.start_ws, edit.settings, discriminator=discriminator, history=history
         )
-        session.inversion = edit.inversion
+        session.inversion, session._earlier_ws = edit.inversion, edit.earlier_ws
         device = session.ws.device
         # One object for all states: its identity tells which of them belong to the current drag.
         start_ws, handles = edit.start_ws.to(device), _pairs(edit.handles)
@@ -113,6 +117,11 @@ class DragSession:
     def ws(self) -> Tensor:
         """Latents now, shape (1, num_ws, w_dim); do not write to them."""
         return self._state.ws
+
+    @property
+    def initial_ws(self) -> Tensor:
+        """Latents at the session's start, likewise."""
+        return self._initial.ws
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -173,6 +182,13 @@ class DragSession:
                 step = replace(step, optimizer=None)
             self._push(replace(self._state, targets=targets, step=step))
 
+    def move_handle(self, index: int, handle: Any) -> None:
+        """Take hold elsewhere, with the same target; all points are tracked from here anew."""
+        handle = check_point("handle", handle, self._model.img_size)
+        with self._exclusive():
+            index = self._checked_index(index)
+            self._anchor((*self.points[:index], handle, *self.points[index + 1 :]), self.targets)
+
     def set_mask(self, mask: Any) -> None:
         """Set what may change, shape (H, W), 0 to 1, or None for everything."""
         checked = check_mask(mask, self._model.img_size, list(self.points))
@@ -198,7 +214,7 @@ class DragSession:
             settings = replace(settings, max_steps=max_steps)
         with self._exclusive():
             self._cancelled.clear()
-            state = self._state
+            state, change = self._state, self._state.change + 1
             stream = drag_points(
                 self.generator,
                 state.start_ws,
@@ -214,7 +230,8 @@ class DragSession:
                     self._states[self._cursor] = replace(state, step=step)
                 elif step.status != "diverged":
                     points = _pairs(step.points)
-                    self._push(replace(state, ws=step.ws, points=points, step=step))
+                    here = replace(state, ws=step.ws, points=points, step=step)
+                    self._push(here, change)
                 yield step
                 if self._cancelled.is_set():
                     return
@@ -232,6 +249,16 @@ class DragSession:
     def can_redo(self) -> int:
         """How many undone steps and changes can be redone."""
         return len(self._states) - 1 - self._cursor
+
+    @property
+    def last_change(self) -> int:
+        """How many steps the last change made: all of a run's, else 1; 0 at the oldest there is."""
+        return self._length_of(self._cursor, -1)
+
+    @property
+    def next_change(self) -> int:
+        """How many steps the next undone change made; 0 if there is none."""
+        return self._length_of(self._cursor + 1, 1)
 
     def undo(self, count: int = 1) -> None:
         """Go back by `count` (at least 0) steps and changes, at most to the oldest there is."""
@@ -262,12 +289,19 @@ class DragSession:
         """
         history = self._states[: self._cursor + 1]
         here = self._state
-        steps = [s.step for s in history if s.step is not None and s.start_ws is here.start_ws]
+        # By number: a target moved or a mask set at a step is a state of its own.
+        steps = {
+            s.step.step: s.step
+            for s in history
+            if s.step is not None and s.start_ws is here.start_ws
+        }
         if here.step is None or not steps:
             raise InvalidEdit("nothing to save: these points have not been dragged yet")
-        earlier = [s.ws for s in history if s.start_ws is not here.start_ws]
+        of_others = [s for s in history if s.start_ws is not here.start_ws]
+        earlier = [] if self._earlier_ws is None else [self._earlier_ws]
+        earlier += [as_float(s.ws) for s in of_others if s.step is not None]
         return EditFile.from_steps(
-            steps,
+            [*steps.values()],
             self.generator,
             model_name=model_name,
             model_digest=model_digest,
@@ -288,9 +322,19 @@ class DragSession:
         ws = self.ws.clone()  # an object of its own: its identity marks this drag
         self._push(_State(ws, ws, points, points, targets, self.mask))
 
-    def _push(self, state: _State) -> None:
+    def _push(self, state: _State, change: int | None = None) -> None:
+        state = replace(state, change=self._state.change + 1 if change is None else change)
         self._states = [*self._states[: self._cursor + 1], state][-self._history - 1 :]
         self._cursor = len(self._states) - 1
+
+    def _length_of(self, place: int, way: int) -> int:
+        """Number of neighbouring states, from a place on, that one change made."""
+        if not 0 < place < len(self._states):
+            return 0
+        change, count = self._states[place].change, 0
+        while 0 < place < len(self._states) and self._states[place].change == change:
+            place, count = place + way, count + 1
+        return count
 
     def _checked_index(self, index: int) -> int:
         index = whole(index, "point")

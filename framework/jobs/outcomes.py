@@ -5,6 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_ENDS = {
+    "held": "not arrived: the mask holds it (give a larger mask, or a smaller `mask_weight`)",
+    "max_steps": "not arrived (give more `steps`)",
+    "stuck": "not arrived: no step brings it nearer, the model hardly draws that",
+    "diverged": "the numbers ran away (give a smaller `lr`); the last good step is kept",
+}
+
+
+def end_in_words(status: str) -> str:
+    """Describe how a drag ended; fields of the request stand between backticks.
+
+    Args:
+        status: Status of the last step, see `DragStep`.
+    """
+    return _ENDS.get(status, status)
+
 
 @dataclass(frozen=True, kw_only=True)
 class InvertOutcome:

@@ -151,6 +151,31 @@ def test_one_thing_at_a_time_and_cancel_within_a_step(session):
     assert len(list(session.run())) > 1  # and a new run works
 
 
+def test_a_run_is_one_change(session):
+    assert session.last_change == 1 and session.next_change == 0  # the points
+    list(session.run(max_steps=3))
+    list(session.run(max_steps=2))
+    assert session.last_change == 2
+    session.undo(session.last_change)
+    assert session.last_change == 3 and session.next_change == 2
+    session.undo(2)
+    list(session.run(max_steps=1))  # a change of its own after what is left of the first
+    assert (session.last_change, session.can_undo, session.next_change) == (1, 3, 0)
+    session.undo(1)
+    session.undo(session.last_change)
+    assert session.last_change == 1 and session.next_change == 1
+    session.undo(99)
+    assert session.last_change == 0
+
+
+def test_a_moved_handle_is_taken_hold_of_anew(session):
+    list(session.run(max_steps=2))
+    session.move_handle(0, (12, 13))
+    assert session.points == ((12.0, 13.0),) and session.targets == ((40.0, 34.0),)
+    first, *_ = session.run(max_steps=1)
+    assert first.step == 0 and first.drift == (0.0,)
+
+
 def test_a_failing_caller_leaves_the_session_usable(session):
     with pytest.raises(ZeroDivisionError):
         for step in session.run():

@@ -1,0 +1,336 @@
+"""What page and server say to each other: frozen dataclasses, read strictly, and described.
+
+Text messages are JSON objects `{"type": "SetMask", ...}`; the fields are those of the class. A
+picture is a binary message, see `framework.studio.frames`.
+"""
+
+import json
+import math
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from framework.errors import UserError
+
+MAX_MESSAGE_BYTES = 256 * 1024  # a mask of 1024 x 1024 is 175 kB
+MAX_TEXT = 200  # characters of a name or a choice
+MAX_LIST = 256
+Point = tuple[float, float]
+End = Literal["handle", "target"]
+
+
+class BadMessage(UserError):
+    """A message that is none of those below."""
+
+
+# ------------------------------------------------------------------------------ from page to server
+
+
+@dataclass(frozen=True)
+class Open:
+    """Open a model and show the picture of a seed.
+
+    Args:
+        model: Name from the server's list.
+        seed: Seed of the picture.
+        psi: Truncation: 1 the full variety, 0 the average picture.
+        class_index: Class of a model trained with labels.
+    """
+
+    model: str
+    seed: int = 0
+    psi: float = 0.7
+    class_index: int | None = None
+
+
+@dataclass(frozen=True)
+class AddPoint:
+    """Take hold of the picture at `handle` and pull to `target`, (x, y) in its pixels."""
+
+    handle: Point
+    target: Point
+
+
+@dataclass(frozen=True)
+class MovePoint:
+    """Move one end of a point."""
+
+    index: int
+    end: End
+    to: Point
+
+
+@dataclass(frozen=True)
+class RemovePoint:
+    """Remove a point; `index` is None for all of them."""
+
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class SetMask:
+    """Say what may change: a bit a pixel, row by row, as base64; None for everything."""
+
+    bits: str | None = field(default=None, metadata={"most": MAX_MESSAGE_BYTES})
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start the drag."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Stop the drag after the step that is being made."""
+
+
+@dataclass(frozen=True)
+class Undo:
+    """Go back to before the last change; a whole drag is one."""
+
+
+@dataclass(frozen=True)
+class Redo:
+    """Make the last undone change again."""
+
+
+@dataclass(frozen=True)
+class Go:
+    """Go to a place of the history, counted from 0."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Return to the picture at the start; can be undone."""
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Choose how to drag: a preset, and settings that differ from it."""
+
+    preset: str = "auto"
+    settings: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The frame of that number has been shown."""
+
+    frame: int
+
+
+Command = (
+    Open | AddPoint | MovePoint | RemovePoint | SetMask | Run | Stop | Undo | Redo | Go | Reset
+    | Choose | Ack
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------ from server to page
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message.
+
+    Args:
+        session: Name of the session; a page that is loaded again gets its edit back by it.
+        models: Names of the models.
+        first: The model to open, or None.
+        device: What computes.
+    """
+
+    session: str
+    models: list[str]
+    first: str | None
+    device: str
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything about an edit that a page shows; each replaces the one before.
+
+    Args:
+        model: Name of the model, or None.
+        size: Picture's (height, width).
+        classes: Number of classes of the model; 0 without labels.
+        seed: Seed of the picture.
+        psi: Truncation of the picture.
+        class_index: Class of the picture.
+        points: Where the handles are now.
+        targets: Where they should go.
+        has_mask: Whether there is a mask.
+        running: Whether the drag is under way.
+        busy: What else is being done, in words, or "".
+        status: `DragStep.status`, or "" before the first step.
+        text: The status in words.
+        doubtful: Whether a point may not show what was taken hold of.
+        step: Steps of this drag.
+        last_step: The most that this run can reach.
+        step_ms: Milliseconds a step takes.
+        place: Place in the history.
+        places: Last place in the history.
+        can_undo: Whether there is something to undo.
+        can_redo: Whether there is something to redo.
+        can_save: Whether there is an edit to save.
+        preset: Preset of the settings.
+        settings: All settings.
+    """
+
+    model: str | None = None
+    size: tuple[int, int] = (0, 0)
+    classes: int = 0
+    seed: int = 0
+    psi: float = 0.7
+    class_index: int | None = None
+    points: list[Point] = field(default_factory=list)
+    targets: list[Point] = field(default_factory=list)
+    has_mask: bool = False
+    running: bool = False
+    busy: str = ""
+    status: str = ""
+    text: str = ""
+    doubtful: bool = False
+    step: int = 0
+    last_step: int = 0
+    step_ms: float = 0.0
+    place: int = 0
+    places: int = 0
+    can_undo: bool = False
+    can_redo: bool = False
+    can_save: bool = False
+    preset: str = "auto"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The mask after an undo, as in `SetMask`."""
+
+    bits: str | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Numbers of steps since the last such message, for the plots.
+
+    Args:
+        names: Names of the columns.
+        rows: A row a step.
+        fresh: Whether earlier rows belong to another drag.
+    """
+
+    names: list[str]
+    rows: list[list[float | None]]
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell the user; `field` names the wrong input, if any."""
+
+    text: str
+    is_error: bool = True
+    field: str = ""
+
+
+Event = Hello | State | Mask | Rows | Note
+COMMANDS: dict[str, type] = {kind.__name__: kind for kind in get_args(Command)}
+EVENTS: dict[str, type] = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def to_text(event: Event) -> str:
+    """Return an event as the text of a message: strict JSON, without NaN."""
+    return json.dumps({"type": type(event).__name__, **asdict(event)}, allow_nan=False)
+
+
+def read_command(text: str) -> Command:
+    """Read a message of a page.
+
+    Raises:
+        BadMessage: If it is no JSON object, or not exactly one of the commands.
+    """
+    values = _read_object(text)
+    name = values.pop("type", None)
+    kind = COMMANDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise BadMessage(f"no message of this kind; there are {', '.join(COMMANDS)}")
+    known = {f.name: f for f in fields(kind)}
+    unknown = [key for key in values if key not in known]
+    missing = [
+        key
+        for key, f in known.items()
+        if key not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if unknown or missing:
+        raise BadMessage(f"{name}: wrong fields; it has {', '.join(known) or 'none'}")
+    types = get_type_hints(kind)
+    return kind(
+        **{
+            key: _checked(value, types[key], f"{name}.{key}", known[key].metadata.get("most"))
+            for key, value in values.items()
+        }
+    )
+
+
+def describe() -> dict[str, dict[str, list[str]]]:
+    """Return the names of all messages and their fields, from which the page makes its own."""
+    return {
+        side: {name: [f.name for f in fields(kind)] for name, kind in kinds.items()}
+        for side, kinds in (("commands", COMMANDS), ("events", EVENTS))
+    }
+
+
+def _read_object(text: str) -> dict[str, Any]:
+    """Read strict JSON: no NaN, no infinity, no key twice."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a key twice")
+        return dict(pairs)
+
+    try:
+        values = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise BadMessage("a message is a JSON object") from None
+    if not isinstance(values, dict):
+        raise BadMessage("a message is a JSON object")
+    return values
+
+
+def _checked(value: Any, kind: Any, where: str, most: int | None = None) -> Any:
+    """Return a value of JSON as its type says, and nothing else: True is no number."""
+    if _fits(value, kind, most or MAX_TEXT):
+        if get_origin(kind) is tuple:
+            return tuple(float(part) for part in value)
+        return value
+    raise BadMessage(f"{where}: not what is expected there")
+
+
+def _fits(value: Any, kind: Any, most: int) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one, most) for one in arguments)
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments
+    if origin is tuple:
+        fits = isinstance(value, list) and len(value) == len(arguments)
+        return fits and all(map(_fits, value, arguments, [most] * len(arguments)))
+    if origin is dict:
+        return (
+            isinstance(value, dict)
+            and len(value) <= MAX_LIST
+            and all(
+                _fits(key, str, most) and _fits(v, arguments[1], most) for key, v in value.items()
+            )
+        )
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 2**63 and math.isfinite(value)
+    if kind is int:
+        return type(value) is int and abs(value) < 2**63
+    if kind is str:
+        return isinstance(value, str) and len(value) <= most
+    return (kind is NoneType and value is None) or (kind is bool and isinstance(value, bool))

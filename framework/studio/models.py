@@ -1,0 +1,74 @@
+"""The models that a page may choose from: by name, never by a path of the page's."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from framework.errors import UserError
+from framework.formats.opening import zoo_models
+from framework.jobs.models import Networks
+
+MAX_OPEN = 3  # models in memory
+MAX_LISTED = 500
+_FILES = {".safetensors", ".ckpt", ".pkl", ".pt"}
+
+
+class Models:
+    """Models by the names that pages see; opened when chosen, the least used closed again.
+
+    Args:
+        first: The model that a page opens first, as on a command line, or None.
+        folder: Folder whose models are offered, too, or None.
+        device: Device of all models, as on a command line.
+    """
+
+    def __init__(self, first: str | None, folder: str | None, device: str) -> None:
+        self.device = device
+        self._paths = {name: name for name in zoo_models()}
+        if folder is not None:
+            self._paths |= {name: str(path) for name, path in _models_in(Path(folder)).items()}
+        self.first = None if first is None else self._add(first)
+        self._open: OrderedDict[str, Networks] = OrderedDict()
+
+    @property
+    def names(self) -> list[str]:
+        """The names, the first one first."""
+        return sorted(self._paths, key=lambda name: (name != self.first, name))
+
+    def open(self, name: str) -> Networks:
+        """Return the networks of a model; the worker's thread alone calls this.
+
+        Raises:
+            UserError: If there is no such model, or it cannot be opened.
+        """
+        if name not in self._paths:
+            raise UserError("not one of the models here", "model")
+        networks = self._open.pop(name, None) or Networks(self._paths[name], self.device)
+        _ = networks.generator  # a model that cannot be opened is not kept
+        self._open[name] = networks
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)
+        return networks
+
+    def _add(self, model: str) -> str:
+        """Add a model of the command line under a name without folders."""
+        if model in self._paths:
+            return model
+        name = Path(model).resolve().name
+        if name in self._paths:
+            name = f"{name} ({len(self._paths)})"
+        self._paths[name] = model
+        return name
+
+
+def _models_in(folder: Path) -> dict[str, Path]:
+    """Find model folders and model files directly in a folder; links out of it are left out."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder", "models")
+    root = folder.resolve()
+    found = {
+        path.name: path
+        for path in sorted(folder.iterdir())
+        if path.resolve().is_relative_to(root)
+        and ((path / "config.json").is_file() if path.is_dir() else path.suffix in _FILES)
+    }
+    return dict(list(found.items())[:MAX_LISTED])

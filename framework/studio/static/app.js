@@ -1,0 +1,260 @@
+// The page: what the server says goes to the elements, what the user does goes to the server.
+
+import { SettingsForm } from "./form.js";
+import { Plots } from "./plots.js";
+import { Stage } from "./stage.js";
+import { Wire } from "./wire.js";
+
+const NOTE_MS = 8000;
+const $ = (id) => document.getElementById(id);
+const page = { state: null, session: "", first: null, chosen: {}, beforeOf: "" };
+const described = await (await fetch("/description.json")).json();
+
+const wire = new Wire(described.messages.commands, {
+  Hello(hello) {
+    page.session = hello.session;
+    page.device = hello.device;
+    $("model").replaceChildren(...hello.models.map((name) => new Option(name, name)));
+    page.first = hello.first ?? (hello.models.includes("toycars64") ? "toycars64" : hello.models[0]);
+    for (const [id, name] of [["save-picture", "picture.png"], ["save-edit", "edit.safetensors"]]) {
+      $(id).href = `/sessions/${hello.session}/${name}`;
+    }
+  },
+  State: show,
+  Mask({ bits }) {
+    stage.mask.fromBits(bits);
+    stage.draw();
+  },
+  Rows: (rows) => plots.add(rows),
+  Note({ text, field }) {
+    note(field ? `${field}: ${text.replace(new RegExp(`^${field}:? `), "")}` : text);
+  },
+  frame(bitmap) {
+    $("empty").hidden = true;
+    stage.show(bitmap);
+    page.frames = (page.frames ?? 0) + 1;
+    stage.canvas.dataset.frames = page.frames;
+  },
+  lost() {
+    $("status").textContent = "no connection; trying again …";
+  },
+});
+
+const plots = new Plots($("plots"));
+const form = new SettingsForm($("settings"), described.settings, (name, value) => {
+  page.chosen[name] = value;
+  choose();
+});
+const stage = new Stage($("picture"), {
+  add: (handle, target) => wire.send("AddPoint", { handle, target }),
+  move: (index, end, to) => wire.send("MovePoint", { index, end, to }),
+  drop: (index) => wire.send("RemovePoint", { index }),
+  mask: (bits) => wire.send("SetMask", { bits }),
+  say: (text) => ($("cursor-text").textContent = text),
+});
+
+// ------------------------------------------------------------------------------ what is shown
+
+function show(state) {
+  const before = page.state;
+  page.state = state;
+  if (state.model === null) {
+    $("empty").textContent = state.busy ? `${state.busy} …` : "";
+    if (!state.busy && page.first) open(page.first);
+    return;
+  }
+  const key = `${state.model} ${state.seed} ${state.psi} ${state.class_index}`;
+  if (key !== page.key) {
+    page.key = key;
+    page.chosen = {};
+    stage.before?.close();
+    stage.before = null;
+    for (const [id, value] of [["model", state.model], ["seed", state.seed], ["psi", state.psi], ["class", state.class_index ?? 0]]) {
+      $(id).value = value;
+    }
+    $("psi-value").value = state.psi.toFixed(2);
+    $("class-label").hidden = !state.classes;
+    stage.mask.clear();
+    stage.trails = [];
+  }
+  stage.setSize(...state.size);
+  if (!state.has_mask && !stage.mask.empty && stage.gesture?.kind !== "paint" && before?.has_mask) stage.mask.clear();
+  stage.setPoints(state.points, state.targets);
+  if (state.step === 0 && before?.step !== 0) stage.forgetTrails();
+  $("picture").dataset.status = state.running ? "running" : state.status;
+  showPoints(state);
+  $("run").textContent = state.running ? "Stop" : "Start";
+  $("run").disabled = !state.running && state.points.length === 0;
+  $("undo").disabled = !state.can_undo;
+  $("redo").disabled = !state.can_redo;
+  $("save-edit").setAttribute("aria-disabled", String(!state.can_save));
+  $("save-picture").setAttribute("aria-disabled", "false");
+  if (document.activeElement !== $("timeline") || state.running) {
+    $("timeline").max = state.places;
+    $("timeline").value = state.place;
+  }
+  $("timeline").disabled = state.places === 0;
+  $("preset").value = state.preset;
+  form.show(state.settings);
+  $("mask-text").textContent = state.has_mask
+    ? "Only what is bright may change."
+    : "Everything may change. Paint with the brush to allow only a part.";
+  $("clear-mask").disabled = !state.has_mask;
+  showStatus(state);
+}
+
+function showStatus(state) {
+  const parts = [];
+  if (state.busy) parts.push(`${state.busy} …`);
+  else if (state.running) {
+    parts.push(`step ${state.step} of ${state.last_step}`, state.text);
+    if (state.step_ms) parts.push(`${(1000 / state.step_ms).toPrecision(2)} steps/s on ${page.device}`);
+  } else if (state.status && state.status !== "moving") {
+    parts.push(state.text, `step ${state.step}`);
+    if (state.doubtful && state.status !== "lost") parts.push("a point may be lost");
+  } else if (state.step) parts.push(`stopped at step ${state.step}`);
+  else parts.push(state.points.length ? "press Space to start" : `${state.size[1]}×${state.size[0]} px on ${page.device}`);
+  const status = $("status");
+  const text = parts.filter(Boolean).join(" · ");
+  if (status.textContent !== text) status.textContent = text;
+  const ended = !state.running && !["", "moving", "arrived"].includes(state.status);
+  status.className = ended || (state.doubtful && !state.running) ? "warn" : state.status === "arrived" ? "arrived" : "";
+}
+
+function showPoints(state) {
+  const list = $("points");
+  $("no-points").hidden = state.points.length > 0;
+  $("clear-points").disabled = state.points.length === 0;
+  while (list.children.length > state.points.length) list.lastChild.remove();
+  state.points.forEach((point, index) => {
+    const row = list.children[index] ?? list.appendChild(pointRow(index));
+    const numbers = [...point, ...state.targets[index]];
+    row.querySelectorAll("input").forEach((input, i) => {
+      if (input !== document.activeElement) input.value = Math.round(numbers[i] * 100) / 100;
+    });
+  });
+}
+
+function pointRow(index) {
+  const row = document.createElement("li");
+  for (const [end, name] of [["handle", "Handle"], ["target", "Target"]]) {
+    const dot = row.appendChild(document.createElement("span"));
+    dot.className = `dot ${end}`;
+    for (const axis of [0, 1]) {
+      const input = row.appendChild(document.createElement("input"));
+      Object.assign(input, { type: "number", step: "any", min: 0 });
+      input.setAttribute("aria-label", `${name} ${index + 1}, ${"xy"[axis]}`);
+      input.addEventListener("change", () => {
+        const inputs = [...row.querySelectorAll("input")].map((one) => Number(one.value));
+        const to = end === "handle" ? inputs.slice(0, 2) : inputs.slice(2);
+        wire.send("MovePoint", { index, end, to: stage.view.clamped(to) });
+      });
+    }
+  }
+  const remove = row.appendChild(document.createElement("button"));
+  Object.assign(remove, { type: "button", textContent: "×", title: "Remove (Delete)" });
+  remove.setAttribute("aria-label", `Remove point ${index + 1}`);
+  remove.addEventListener("click", () => wire.send("RemovePoint", { index }));
+  return row;
+}
+
+function note(text) {
+  const line = $("notes").appendChild(document.createElement("p"));
+  line.textContent = text;
+  setTimeout(() => line.remove(), NOTE_MS);
+}
+
+// ----------------------------------------------------------------------------- what is asked
+
+function open(model = $("model").value) {
+  const number = (id) => Number($(id).value) || 0;
+  wire.send("Open", { model, seed: Math.floor(number("seed")), psi: number("psi"), class_index: page.state?.classes ? number("class") : null });
+}
+
+function choose() {
+  wire.send("Choose", { preset: $("preset").value, settings: page.chosen });
+}
+
+function setTool(tool) {
+  stage.tool = tool;
+  for (const name of ["drag", "brush", "eraser"]) $(`tool-${name}`).setAttribute("aria-pressed", String(name === tool));
+  stage.canvas.style.cursor = tool === "drag" ? "crosshair" : "none";
+  stage.draw();
+}
+
+function setBrush(size) {
+  stage.brush = Math.max(1, Math.min(Number($("brush-size").max), Math.round(size)));
+  $("brush-size").value = stage.brush;
+  $("brush-value").value = `${stage.brush} px`;
+  stage.draw();
+}
+
+async function compare(on) {
+  if (on && !stage.before && page.state?.model) {
+    const answer = await fetch(`/sessions/${page.session}/before.png`);
+    if (answer.ok) stage.before = await createImageBitmap(await answer.blob());
+  }
+  stage.comparing = on && Boolean(stage.before);
+  $("compare").setAttribute("aria-pressed", String(on));
+  stage.draw();
+}
+
+const toggle = () => wire.send(page.state?.running ? "Stop" : "Run");
+const KEYS = {
+  " ": toggle, d: () => setTool("drag"), b: () => setTool("brush"), e: () => setTool("eraser"),
+  "[": () => setBrush(stage.brush / 1.25 - 0.5), "]": () => setBrush(stage.brush * 1.25 + 0.5),
+  r: () => $("random").click(), 0: () => $("fit").click(), c: () => compare(true),
+};
+
+addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=number], input[type=text], select, textarea");
+  if ((event.ctrlKey || event.metaKey) && !typing) {
+    const key = event.key.toLowerCase();
+    if (key === "z" || key === "y") {
+      event.preventDefault();
+      wire.send(key === "y" || event.shiftKey ? "Redo" : "Undo");
+    }
+    return;
+  }
+  const pressed = event.target.matches("button, a, summary") && [" ", "Enter"].includes(event.key);
+  const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!action || typing || pressed || event.altKey || (event.repeat && event.key === " ")) return;
+  event.preventDefault();
+  action();
+});
+addEventListener("keyup", (event) => event.key.toLowerCase() === "c" && compare(false));
+addEventListener("blur", () => compare(false));
+
+$("model").addEventListener("change", () => open());
+$("seed").addEventListener("change", () => open());
+$("class").addEventListener("change", () => open());
+$("psi").addEventListener("input", () => ($("psi-value").value = Number($("psi").value).toFixed(2)));
+$("psi").addEventListener("change", () => open());
+$("random").addEventListener("click", () => {
+  $("seed").value = Math.floor(Math.random() * 100000);
+  open();
+});
+$("run").addEventListener("click", toggle);
+$("undo").addEventListener("click", () => wire.send("Undo"));
+$("redo").addEventListener("click", () => wire.send("Redo"));
+$("timeline").addEventListener("input", () => wire.send("Go", { place: Number($("timeline").value) }));
+$("clear-points").addEventListener("click", () => wire.send("RemovePoint", { index: null }));
+$("clear-mask").addEventListener("click", () => {
+  stage.mask.clear();
+  wire.send("SetMask", { bits: null });
+});
+$("preset").append(...described.presets.map((name) => new Option(name, name)));
+$("preset").addEventListener("change", () => {
+  page.chosen = {};
+  choose();
+});
+$("brush-size").addEventListener("input", () => setBrush(Number($("brush-size").value)));
+for (const tool of ["drag", "brush", "eraser"]) $(`tool-${tool}`).addEventListener("click", () => setTool(tool));
+$("fit").addEventListener("click", () => {
+  stage.view.fit();
+  stage.draw();
+});
+$("compare").addEventListener("pointerdown", () => compare(true));
+for (const name of ["pointerup", "pointerleave", "pointercancel"]) $("compare").addEventListener(name, () => compare(false));
+
+wire.open();

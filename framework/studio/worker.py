@@ -1,0 +1,44 @@
+"""The device's one thread: sessions take turns on it, a step of a drag each."""
+
+import threading
+
+from framework.studio.sessions import Sessions
+
+
+class Worker:
+    """Gives every session that has work a turn, again and again.
+
+    Args:
+        sessions: The sessions.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="studio worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work: a session got a command, or may send a frame."""
+        self._wake.set()
+
+    def close(self, timeout_sec: float = 3.0) -> None:
+        """End after the step that is being made."""
+        self._closing = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_sec)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.clear()
+            busy = [session for session in self._sessions.all() if session.has_work]
+            for session in busy:
+                if not self._closing:
+                    session.turn()
+            if not busy:
+                self._wake.wait()

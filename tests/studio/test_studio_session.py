@@ -1,0 +1,292 @@
+"""Sessions and the worker: turns, stops, what a slow page gets, who may come back."""
+
+import threading
+
+import pytest
+import torch
+
+from framework.drag.edit_file import EditFile
+from framework.jobs.drag import drag as drag_job
+from framework.jobs.requests.drag import DragRequest
+from framework.studio import messages, sessions
+from framework.studio.frames import Frame
+from framework.studio.messages import BadMessage, State
+from framework.studio.outbox import MAX_NOTES, MAX_ROWS, Outbox
+from framework.studio.session import MAX_WAITING, Session, pack
+from framework.studio.sessions import Full, Sessions
+from tests.studio.conftest import until
+
+PULL = messages.AddPoint((20, 30), (40, 34))
+
+
+@pytest.fixture
+def session(models) -> Session:
+    """A session with a picture and a point, without a worker: the test makes its turns."""
+    session = Session(models)
+    session.put(messages.Open(models.first, seed=3))
+    session.put(PULL)
+    session.turn()
+    return session
+
+
+def state(session: Session) -> State:
+    return session._state()
+
+
+def turns(session: Session, count: int) -> None:
+    for _ in range(count):
+        session.turn()
+
+
+def test_a_turn_is_a_step_and_a_stop_comes_before_the_next(session):
+    session.put(messages.Run())
+    turns(session, 3)
+    assert state(session).step == 2 and state(session).running
+    session.put(messages.Stop())
+    session.turn()
+    assert state(session).step == 2 and not state(session).running and not session.has_work
+
+
+def test_undo_takes_a_whole_drag_and_gives_the_identical_picture(session):
+    before = session.picture()
+    session.put(messages.Run())
+    turns(session, 6)
+    dragged = session.picture()
+    assert (dragged != before).any()
+    session.put(messages.Undo())
+    session.turn()
+    assert (session.picture() == before).all() and state(session).points == [(20.0, 30.0)]
+    session.put(messages.Redo())
+    session.turn()
+    assert (session.picture() == dragged).all()
+    for _ in range(2):
+        session.put(messages.Undo())
+    session.turn()
+    assert state(session).points == [] and not state(session).can_undo
+
+
+def test_of_many_places_only_the_last_is_gone_to(session):
+    session.put(messages.Run())
+    turns(session, 5)
+    session.put(messages.Stop())
+    for place in (1, 4, 2):
+        session.put(messages.Go(place))
+    session.turn()
+    assert state(session).place == 2
+    session.put(messages.Run())
+    turns(session, 2)
+    assert state(session).places == 3  # what came after is left behind
+
+
+def test_points_and_masks_may_change_while_it_runs(session):
+    session.put(messages.Run())
+    turns(session, 3)
+    session.put(messages.MovePoint(0, "target", (50, 20)))
+    session.turn()
+    assert state(session).running and state(session).targets == [(50.0, 20.0)]
+    session.put(messages.AddPoint((10, 10), (12, 10)))
+    session.put(messages.MovePoint(1, "handle", (11, 10)))
+    session.turn()
+    assert state(session).running and len(state(session).points) == 2
+    session.put(messages.RemovePoint(None))
+    session.turn()
+    assert not state(session).running and state(session).points == []
+
+
+def test_a_mask_comes_back_with_undo(session):
+    session.put(messages.SetMask(pack(torch.ones(64, 64))))
+    session.turn()
+    assert state(session).has_mask
+    session.outbox.take()
+    session.put(messages.Undo())
+    session.turn()
+    assert any('"Mask", "bits": null' in m for m in session.outbox.take() if isinstance(m, str))
+
+
+def test_mistakes_are_told_and_change_nothing(session):
+    before = state(session)
+    for bad in (
+        messages.AddPoint((200, 3), (1, 1)), messages.MovePoint(5, "handle", (1, 1)),
+        messages.RemovePoint(9), messages.SetMask("AAAA"), messages.Open("../../etc/passwd"),
+        messages.Open("nothing"), messages.Choose("none"), messages.Choose("small", {"steps": 1}),
+        messages.Choose("small", {"layers": -1}), messages.Open(before.model or "", seed=-1),
+    ):  # fmt: skip
+        session.outbox.take()
+        session.put(bad)
+        session.turn()
+        assert any('"type": "Note"' in m for m in session.outbox.take() if isinstance(m, str)), bad
+    assert state(session) == before
+
+
+def test_commands_before_a_model_are_refused(models):
+    session = Session(models)
+    for command in (PULL, messages.Run(), messages.Undo(), messages.Go(3), messages.SetMask(None)):
+        session.put(command)
+    session.turn()
+    assert sum('"Note"' in str(m) for m in session.outbox.take()) == 5
+
+
+def test_a_fault_of_ours_is_a_number_and_the_session_lives_on(session, caplog):
+    def broken():
+        yield from ()
+        raise RuntimeError("/home/secret/path is broken")
+
+    session.put(messages.Run())
+    session.turn()
+    session._stop()
+    session._stream = broken()
+    session.turn()
+    told = "".join(m for m in session.outbox.take() if isinstance(m, str))
+    assert "went wrong" in told and "secret" not in told and "Traceback" not in told
+    assert "secret" in caplog.text
+    session.put(messages.Run())
+    turns(session, 2)
+    assert state(session).running
+
+
+def test_the_page_makes_the_file_that_the_command_makes(session, models, tiny_model, tmp_path):
+    """Bit for bit: models, points, mask, settings, every step, Adam's state."""
+    mask = torch.zeros(64, 64)
+    mask[10:50, 5:60] = 1
+    from PIL import Image
+
+    Image.fromarray((255 * mask).byte().numpy()).save(tmp_path / "mask.png")
+    session.put(messages.SetMask(pack(mask)))
+    session.put(messages.Choose("small", {"max_steps": 4}))
+    session.put(messages.Run())
+    turns(session, 8)
+    assert not state(session).running
+    session.edit().save(tmp_path / "page.safetensors")
+    drag_job(
+        DragRequest(
+            model=str(tiny_model), seed=3, points="20,30:40,34", mask=str(tmp_path / "mask.png"),
+            preset="small", steps=4, video=False, wandb="disabled", device="cpu",
+            out=str(tmp_path / "out"),
+        )
+    )  # fmt: skip
+    made = (tmp_path / "out/edit.safetensors").read_bytes()
+    assert (tmp_path / "page.safetensors").read_bytes() == made
+
+
+def test_a_target_moved_on_the_way_leaves_a_file_that_opens(session, tmp_path, tiny_generator):
+    session.put(messages.Run())
+    turns(session, 4)
+    session.put(messages.MovePoint(0, "target", (30, 30)))
+    turns(session, 3)
+    session.edit().save(tmp_path / "edit.safetensors")
+    edit = EditFile.load(tmp_path / "edit.safetensors")
+    numbers = edit.step.tolist()
+    assert numbers == sorted(set(numbers)) and len(edit.earlier_ws) == 0
+
+
+# -------------------------------------------------------------------------------------- outbox
+
+
+def picture_frame(step: int = 0) -> Frame:
+    import numpy as np
+
+    return Frame(np.full((4, 4, 3), step, np.uint8), step)
+
+
+def test_the_newest_frame_wins_and_few_are_under_way():
+    box = Outbox()
+    for step in range(50):
+        box.show_frame(picture_frame(step))
+    assert len([m for m in box.take() if isinstance(m, bytes)]) == 1
+    box.show_frame(picture_frame(60))
+    assert box.take() and not box.wants_frame
+    box.show_frame(picture_frame(61))
+    box.show_frame(picture_frame(62))
+    assert box.take() == []  # two are not shown yet
+    box.acknowledge(10**9)  # no more than were sent
+    (data,) = box.take()
+    assert isinstance(data, bytes) and data[8:12] == (62).to_bytes(4, "little")
+
+
+def test_what_waits_is_bounded():
+    box = Outbox()
+    for number in range(5000):
+        box.add_row([float(number)])
+        box.tell(messages.Note(str(number)))
+        box.show(State(step=number))
+    texts = [m for m in box.take() if isinstance(m, str)]
+    assert len(texts) == MAX_NOTES + 2
+    assert str(texts).count("], [") == MAX_ROWS - 1 and '"step": 4999' in texts[-1]
+
+
+def test_a_page_that_shows_nothing_does_not_hold_the_drag(session):
+    session.connected = True
+    session.put(messages.Run())
+    sent = 0
+    for _ in range(12):
+        session.turn()
+        sent += sum(isinstance(message, bytes) for message in session.outbox.take())
+    assert sent <= 2 and state(session).step >= 10
+    session.put(messages.Stop())
+    session.turn()
+    session.put(messages.Ack(2))
+    session.turn()
+    frame = [m for m in session.outbox.take() if isinstance(m, bytes)]
+    assert frame and frame[-1][8:12] == state(session).step.to_bytes(4, "little")  # the newest
+
+
+# ------------------------------------------------------------------------------------- sessions
+
+
+def test_a_session_belongs_to_one_page_and_waits_for_it(models, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("framework.studio.session.time.monotonic", lambda: now[0])
+    many = Sessions(models, most=2, now_sec=lambda: now[0])
+    first = many.join(None)
+    assert len(first.id) >= 32
+    assert many.join(first.id) is not first  # it has a page
+    with pytest.raises(Full):
+        many.join(None)
+    first.leave()
+    assert many.join(first.id) is first
+    first.leave()
+    now[0] += sessions.LEAST_SEC + 1
+    third = many.join("nonsense")  # the one without a page makes room
+    assert third is not first and many.get(first.id) is None
+    third.leave()
+    now[0] += sessions.KEEP_SEC + 1
+    assert many.join(third.id) is not third
+
+
+def test_too_many_commands_are_refused(models):
+    session = Session(models)
+    for _ in range(MAX_WAITING):
+        session.put(messages.Run())
+    with pytest.raises(BadMessage):
+        session.put(messages.Run())
+
+
+def test_two_sessions_take_turns_and_do_not_meet(studio, models):
+    one, other = studio.sessions.join(None), studio.sessions.join(None)
+    for session, seed in ((one, 3), (other, 5)):
+        session.put(messages.Open(models.first, seed=seed))
+        session.put(PULL)
+        session.put(messages.Run())
+    studio.worker.start()
+    studio.worker.wake()
+    until(lambda: state(one).step > 5 and state(other).step > 5)
+    assert abs(state(one).step - state(other).step) <= 1 + state(one).step // 2
+    other.leave()  # in the middle
+    studio.worker.wake()
+    until(lambda: not other._stream)
+    assert not other.has_work
+    one.put(messages.Stop())
+    studio.worker.wake()
+    until(lambda: not one.has_work or not one._stream)
+    alone = Session(models)
+    alone.put(messages.Open(models.first, seed=3))
+    alone.put(PULL)
+    alone.put(messages.Run())
+    turns(alone, state(one).step + 1)
+    assert torch.equal(alone._drag.ws, one._drag.ws)
+
+
+def test_a_worker_ends(studio):
+    studio.worker.start()
+    studio.worker.close()
+    assert "studio worker" not in [thread.name for thread in threading.enumerate()]
