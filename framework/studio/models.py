@@ -1,5 +1,6 @@
 """The models that a page may choose from: by name, never by a path of the page's."""
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Models:
         """Add a model of the command line under a name without folders."""
         if model in self._paths:
             return model
-        name = Path(model).resolve().name
+        name = Path(os.path.abspath(model)).name
         if name in self._paths:
             name = f"{name} ({len(self._paths)})"
         self._paths[name] = model

@@ -277,6 +277,8 @@ def _listening(request: StudioRequest) -> socket.socket:
         return socket.create_server(
             (request.host, request.port), family=socket.AF_INET6 if is_six else socket.AF_INET
         )
+    except (UnicodeError, TypeError):
+        raise UserError(f"{request.host}: not an address", "host") from None
     except OSError as error:
         raise UserError(
             f"{request.port}: cannot listen on {request.host} there"

@@ -95,6 +95,7 @@ GOOD = {
     "edit export": ["{model} --to rosinality --out {out}.pt"],
     "edit demo": ["--out {out}"],
     "edit doctor": ["--model {model}"],
+    "edit studio": ["--model {model} --port 0"],
     "data inspect": ["{photos}"],
     "data prepare": ["{photos} --out {out}.zip --size 16"],
     "data shard": ["{photos} --out {out} --size 16"],
@@ -145,7 +146,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def quick_commands(monkeypatch, places):
-    """Parsers that are built once, and a demo that shows nothing."""
+    """Parsers that are built once, a demo that shows nothing and a studio that only listens."""
     for front in (edit, data):
         monkeypatch.setattr(front, "build_parser", cache(front.build_parser))
     monkeypatch.setattr("framework.formats.opening.zoo_models", lambda: ["toycars64"])
@@ -155,6 +156,7 @@ def quick_commands(monkeypatch, places):
         return SimpleNamespace(stop=None)
 
     monkeypatch.setattr("framework.jobs.demo.drag", shows_nothing)
+    monkeypatch.setattr("framework.studio.server.Server.run", lambda it: it.listener.close())
 
 
 @pytest.fixture

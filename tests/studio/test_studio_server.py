@@ -245,7 +245,7 @@ def test_the_page_fetches_nothing_from_elsewhere():
 
 def test_a_fault_says_nothing_of_itself(running, monkeypatch, caplog):
     async def broken(_):
-        raise RuntimeError("/home/secret")
+        raise RuntimeError("/secret")
 
     route = next(r for r in running.config.app.routes if r.path == "/health")
     monkeypatch.setattr(route, "app", lambda *_: broken(None))

@@ -129,7 +129,7 @@ def test_commands_before_a_model_are_refused(models):
 def test_a_fault_of_ours_is_a_number_and_the_session_lives_on(session, caplog):
     def broken():
         yield from ()
-        raise RuntimeError("/home/secret/path is broken")
+        raise RuntimeError("/secret/path is broken")
 
     session.put(messages.Run())
     session.turn()
