@@ -296,7 +296,7 @@ def flag_of(parameter: inspect.Parameter) -> str:
 def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None:
     """Add the flag of a parameter, with the parameter's type and default.
 
-    A parameter that is `Shown(in_place=True)` has no flag: `export MODEL --out PATH`; a list takes
+    A parameter that is `Shown(in_place=True)` has no flag: `export MODEL --out PATH`. A list takes
     one word or more.
     """
     kind, look = shown(parameter)
@@ -311,9 +311,12 @@ def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None
     required = parameter.default is inspect.Parameter.empty
     default = None if required else parameter.default
     if kind is not bool:
+        several = get_origin(kind) in (list, tuple)
+        default = list(default) if several and default is not None else default
         group.add_argument(
-            flag, type=kind, default=default, required=required,
+            flag, type=get_args(kind)[0] if several else kind, default=default, required=required,
             metavar=look.placeholder or "|".join(_choices(kind)) or None, help=help_text,
+            **({"nargs": "+"} if several else {}),
         )  # fmt: skip
     elif default:
         action = ActionYesNo(yes_prefix="", no_prefix="no-")

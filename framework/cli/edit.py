@@ -13,6 +13,7 @@ from typing import Any
 
 import docstring_parser
 
+from framework.cli.bench import bench
 from framework.cli.demo import demo
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "studio": studio,
     "import": import_,
     "export": export,
+    "bench": bench,
     "demo": demo,
     "doctor": doctor,
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 RESAMPLES, LEVEL = 10_000, 0.95
+_NORMAL_95 = 1.959964
 _AT_ONCE = 2**22  # values drawn at once
 
 
@@ -52,3 +53,22 @@ def paired(after: Sequence[float], before: Sequence[float], seed: int = 0) -> In
     pairs = zip(after, before, strict=True)
     # Two infinite PSNRs differ by 0: the pictures are equal both times.
     return bootstrap([0.0 if a == b else a - b for a, b in pairs], seed)
+
+
+def wilson(count: int, of: int) -> dict[str, Any]:
+    """A share and its 95 % interval, which is honest for none and for all, too (Wilson 1927).
+
+    Returns:
+        `count`, `of`, and `share`, `low`, `high`, None where there is nothing to count.
+    """
+    numbers: dict[str, Any] = {"count": count, "of": of, "share": None, "low": None, "high": None}
+    if of == 0:
+        return numbers
+    z2, share = _NORMAL_95**2, count / of
+    middle = (share + z2 / (2 * of)) / (1 + z2 / of)
+    half = _NORMAL_95 * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2)) / (1 + z2 / of)
+    return numbers | {
+        "share": share,
+        "low": max(0.0, middle - half),
+        "high": min(1.0, middle + half),
+    }

@@ -9,18 +9,18 @@ from framework.data.holdout import split
 from framework.drag.settings import DragSettings, preset_for
 from framework.errors import UserError, blame
 from framework.evaluation.inversion.baselines import StageRunner
-from framework.evaluation.inversion.log import ReportFolder
 from framework.evaluation.inversion.measures import Measures, choose_ruler
 from framework.evaluation.inversion.pages import write_pages
 from framework.evaluation.inversion.protocol import (
     generator_quality,
     honest_notes,
     identity,
-    session_facts,
 )
-from framework.evaluation.inversion.record import DRAG_STEPS, ReportSettings
+from framework.evaluation.inversion.record import DRAG_STEPS, FORM, ReportSettings
 from framework.evaluation.inversion.report import InversionReport
 from framework.evaluation.inversion.tables import Tables
+from framework.evaluation.report_folder import ReportFolder
+from framework.evaluation.session import session_facts
 from framework.files import check_place
 from framework.jobs.models import Networks
 from framework.jobs.requests.invert import InvertReportRequest
@@ -123,7 +123,8 @@ def _run(
 ) -> ReportOutcome:
     stop = None
     made_by = identity(report, request.model, request.held_out)
-    with ReportFolder(request.out, made_by, session_facts(inverter.networks.where)) as folder:
+    session = session_facts(inverter.networks.where)
+    with ReportFolder(request.out, FORM, made_by, session) as folder:
         if folder.done:
             watcher.say(f"{folder.path}: going on, {len(folder.done)} answers are there")
         try:

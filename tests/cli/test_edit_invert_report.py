@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from framework.cli.edit import main
-from framework.evaluation.inversion import log as inversion_log
-from framework.evaluation.inversion.log import RESULTS
+from framework.evaluation import report_folder
+from framework.evaluation.report_folder import RESULTS
 from framework.jobs import report as report_job
 from tests.cli.conftest import save_small_model
 
@@ -39,14 +39,14 @@ def few_samples():
 
 
 def test_a_report_is_interrupted_and_the_same_command_goes_on(model, tmp_path, capsys, monkeypatch):
-    out, keep = tmp_path / "report", inversion_log.ReportFolder.keep
+    out, keep = tmp_path / "report", report_folder.ReportFolder.keep
 
     def interrupted(folder, record):
         if (record.kind, record.index) == ("picture", 1):
             raise KeyboardInterrupt
         keep(folder, record)
 
-    monkeypatch.setattr(inversion_log.ReportFolder, "keep", interrupted)
+    monkeypatch.setattr(report_folder.ReportFolder, "keep", interrupted)
     assert report(model, out) == 130
     told = capsys.readouterr().out
     assert "interrupted: 1 of 2 photographs are done" in told
@@ -54,7 +54,7 @@ def test_a_report_is_interrupted_and_the_same_command_goes_on(model, tmp_path, c
     begun = (out / RESULTS).read_text()
     assert {path.name for path in out.iterdir()} >= FILES
 
-    monkeypatch.setattr(inversion_log.ReportFolder, "keep", keep)
+    monkeypatch.setattr(report_folder.ReportFolder, "keep", keep)
     assert report(model, out) == 0
     told = capsys.readouterr().out
     outcome = json.loads(told.splitlines()[-1])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from framework.evaluation.generator.neighbours import nearest_vectors
-from framework.evaluation.inversion.measures import Stopwatch
+from framework.evaluation.stopwatch import Stopwatch
 from framework.inversion.deltas import personal
 from framework.inversion.embed import mean_ws
 from framework.inversion.refine import refine

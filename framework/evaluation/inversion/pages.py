@@ -3,15 +3,15 @@
 import csv
 import io
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from framework.evaluation.formatting import interval, markdown_table, number, strict
 from framework.evaluation.inversion.baselines import FROM_MEAN
-from framework.evaluation.inversion.log import PICTURES, RESULTS, ReportFolder
 from framework.evaluation.inversion.measures import HIGHER_IS_BETTER
 from framework.evaluation.inversion.sheets import GRID_ROWS, write_sheets
-from framework.evaluation.inversion.tables import COSTS, LATENTS, Tables, strict
+from framework.evaluation.inversion.tables import COSTS, LATENTS, Tables
+from framework.evaluation.report_folder import PICTURES, RESULTS, ReportFolder
 from framework.files import write_text
 
 PAGE, NUMBERS, PER_IMAGE = "report.md", "report.json", "per_image.csv"
@@ -201,7 +201,7 @@ def _by_method(
         [_method(tables, method), *(cell(line) for cell in columns.values())]
         for method, line in table.items()
     ]
-    return _table([head, *columns], rows)
+    return markdown_table([head, *columns], rows)
 
 
 def _method(tables: Tables, method: str) -> str:
@@ -212,10 +212,10 @@ def _method(tables: Tables, method: str) -> str:
 
 def _summary(tables: Tables, summary: Facts, extra: Sequence[str] = ()) -> str:
     columns = {n: _interval_of(n) for n in (*tables.columns, *extra)} | {
-        "seconds": lambda line: _number(line["seconds_median"]),
-        "computing": lambda line: _number(line["work_seconds_median"]),
-        "steps": lambda line: _number(line["steps_median"]),
-        "peak MB": lambda line: _number(line["peak_mb_max"], 4),
+        "seconds": lambda line: number(line["seconds_median"]),
+        "computing": lambda line: number(line["work_seconds_median"]),
+        "steps": lambda line: number(line["steps_median"]),
+        "peak MB": lambda line: number(line["peak_mb_max"], 4),
     }
     return _by_method(tables, "method", summary, columns) + _COSTS
 
@@ -228,12 +228,12 @@ def _comparisons(tables: Tables, lines: Sequence[Facts]) -> str:
     rows, improved = [], []
     for line in lines:
         method, against, count = line["method"], line["against"], line["of"]
-        cells = [f"{line[n]['better']} of {count}: {_interval(line[n])}" for n in names]
+        cells = [f"{line[n]['better']} of {count}: {interval(line[n])}" for n in names]
         rows.append([f"**{method}**", _method(tables, against), *cells])
         if against in tables.stages:
             better = ", ".join(f"{line[n]['better']} by `{n}`" for n in names)
             improved.append(f"Of {count} photographs {method} improved {better}.")
-    table = _table(["method", "against", *(f"{n} better on" for n in names)], rows)
+    table = markdown_table(["method", "against", *(f"{n} better on" for n in names)], rows)
     return _COMPARISONS.format(table=table, improved="\n".join(improved))
 
 
@@ -241,7 +241,7 @@ def _latents(tables: Tables, latents: Facts, protocol: Facts) -> str:
     columns: dict[str, Callable[[Facts], str]] = {
         "count": lambda line: str(line["count"]),
         "distance from `w_avg`": _interval_of("deviations"),
-        "rank": lambda line: _number(line.get("rank"), 2),
+        "rank": lambda line: number(line.get("rank"), 2),
         "beyond usual": lambda line: f"{line['beyond_usual']:.1%}",
         "`nscd`": _interval_of("nscd"),
     }
@@ -281,32 +281,12 @@ def _pictures(tables: Tables, sheets: Sequence[str], counts: Mapping[str, int]) 
     return "\n\n".join(["## Pictures", *shown, _KEPT]) if shown else ""
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _interval_of(*path: str) -> Callable[[Facts], str]:
     """A function that formats the mean and interval at a path in a line, empty if missing."""
 
     def cell(line: Facts) -> str:
         for name in path:
             line = line.get(name, {})
-        return _interval(line)
+        return interval(line)
 
     return cell
-
-
-def _interval(numbers: Facts) -> str:
-    mean, low, high = (_number(numbers.get(n)) for n in ("mean", "low", "high"))
-    return f"{mean} ({low} to {high})" if low else mean
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    """A number with that many significant digits; empty for None or NaN."""
-    if value is None or math.isnan(value):
-        return ""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(places, 6)}f}"

@@ -1,23 +1,14 @@
 """The protocol of a report: what two reports must share for their numbers to compare."""
 
-import os
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from framework.evaluation.inversion.editability import POINTS_RULE
-from framework.evaluation.inversion.measures import memory_protocol
 from framework.evaluation.inversion.report import InversionReport
-from framework.machine import processor
 from framework.models.digest import state_digest
 from framework.models.encoders.style_encoder import StyleEncoder
 
-_LIBRARIES = ("torch", "torchmetrics", "numpy", "pillow")
 # Words by which a model's card or provenance names a measure of its pictures.
 _QUALITY_WORDS = ("fid", "kid", "wasserstein", "swd", "precision", "recall", "ppl")
 
@@ -98,23 +89,6 @@ def _encoder_facts(encoder: StyleEncoder) -> dict[str, Any]:
     }
 
 
-def session_facts(device: torch.device) -> dict[str, Any]:
-    """Date, machine and libraries of this process."""
-    name = processor()
-    if device.type == "cuda":
-        name = f"{torch.cuda.get_device_name(device)} ({name})"
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": device.type,
-        "processor": name,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "memory": memory_protocol(device),
-        "python": platform.python_version(),
-        **{library: _version(library) for library in ("dragline", *_LIBRARIES)},
-    }
-
-
 # ----------------------------------------------------------------------------------- the generator
 
 
@@ -183,10 +157,3 @@ def _held_out_of(provenance: Any, report: InversionReport) -> str:
         "than the pictures that are not held out here: it may have seen these photographs, unless "
         "the two are apart for another reason."
     )
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

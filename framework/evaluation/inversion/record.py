@@ -1,17 +1,15 @@
-"""Settings of a report on inversion, and its records."""
+"""Settings of a report on inversion."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from framework.drag.settings import DragSettings
 from framework.errors import UserError
 
+FORM = "dragline-inversion-report"
 PHOTO = "photo"
 DRAG_STEPS = 60  # of each drag, at most
 _COUNTS = ("count", "embedded", "edited", "synthetic", "editability")  # may grow
-Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -56,16 +54,3 @@ class ReportSettings:
     def identity(self) -> dict[str, Any]:
         """Settings that must be equal for records to belong together; counts may grow."""
         return {n: value for n, value in asdict(self).items() if n not in _COUNTS}
-
-
-class Record(NamedTuple):
-    """The measurements of one kind on one photograph, with its index among all of that kind.
-
-    Kinds are "nearest", "embedded", "picture", "synthetic" and "latents"; `facts` are JSON values,
-    `images` the pictures to save, uint8 (H, W, C), by method.
-    """
-
-    kind: str
-    index: int
-    facts: dict[str, Any]
-    images: dict[str, np.ndarray]

@@ -35,7 +35,8 @@ from framework.evaluation.inversion.editability import (
     there_and_back,
 )
 from framework.evaluation.inversion.measures import Measures, rounded
-from framework.evaluation.inversion.record import PHOTO, Key, Record, ReportSettings
+from framework.evaluation.inversion.record import PHOTO, ReportSettings
+from framework.evaluation.report_folder import Key, Record
 from framework.media.images import to_float, to_uint8
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.styles import style_directions, style_vectors

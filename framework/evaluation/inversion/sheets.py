@@ -3,22 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
 from framework.evaluation.inversion.baselines import FROM_MEAN, MEAN, NEAREST
-from framework.evaluation.inversion.log import ReportFolder
 from framework.evaluation.inversion.record import PHOTO
 from framework.evaluation.inversion.tables import Tables
-from framework.media.draw import INK, PAPER, draw_task, enlarge, enlargement, rgb
+from framework.evaluation.report_folder import ReportFolder
+from framework.evaluation.sheet import Row, Tile, sheet
+from framework.media.draw import draw_task, enlarge, enlargement, rgb
 from framework.media.images import save_png
 
 GRID_ROWS = 16
-_TILE_PX, _GAP_PX, _TEXT_PX = 96, 4, 12
-_LINE_PX = _TEXT_PX + 4
-
-Tile = np.ndarray | None
-Row = tuple[str, Sequence[Tile]]
+_TILE_PX = 96
 Parts = tuple[list[str], list[Row]]
 
 
@@ -52,40 +46,6 @@ def title(method: str) -> str:
     if method.startswith(NEAREST):
         return "baseline:\nnearest training\npicture, " + method.removeprefix(NEAREST)
     return method.replace("+", "\n+ ")
-
-
-def sheet(titles: Sequence[str], rows: Sequence[Row]) -> np.ndarray:
-    """Rows of pictures under titles of one or more lines, each row under its caption.
-
-    Pictures are uint8 (H, W, 3) of one size, like the result; None leaves a place empty.
-    """
-    height, width = next(t for _, tiles in rows for t in tiles if t is not None).shape[:2]
-    font = ImageFont.load_default(_TEXT_PX)
-    head_px = _LINE_PX * max(text.count("\n") + 1 for text in titles) + _GAP_PX
-    row_px = _LINE_PX + height + 2 * _GAP_PX
-    width_px = _GAP_PX + len(titles) * (width + _GAP_PX)
-    lefts = range(_GAP_PX, width_px, width + _GAP_PX)
-    paper = Image.new("RGB", (width_px, head_px + len(rows) * row_px), PAPER)
-    draw = ImageDraw.Draw(paper)
-    for left, text in zip(lefts, titles, strict=True):
-        lines = [shortened(line, font, width) for line in text.split("\n")]
-        draw.multiline_text((left, _GAP_PX), "\n".join(lines), font=font, fill=INK, spacing=2)
-    for number, (caption, tiles) in enumerate(rows):
-        top = head_px + number * row_px
-        caption = shortened(caption, font, width_px - 2 * _GAP_PX)
-        draw.text((_GAP_PX, top), caption, font=font, fill=INK)
-        for left, tile in zip(lefts, tiles, strict=True):
-            if tile is not None:
-                paper.paste(Image.fromarray(tile), (left, top + _LINE_PX))
-    return np.asarray(paper)
-
-
-def shortened(text: str, font: Any, width_px: int) -> str:
-    """Cut the beginning of a text that is too wide: the ends of names tell them apart."""
-    tail = text
-    while tail and font.getlength(tail if tail == text else f"…{tail}") > width_px:
-        tail = tail[1:]
-    return tail if tail == text else f"…{tail}"
 
 
 class _Sheets:

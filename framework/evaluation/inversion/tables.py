@@ -188,12 +188,3 @@ def _of(reduce: Callable[[list[float]], float], lines: Sequence[Line], name: str
     """Median or maximum of a column's values; NaN if there are none."""
     values = _values(lines, name)
     return reduce(values) if values else math.nan
-
-
-def strict(value: Any) -> Any:
-    """Replace NaN and infinity by None, as strict JSON needs."""
-    if isinstance(value, dict):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,6 +15,7 @@ from framework.data import ImageDataset, open_dataset
 from framework.data.holdout import split
 from framework.drag.settings import DragSettings
 from framework.errors import InvalidEdit, UserError
+from framework.evaluation.formatting import strict
 from framework.evaluation.generator.features import open_discriminator
 from framework.evaluation.intervals import bootstrap, paired
 from framework.evaluation.inversion import baselines as inversion_baselines
@@ -29,19 +30,21 @@ from framework.evaluation.inversion.baselines import (
     nearest_of_each,
     render,
 )
-from framework.evaluation.inversion.log import RESULTS, ReportFolder, differences
-from framework.evaluation.inversion.measures import Measures, Stopwatch, choose_ruler, rounded
+from framework.evaluation.inversion.measures import Measures, choose_ruler, rounded
 from framework.evaluation.inversion.pages import page, per_image, write_pages
 from framework.evaluation.inversion.protocol import (
     generator_quality,
     honest_notes,
     identity,
-    session_facts,
 )
-from framework.evaluation.inversion.record import ReportSettings
+from framework.evaluation.inversion.record import FORM, ReportSettings
 from framework.evaluation.inversion.report import InversionReport
-from framework.evaluation.inversion.sheets import sheet, shortened, write_sheets
-from framework.evaluation.inversion.tables import Tables, strict
+from framework.evaluation.inversion.sheets import write_sheets
+from framework.evaluation.inversion.tables import Tables
+from framework.evaluation.report_folder import RESULTS, ReportFolder, differences
+from framework.evaluation.session import session_facts
+from framework.evaluation.sheet import sheet, shortened
+from framework.evaluation.stopwatch import Stopwatch
 from framework.inversion.settings import InversionSettings, RefineSettings, TuneSettings
 from framework.media.draw import enlarge
 from framework.media.images import read_image, to_float
@@ -103,7 +106,7 @@ def tables(folder) -> Tables:
 
 def opened(questions: InversionReport, out) -> ReportFolder:
     session = session_facts(torch.device("cpu"))
-    return ReportFolder(out, identity(questions, "tiny", 0.2), session)
+    return ReportFolder(out, FORM, identity(questions, "tiny", 0.2), session)
 
 
 def tables_of(folder: ReportFolder) -> Tables:
@@ -399,16 +402,16 @@ def test_a_folder_of_another_report_is_refused_by_what_differs(questions, folder
     facts["stages"]["refine"]["steps"] = 99
     facts["model"]["name"] = "other"
     with pytest.raises(UserError, match=r"with another model\.name, stages\.refine\.steps"):
-        ReportFolder(out, facts, session)
+        ReportFolder(out, FORM, facts, session)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="already holds files"):
-        ReportFolder(tmp_path, facts, session)
+        ReportFolder(tmp_path, FORM, facts, session)
     (tmp_path / RESULTS).write_text('{"metric": 1}\n')
     with pytest.raises(UserError, match="is no report's"):
-        ReportFolder(tmp_path, facts, session)
+        ReportFolder(tmp_path, FORM, facts, session)
     (tmp_path / RESULTS).write_text("{]\n{}\n")
     with pytest.raises(UserError, match="damaged"):
-        ReportFolder(tmp_path, facts, session)
+        ReportFolder(tmp_path, FORM, facts, session)
 
 
 def test_a_folder_is_one_processs_at_a_time(questions, tmp_path):

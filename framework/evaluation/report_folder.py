@@ -5,18 +5,29 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from framework.errors import UserError
-from framework.evaluation.inversion.record import Key, Record
 from framework.files import check_new_folder, open_in_place
 from framework.media.images import read_image, save_png
 
 RESULTS, PICTURES = "results.jsonl", "pictures"
-_FORMAT = "dragline-inversion-report"
 _SESSION = "session"
+Key = tuple[str, int]
+
+
+class Record(NamedTuple):
+    """The measurements of one kind, with its index among all of that kind.
+
+    `facts` are JSON values, `images` the pictures to save, uint8 (H, W, C), by name.
+    """
+
+    kind: str
+    index: int
+    facts: dict[str, Any]
+    images: dict[str, np.ndarray]
 
 
 class ReportFolder:
@@ -27,6 +38,7 @@ class ReportFolder:
 
     Args:
         out: New or empty folder, or the folder of the same report.
+        form: Name of this form of report, in the first line.
         identity: Facts that must be equal for records to belong together; JSON values.
         session: Facts on this process: machine, date; JSON values.
         flag: The flag that set `out`, for messages.
@@ -38,11 +50,12 @@ class ReportFolder:
     def __init__(
         self,
         out: str | Path,
+        form: str,
         identity: Mapping[str, Any],
         session: Mapping[str, Any],
         flag: str = "--out",
     ) -> None:
-        self.path = Path(out)
+        self.path, self._form = Path(out), form
         results = self.path / RESULTS
         if not results.is_file():
             check_new_folder(self.path, flag)
@@ -52,7 +65,7 @@ class ReportFolder:
             _lock(self._file, f"{flag} {self.path}")
             self._lines = self._read()
             if not self._lines:
-                self._append({"format": _FORMAT, "identity": identity})
+                self._append({"format": form, "identity": identity})
             self._check(json.loads(json.dumps(identity)), f"{flag} {self.path}")
             self._append({"kind": _SESSION, **session})
         except BaseException:
@@ -84,7 +97,8 @@ class ReportFolder:
     def keep(self, record: Record) -> None:
         """Save a record: its pictures, then its line."""
         folder = self._folder(record.kind, record.index)
-        folder.mkdir(parents=True, exist_ok=True)
+        if record.images:
+            folder.mkdir(parents=True, exist_ok=True)
         for name, image in record.images.items():
             save_png(folder / f"{name}.png", image)
         self._append({"kind": record.kind, "index": record.index, **record.facts})
@@ -114,7 +128,7 @@ class ReportFolder:
     def _check(self, identity: dict[str, Any], where: str) -> None:
         """Compare the identity of the records with that of this report."""
         head = self._lines[0]
-        if head.get("format") != _FORMAT:
+        if head.get("format") != self._form:
             raise UserError(f"{where}: its {RESULTS} is no report's; give a new folder")
         if differing := ", ".join(differences(head["identity"], identity)):
             raise UserError(f"{where}: holds a report with another {differing}; give a new folder")

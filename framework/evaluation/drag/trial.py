@@ -1,0 +1,109 @@
+"""One drag of the benchmark, with what it costs."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from framework.drag.algorithm import drag_points
+from framework.errors import UserError
+from framework.evaluation.drag.lab import Lab
+from framework.evaluation.drag.specs import MethodSpec
+from framework.evaluation.stopwatch import Stopwatch
+
+Point = tuple[float, float]
+
+
+@dataclass
+class Passes:
+    """Passes through a network: a batch of N is N forward passes, and one backward pass."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """The end of a drag.
+
+    Args:
+        ws: Latents of the result, (1, num_ws, w_dim).
+        points: Where the drag says that the points are, (x, y) in pixels.
+        facts: Status, confidence and costs, JSON values.
+    """
+
+    ws: Tensor
+    points: list[Point]
+    facts: dict[str, Any]
+
+
+@contextmanager
+def counted(module: nn.Module) -> Iterator[Passes]:
+    """Count the passes through a module, whoever asks for them.
+
+    Of a synthesis give the first block: every forward pass begins there, wherever it stops, and
+    every gradient by the latents ends there.
+    """
+    passes = Passes()
+
+    def backward(_gradient: Tensor) -> None:
+        passes.backward += 1
+
+    def forward(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        x = output[0] if isinstance(output, tuple) else output
+        passes.forward += len(x)
+        if x.requires_grad:
+            x.register_hook(backward)
+
+    handle = module.register_forward_hook(forward)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def run_trial(
+    lab: Lab,
+    spec: MethodSpec,
+    ws: Tensor,
+    handles: Sequence[Point],
+    targets: Sequence[Point],
+    mask: Tensor | None = None,
+) -> Trial:
+    """Drag points of a picture; a drag that is refused leaves it as it was, with its reason."""
+    lab.warm_up(spec)
+    facts: dict[str, Any] = {"status": "refused", "steps": 0}
+    end, points, critic = ws, list(handles), Passes()
+    with ExitStack() as stack:
+        synthesis = stack.enter_context(counted(lab.generator.synthesis.blocks[0]))
+        if lab.discriminator is not None:
+            critic = stack.enter_context(counted(lab.discriminator))
+        watch = Stopwatch(ws.device)
+        try:
+            steps = drag_points(
+                lab.generator, ws, handles, targets, mask, spec.settings,
+                discriminator=lab.discriminator,
+            )  # fmt: skip
+            step = deque(steps, maxlen=1)[0]
+            end, points = step.ws, [(float(x), float(y)) for x, y in step.points.tolist()]
+            facts = {
+                "status": step.status,
+                "steps": step.step,
+                "confidence": step.min_confidence,
+                "called_lost": step.lost,
+            }
+        except UserError as error:
+            facts["refusal"] = str(error)
+        spent = watch.spent()
+    facts |= {
+        "forward": synthesis.forward,
+        "backward": synthesis.backward,
+        "critic_passes": critic.forward + critic.backward,
+        "wall_seconds": spent["seconds"],
+        "cpu_seconds": spent["work_seconds"],
+        "peak_mb": spent["peak_mb"],
+    }
+    return Trial(end, points, facts)

@@ -1,0 +1,190 @@
+"""The benchmark of drags: what is chosen is checked, done in processes, and written as pages."""
+
+import json
+import multiprocessing
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.errors import UserError
+from framework.evaluation.drag.bench import (
+    FORM,
+    Unit,
+    identity,
+    note_method,
+    note_protocol,
+    note_tasks,
+    units,
+)
+from framework.evaluation.drag.document import blocks, markdown
+from framework.evaluation.drag.lab import Lab
+from framework.evaluation.drag.numbers import report_numbers
+from framework.evaluation.drag.protocol import Result
+from framework.evaluation.drag.registry import protocol_names
+from framework.evaluation.drag.specs import MethodSpec, parse_specs
+from framework.evaluation.formatting import strict
+from framework.evaluation.report_folder import RESULTS, ReportFolder
+from framework.evaluation.session import session_facts
+from framework.files import check_place, write_text
+from framework.jobs.models import Networks, seed_latents
+from framework.jobs.requests.bench import BenchRequest
+from framework.jobs.watcher import SILENT, Watcher
+
+PAGE, NUMBERS = "report.md", "report.json"
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """A benchmark.
+
+    Args:
+        folder: Folder of the report.
+        files: Names of the files in it.
+        planned: Number of tasks of all rows together.
+        done: Number of those that are done.
+        skipped: Why methods did not run, by their names.
+        stop: The interruption that ended it early; the same request goes on.
+    """
+
+    folder: Path
+    files: list[str]
+    planned: int
+    done: int
+    skipped: dict[str, str]
+    stop: KeyboardInterrupt | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome for scripts, ready for JSON."""
+        files = [str(self.folder / name) for name in self.files]
+        return {
+            "done": self.done, "planned": self.planned, "skipped": self.skipped, "files": files
+        }  # fmt: skip
+
+
+def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
+    """Do all tasks of all rows, saving each result as it comes, and write the pages.
+
+    Raises:
+        UserError: Naming the field, if anything does not fit.
+    """
+    specs = parse_specs(request.methods)
+    for name in request.protocol:
+        if name not in protocol_names():
+            known = ", ".join(protocol_names())
+            raise UserError(f"{name}: expected one of {known}", "protocol")
+    if check_place(request.out).is_file():
+        raise UserError(f"{request.out}: is a file; give a new folder", "out")
+    lab = open_lab(request)
+    made_by = identity(lab, request.model, request.psi)
+    session = {**session_facts(torch.device("cpu")), "processes": request.processes, "threads": 1}
+    stop = None
+    with ReportFolder(request.out, FORM, made_by, session) as folder:
+        if folder.done:
+            watcher.say(f"{folder.path}: going on, {len(folder.done)} records are there")
+        for name in request.protocol:
+            note_protocol(folder, lab, name)
+        specs, skipped = _runnable(lab, specs, watcher)
+        for spec in specs:
+            note_method(folder, spec)
+        todo: list[Unit] = []
+        done = 0
+        try:
+            for name in request.protocol:
+                note_tasks(folder, lab, name, request.n, watcher.progress)
+            todo = list(units(folder, request.protocol, specs, request.n))
+            for unit, result in _results(request, lab, todo, watcher):
+                folder.keep(unit.record(result))
+                done += 1
+        except KeyboardInterrupt as interruption:
+            stop = interruption
+        numbers = report_numbers(folder, lab, made_by, skipped)
+        write_text(folder.path / NUMBERS, json.dumps(strict(numbers), indent=2) + "\n")
+        write_text(folder.path / PAGE, markdown(list(blocks(numbers))))
+    return BenchOutcome(folder.path, [PAGE, NUMBERS, RESULTS], len(todo), done, skipped, stop)
+
+
+def open_lab(request: BenchRequest) -> Lab:
+    """Open the model, on the CPU with one thread, and its judges."""
+    networks = Networks(request.model, "cpu")
+    generator = networks.generator
+    torch.set_num_threads(1)
+    latents = partial(seed_latents, generator, psi=request.psi)
+    return Lab(generator, networks.discriminator, latents, request.first_seed)
+
+
+def _runnable(
+    lab: Lab, specs: Sequence[MethodSpec], watcher: Watcher
+) -> tuple[list[MethodSpec], dict[str, str]]:
+    """The methods that can run with this model, and why the others cannot."""
+    skipped = {}
+    for spec in specs:
+        watcher.progress(f"{spec.text}: trying a step")
+        if reason := lab.warm_up(spec):
+            skipped[spec.text] = reason
+            watcher.note(f"{spec.text} is skipped: {reason}")
+    return [spec for spec in specs if spec.text not in skipped], skipped
+
+
+# --------------------------------------------------------------------------------------- processes
+
+_LAB: list[Lab] = []  # of a worker process
+
+
+def _open(request: BenchRequest) -> None:
+    """Open the lab of a worker; Ctrl-C is its parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _LAB.append(open_lab(request))
+
+
+def _work(unit: Unit) -> Result:
+    return unit.run(_LAB[0])
+
+
+def _results(
+    request: BenchRequest, lab: Lab, todo: Sequence[Unit], watcher: Watcher
+) -> Iterator[tuple[Unit, Result]]:
+    """Do the units, here or in processes, as they are done; tell how far that is."""
+    if request.processes == 1:
+        yield from _told(((unit, unit.run(lab)) for unit in todo), todo, watcher)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(request.processes, context, _open, (request,))
+    try:
+        futures: dict[Future[Result], Unit] = {pool.submit(_work, unit): unit for unit in todo}
+        ends = ((futures[future], future.result()) for future in as_completed(futures))
+        yield from _told(ends, todo, watcher)
+    except BrokenProcessPool:
+        raise UserError(
+            f"{request.processes}: a process died, perhaps for want of memory; what is done is"
+            " kept, and the same command goes on",
+            "processes",
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _told(
+    ends: Iterable[tuple[Unit, Result]], todo: Sequence[Unit], watcher: Watcher
+) -> Iterator[tuple[Unit, Result]]:
+    left = Counter((unit.protocol, unit.group) for unit in todo)
+    start_sec = time.monotonic()
+    for number, (unit, result) in enumerate(ends, start=1):
+        yield unit, result
+        place = unit.protocol, unit.group
+        left[place] -= 1
+        rest_sec = (time.monotonic() - start_sec) / number * (len(todo) - number)
+        watcher.progress(
+            f"{number} of {len(todo)} ({', '.join(place)}, task {unit.index + 1}, {unit.row}),"
+            f" {rest_sec / 60:.0f} min left"
+        )
+        if not left[place]:
+            watcher.say(f"{', '.join(place)}: done")
