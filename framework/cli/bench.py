@@ -14,7 +14,7 @@ def bench(request: BenchRequest, terminal: Terminal, json: bool = False) -> None
     Examples::
 
       python edit.py bench drag --n 8 --methods dragline small --out out/bench
-      python edit.py bench drag --protocol landmarks mask --processes 4 --out out/bench
+      python edit.py bench drag --protocol landmarks --processes 4 --out out/bench
 
     Args:
         json: End with one line of JSON: counts, skipped methods, files.

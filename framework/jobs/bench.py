@@ -29,7 +29,7 @@ from framework.evaluation.drag.document import blocks, markdown
 from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.numbers import report_numbers
 from framework.evaluation.drag.protocol import Result
-from framework.evaluation.drag.registry import protocol_names
+from framework.evaluation.drag.registry import protocol, protocol_names
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
 from framework.evaluation.formatting import strict
 from framework.evaluation.report_folder import RESULTS, ReportFolder
@@ -84,6 +84,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
     if check_place(request.out).is_file():
         raise UserError(f"{request.out}: is a file; give a new folder", "out")
     lab = open_lab(request)
+    facts = {name: protocol(name).identity(lab) for name in request.protocol}
     made_by = identity(lab, request.model, request.psi)
     session = {**session_facts(torch.device("cpu")), "processes": request.processes, "threads": 1}
     stop = None
@@ -91,7 +92,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
         if folder.done:
             watcher.say(f"{folder.path}: going on, {len(folder.done)} records are there")
         for name in request.protocol:
-            note_protocol(folder, lab, name)
+            note_protocol(folder, name, facts[name])
         specs, skipped = _runnable(lab, specs, watcher)
         for spec in specs:
             note_method(folder, spec)

@@ -93,6 +93,8 @@ GOOD = {
     ],
     "edit import": ["{lone} --out {out}"],
     "edit export": ["{model} --to rosinality --out {out}.pt"],
+    # The judge takes pictures of toy cars alone: this model is refused, in one line.
+    "edit bench": ["drag --model {model} --n 1 --methods draggan --out {out}"],
     "edit demo": ["--out {out}"],
     "edit doctor": ["--model {model}"],
     "edit studio": ["--model {model} --port 0"],

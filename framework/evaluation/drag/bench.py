@@ -80,9 +80,9 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def note_protocol(folder: ReportFolder, lab: Lab, name: str) -> None:
+def note_protocol(folder: ReportFolder, name: str, facts: Facts) -> None:
     """Write a protocol's facts into the log, or compare them with those of its results there."""
-    _agree(folder, kind_of(_PROTOCOL, name), {"name": name, **protocol(name).identity(lab)})
+    _agree(folder, kind_of(_PROTOCOL, name), {"name": name, **facts})
 
 
 def note_method(folder: ReportFolder, spec: MethodSpec) -> None:

@@ -96,7 +96,8 @@ class Landmarks:
     pair: tuple[str, str] | None = ("start", "result")
 
     def identity(self, lab: Lab) -> Facts:
-        """Facts on the judges."""
+        """Facts on the judges, who can look at pictures of their size only."""
+        lab.look(lab.picture(lab.latents(lab.first_seed)))
         return judges(lab)
 
     def rows(self, group: str, specs: Sequence[MethodSpec]) -> dict[str, MethodSpec | None]:
