@@ -5,6 +5,7 @@ values, the peak, the size and the rounding; `protocol` states them.
 """
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -60,12 +61,12 @@ def ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     Raises:
         UserError: If the compared area is smaller than half the window.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
     a, b = _from_black(*_shown(a, b, box))
     if min(a.shape[2:]) <= SSIM_WINDOW_PX // 2:
         raise UserError(f"pictures of {a.shape[3]}x{a.shape[2]} px are too small for SSIM")
-    similarity = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
+    similarity = _library().structural_similarity_index_measure(
+        a, b, data_range=1.0, reduction="none"
+    )
     assert isinstance(similarity, Tensor)
     return similarity
 
@@ -76,15 +77,18 @@ def ms_ssim(a: Tensor, b: Tensor, box: Box | None = None) -> Tensor:
     Wang et al. 2003, torchmetrics'. The usual five scales need sides of 176 px; below, three scales
     give another number, and `protocol` says which it is. Arguments as in `mse_pm1`.
     """
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-
     weights = scales(a.shape[2:], box)
     if len(weights) == 1:
         return ssim(a, b, box)
     a, b = _from_black(*_shown(a, b, box))
-    return multiscale_structural_similarity_index_measure(
+    return _library().multiscale_structural_similarity_index_measure(
         a, b, data_range=1.0, betas=weights, reduction="none"
     )
+
+
+def _library() -> Any:
+    """Torchmetrics' measures, which are slow to import, and not needed by most."""
+    return import_module("torchmetrics.functional.image")
 
 
 def scales(size: tuple[int, ...] | torch.Size, box: Box | None = None) -> tuple[float, ...]:
