@@ -25,12 +25,13 @@ from framework.evaluation.drag.bench import (
     note_tasks,
     units,
 )
-from framework.evaluation.drag.document import blocks, markdown
+from framework.evaluation.drag.document import blocks, write_page
 from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.numbers import report_numbers
 from framework.evaluation.drag.protocol import Result
 from framework.evaluation.drag.registry import protocol, protocol_names
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
+from framework.evaluation.drag.web_page import web_page
 from framework.evaluation.formatting import strict
 from framework.evaluation.report_folder import RESULTS, ReportFolder
 from framework.evaluation.session import session_facts
@@ -39,7 +40,7 @@ from framework.jobs.models import Networks, seed_latents
 from framework.jobs.requests.bench import BenchRequest
 from framework.jobs.watcher import SILENT, Watcher
 
-PAGE, NUMBERS = "report.md", "report.json"
+WEB_PAGE, NUMBERS = "report.html", "report.json"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
     lab = open_lab(request)
     facts = {name: protocol(name).identity(lab) for name in request.protocol}
     made_by = identity(lab, request.model, request.psi)
-    session = {**session_facts(torch.device("cpu")), "processes": request.processes, "threads": 1}
+    session = {**session_facts(torch.device("cpu")), "processes": request.processes}
     stop = None
     with ReportFolder(request.out, FORM, made_by, session) as folder:
         if folder.done:
@@ -109,8 +110,12 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
             stop = interruption
         numbers = report_numbers(folder, lab, made_by, skipped)
         write_text(folder.path / NUMBERS, json.dumps(strict(numbers), indent=2) + "\n")
-        write_text(folder.path / PAGE, markdown(list(blocks(numbers))))
-    return BenchOutcome(folder.path, [PAGE, NUMBERS, RESULTS], len(todo), done, skipped, stop)
+        page = list(blocks(folder, numbers))
+        files = write_page(folder, page)
+        title = f"Drags of {made_by['model']['name']}"
+        write_text(folder.path / WEB_PAGE, web_page(title, page))
+    files = [WEB_PAGE, *files, NUMBERS, RESULTS]
+    return BenchOutcome(folder.path, files, len(todo), done, skipped, stop)
 
 
 def open_lab(request: BenchRequest) -> Lab:

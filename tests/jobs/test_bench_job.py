@@ -1,6 +1,7 @@
 """The benchmark as a job: stopped and continued, refused in one line, skipped by name."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from framework.evaluation.report_folder import ReportFolder
 from framework.jobs import bench as bench_job
 from framework.jobs.bench import bench
 from framework.jobs.requests.bench import BenchRequest
+from framework.media.images import read_image
 from tests.evaluation.drag.conftest import car, lab, shifted_car  # noqa: F401 - fixtures
 
 FAST = "small+max_steps=3+feature_resolution=64"
@@ -90,6 +92,12 @@ def test_more_tasks_and_methods_are_added_to_what_is_there(tmp_path):
     assert rows[FAST]["ended"] == {"max_steps": 1}
     page = (out / "report.md").read_text()
     assert f"| `{FAST}+tracker=off` |" in page and "left wheel hub 0.15" in page
+    named = re.findall(r"!\[\]\((.*)\)", page)
+    assert len(named) == 2 * (2 + 2) and all((out / name).is_file() for name in named)
+    strip = read_image(
+        out / "strips/landmarks_wheels-real-mix_small+max-steps=3+feature-resolution=64.jpg"
+    )
+    assert strip.shape[1] > 2 * 192 and (out / "report.html").stat().st_size > 20_000
 
 
 @pytest.mark.parametrize(

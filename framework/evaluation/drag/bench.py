@@ -150,14 +150,17 @@ def lines_of(
 ) -> dict[str, dict[int, Facts]]:
     """The lines of a table: facts by a task's index, by the line's name, in the order of rows."""
     lines: dict[str, dict[int, Facts]] = {}
-    by_kind: dict[str, list[Facts]] = {}
-    for record in folder.records:
-        by_kind.setdefault(record["kind"], []).append(record)
     for row in protocol(name).rows(group, specs):
-        for record in sorted(by_kind.get(kind_of(name, group, row), []), key=lambda r: r["index"]):
-            for line, facts in protocol(name).lines(row, record).items():
-                lines.setdefault(line, {})[record["index"]] = facts
+        for index, result in results_of(folder, name, group, row).items():
+            for line, facts in protocol(name).lines(row, result).items():
+                lines.setdefault(line, {})[index] = facts
     return lines
+
+
+def results_of(folder: ReportFolder, name: str, group: str, row: str) -> dict[int, Facts]:
+    """The results of a row by their task's index."""
+    records = _of_kind(folder, kind_of(name, group, row))
+    return {r["index"]: r for r in sorted(records, key=lambda record: record["index"])}
 
 
 def _of_kind(folder: ReportFolder, kind: str) -> list[Facts]:

@@ -3,10 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from framework.evaluation.drag.bench import kind_of, lines_of, methods_of
+from framework.evaluation.drag.measures import NEAR_PX, NEARER_PX
 from framework.evaluation.drag.numbers import KID
+from framework.evaluation.drag.plots import dot_plot
 from framework.evaluation.drag.protocol import Column, DragProtocol, Facts
 from framework.evaluation.drag.registry import protocol
+from framework.evaluation.drag.specs import MethodSpec
+from framework.evaluation.drag.strips import strips
 from framework.evaluation.formatting import markdown_table, number
+from framework.evaluation.report_folder import ReportFolder
+from framework.files import whole_file, write_text
+
+PAGE, PLOTS, STRIPS = "report.md", "plots", "strips"
+_STRIP = (
+    "best, median and worst task. Arrows go from handles to targets; rings are targets, dots where"
+    " the drag says the points are, yellow crosses where the judge sees them."
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +52,27 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-Block = Heading | Paragraph | Listing | Table
+@dataclass(frozen=True)
+class Plot:
+    """A plot: the name of its file, and SVG."""
+
+    file: str
+    svg: str
 
 
-def blocks(numbers: Facts) -> Iterator[Block]:
+@dataclass(frozen=True)
+class Strip:
+    """A sheet of pictures: the name of its file, a caption, and JPEG."""
+
+    file: str
+    caption: str
+    data: bytes
+
+
+Block = Heading | Paragraph | Listing | Table | Plot | Strip
+
+
+def blocks(folder: ReportFolder, numbers: Facts) -> Iterator[Block]:
     """The report, top to bottom."""
     model = numbers["identity"]["model"]
     yield Heading(f"Drags of `{model['name']}`", 1)
@@ -50,7 +80,20 @@ def blocks(numbers: Facts) -> Iterator[Block]:
     if numbers["skipped"]:
         yield Listing([f"`{n}` is skipped: {why}" for n, why in numbers["skipped"].items()])
     for name, facts in numbers["protocols"].items():
-        yield from _of_protocol(protocol(name), facts, numbers["skipped"])
+        yield from _of_protocol(folder, protocol(name), facts, numbers["skipped"])
+
+
+def write_page(folder: ReportFolder, page: Sequence[Block]) -> list[str]:
+    """Write the page as Markdown, with its plots and strips beside it; return the files' names."""
+    for block in page:
+        if isinstance(block, Plot | Strip):
+            path = folder.path / block.file
+            path.parent.mkdir(exist_ok=True)
+            with whole_file(path) as temporary:
+                content = block.svg.encode() if isinstance(block, Plot) else block.data
+                temporary.write_bytes(content)
+    write_text(folder.path / PAGE, markdown(page))
+    return [PAGE, f"{PLOTS}/", f"{STRIPS}/"]
 
 
 def markdown(page: Sequence[Block]) -> str:
@@ -68,6 +111,10 @@ def _markdown(block: Block) -> str:
             return "\n".join(f"- {text}" for text in texts)
         case Table(heads, rows):
             return markdown_table(heads, [[c.replace("|", "\\|") for c in row] for row in rows])
+        case Plot(file, _):
+            return f"![]({file})"
+        case Strip(file, caption, _):
+            return f"{caption}\n\n![]({file})"
 
 
 def _protocol(numbers: Facts) -> Table:
@@ -80,15 +127,18 @@ def _protocol(numbers: Facts) -> Table:
         "pictures": f"truncation {facts['psi']:g}, seeds from {facts['first_seed']}",
         "drag sources": f"`{facts['sha256_of_drag_sources'][:12]}`",
         "machine": f"{session['processor']}, {session['cores']} cores,"
-        f" {session['processes']} processes of {session['threads']} thread",
+        f" {session['processes']} at once, of one thread each",
         "libraries": f"torch {session['torch']}, Python {session['python']}",
         "dates": ", ".join(dict.fromkeys(s["date"][:10] for s in numbers["sessions"])),
-        "runs": f"one of each task; {len(numbers['sessions'])} sessions",
+        "runs": "each task once",
     }
     return Table(["", ""], [list(row) for row in rows.items()])
 
 
-def _of_protocol(of: DragProtocol, facts: Facts, skipped: Mapping[str, str]) -> Iterator[Block]:
+def _of_protocol(
+    folder: ReportFolder, of: DragProtocol, facts: Facts, skipped: Mapping[str, str]
+) -> Iterator[Block]:
+    specs = methods_of(folder)
     yield Heading(f"`{of.name}`")
     yield Paragraph(of.about)
     if judge := facts["facts"].get("judge"):
@@ -103,6 +153,30 @@ def _of_protocol(of: DragProtocol, facts: Facts, skipped: Mapping[str, str]) -> 
         for part in parts:
             columns = [column for column in of.columns if column.part == part]
             yield _table(columns, table["rows"], skipped, kid=of.pair and part == parts[0])
+        yield from _plots(folder, of, group, specs)
+        for row, data in strips(folder, of, group, specs).items():
+            file = f"{STRIPS}/{_file_name(of.name, group, row)}.jpg"
+            yield Strip(file, f"`{row}`: {_STRIP}", data)
+
+
+def _plots(
+    folder: ReportFolder, of: DragProtocol, group: str, specs: Sequence[MethodSpec]
+) -> Iterator[Plot]:
+    lines = lines_of(folder, of.name, group, specs)
+    for fact, title in of.plots.items():
+        values = {
+            line: [facts[fact] for facts in by_index.values() if facts.get(fact) is not None]
+            for line, by_index in lines.items()
+        }
+        marks = (NEARER_PX, NEAR_PX) if fact == "px" else ()
+        shown = {line: row for line, row in values.items() if row}
+        if shown:
+            yield Plot(f"{PLOTS}/{_file_name(of.name, group, fact)}.svg",
+                       dot_plot(title, shown, marks))  # fmt: skip
+
+
+def _file_name(*names: str) -> str:
+    return kind_of(*names).strip("/").replace("/", "_")
 
 
 def _table(

@@ -48,6 +48,24 @@ class Lab:
         """The judge of toy cars, which has seen drawings alone."""
         return KeypointJudge.load()
 
+    def judges(self) -> dict[str, Any]:
+        """Facts on those who judge toy cars, for a report.
+
+        Raises:
+            UserError: If they cannot look at this model's pictures.
+        """
+        self.look(self.picture(self.latents(self.first_seed)))
+        facts = self.judge.facts
+        return {
+            "judge": {
+                "kind": "key points of toy cars from procedural drawings",
+                "sha256": facts["sha256"],
+                "held_out_error_px": facts["held_out_error_px"],
+            },
+            "stranger": self.stranger.protocol(),
+            "identity": self.distance.protocol(),
+        }
+
     @cached_property
     def stranger(self) -> DiscriminatorFeatures:
         """A discriminator of another training, of features, distances and realism."""

@@ -25,7 +25,7 @@ class Result:
     Args:
         facts: Its measures, JSON values. "status" is counted in the last column; "marks" says what
             is drawn on its pictures in a strip, see `framework.evaluation.drag.strips`.
-        images: Pictures that are kept, uint8 (H, W, 3), in the order of a strip.
+        images: Pictures that are kept, uint8 (H, W, 3), by their names in `DragProtocol.images`.
     """
 
     facts: Facts
@@ -66,6 +66,10 @@ class DragProtocol(Protocol):
     """Columns of all its tables."""
     ruler: str
     """The fact, lower is better, by which best, median and worst tasks are chosen."""
+    plots: Mapping[str, str]
+    """Facts whose values are plotted, a dot for each task, with their titles."""
+    images: Sequence[str]
+    """Pictures of a result, in the order of a strip."""
     pair: tuple[str, str] | None
     """Images of a result whose kernel distance is measured over a row: before, after."""
 

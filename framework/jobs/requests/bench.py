@@ -18,7 +18,7 @@ class BenchRequest:
         what: What is measured.
         out: New or empty folder, or that of the same benchmark, which goes on.
         model: Zoo name, model folder or file.
-        protocol: What is done: one or more of landmarks.
+        protocol: What is done: one or more of landmarks, mask.
         methods: Presets or methods, with changes of their settings: draggan+tracker=nearest.
         n: Tasks of each kind.
         processes: Processes that work at once, each with one thread.

@@ -5,8 +5,8 @@ nothing with the generator in place of dlib, and targets that a picture of the m
 reach (or not: the free pulls).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -93,12 +93,18 @@ class Landmarks:
     groups: Sequence[str] = tuple(GROUPS)
     columns: Sequence[Column] = COLUMNS
     ruler: str = "px"
+    plots: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "px": "distance to the target, px",
+            "outside": "change elsewhere, of a range of 1",
+        }
+    )
+    images: Sequence[str] = ("start", "result")
     pair: tuple[str, str] | None = ("start", "result")
 
     def identity(self, lab: Lab) -> Facts:
-        """Facts on the judges, who can look at pictures of their size only."""
-        lab.look(lab.picture(lab.latents(lab.first_seed)))
-        return judges(lab)
+        """Facts on the judges."""
+        return lab.judges()
 
     def rows(self, group: str, specs: Sequence[MethodSpec]) -> dict[str, MethodSpec | None]:
         """The start, the mix where there is one, and the methods."""
@@ -125,20 +131,6 @@ class Landmarks:
     def lines(self, row: str, facts: Facts) -> dict[str, Facts]:
         """A result is a line of its row."""
         return {row: facts}
-
-
-def judges(lab: Lab) -> Facts:
-    """Facts on those who judge toy cars, for a report."""
-    facts = lab.judge.facts
-    return {
-        "judge": {
-            "kind": "key points of toy cars from procedural drawings",
-            "sha256": facts["sha256"],
-            "held_out_error_px": facts["held_out_error_px"],
-        },
-        "stranger": lab.stranger.protocol(),
-        "identity": lab.distance.protocol(),
-    }
 
 
 PROTOCOL = Landmarks()
