@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
         "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
         "compositing", "dashboard", "command_line", "threads", "settings_file", "fields",
     },
-    "studio": {"jobs", "drag", "formats", "media", "command_line", "fields"},
+    "studio": {"jobs", "drag", "inversion", "formats", "media", "command_line", "fields"},
     "cli": {
         "jobs", "studio", "training", "command_line", "threads", "settings_file", "fields",
         "ops", "models", "formats", "data", "evaluation", "dashboard",  # of train.py

@@ -1,7 +1,7 @@
 """Inverting photographs: from a request to inverted images, pictures and numbers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from framework.jobs.stages import Inverter
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.draw import enlarge, enlargement, rgb, titled
 from framework.media.images import save_png, to_uint8
+
+_Stages = tuple[dict[str, InversionStep], dict[str, float], KeyboardInterrupt | None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,27 @@ def carry_out(
     wandb: WandbMode = "auto",
     group: str | None = None,
 ) -> InvertOutcome:
-    """Invert, and write everything.
+    """Invert, and write everything; see `carrying_out`."""
+    stream = carrying_out(inverter, photo, steps, places, watcher, wandb, group)
+    while True:
+        try:
+            next(stream)
+        except StopIteration as end:
+            return end.value
+
+
+def carrying_out(
+    inverter: Inverter,
+    photo: Photo,
+    steps: Iterator[InversionStep],
+    places: Places,
+    watcher: Watcher,
+    wandb: WandbMode = "auto",
+    group: str | None = None,
+) -> Generator[InversionStep, None, InvertOutcome]:
+    """Invert step by step, write everything at the end, and return the outcome.
+
+    To end early with what there is, throw `Cancelled` into it.
 
     Args:
         inverter: The inverter.
@@ -134,7 +156,7 @@ def carry_out(
     config = {"model": networks.model, "photo": photo.path.name}
     config |= {"settings": inverter.settings.to_dict()}
     with StepLog(places.pictures, "invert", config, wandb, group) as log:
-        last_steps, seconds, stop = _run_stages(steps, inverter, log, watcher)
+        last_steps, seconds, stop = yield from _run_stages(steps, inverter, log, watcher)
         watcher.progress("writing the reconstruction and its pictures")
         images = {name: inverter.image(photo, step) for name, step in last_steps.items()}
         rendered = {name: image.render(networks.generator) for name, image in images.items()}
@@ -176,7 +198,7 @@ def carry_out(
 
 def _run_stages(
     steps: Iterator[InversionStep], inverter: Inverter, log: StepLog, watcher: Watcher
-) -> tuple[dict[str, InversionStep], dict[str, float], KeyboardInterrupt | None]:
+) -> Generator[InversionStep, None, _Stages]:
     """Return the last step of every stage, the seconds it took, and what ended it early."""
     last_steps: dict[str, InversionStep] = {}
     seconds: dict[str, float] = {}
@@ -190,6 +212,7 @@ def _run_stages(
             log.step(step)
             stage = getattr(inverter.settings, step.stage)
             watcher.inversion_step(step, getattr(stage, "steps", step.step))
+            yield step
     except KeyboardInterrupt as interruption:
         if not last_steps:
             raise

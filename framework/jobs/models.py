@@ -87,6 +87,10 @@ class Networks:
         """The generator's digest, as files name it."""
         return state_digest(self.generator)
 
+    def digest_of(self, generator: Generator) -> str:
+        """Return the digest of a generator, this one or an inverted image's own."""
+        return self.digest if generator is self.generator else state_digest(generator)
+
     @property
     def img_size(self) -> tuple[int, int]:
         """The pictures' (height, width)."""

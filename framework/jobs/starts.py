@@ -28,7 +28,6 @@ from framework.jobs.settings import drag_settings
 from framework.jobs.stages import Inverter
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.images import printable
-from framework.models.digest import state_digest
 from framework.models.stylegan2 import Generator
 
 
@@ -93,12 +92,11 @@ class OpenDrag:
 
     def edit_file(self, steps: Sequence[DragStep]) -> EditFile:
         """Record the past and the new steps."""
-        has_own = self.generator is not self.networks.generator
         return EditFile.from_steps(
             steps,
             self.generator,
             model_name=self.model_name,
-            model_digest=state_digest(self.generator) if has_own else self.networks.digest,
+            model_digest=self.networks.digest_of(self.generator),
             settings=self.settings,
             mask=None if self.pull.mask is None else torch.from_numpy(self.pull.mask),
             start_ws=self.ws,

@@ -14,10 +14,11 @@ from framework.files import check_place, folder_above
 from framework.jobs.clips import edit_frames, shown_steps, walk_latents
 from framework.jobs.models import open_generator, render, seed_latents
 from framework.jobs.outputs import CLIP
-from framework.jobs.paste import InPhoto, open_linked
-from framework.jobs.requests.pictures import VideoRequest, parse_seeds
+from framework.jobs.paste import InPhoto, OpenImage, open_linked
+from framework.jobs.requests.pictures import Show, VideoRequest, parse_seeds
 from framework.media.draw import rgb
-from framework.media.video import SUFFIXES, check_clip_path, paced, write_video
+from framework.media.video import FPS, SUFFIXES, check_clip_path, paced, write_video
+from framework.models.stylegan2 import Generator
 
 WALK = "walk.mp4"
 # Endings of clips that cannot be written; a folder of such a name is not made.
@@ -64,7 +65,7 @@ def _walk(request: VideoRequest) -> Iterator[np.ndarray]:
 
 
 def _replay(request: VideoRequest, edit: str) -> Iterator[np.ndarray]:
-    """Return the frames of an edit's steps, slowed down if there are few."""
+    """Return the frames of an edit's file."""
     with blame("edit", edit):
         record = EditFile.load(edit)
     generator = open_generator(request.model or record.model_name, request.device)
@@ -72,17 +73,41 @@ def _replay(request: VideoRequest, edit: str) -> Iterator[np.ndarray]:
     generator = generator if inverted is None else inverted.generator
     with blame("edit", edit):
         record.check_model(generator)
+    return replayed(record, generator, inverted, request.overlay, request.show, request.fps)
+
+
+def replayed(
+    record: EditFile,
+    generator: Generator,
+    inverted: OpenImage | None,
+    overlay: bool = True,
+    show: Show = "model",
+    fps: float = FPS,
+) -> Iterator[np.ndarray]:
+    """Return the frames of an edit's steps, slowed down if there are few.
+
+    Args:
+        record: The edit.
+        generator: Its model; an inverted image has its own.
+        inverted: The inverted image that it began with, or None.
+        overlay: Draw targets, tracks and points.
+        show: The model's picture, or the whole photograph with the edit in its place.
+        fps: Frames per second.
+
+    Raises:
+        UserError: If there is no photograph to show.
+    """
     in_photo = None
-    if request.show == "photo":
+    if show == "photo":
         if inverted is None:
-            raise UserError(f"photo: {edit} did not begin with a photograph", "show")
+            raise UserError("photo: this edit did not begin with a photograph", "show")
         in_photo = InPhoto.of(inverted)
     frames = edit_frames(
         generator,
         list(record.ws[:, None]),
         record.points.tolist(),
         record.targets[-1].tolist(),
-        request.overlay,
+        overlay,
         in_photo=in_photo,
     )
-    return paced(frames, len(shown_steps(len(record.ws))), request.fps)
+    return paced(frames, len(shown_steps(len(record.ws))), fps)

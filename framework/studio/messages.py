@@ -107,10 +107,35 @@ class Reset:
 
 
 @dataclass(frozen=True)
-class Choose:
-    """Choose how to drag: a preset, and settings that differ from it."""
+class Hold:
+    """A point is held: draw what would become of it at `target`, and keep nothing.
 
-    preset: str = "auto"
+    Args:
+        handle: Where it was taken hold of.
+        target: Where the pointer is.
+        index: The point that is held, or None for a new one.
+    """
+
+    handle: Point
+    target: Point
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """Nothing is held any more."""
+
+
+@dataclass(frozen=True)
+class Choose:
+    """Choose how to drag: a preset, and settings that differ from it.
+
+    Args:
+        preset: A preset, after which earlier choices do not count; None to keep what there is.
+        settings: Values by the names of settings.
+    """
+
+    preset: str | None = None
     settings: dict[str, bool | int | float | str | None] = field(default_factory=dict)
 
 
@@ -123,7 +148,7 @@ class Ack:
 
 Command = (
     Open | AddPoint | MovePoint | RemovePoint | SetMask | Run | Stop | Undo | Redo | Go | Reset
-    | Choose | Ack
+    | Choose | Hold | Release | Ack
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------ from server to page
@@ -147,16 +172,41 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class StageFacts:
+    """What a stage of an inversion came to; see `InvertOutcome.stages`."""
+
+    stage: str
+    psnr_db: float
+    deviations: float
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What there is to know of a photograph before it is dragged: its size, stages, notes."""
+
+    size: tuple[int, int]
+    stages: list[StageFacts]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class State:
     """Everything about an edit that a page shows; each replaces the one before.
 
     Args:
+        edit: Number of the edit in its session; another picture is another edit.
         model: Name of the model, or None.
         size: Picture's (height, width).
         classes: Number of classes of the model; 0 without labels.
+        kind: Where the picture came from: "seed", "photo" or "edit".
         seed: Seed of the picture.
         psi: Truncation of the picture.
         class_index: Class of the picture.
+        photo: What is known of the photograph, if it is one.
+        has_photo: Whether there is a photograph to paste the edit into.
+        held: Where the point is that is held, in the preview.
         points: Where the handles are now.
         targets: Where they should go.
         has_mask: Whether there is a mask.
@@ -177,12 +227,17 @@ class State:
         settings: All settings.
     """
 
+    edit: int = 0
     model: str | None = None
     size: tuple[int, int] = (0, 0)
     classes: int = 0
+    kind: str = "seed"
     seed: int = 0
     psi: float = 0.7
     class_index: int | None = None
+    photo: PhotoFacts | None = None
+    has_photo: bool = False
+    held: Point | None = None
     points: list[Point] = field(default_factory=list)
     targets: list[Point] = field(default_factory=list)
     has_mask: bool = False

@@ -1,15 +1,20 @@
 """The models that a page may choose from: by name, never by a path of the page's."""
 
+import io
 import os
 from collections import OrderedDict
 from pathlib import Path
 
+from PIL import Image
+
 from framework.errors import UserError
 from framework.formats.opening import zoo_models
-from framework.jobs.models import Networks
+from framework.jobs.models import Networks, portable_name, render, seed_latents
+from framework.media.draw import rgb
 
 MAX_OPEN = 3  # models in memory
 MAX_LISTED = 500
+THUMBNAIL_PX = 128
 _FILES = {".safetensors", ".ckpt", ".pkl", ".pt"}
 
 
@@ -35,6 +40,21 @@ class Models:
         """The names, the first one first."""
         return sorted(self._paths, key=lambda name: (name != self.first, name))
 
+    def named(self, model: str) -> str:
+        """Return the name here of a model as an edit file calls it.
+
+        Raises:
+            UserError: If it is not one of those here.
+        """
+        for name, path in self._paths.items():
+            if model in (name, portable_name(path)):
+                return name
+        raise UserError(
+            f"{Path(model).name[:100]}: the edit's model is not one of those here; start the"
+            " studio with it",
+            "model",
+        )
+
     def open(self, name: str) -> Networks:
         """Return the networks of a model; the worker's thread alone calls this.
 
@@ -49,6 +69,20 @@ class Models:
         while len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)
         return networks
+
+    def thumbnail(self, name: str, seed: int, psi: float) -> bytes:
+        """Return a small JPEG of a seed's picture; the worker's thread alone calls this.
+
+        Raises:
+            UserError: As in `open` and for a seed or truncation that does not fit.
+        """
+        generator = self.open(name).generator
+        label = 0 if generator.c_dim else None
+        image = Image.fromarray(rgb(render(generator, seed_latents(generator, seed, psi, label))))
+        image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=88, subsampling=0)
+        return buffer.getvalue()
 
     def _add(self, model: str) -> str:
         """Add a model of the command line under a name without folders."""

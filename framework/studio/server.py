@@ -5,13 +5,13 @@ import contextlib
 import ipaddress
 import logging
 import socket
-import tempfile
 import time
 import webbrowser
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import uvicorn
 from starlette.applications import Starlette
@@ -23,21 +23,23 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from framework.errors import UserError
 from framework.jobs.models import pick_device
-from framework.media.images import png_bytes
+from framework.jobs.requests.framing import Crop
 from framework.studio import messages
 from framework.studio.connections import Connections
-from framework.studio.faults import in_a_line
+from framework.studio.edit import Edit
 from framework.studio.forms import presets, settings_form
-from framework.studio.messages import BadMessage, Note, read_command, to_text
+from framework.studio.messages import MAX_TEXT, BadMessage, Note, read_command, to_text
 from framework.studio.models import Models
 from framework.studio.request import StudioRequest
 from framework.studio.security import Guard, new_token
 from framework.studio.session import Session
 from framework.studio.sessions import Full, Sessions
+from framework.studio.storage import NoRoom, Storage
 from framework.studio.worker import Worker
 
 SEND_SEC = 20.0  # a page that takes nothing for so long is gone
 ASK_SEC = 120.0
+STORE_SEC = 30.0  # to decode a picture's head and write a file
 MAX_PER_SEC = 1000  # messages of one page
 MAX_BAD = 20  # messages that are none, until the connection ends
 MAX_CONNECTIONS = 100
@@ -58,7 +60,8 @@ class Studio:
     """
 
     def __init__(self, models: Models, most_sessions: int = 8) -> None:
-        self.sessions = Sessions(models, most_sessions)
+        self.storage = Storage()
+        self.sessions = Sessions(models, self.storage, most_sessions)
         self.worker = Worker(self.sessions)
         self._files = _static_files()
         self._device = str(pick_device(models.device))
@@ -72,9 +75,10 @@ class Studio:
                 Route("/static/{name}", self._static),
                 Route("/health", self._health),
                 Route("/description.json", self._description),
-                Route("/sessions/{session}/picture.png", self._picture),
-                Route("/sessions/{session}/before.png", self._before),
-                Route("/sessions/{session}/edit.safetensors", self._edit),
+                Route("/seed.jpg", self._seed),
+                Route("/sessions/{session}/photo", self._take_photograph, methods=["POST"]),
+                Route("/sessions/{session}/edit", self._take_edit, methods=["POST"]),
+                Route("/sessions/{session}/saved/{name}", self._saved),
                 WebSocketRoute("/ws", self._speak),
             ],
             middleware=[Middleware(Guard, host=host, port=port, token=token, names=names)],
@@ -83,11 +87,13 @@ class Studio:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self.storage.clean()
         self.worker.start()
         try:
             yield
         finally:
             self.worker.close()
+            self.storage.close()
 
     # ------------------------------------------------------------------------------ answers
 
@@ -112,41 +118,87 @@ class Studio:
             "messages": messages.describe(), "settings": settings_form(), "presets": presets(),
         })  # fmt: skip
 
-    async def _picture(self, request: Request) -> Response:
-        return await self._asked(
-            request, lambda session: png_bytes(session.picture()), "image/png", "picture.png"
+    async def _seed(self, request: Request) -> Response:
+        """Return a small picture of a seed."""
+        asked = request.query_params
+        try:
+            seed, psi = int(asked.get("seed", "")), float(asked.get("psi", "0.7"))
+        except ValueError:
+            return _nothing()
+        models, name = self.sessions.models, asked.get("model", "")
+        return await self._answered(
+            lambda: self.worker.ask(lambda: models.thumbnail(name, seed, psi)), "image/jpeg"
         )
 
-    async def _before(self, request: Request) -> Response:
-        return await self._asked(
-            request, lambda session: png_bytes(session.before()), "image/png", "before.png"
+    async def _saved(self, request: Request) -> Response:
+        """Return something of a session's edit, to be saved."""
+        session = self.sessions.get(request.path_params["session"])
+        name = request.path_params["name"]
+        if session is None or name not in _SAVED:
+            return _nothing()
+        make, kind = _SAVED[name]
+
+        def asked() -> Future:
+            return session.ask(lambda: make(session.edit))
+
+        return await self._answered(asked, kind, name)
+
+    async def _take_photograph(self, request: Request) -> Response:
+        """Take a photograph, and begin to put it into the session's model."""
+        crop = request.query_params.get("crop", "center")
+        stages = request.query_params.get("stages", "embed,refine,tune")
+        if crop not in get_args(Crop) or len(stages) > MAX_TEXT:
+            return JSONResponse({"error": "no such way to crop"}, 400)
+        return await self._taken(
+            request,
+            self.storage.photograph,
+            lambda session, file: session.invert(file, crop, stages),
         )
 
-    async def _edit(self, request: Request) -> Response:
-        return await self._asked(
-            request, lambda session: _saved(session.edit()), "application/octet-stream",
-            "edit.safetensors",
-        )  # fmt: skip
+    async def _take_edit(self, request: Request) -> Response:
+        """Take an edit, and go on with it."""
+        return await self._taken(
+            request, self.storage.edit, lambda session, file: session.go_on(file)
+        )
 
-    async def _asked(
-        self, request: Request, what: Callable[[Session], bytes], kind: str, name: str
+    async def _taken(
+        self,
+        request: Request,
+        store: Callable[[bytes], Path],
+        use: Callable[[Session, Path], None],
     ) -> Response:
-        """Return what a session's own thread answers, as a download."""
+        """Store what was sent, away from the loop; then let the session use it."""
         session = self.sessions.get(request.path_params["session"])
         if session is None:
             return _nothing()
-        future = session.ask(lambda: what(session))
-        self.worker.wake()
+        data = await request.body()
         try:
+            file = await asyncio.wait_for(asyncio.to_thread(store, data), STORE_SEC)
+        except (UserError, TimeoutError) as error:
+            return _mistake(error)
+        answer = await self._answered(
+            lambda: session.ask(lambda: use(session, file)), "application/json"
+        )
+        if answer.status_code != 200:
+            self.storage.remove(file.parent)
+        return answer
+
+    async def _answered(
+        self, ask: Callable[[], Future], kind: str, name: str | None = None
+    ) -> Response:
+        """Return what the worker's thread answers; as a download if it has a name."""
+        try:
+            future = ask()
+            self.worker.wake()
             content = await asyncio.wait_for(asyncio.wrap_future(future), ASK_SEC)
-        except UserError as error:
-            return JSONResponse({"error": str(error), "field": error.field}, 400)
-        except TimeoutError:
-            return JSONResponse({"error": "this takes too long"}, 503)
-        except Exception as error:
-            return JSONResponse({"error": in_a_line(error)}, 500)
-        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return Response(content, media_type=kind, headers=headers)
+        except (UserError, TimeoutError) as error:
+            return _mistake(error)
+        if content is None:
+            return JSONResponse({})
+        if isinstance(content, tuple):
+            content, name = content
+        more = {"Content-Disposition": f'attachment; filename="{name}"'} if name else {}
+        return Response(content, media_type=kind, headers=more)
 
     # ---------------------------------------------------------------------------- WebSocket
 
@@ -304,12 +356,22 @@ def _static_files() -> dict[str, tuple[bytes, str]]:
     }
 
 
-def _saved(edit: Any) -> bytes:
-    """Return an edit as its file's bytes."""
-    with tempfile.TemporaryDirectory(prefix="dragline-") as folder:
-        file = Path(folder) / "edit.safetensors"
-        edit.save(file)
-        return file.read_bytes()
+_SAVED: dict[str, tuple[Callable[[Edit], Any], str]] = {
+    "picture.png": (lambda edit: edit.png("picture"), "image/png"),
+    "before.png": (lambda edit: edit.png("before"), "image/png"),
+    "photograph.png": (lambda edit: edit.png("pasted"), "image/png"),
+    "edit": (lambda edit: edit.saved(), "application/octet-stream"),
+    "drag.mp4": (lambda edit: edit.clip(".mp4"), "video/mp4"),
+    "drag.gif": (lambda edit: edit.clip(".gif"), "image/gif"),
+}
+
+
+def _mistake(error: UserError | TimeoutError) -> Response:
+    """Return the one line of a mistake."""
+    if isinstance(error, TimeoutError):
+        return JSONResponse({"error": "this takes too long"}, 503)
+    status = 507 if isinstance(error, NoRoom) else 400
+    return JSONResponse({"error": str(error), "field": error.field}, status)
 
 
 def _nothing() -> Response:

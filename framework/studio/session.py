@@ -1,10 +1,8 @@
-"""One page's edit: commands go in, what the page shows comes out.
+"""One page's session: commands go in, what the page shows comes out.
 
-The worker's thread alone calls `turn`; everything else here may be called from the connection's.
+The worker's thread alone calls `turn`; `put`, `ask`, `join` and `leave` are for the connection's.
 """
 
-import base64
-import binascii
 import secrets
 import threading
 import time
@@ -13,54 +11,55 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from framework.drag.algorithm import WATCHED
 from framework.drag.session import DragSession
-from framework.drag.settings import DragSettings, preset_for
 from framework.drag.step import DragStep
-from framework.errors import UserError, spoken
-from framework.jobs.models import Networks, portable_name, render, seed_latents
-from framework.jobs.outcomes import end_in_words
-from framework.media.images import to_uint8
+from framework.errors import UserError
+from framework.jobs.requests.framing import Framing
+from framework.jobs.requests.invert import InversionChoice
 from framework.studio import messages
+from framework.studio.dragging import Activity, Dragging, Inverting, Preview
+from framework.studio.edit import Edit
 from framework.studio.faults import in_a_line
 from framework.studio.frames import Frame
+from framework.studio.masks import pack, unpack
 from framework.studio.messages import BadMessage, Command, Note, State
 from framework.studio.models import Models
 from framework.studio.outbox import Outbox
+from framework.studio.storage import Storage
 
 MAX_WAITING = 256  # commands
-_SPOKEN = {"mask_weight": "mask weight", "steps": "max steps", "lr": "learning rate"}
+_OF_ONE_KIND = (messages.Go, messages.Hold)  # of several in a row only the last counts
+_Question = tuple[Callable[[], Any], Future]
 
 
 class Session:
-    """One page's edit.
+    """One page's session.
 
     Args:
         models: The models, shared by all sessions.
+        storage: Where photographs are kept that pages send.
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, storage: Storage) -> None:
         self.id = secrets.token_urlsafe(24)
         self.outbox = Outbox()
         self.connected = False
         self.used_sec = time.monotonic()
-        self._models = models
-        self._inbox: deque[Command | tuple[Callable[[], Any], Future]] = deque()
+        self._models, self._storage = models, storage
+        self._inbox: deque[Command | _Question] = deque()
         self._lock = threading.Lock()
-        self._networks: Networks | None = None
-        self._drag: DragSession | None = None
-        self._stream: Iterator[DragStep] | None = None
-        self._settings, self._preset = DragSettings(), "auto"
-        self._chosen: dict[str, Any] = {}
-        self._opened = messages.Open("")
+        self._edit: Edit | None = None
+        self._edits = 0  # so far
+        self._activity: Activity | None = None
+        self._preview: Preview | None = None
+        self._folder: Path | None = None  # of the photograph or edit that was sent
         self._known_mask: Any = None  # what the page shows
-        self._frame_due = False
-        self._last_step, self._step_ms = 0, 0.0
+        self._due: tuple[Callable[[], np.ndarray], int] | None = None  # a picture not shown yet
 
     # --------------------------------------------------------------------- from the connection
 
@@ -73,20 +72,14 @@ class Session:
         self.used_sec = time.monotonic()
         if isinstance(command, messages.Ack):
             self.outbox.acknowledge(command.frame)
-            return
-        with self._lock:
-            if len(self._inbox) >= MAX_WAITING:
-                raise BadMessage("too many commands at once")
-            self._inbox.append(command)
+        else:
+            self._append(command)
 
     def ask(self, function: Callable[[], Any]) -> Future:
         """Let the worker's thread call a function between two steps."""
         self.used_sec = time.monotonic()
         future: Future = Future()
-        with self._lock:
-            if len(self._inbox) >= MAX_WAITING:
-                raise BadMessage("too many commands at once")
-            self._inbox.append((function, future))
+        self._append((function, future))
         return future
 
     def join(self) -> None:
@@ -98,6 +91,9 @@ class Session:
         """The page is gone: what it had asked for is dropped, a drag stops after its step."""
         self.outbox.disconnect()
         with self._lock:
+            for item in self._inbox:
+                if isinstance(item, tuple):
+                    item[1].cancel()
             self._inbox.clear()
             self._inbox.append(messages.Stop())
         self.connected, self.used_sec = False, time.monotonic()
@@ -105,51 +101,99 @@ class Session:
     @property
     def has_work(self) -> bool:
         """Whether a turn would do something."""
-        frame = self._frame_due and self.connected and self.outbox.wants_frame
-        return bool(self._inbox) or self._stream is not None or frame
+        shows = self._due is not None and self.connected and self.outbox.wants_frame
+        return bool(self._inbox) or self._activity is not None or self._is_held or shows
 
     # -------------------------------------------------------------------------- worker's thread
 
     def turn(self) -> None:
-        """Do what the page has asked for, then at most one step of the drag."""
+        """Do what the page has asked for, then at most one step of what is under way."""
         changed = False
         while (item := self._next()) is not None:
             self._guarded(item)
             changed = True
-        if self._stream is not None:
+        if self._activity is not None:
             self._guarded(self._step)
             changed = True
+        elif self._is_held:
+            self._guarded(self._step_preview)
+            changed = True
         if changed:
-            self._show_state()
-        if self._frame_due and self.outbox.wants_frame:
-            self._guarded(self._show_picture)
+            self.outbox.show(self.state())
+        if self._due is not None and self.outbox.wants_frame:
+            self._guarded(self._show_due)
 
-    def picture(self) -> np.ndarray:
-        """Return the picture now, uint8 (H, W, C)."""
-        drag = self._opened_drag()
-        return render(drag.generator, drag.ws)
+    @property
+    def edit(self) -> Edit:
+        """The edit.
 
-    def before(self) -> np.ndarray:
-        """Return the picture before the edit, uint8 (H, W, C)."""
-        drag = self._opened_drag()
-        return render(drag.generator, drag.initial_ws)
+        Raises:
+            UserError: If no model has been opened.
+        """
+        if self._edit is None:
+            raise UserError("open a model first")
+        return self._edit
 
-    def edit(self) -> Any:
-        """Return the `EditFile` of the drag."""
-        drag, networks = self._opened_drag(), self._networks
-        assert networks is not None
-        return drag.edit_file(portable_name(networks.model), networks.digest)
+    def state(self, busy: str = "") -> State:
+        """Return what the page shows."""
+        activity = self._activity
+        busy = busy or (activity.text if activity else "")
+        if self._edit is None:
+            return State(busy=busy)
+        dragging = activity if isinstance(activity, Dragging) else None
+        state = self._edit.state(dragging is not None)
+        held = self._preview.point if self._preview is not None else None
+        return replace(
+            state,
+            edit=self._edits,
+            busy=busy,
+            held=held,
+            last_step=dragging.last_step if dragging else 0,
+            step_ms=round(dragging.step_ms, 1) if dragging else 0.0,
+        )
 
-    def _next(self) -> Any:
+    def invert(self, file: Path, crop: str, stages: str) -> None:
+        """Put a photograph, a file of the storage, into the model.
+
+        Raises:
+            UserError: If it cannot be used.
+        """
+        edit = self.edit
+        self._stop()
+        self._say("reading the photograph")
+        choice = Framing(crop=crop), InversionChoice(stages=stages)  # type: ignore[arg-type]
+        self._activity = Inverting(
+            edit.networks, edit.source, file, choice, self._offer,
+            lambda edit: self._begin(edit, file.parent),
+        )  # fmt: skip
+
+    def go_on(self, file: Path) -> None:
+        """Go on with an edit, a file of the storage.
+
+        Raises:
+            UserError: If it cannot be used.
+        """
+        self._stop()
+        self._say("opening the edit")
+        self._begin(Edit.of_file(file, self._models), file.parent)
+
+    def forget(self) -> None:
+        """Remove what was stored for it."""
+        self._storage.remove(self._folder)
+
+    def _append(self, item: Command | _Question) -> None:
+        with self._lock:
+            if len(self._inbox) >= MAX_WAITING:
+                raise BadMessage("too many commands at once")
+            self._inbox.append(item)
+
+    def _next(self) -> Command | _Question | None:
         """Take the next command; of several places in a row only the last is gone to."""
         with self._lock:
             while self._inbox:
                 item = self._inbox.popleft()
-                if not (
-                    isinstance(item, messages.Go)
-                    and self._inbox
-                    and isinstance(self._inbox[0], messages.Go)
-                ):
+                follower = self._inbox[0] if self._inbox else None
+                if not (isinstance(item, _OF_ONE_KIND) and type(item) is type(follower)):
                     return item
         return None
 
@@ -157,23 +201,37 @@ class Session:
         """Do one thing; what goes wrong is told in a line, and the session lives on."""
         try:
             if isinstance(item, tuple):
-                _answer(*item)
+                answer(*item)
             elif callable(item):
                 item()
             else:
                 self._do(item)
         except UserError as error:
-            self._stop()
+            self._drop()
             self.outbox.tell(Note(str(error), field=error.field))
         except Exception as error:
-            self._stop()
+            self._drop()
             self.outbox.tell(Note(in_a_line(error)))
 
     def _do(self, command: Command) -> None:
         """Do what a page says."""
         match command:
+            case messages.Hold(handle, target, index):
+                self._hold(handle, target, index)
+                return
+            case messages.Release():
+                self._release()
+                return
+            case messages.Stop():
+                self._stop()
+                return
+        if isinstance(self._activity, Inverting) and not isinstance(command, messages.Open):
+            return  # the picture that this is about is on its way out
+        match command:
             case messages.Open():
-                self._open(command)
+                self._stop()
+                self._say(f"opening {command.model}")
+                self._begin(Edit.of_seed(self._models.open(command.model), command), None)
             case messages.AddPoint(handle, target):
                 with self._paused() as drag:
                     drag.add_point(handle, target)
@@ -192,36 +250,29 @@ class Session:
             case messages.SetMask(bits):
                 self._set_mask(bits)
             case messages.Choose():
-                self._choose(command)
+                with self._paused():
+                    self.edit.choose(command)
             case messages.Run():
-                self._start(self._opened_drag())
-            case messages.Stop():
-                self._stop()
+                self._start()
             case messages.Undo():
-                self._go(-self._opened_drag().last_change)
+                self._go(-self.edit.drag.last_change)
             case messages.Redo():
-                self._go(self._opened_drag().next_change)
+                self._go(self.edit.drag.next_change)
             case messages.Go(place):
-                self._go(place - self._opened_drag().can_undo)
+                self._go(place - self.edit.drag.can_undo)
             case messages.Reset():
                 self._stop()
-                self._opened_drag().reset()
+                self.edit.drag.reset()
                 self._moved()
 
-    def _open(self, command: messages.Open) -> None:
-        """Open a model, and begin an edit of a seed's picture."""
-        self._stop()
-        self._show_state(f"opening {command.model}")
-        networks = self._models.open(command.model)
-        generator = networks.generator
-        label = (command.class_index or 0) if generator.c_dim else None
-        ws = seed_latents(generator, command.seed, command.psi, label)
-        self._opened = replace(command, class_index=label)
-        self._networks, self._drag = networks, DragSession(generator, ws)
-        self._preset, self._chosen = "auto", {}
-        self._resolve_settings()
-        self._known_mask, self._frame_due, self._last_step = None, True, 0
+    def _begin(self, edit: Edit, folder: Path | None) -> None:
+        """Show another edit from now on."""
+        self.forget()
+        self._edit, self._folder = edit, folder
+        self._edits += 1
+        self._known_mask = None
         self.outbox.clear_rows()
+        self._moved()
 
     def _set_mask(self, bits: str | None) -> None:
         with self._paused() as drag:
@@ -229,172 +280,120 @@ class Session:
             drag.set_mask(None if mask is None or not mask.any() else mask)
             self._known_mask = drag.mask
 
-    def _choose(self, command: messages.Choose) -> None:
-        before = self._preset, self._chosen
-        self._preset, self._chosen = command.preset, dict(command.settings)
-        try:
-            with self._paused():
-                self._resolve_settings()
-        except UserError:
-            self._preset, self._chosen = before
-            raise
-
     def _go(self, steps: int) -> None:
         """Go on in the history, or back."""
         self._stop()
-        drag = self._opened_drag()
+        drag = self.edit.drag
         drag.redo(steps) if steps > 0 else drag.undo(-steps)
         self._moved()
 
-    # ------------------------------------------------------------------------------- the drag
+    # ------------------------------------------------------------------------- what is under way
 
-    def _start(self, drag: DragSession) -> None:
+    def _start(self) -> None:
         """Begin or continue the drag."""
-        if self._stream is None and self._networks is not None:
-            watched = drag.settings.method in WATCHED
-            drag.discriminator = self._networks.discriminator if watched else None
-            step = drag.last_step
-            self._last_step = (step.step if step else 0) + drag.settings.max_steps
-            if step is None:
+        self._release()
+        if self._activity is None:
+            if self.edit.drag.last_step is None:
                 self.outbox.clear_rows()
-            self._stream = drag.run()
+            self._activity = Dragging(self.edit, self._offer, self._add_row)
 
     def _step(self) -> None:
-        """Make one step."""
-        assert self._stream is not None
-        before_sec = time.monotonic()
-        step = next(self._stream, None)
-        if step is None:
-            self._stop()
-            return
-        self.outbox.add_row([
-            step.step, step.motion_loss, step.max_distance_px, step.mean_drift,
-            step.min_confidence,
-        ])  # fmt: skip
-        if self.outbox.wants_frame:
-            self.outbox.show_frame(Frame(to_uint8(step.image())[0], step.step))
-            self._frame_due = False
-        else:
-            self._frame_due = True
-        took_ms = 1000 * (time.monotonic() - before_sec)
-        self._step_ms = took_ms if not self._step_ms else 0.8 * self._step_ms + 0.2 * took_ms
-        if step.status != "moving":
-            self._stop()
+        activity = self._activity
+        if activity is not None and not activity.step():
+            self._activity = None
 
     def _stop(self) -> None:
-        """End the drag; what is done stays."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()  # type: ignore[attr-defined]
+        """End what is under way; what is done stays."""
+        self._release()
+        activity, self._activity = self._activity, None
+        if activity is not None:
+            activity.stop()
+
+    def _drop(self) -> None:
+        """End what is under way after a mistake, whatever state it is in."""
+        activity, self._activity = self._activity, None
+        self._release()
+        if isinstance(activity, Dragging):
+            activity.stop()
 
     @contextmanager
     def _paused(self) -> Iterator[DragSession]:
         """Change the edit between two steps; a drag that was under way goes on."""
-        drag, running = self._opened_drag(), self._stream is not None
+        drag, running = self.edit.drag, self._activity is not None
         self._stop()
         yield drag
         if running and drag.points:
-            self._start(drag)
+            self._start()
 
-    def _opened_drag(self) -> DragSession:
-        if self._drag is None:
-            raise UserError("open a model first")
-        return self._drag
+    @property
+    def _is_held(self) -> bool:
+        return self._preview is not None and not self._preview.at_rest
 
-    def _resolve_settings(self) -> None:
-        drag = self._opened_drag()
-        name = preset_for(drag.generator.img_size) if self._preset == "auto" else self._preset
-        preset = DragSettings.preset(name)
-        unknown = [name for name in self._chosen if name not in preset.to_dict()]
-        if unknown:
-            raise UserError("no such setting", unknown[0])
-        drag.settings = replace(preset, **self._chosen)
+    def _hold(self, handle: messages.Point, target: messages.Point, index: int | None) -> None:
+        """A point is held and pulled to where the pointer is."""
+        if self._activity is not None:
+            return
+        if self._preview is None or self._preview.index != index:
+            if index is not None and not 0 <= index < len(self.edit.drag.points):
+                raise UserError(f"{index}: no such point", "points")
+            self._preview = Preview(self.edit.drag, handle, index)
+        self._preview.towards(target)
+
+    def _release(self) -> None:
+        """Forget the preview; the picture is the edit's again."""
+        if self._preview is not None:
+            self._preview = None
+            self._offer(self.edit.picture, self._step_number)
+
+    def _step_preview(self) -> None:
+        if self._preview is not None:
+            self._preview.step(self._offer)
 
     # ------------------------------------------------------------------------ what is shown
 
+    @property
+    def _step_number(self) -> int:
+        step = self.edit.drag.last_step
+        return step.step if step else 0
+
+    def _offer(self, make: Callable[[], np.ndarray], step: int) -> None:
+        """Show a picture now, or as soon as the page has time for one."""
+        self._due = make, step
+        if self.outbox.wants_frame:
+            self._show_due()
+
+    def _show_due(self) -> None:
+        due, self._due = self._due, None
+        if due is not None:
+            make, step = due
+            self.outbox.show_frame(Frame(make(), step))
+
     def _moved(self) -> None:
         """The edit stands elsewhere in its history."""
-        drag = self._opened_drag()
-        self._frame_due = True
-        if drag.mask is not self._known_mask:
-            self._known_mask = drag.mask
-            self.outbox.show_mask(messages.Mask(pack(drag.mask)))
+        edit = self.edit
+        self._due = edit.picture, self._step_number
+        if edit.drag.mask is not self._known_mask:
+            self._known_mask = edit.drag.mask
+            self.outbox.show_mask(messages.Mask(pack(edit.drag.mask)))
 
     def _show_everything(self) -> None:
         """Show a page that has just come all that there is."""
-        if self._drag is not None:
-            self._known_mask = None
+        self._known_mask = None
+        if self._edit is not None:
             self._moved()
 
-    def _show_picture(self) -> None:
-        self._frame_due = False
-        if self._drag is not None:
-            step = self._drag.last_step
-            self.outbox.show_frame(Frame(self.picture(), step.step if step else 0))
+    def _say(self, busy: str) -> None:
+        """Say what is being done while it lasts."""
+        self.outbox.show(self.state(busy))
 
-    def _show_state(self, busy: str = "") -> None:
-        self.outbox.show(self._state(busy))
-
-    def _state(self, busy: str = "") -> State:
-        drag = self._drag
-        if drag is None:
-            return State(busy=busy)
-        step, running = drag.last_step, self._stream is not None
-        height, width = drag.generator.img_size
-        status = step.status if step else ""
-        return State(
-            model=self._opened.model,
-            size=(height, width),
-            classes=drag.generator.c_dim,
-            seed=self._opened.seed,
-            psi=self._opened.psi,
-            class_index=self._opened.class_index,
-            points=[*drag.points],
-            targets=[*drag.targets],
-            has_mask=drag.mask is not None,
-            running=running,
-            busy=busy,
-            status=status,
-            text=_in_words(step, running),
-            doubtful=step is not None and step.doubtful,
-            step=step.step if step else 0,
-            last_step=self._last_step,
-            step_ms=round(self._step_ms, 1),
-            place=drag.can_undo,
-            places=drag.can_undo + drag.can_redo,
-            can_undo=drag.last_change > 0,
-            can_redo=drag.next_change > 0,
-            can_save=step is not None,
-            preset=self._preset,
-            settings=drag.settings.to_dict(),
-        )
+    def _add_row(self, step: DragStep) -> None:
+        self.outbox.add_row([
+            step.step, step.motion_loss, step.max_distance_px, step.mean_drift,
+            step.min_confidence,
+        ])  # fmt: skip
 
 
-def pack(mask: torch.Tensor | None) -> str | None:
-    """Return a mask (H, W) as `messages.SetMask` has it."""
-    if mask is None:
-        return None
-    return base64.b64encode(np.packbits(mask.cpu().numpy() >= 0.5).tobytes()).decode()
-
-
-def unpack(bits: str, size: tuple[int, int]) -> np.ndarray:
-    """Read a mask (H, W), float32, from `messages.SetMask`.
-
-    Raises:
-        BadMessage: If it is not as many bits as the picture has pixels.
-    """
-    try:
-        data = base64.b64decode(bits, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadMessage("SetMask.bits: not what is expected there") from None
-    height, width = size
-    if len(data) != (height * width + 7) // 8:
-        raise BadMessage(f"SetMask.bits: not a mask of {width}x{height} pixels")
-    flat = np.unpackbits(np.frombuffer(data, np.uint8))[: height * width]
-    return flat.reshape(height, width).astype(np.float32)
-
-
-def _answer(function: Callable[[], Any], future: Future) -> None:
+def answer(function: Callable[[], Any], future: Future) -> None:
     """Call a function for somebody who waits for the result."""
     if not future.set_running_or_notify_cancel():
         return
@@ -402,12 +401,3 @@ def _answer(function: Callable[[], Any], future: Future) -> None:
         future.set_result(function())
     except Exception as error:
         future.set_exception(error)
-
-
-def _in_words(step: DragStep | None, running: bool) -> str:
-    """Return how the drag stands, in words."""
-    if step is None or (step.status == "moving" and not running):
-        return ""
-    if running:
-        return f"{step.max_distance_px:.1f} px to go"
-    return spoken(end_in_words(step.status), _SPOKEN)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from framework.studio.models import Models
 from framework.studio.session import Session
+from framework.studio.storage import Storage
 
 KEEP_SEC = 30 * 60  # a session whose page is gone
 LEAST_SEC = 60  # before it may make room for another
@@ -20,14 +21,19 @@ class Sessions:
 
     Args:
         models: The models that they share.
+        storage: Where files of theirs are kept.
         most: Most sessions at the same time.
         now_sec: A clock.
     """
 
     def __init__(
-        self, models: Models, most: int, now_sec: Callable[[], float] = time.monotonic
+        self,
+        models: Models,
+        storage: Storage,
+        most: int,
+        now_sec: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.models, self._most, self._now_sec = models, most, now_sec
+        self.models, self.storage, self._most, self._now_sec = models, storage, most, now_sec
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
@@ -45,7 +51,7 @@ class Sessions:
                     self._expire(LEAST_SEC)
                 if len(self._sessions) >= self._most:
                     raise Full
-                session = Session(self.models)
+                session = Session(self.models, self.storage)
                 self._sessions[session.id] = session
             session.join()
             return session
@@ -66,3 +72,4 @@ class Sessions:
         for name, session in [*self._sessions.items()]:
             if not session.connected and now_sec - session.used_sec > idle_sec:
                 del self._sessions[name]
+                session.forget()

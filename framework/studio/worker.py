@@ -1,7 +1,13 @@
 """The device's one thread: sessions take turns on it, a step of a drag each."""
 
 import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
+from framework.errors import UserError
+from framework.studio.session import MAX_WAITING, answer
 from framework.studio.sessions import Sessions
 
 
@@ -14,6 +20,7 @@ class Worker:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._questions: deque[tuple[Callable[[], Any], Future]] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="studio worker", daemon=True)
@@ -25,6 +32,19 @@ class Worker:
     def wake(self) -> None:
         """Look for work: a session got a command, or may send a frame."""
         self._wake.set()
+
+    def ask(self, function: Callable[[], Any]) -> Future:
+        """Let the thread call a function that is about no session.
+
+        Raises:
+            UserError: If too many are waiting.
+        """
+        if len(self._questions) >= MAX_WAITING:
+            raise UserError("too many questions at once")
+        future: Future = Future()
+        self._questions.append((function, future))
+        self._wake.set()
+        return future
 
     def close(self, timeout_sec: float = 3.0) -> None:
         """End after the step that is being made."""
@@ -40,5 +60,7 @@ class Worker:
             for session in busy:
                 if not self._closing:
                     session.turn()
-            if not busy:
+            if self._questions:
+                answer(*self._questions.popleft())
+            elif not busy:
                 self._wake.wait()

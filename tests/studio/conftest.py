@@ -12,6 +12,7 @@ import pytest
 from framework.studio.models import Models
 from framework.studio.request import StudioRequest
 from framework.studio.server import Server, Studio
+from framework.studio.storage import Storage
 
 HOST, PORT = "127.0.0.1", 8000
 HERE = f"http://{HOST}:{PORT}"
@@ -20,6 +21,11 @@ HERE = f"http://{HOST}:{PORT}"
 @pytest.fixture(scope="session")
 def models(tiny_model) -> Models:
     return Models(str(tiny_model), None, "cpu")
+
+
+@pytest.fixture
+def storage(tmp_path) -> Storage:
+    return Storage(tmp_path / "stored")
 
 
 @pytest.fixture

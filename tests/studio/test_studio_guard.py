@@ -29,8 +29,8 @@ def every_route(app) -> list[tuple[str, str, str]]:
 def test_the_routes_are_those_that_are_known(app):
     """A new route has to be looked at here."""
     assert {path for _, path, _ in every_route(app)} == {
-        "/", "/static/app.js", "/health", "/description.json", "/sessions/x/picture.png",
-        "/sessions/x/before.png", "/sessions/x/edit.safetensors", "/ws", "/nothing/there",
+        "/", "/static/app.js", "/health", "/description.json", "/seed.jpg", "/sessions/x/photo",
+        "/sessions/x/edit", "/sessions/x/saved/app.js", "/ws", "/nothing/there",
     }  # fmt: skip
 
 
@@ -40,6 +40,7 @@ BAD_HOSTS = [
 ]  # fmt: skip
 
 
+# F2
 @pytest.mark.parametrize("host", [*BAD_HOSTS, None, "two"])
 def test_every_route_refuses_other_hosts(app, studio, host):
     headers = [("host", host)] if host else []
@@ -50,6 +51,7 @@ def test_every_route_refuses_other_hosts(app, studio, host):
     assert not studio.sessions.all()
 
 
+# F2
 @pytest.mark.parametrize("host", [OURS, f"localhost:{PORT}", f"[::1]:{PORT}", f"LOCALHOST:{PORT}"])
 def test_this_machine_has_several_names(app, host):
     assert ask(app, headers=[("host", host)]).status == 200
@@ -61,6 +63,7 @@ BAD_ORIGINS = [
 ]  # fmt: skip
 
 
+# F3
 @pytest.mark.parametrize("origin", BAD_ORIGINS)
 def test_every_route_refuses_other_pages(app, studio, origin):
     for kind, path, method in every_route(app):
@@ -69,6 +72,7 @@ def test_every_route_refuses_other_pages(app, studio, origin):
     assert not studio.sessions.all()
 
 
+# F5
 def test_a_socket_and_a_change_need_an_origin(app, studio):
     assert ask(app, "/ws", kind="websocket").status == 403
     assert ask(app, "/health", "POST").status == 403
@@ -76,12 +80,14 @@ def test_a_socket_and_a_change_need_an_origin(app, studio):
     assert not studio.sessions.all()
 
 
+# F4
 def test_a_rebound_name_is_refused(app):
     headers = [("host", f"attacker.com:{PORT}"), ("origin", f"http://attacker.com:{PORT}")]
     assert ask(app, "/ws", headers=headers, kind="websocket").status == 403
     assert ask(app, "/", headers=headers).status == 400
 
 
+# F3
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "nonsense"])
 def test_other_sites_may_open_the_page_and_no_more(app, site):
     from_there = [("host", OURS), ("sec-fetch-site", site)]
@@ -93,16 +99,18 @@ def test_other_sites_may_open_the_page_and_no_more(app, site):
     assert ask(app, "/", headers=[*from_there, ("sec-fetch-mode", "navigate")]).status == 200
 
 
+# F6
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"]
 )
 def test_simple_requests_of_other_pages_store_nothing(app, studio, kind):
     headers = [("host", OURS), ("origin", "https://evil.com"), ("content-type", kind)]
-    for path in ("/", "/ws", "/sessions/x/picture.png"):
+    for path in ("/", "/ws", "/sessions/x/photo", "/sessions/x/edit"):
         assert ask(app, path, "POST", headers, [b'{"type": "Run"}']).status == 403
     assert not studio.sessions.all()
 
 
+# F7
 def test_every_answer_carries_the_headers(app):
     for kind, path, method in every_route(app):
         for headers in ([("host", OURS)], [("host", "evil.com")]):
@@ -122,16 +130,19 @@ def with_body(app, *headers: tuple[str, str], body: list[bytes]) -> int:
     return ask(app, "/health", "POST", [("host", OURS), ("origin", HERE), *headers], body).status
 
 
+# F8
 @pytest.mark.parametrize("length", ["-1", "1e3", "9" * 30, "0x10", " ", "1,1"])
 def test_lengths_that_are_none_are_refused(app, length):
     assert with_body(app, ("content-length", length), body=[b"x"]) == 400
 
 
+# F8
 def test_a_length_twice_is_refused(app):
     twice = [("content-length", "1"), ("content-length", "1")]
     assert with_body(app, *twice, body=[b"x"]) == 400
 
 
+# F8
 def test_a_body_that_says_that_it_is_too_long_is_not_read(app):
     async def never() -> dict:
         raise AssertionError("it was read")
@@ -148,6 +159,7 @@ async def reading(scope, receive, send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
+# F8
 def test_a_body_without_a_length_is_cut_at_the_limit(monkeypatch):
     monkeypatch.setattr(security, "MAX_BODY_BYTES", 1000)
     guarded = security.Guard(reading, HOST, PORT)
@@ -155,6 +167,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(monkeypatch):
     assert with_body(guarded, body=[b"x" * 100] * 11) == 413
 
 
+# F9
 def test_a_body_that_does_not_come_is_given_up(monkeypatch):
     monkeypatch.setattr(security, "BODY_SEC", 0.05)
     guarded = security.Guard(reading, HOST, PORT)
@@ -170,11 +183,13 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch):
 # ------------------------------------------------------------------------------ other addresses
 
 
+# F1
 def test_only_this_machine_by_default():
     assert StudioRequest().host == "127.0.0.1" and StudioRequest().is_local
     assert not StudioRequest(host="0.0.0.0").is_local
 
 
+# F1
 def test_any_other_address_needs_the_token(models):
     app = Studio(models).app("0.0.0.0", PORT, token="secret")
     here = ("host", f"192.0.2.7:{PORT}")
@@ -199,6 +214,7 @@ def test_tokens_cannot_be_guessed():
     assert len(tokens) == 100 and min(map(len, tokens)) >= 32
 
 
+# F23
 def test_a_port_in_use_is_one_line():
     with _listening(StudioRequest(port=0)) as listener:
         port = listener.getsockname()[1]

@@ -8,8 +8,8 @@ import pytest
 
 from framework.studio import messages
 from framework.studio.frames import HEADER, Frame, encode
+from framework.studio.masks import pack, unpack
 from framework.studio.messages import BadMessage, read_command
-from framework.studio.session import pack, unpack
 
 
 def test_commands_are_read():
@@ -43,6 +43,7 @@ BAD = [
 ]  # fmt: skip
 
 
+# F15
 @pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
 def test_anything_else_is_refused_in_a_line(text):
     with pytest.raises(BadMessage) as refusal:

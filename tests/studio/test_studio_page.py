@@ -1,5 +1,6 @@
 """The page in a real browser: Chromium, where there is one (CHROMIUM_PATH, or on the PATH)."""
 
+import io
 import math
 import os
 import shutil
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from framework.jobs.drag import drag as drag_job
 from framework.jobs.requests.drag import DragRequest
@@ -60,13 +63,14 @@ class Window:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(server.address)
         self.page.wait_for_selector("#picture[data-frames]")
+        self.page.click("#live")  # points stay where they are put until the drag is started
         self.session: Session = server.studio.sessions.get(
             self.page.evaluate("sessionStorage.getItem('session')")
         )
 
     @property
     def state(self) -> State:
-        return self.session._state()
+        return self.session.state()
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a picture pixel's centre lies on the screen."""
@@ -90,6 +94,7 @@ class Window:
         return self.page.evaluate("document.querySelector('#picture').toDataURL()")
 
     def saved(self, button: str) -> bytes:
+        self.page.click("#files summary")
         with self.page.expect_download() as download:
             self.page.click(button)
         return Path(download.value.path()).read_bytes()
@@ -114,6 +119,7 @@ def close_to(points: list, wanted: list) -> bool:
     )
 
 
+# F24 F25
 def test_the_page_opens_without_a_complaint(window, server):
     assert window.page.title() == "Dragline studio"  # F25: no name of a model has run
     assert EVIL in window.page.locator("#model").inner_text()
@@ -177,7 +183,7 @@ def test_a_mask_is_painted_and_erased_to_the_pixel(window):
     until(lambda: window.state.has_mask)
     square = [(i // 64, i % 64) for i in range(4096)]
     wanted = sum((x - 20) ** 2 + (y - 30) ** 2 <= (diameter / 2) ** 2 for y, x in square)
-    painted = int(window.session._drag.mask.sum())
+    painted = int(window.session.edit.drag.mask.sum())
     assert abs(painted - wanted) <= 8 and painted > 100  # the rim may round
     page.keyboard.press("e")
     page.keyboard.press("[")
@@ -185,8 +191,8 @@ def test_a_mask_is_painted_and_erased_to_the_pixel(window):
     page.mouse.down()
     page.mouse.move(*window.place(20, 50), steps=8)
     page.mouse.up()
-    until(lambda: int(window.session._drag.mask.sum()) < painted)
-    assert window.session._drag.mask[30, 20] == 0
+    until(lambda: int(window.session.edit.drag.mask.sum()) < painted)
+    assert window.session.edit.drag.mask[30, 20] == 0
     page.click("#clear-mask")
     until(lambda: not window.state.has_mask)
     page.keyboard.press("Control+z")
@@ -271,7 +277,7 @@ def test_the_keyboard_alone_makes_an_edit_and_it_is_the_command_lines(window, ti
     page.focus("#picture")
     page.keyboard.press("Space")
     until(lambda: window.state.step and not window.state.running)
-    page.wait_for_selector("#save-edit:not([aria-disabled=true])")
+    page.wait_for_selector("#save-edit:not([aria-disabled=true])", state="attached")
     saved = window.saved("#save-edit")
     drag_job(
         DragRequest(
@@ -283,6 +289,54 @@ def test_the_keyboard_alone_makes_an_edit_and_it_is_the_command_lines(window, ti
     assert window.saved("#save-picture") == (tmp_path / "out/after.png").read_bytes()
 
 
+def test_a_photograph_that_lies_on_its_side_is_put_upright(window, tmp_path):
+    upright = np.zeros((60, 80, 3), np.uint8)
+    upright[:30] = (250, 20, 20)  # red above
+    exif = Image.Exif()
+    exif[274] = 6  # stored turned by a quarter
+    lying = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    lying.save(tmp_path / "x.jpg", exif=exif)
+    window.page.click("#photo-open")
+    window.page.select_option("#photo-stages", "embed")
+    with window.page.expect_file_chooser() as chooser:
+        window.page.click("#photo-choose")
+    chooser.value.set_files(tmp_path / "x.jpg")
+    window.page.wait_for_selector("#photo-box", state="visible")
+    photo = window.session.edit.inverted.photo.levels
+    assert photo.shape[:2] == (60, 80) and photo[:25, :, 0].mean() > 200 > photo[35:].mean()
+    assert "rotated by EXIF" in window.page.inner_text("#photo-notes")
+    assert window.page.inner_text("#stages tbody").startswith("embed")
+    pasted = Image.open(io.BytesIO(window.saved("#save-photograph")))
+    assert pasted.size == (80, 60)
+
+
+def test_the_picture_follows_the_hand_and_is_settled_when_it_lets_go(window):
+    page = window.page
+    page.click("#live")
+    page.mouse.move(5, 300)
+    before = int(page.get_attribute("#picture", "data-frames"))
+    page.mouse.move(*window.place(20, 30))
+    page.mouse.down()
+    page.mouse.move(*window.place(30, 30), steps=5)
+    until(lambda: window.state.held)
+    until(
+        lambda: page.evaluate("Number(document.querySelector('#picture').dataset.frames)") > before
+    )
+    assert window.state.points == [] and window.state.places == 0
+    page.mouse.up()
+    until(lambda: window.state.step >= 1)
+    assert window.state.held is None and len(window.state.points) == 1
+
+
+def test_the_gallery_opens_a_seed(window):
+    page = window.page
+    page.keyboard.press("g")
+    page.click("#gallery-pictures button:nth-child(4)")
+    until(lambda: window.state.seed == 3)
+    assert window.complaints == []
+
+
+# F25
 def test_mistakes_are_shown_as_text(window):
     page = window.page
     page.select_option("#model", EVIL)

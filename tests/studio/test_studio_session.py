@@ -10,9 +10,10 @@ from framework.jobs.drag import drag as drag_job
 from framework.jobs.requests.drag import DragRequest
 from framework.studio import messages, sessions
 from framework.studio.frames import Frame
+from framework.studio.masks import pack
 from framework.studio.messages import BadMessage, State
 from framework.studio.outbox import MAX_NOTES, MAX_ROWS, Outbox
-from framework.studio.session import MAX_WAITING, Session, pack
+from framework.studio.session import MAX_WAITING, Session
 from framework.studio.sessions import Full, Sessions
 from tests.studio.conftest import until
 
@@ -20,9 +21,9 @@ PULL = messages.AddPoint((20, 30), (40, 34))
 
 
 @pytest.fixture
-def session(models) -> Session:
+def session(models, storage) -> Session:
     """A session with a picture and a point, without a worker: the test makes its turns."""
-    session = Session(models)
+    session = Session(models, storage)
     session.put(messages.Open(models.first, seed=3))
     session.put(PULL)
     session.turn()
@@ -30,7 +31,7 @@ def session(models) -> Session:
 
 
 def state(session: Session) -> State:
-    return session._state()
+    return session.state()
 
 
 def turns(session: Session, count: int) -> None:
@@ -48,17 +49,17 @@ def test_a_turn_is_a_step_and_a_stop_comes_before_the_next(session):
 
 
 def test_undo_takes_a_whole_drag_and_gives_the_identical_picture(session):
-    before = session.picture()
+    before = session.edit.picture()
     session.put(messages.Run())
     turns(session, 6)
-    dragged = session.picture()
+    dragged = session.edit.picture()
     assert (dragged != before).any()
     session.put(messages.Undo())
     session.turn()
-    assert (session.picture() == before).all() and state(session).points == [(20.0, 30.0)]
+    assert (session.edit.picture() == before).all() and state(session).points == [(20.0, 30.0)]
     session.put(messages.Redo())
     session.turn()
-    assert (session.picture() == dragged).all()
+    assert (session.edit.picture() == dragged).all()
     for _ in range(2):
         session.put(messages.Undo())
     session.turn()
@@ -103,6 +104,7 @@ def test_a_mask_comes_back_with_undo(session):
     assert any('"Mask", "bits": null' in m for m in session.outbox.take() if isinstance(m, str))
 
 
+# F14
 def test_mistakes_are_told_and_change_nothing(session):
     before = state(session)
     for bad in (
@@ -118,14 +120,16 @@ def test_mistakes_are_told_and_change_nothing(session):
     assert state(session) == before
 
 
-def test_commands_before_a_model_are_refused(models):
-    session = Session(models)
+# F19
+def test_commands_before_a_model_are_refused(models, storage):
+    session = Session(models, storage)
     for command in (PULL, messages.Run(), messages.Undo(), messages.Go(3), messages.SetMask(None)):
         session.put(command)
     session.turn()
     assert sum('"Note"' in str(m) for m in session.outbox.take()) == 5
 
 
+# F21
 def test_a_fault_of_ours_is_a_number_and_the_session_lives_on(session, caplog):
     def broken():
         yield from ()
@@ -134,7 +138,8 @@ def test_a_fault_of_ours_is_a_number_and_the_session_lives_on(session, caplog):
     session.put(messages.Run())
     session.turn()
     session._stop()
-    session._stream = broken()
+    session._start()
+    session._activity._stream = broken()
     session.turn()
     told = "".join(m for m in session.outbox.take() if isinstance(m, str))
     assert "went wrong" in told and "secret" not in told and "Traceback" not in told
@@ -156,7 +161,7 @@ def test_the_page_makes_the_file_that_the_command_makes(session, models, tiny_mo
     session.put(messages.Run())
     turns(session, 8)
     assert not state(session).running
-    session.edit().save(tmp_path / "page.safetensors")
+    session.edit.record().save(tmp_path / "page.safetensors")
     drag_job(
         DragRequest(
             model=str(tiny_model), seed=3, points="20,30:40,34", mask=str(tmp_path / "mask.png"),
@@ -173,10 +178,127 @@ def test_a_target_moved_on_the_way_leaves_a_file_that_opens(session, tmp_path, t
     turns(session, 4)
     session.put(messages.MovePoint(0, "target", (30, 30)))
     turns(session, 3)
-    session.edit().save(tmp_path / "edit.safetensors")
+    session.edit.record().save(tmp_path / "edit.safetensors")
     edit = EditFile.load(tmp_path / "edit.safetensors")
     numbers = edit.step.tolist()
     assert numbers == sorted(set(numbers)) and len(edit.earlier_ws) == 0
+
+
+# ------------------------------------------------------------------------ photographs, previews
+
+
+def inverting(session: Session, storage, photo: bytes, steps: int) -> None:
+    """Send a photograph, and stop its inversion after some steps."""
+    session.ask(lambda: session.invert(storage.photograph(photo), "center", "embed,refine"))
+    turns(session, steps)
+    assert state(session).busy.startswith("refine") and state(session).kind == "seed"
+    session.put(messages.AddPoint((1, 1), (2, 2)))  # of which picture?
+    session.put(messages.Stop())
+    session.turn()
+
+
+def test_a_photograph_comes_in_step_by_step_and_goes_out_whole(
+    session, storage, photograph, models, tmp_path
+):
+    inverting(session, storage, photograph(size=(90, 70)).read_bytes(), steps=4)
+    shown = state(session)
+    assert shown.kind == "photo" and shown.points == [] and shown.busy == ""
+    assert shown.photo.size == (70, 90)
+    assert [facts.stage for facts in shown.photo.stages] == ["embed", "refine"]
+    assert session.edit.pasted().shape == (70, 90, 3)
+    session.put(PULL)
+    session.put(messages.Run())
+    turns(session, 4)
+    data, name = session.edit.saved()
+    assert name == "edit.zip"
+    ws = session.edit.drag.ws
+    other = Session(models, storage)
+    other.go_on(storage.edit(data))
+    assert state(other).kind == "edit" and state(other).has_photo and state(other).step == 3
+    assert torch.equal(other.edit.drag.ws, ws)
+    folder = other._folder
+    other.put(messages.Open(models.first))
+    other.turn()
+    assert folder and not folder.exists()  # nothing is kept that is not needed
+
+
+def test_a_photograph_is_no_reason_to_wait_for_somebody_else(session, storage, photograph):
+    session.ask(
+        lambda: session.invert(storage.photograph(photograph().read_bytes()), "pad", "refine")
+    )
+    turns(session, 2)
+    session.leave()
+    session.turn()
+    assert not session.has_work
+
+
+def test_an_edit_file_goes_on_as_if_it_had_not_ended(session, models, storage):
+    session.put(messages.Choose("small", {"max_steps": 6}))
+    session.put(messages.Run())
+    turns(session, 3)
+    data, _ = session.edit.saved()
+    other = Session(models, storage)
+    other.go_on(storage.edit(data))
+    assert state(other).settings == state(session).settings
+    assert state(other).preset == "auto" and state(other).step == 2
+    for one in (session, other):
+        one.put(messages.Stop())
+        one.put(messages.Run())
+        turns(one, 4)
+    assert state(other).step == 5 and torch.equal(other.edit.drag.ws, session.edit.drag.ws)
+
+
+def test_an_edit_of_a_model_that_is_not_here_is_refused(session, storage, tmp_path):
+    from dataclasses import replace
+
+    from framework.errors import UserError
+
+    session.put(messages.Run())
+    turns(session, 3)
+    replace(session.edit.record(), model_name="/etc/passwd").save(tmp_path / "e.safetensors")
+    file = storage.edit((tmp_path / "e.safetensors").read_bytes())
+    with pytest.raises(UserError, match="not one of those here"):
+        session.go_on(file)
+
+
+def test_a_preview_is_seen_and_leaves_no_trace(session):
+    before, picture = state(session), session.edit.picture()
+    session.connected = True
+    session.outbox.take()
+    for x in (24, 28, 36):
+        session.put(messages.Hold((20, 30), (x, 30), 0))
+        turns(session, 2)
+    assert session.has_work and state(session).held != (20.0, 30.0)
+    frames = [m for m in session.outbox.take() if isinstance(m, bytes)]
+    assert frames
+    assert state(session).points == before.points and not session.edit.drag.last_step
+    session.put(messages.Release())
+    session.turn()
+    assert state(session) == before and (session.edit.picture() == picture).all()
+    session.put(messages.Hold((20, 30), (24, 30), 5))  # no such point
+    session.turn()
+    assert any("no such point" in str(m) for m in session.outbox.take())
+
+
+def test_a_preview_rests_at_last(session):
+    session.put(messages.Hold((20, 30), (21, 30), 0))
+    turns(session, 100)
+    assert not session.has_work
+
+
+def test_what_was_held_is_dragged_as_if_it_had_not_been(session, models, storage):
+    session.put(messages.Hold((20, 30), (30, 30), 0))
+    turns(session, 3)
+    session.put(messages.MovePoint(0, "target", (30, 30)))
+    session.put(messages.Run())
+    turns(session, 3)
+    plain = Session(models, storage)
+    for command in (
+        messages.Open(models.first, seed=3), messages.AddPoint((20, 30), (30, 30)), messages.Run()
+    ):  # fmt: skip
+        plain.put(command)
+    turns(plain, 3)
+    assert torch.equal(plain.edit.drag.ws, session.edit.drag.ws)
 
 
 # -------------------------------------------------------------------------------------- outbox
@@ -203,6 +325,7 @@ def test_the_newest_frame_wins_and_few_are_under_way():
     assert isinstance(data, bytes) and data[8:12] == (62).to_bytes(4, "little")
 
 
+# F18
 def test_what_waits_is_bounded():
     box = Outbox()
     for number in range(5000):
@@ -214,6 +337,7 @@ def test_what_waits_is_bounded():
     assert str(texts).count("], [") == MAX_ROWS - 1 and '"step": 4999' in texts[-1]
 
 
+# F18
 def test_a_page_that_shows_nothing_does_not_hold_the_drag(session):
     session.connected = True
     session.put(messages.Run())
@@ -233,10 +357,11 @@ def test_a_page_that_shows_nothing_does_not_hold_the_drag(session):
 # ------------------------------------------------------------------------------------- sessions
 
 
-def test_a_session_belongs_to_one_page_and_waits_for_it(models, monkeypatch):
+# F20
+def test_a_session_belongs_to_one_page_and_waits_for_it(models, storage, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("framework.studio.session.time.monotonic", lambda: now[0])
-    many = Sessions(models, most=2, now_sec=lambda: now[0])
+    many = Sessions(models, storage, most=2, now_sec=lambda: now[0])
     first = many.join(None)
     assert len(first.id) >= 32
     assert many.join(first.id) is not first  # it has a page
@@ -253,8 +378,9 @@ def test_a_session_belongs_to_one_page_and_waits_for_it(models, monkeypatch):
     assert many.join(third.id) is not third
 
 
-def test_too_many_commands_are_refused(models):
-    session = Session(models)
+# F19
+def test_too_many_commands_are_refused(models, storage):
+    session = Session(models, storage)
     for _ in range(MAX_WAITING):
         session.put(messages.Run())
     with pytest.raises(BadMessage):
@@ -273,17 +399,17 @@ def test_two_sessions_take_turns_and_do_not_meet(studio, models):
     assert abs(state(one).step - state(other).step) <= 1 + state(one).step // 2
     other.leave()  # in the middle
     studio.worker.wake()
-    until(lambda: not other._stream)
+    until(lambda: not other._activity)
     assert not other.has_work
     one.put(messages.Stop())
     studio.worker.wake()
-    until(lambda: not one.has_work or not one._stream)
-    alone = Session(models)
+    until(lambda: not one.has_work or not one._activity)
+    alone = Session(models, studio.storage)
     alone.put(messages.Open(models.first, seed=3))
     alone.put(PULL)
     alone.put(messages.Run())
     turns(alone, state(one).step + 1)
-    assert torch.equal(alone._drag.ws, one._drag.ws)
+    assert torch.equal(alone.edit.drag.ws, one.edit.drag.ws)
 
 
 def test_a_worker_ends(studio):

@@ -7,7 +7,12 @@ import { Wire } from "./wire.js";
 
 const NOTE_MS = 8000;
 const $ = (id) => document.getElementById(id);
-const page = { state: null, session: "", first: null, chosen: {}, beforeOf: "" };
+const GALLERY = 24;
+const SAVED = {
+  "save-picture": "picture.png", "save-photograph": "photograph.png", "save-edit": "edit",
+  "save-video": "drag.mp4", "save-gif": "drag.gif",
+};
+const page = { state: null, session: "", first: null, live: true, gallery: 0, held: null };
 const described = await (await fetch("/description.json")).json();
 
 const wire = new Wire(described.messages.commands, {
@@ -16,9 +21,7 @@ const wire = new Wire(described.messages.commands, {
     page.device = hello.device;
     $("model").replaceChildren(...hello.models.map((name) => new Option(name, name)));
     page.first = hello.first ?? (hello.models.includes("toycars64") ? "toycars64" : hello.models[0]);
-    for (const [id, name] of [["save-picture", "picture.png"], ["save-edit", "edit.safetensors"]]) {
-      $(id).href = `/sessions/${hello.session}/${name}`;
-    }
+    for (const [id, name] of Object.entries(SAVED)) $(id).href = `/sessions/${hello.session}/saved/${name}`;
   },
   State: show,
   Mask({ bits }) {
@@ -42,16 +45,47 @@ const wire = new Wire(described.messages.commands, {
 
 const plots = new Plots($("plots"));
 const form = new SettingsForm($("settings"), described.settings, (name, value) => {
-  page.chosen[name] = value;
-  choose();
+  wire.send("Choose", { settings: { [name]: value } });
 });
 const stage = new Stage($("picture"), {
-  add: (handle, target) => wire.send("AddPoint", { handle, target }),
-  move: (index, end, to) => wire.send("MovePoint", { index, end, to }),
+  add(handle, target, isGesture) {
+    page.held = null;
+    wire.send("AddPoint", { handle, target });
+    if (isGesture) settle();
+  },
+  move(index, end, to, isGesture) {
+    page.held = null;
+    wire.send("MovePoint", { index, end, to });
+    if (isGesture) settle();
+  },
   drop: (index) => wire.send("RemovePoint", { index }),
   mask: (bits) => wire.send("SetMask", { bits }),
+  hold(handle, target, index) {
+    if (!page.live || page.state?.running) return;
+    const first = page.held === null;
+    page.held = { handle, target, index, sent: false };
+    if (first) requestAnimationFrame(hold);
+  },
+  release() {
+    page.held = null;
+    wire.send("Release");
+  },
   say: (text) => ($("cursor-text").textContent = text),
 });
+
+// At most one message a frame of the screen says where the held point is.
+function hold() {
+  if (page.held === null) return;
+  const { handle, target, index, sent } = page.held;
+  if (!sent) wire.send("Hold", { handle, target, index });
+  page.held.sent = true;
+  requestAnimationFrame(hold);
+}
+
+// A point that was held live is dragged in earnest when it is let go.
+function settle() {
+  if (page.live && !page.state?.running) wire.send("Run");
+}
 
 // ------------------------------------------------------------------------------ what is shown
 
@@ -63,10 +97,9 @@ function show(state) {
     if (!state.busy && page.first) open(page.first);
     return;
   }
-  const key = `${state.model} ${state.seed} ${state.psi} ${state.class_index}`;
+  const key = `${state.edit} ${page.session}`;
   if (key !== page.key) {
     page.key = key;
-    page.chosen = {};
     stage.before?.close();
     stage.before = null;
     for (const [id, value] of [["model", state.model], ["seed", state.seed], ["psi", state.psi], ["class", state.class_index ?? 0]]) {
@@ -78,17 +111,21 @@ function show(state) {
     stage.trails = [];
   }
   stage.setSize(...state.size);
+  stage.held = state.held;
   if (!state.has_mask && !stage.mask.empty && stage.gesture?.kind !== "paint" && before?.has_mask) stage.mask.clear();
   stage.setPoints(state.points, state.targets);
   if (state.step === 0 && before?.step !== 0) stage.forgetTrails();
   $("picture").dataset.status = state.running ? "running" : state.status;
   showPoints(state);
-  $("run").textContent = state.running ? "Stop" : "Start";
-  $("run").disabled = !state.running && state.points.length === 0;
+  const under_way = state.running || Boolean(state.busy);
+  $("run").textContent = under_way ? "Stop" : "Start";
+  $("run").disabled = !under_way && state.points.length === 0;
   $("undo").disabled = !state.can_undo;
   $("redo").disabled = !state.can_redo;
-  $("save-edit").setAttribute("aria-disabled", String(!state.can_save));
+  for (const id of ["save-edit", "save-video", "save-gif"]) $(id).setAttribute("aria-disabled", String(!state.can_save));
   $("save-picture").setAttribute("aria-disabled", "false");
+  $("save-photograph").hidden = !state.has_photo;
+  showPhotograph(state.photo);
   if (document.activeElement !== $("timeline") || state.running) {
     $("timeline").max = state.places;
     $("timeline").value = state.place;
@@ -135,6 +172,23 @@ function showPoints(state) {
   });
 }
 
+function showPhotograph(photo) {
+  $("photo-box").hidden = !photo;
+  if (!photo) return;
+  $("stages").tBodies[0].replaceChildren(...photo.stages.map((facts) => {
+    const row = document.createElement("tr");
+    for (const cell of [facts.stage, facts.psnr_db.toFixed(1), facts.deviations.toFixed(2), facts.seconds.toFixed(1)]) {
+      row.insertCell().textContent = cell;
+    }
+    return row;
+  }));
+  $("photo-notes").replaceChildren(...photo.notes.map((text) => {
+    const line = document.createElement("li");
+    line.textContent = text;
+    return line;
+  }));
+}
+
 function pointRow(index) {
   const row = document.createElement("li");
   for (const [end, name] of [["handle", "Handle"], ["target", "Target"]]) {
@@ -171,8 +225,46 @@ function open(model = $("model").value) {
   wire.send("Open", { model, seed: Math.floor(number("seed")), psi: number("psi"), class_index: page.state?.classes ? number("class") : null });
 }
 
-function choose() {
-  wire.send("Choose", { preset: $("preset").value, settings: page.chosen });
+// Send a file, and say what is wrong with it if something is.
+async function upload(path, file) {
+  if (!file) return;
+  $("status").textContent = "sending …";
+  const answer = await fetch(`/sessions/${page.session}/${path}`, { method: "POST", body: file }).catch(() => null);
+  if (!answer) note("the file could not be sent");
+  else if (!answer.ok) note(await answer.json().then(({ error }) => error, () => "the file was refused"));
+}
+
+function sendPhotograph(file) {
+  const how = new URLSearchParams({ crop: $("photo-crop").value, stages: $("photo-stages").value });
+  upload(`photo?${how}`, file);
+}
+
+function showGallery(first) {
+  page.gallery = Math.max(0, first);
+  $("gallery-range").textContent = `seeds ${page.gallery} to ${page.gallery + GALLERY - 1} of ${$("model").value}`;
+  $("gallery-less").disabled = page.gallery === 0;
+  const seeds = Array.from({ length: GALLERY }, (_, i) => page.gallery + i);
+  $("gallery-pictures").replaceChildren(...seeds.map((seed) => {
+    const button = document.createElement("button"), image = document.createElement("img"), text = document.createElement("span");
+    button.type = "button";
+    image.alt = "";
+    image.loading = "lazy";
+    image.src = `/seed.jpg?${new URLSearchParams({ model: $("model").value, seed, psi: $("psi").value })}`;
+    text.textContent = `seed ${seed}`;
+    button.append(image, text);
+    button.addEventListener("click", () => {
+      $("gallery").close();
+      $("seed").value = seed;
+      open();
+    });
+    return button;
+  }));
+  if (!$("gallery").open) $("gallery").showModal();
+}
+
+function setLive(on) {
+  page.live = on;
+  $("live").setAttribute("aria-pressed", String(on));
 }
 
 function setTool(tool) {
@@ -191,7 +283,7 @@ function setBrush(size) {
 
 async function compare(on) {
   if (on && !stage.before && page.state?.model) {
-    const answer = await fetch(`/sessions/${page.session}/before.png`);
+    const answer = await fetch(`/sessions/${page.session}/saved/before.png`);
     if (answer.ok) stage.before = await createImageBitmap(await answer.blob());
   }
   stage.comparing = on && Boolean(stage.before);
@@ -199,14 +291,15 @@ async function compare(on) {
   stage.draw();
 }
 
-const toggle = () => wire.send(page.state?.running ? "Stop" : "Run");
+const toggle = () => wire.send(page.state?.running || page.state?.busy ? "Stop" : "Run");
 const KEYS = {
   " ": toggle, d: () => setTool("drag"), b: () => setTool("brush"), e: () => setTool("eraser"),
   "[": () => setBrush(stage.brush / 1.25 - 0.5), "]": () => setBrush(stage.brush * 1.25 + 0.5),
-  r: () => $("random").click(), 0: () => $("fit").click(), c: () => compare(true),
+  g: () => showGallery(page.gallery), l: () => setLive(!page.live), r: () => $("random").click(), 0: () => $("fit").click(), c: () => compare(true),
 };
 
 addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
   const typing = event.target.matches("input[type=number], input[type=text], select, textarea");
   if ((event.ctrlKey || event.metaKey) && !typing) {
     const key = event.key.toLowerCase();
@@ -244,10 +337,7 @@ $("clear-mask").addEventListener("click", () => {
   wire.send("SetMask", { bits: null });
 });
 $("preset").append(...described.presets.map((name) => new Option(name, name)));
-$("preset").addEventListener("change", () => {
-  page.chosen = {};
-  choose();
-});
+$("preset").addEventListener("change", () => wire.send("Choose", { preset: $("preset").value }));
 $("brush-size").addEventListener("input", () => setBrush(Number($("brush-size").value)));
 for (const tool of ["drag", "brush", "eraser"]) $(`tool-${tool}`).addEventListener("click", () => setTool(tool));
 $("fit").addEventListener("click", () => {
@@ -256,5 +346,34 @@ $("fit").addEventListener("click", () => {
 });
 $("compare").addEventListener("pointerdown", () => compare(true));
 for (const name of ["pointerup", "pointerleave", "pointercancel"]) $("compare").addEventListener(name, () => compare(false));
+
+$("live").addEventListener("click", () => setLive(!page.live));
+$("gallery-open").addEventListener("click", () => showGallery(Math.floor(Number($("seed").value) / GALLERY) * GALLERY));
+$("gallery-less").addEventListener("click", () => showGallery(page.gallery - GALLERY));
+$("gallery-more").addEventListener("click", () => showGallery(page.gallery + GALLERY));
+$("gallery-close").addEventListener("click", () => $("gallery").close());
+$("photo-open").addEventListener("click", () => $("photo").showModal());
+$("photo-cancel").addEventListener("click", () => $("photo").close());
+$("photo-choose").addEventListener("click", () => {
+  $("photo").close();
+  $("photo-file").click();
+});
+$("edit-open").addEventListener("click", () => $("edit-file").click());
+for (const [id, send] of [["photo-file", sendPhotograph], ["edit-file", (file) => upload("edit", file)]]) {
+  $(id).addEventListener("change", () => {
+    send($(id).files[0]);
+    $(id).value = "";
+  });
+}
+$("files").addEventListener("click", (event) => event.target.closest("a, button") && ($("files").open = false));
+$("files").addEventListener("focusout", (event) => !$("files").contains(event.relatedTarget) && ($("files").open = false));
+for (const name of ["dragover", "dragleave", "drop"]) {
+  $("stage").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("stage").classList.toggle("dropping", name === "dragover");
+    const file = name === "drop" ? event.dataTransfer.files[0] : null;
+    if (file) (/\.(safetensors|zip)$/.test(file.name) ? (f) => upload("edit", f) : sendPhotograph)(file);
+  });
+}
 
 wire.open();

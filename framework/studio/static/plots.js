@@ -27,6 +27,7 @@ export class Plots {
   add({ names, rows, fresh }) {
     this.names = names;
     this.rows = [...(fresh ? [] : this.rows), ...rows].slice(-MAX_ROWS);
+    this.box.parentElement.hidden = this.rows.length === 0;
     this.draw();
   }
 

@@ -8,7 +8,8 @@ const CLICK_PX = 4; // a press that moves less is a click
 const SHARP_FROM = 3; // zoomed in by so much, pixels are shown as squares
 
 export class Stage {
-  // actions: {add(handle, target), move(index, end, to), drop(index), mask(bits), say(text), hold(...)}
+  // actions: {add(handle, target, isGesture), move(index, end, to, isGesture), drop(index), mask(bits),
+  //   hold(handle, target, index), release(), say(text)}
   constructor(canvas, actions) {
     this.canvas = canvas;
     this.actions = actions;
@@ -17,6 +18,7 @@ export class Stage {
     this.picture = this.before = null;
     this.points = [];
     this.targets = [];
+    this.held = null; // where the held point is in the preview
     this.trails = [];
     this.tool = "drag";
     this.brush = 12; // diameter, in picture pixels
@@ -103,14 +105,14 @@ export class Stage {
       context.drawImage(this.mask.veil([12, 14, 24, 150]), ...place);
     }
     this.points.forEach((_, i) => this.paintPoint(context, i));
-    if (this.gesture?.kind === "pull") this.arrow(context, this.gesture.handle, this.gesture.target);
+    if (this.gesture?.kind === "pull") this.arrow(context, this.held ?? this.gesture.handle, this.gesture.target);
     if (this.pending) this.dot(context, this.pending, this.colours.handle);
     this.paintCursors(context);
   }
 
   paintPoint(context, i) {
     const moving = this.gesture?.kind === "end" && this.gesture.index === i ? this.gesture : null;
-    const handle = moving?.end === "handle" ? moving.to : this.points[i];
+    const handle = moving?.end === "handle" ? moving.to : (moving && this.held) || this.points[i];
     const target = moving?.end === "target" ? moving.to : this.targets[i];
     const trail = this.trails[i] ?? [];
     if (trail.length > 1 && !moving) {
@@ -259,12 +261,12 @@ export class Stage {
       }
     } else if (gesture?.kind === "pull") {
       gesture.target = this.view.clamped(point);
-      this.actions.hold?.(gesture.handle, gesture.target, null);
+      this.actions.hold(gesture.handle, gesture.target, null);
     } else if (gesture?.kind === "end") {
       gesture.moved ||= Math.hypot(now[0] - gesture.from[0], now[1] - gesture.from[1]) > CLICK_PX;
       if (gesture.moved) {
         gesture.to = this.view.clamped(point);
-        if (gesture.end === "target") this.actions.hold?.(this.points[gesture.index], gesture.to, gesture.index);
+        if (gesture.end === "target") this.actions.hold(this.points[gesture.index], gesture.to, gesture.index);
       }
     } else if (this.tool === "drag" && event.pointerType !== "touch") {
       this.canvas.style.cursor = this.near(now, GRAB_PX.mouse) ? "grab" : "crosshair";
@@ -283,17 +285,18 @@ export class Stage {
       const now = this.place(event);
       const clicked = Math.hypot(now[0] - gesture.from[0], now[1] - gesture.from[1]) <= CLICK_PX;
       if (clicked && !this.pending) this.pending = gesture.handle;
-      else this.pull(gesture.handle, gesture.target);
+      else this.pull(gesture.handle, gesture.target, true);
+      if (clicked) this.actions.release();
     } else if (gesture?.kind === "end" && gesture.moved) {
-      this.actions.move(gesture.index, gesture.end, gesture.to);
+      this.actions.move(gesture.index, gesture.end, gesture.to, true);
       (gesture.end === "handle" ? this.points : this.targets)[gesture.index] = gesture.to; // until the server says so
     }
     this.draw();
   }
 
-  pull(handle, target) {
+  pull(handle, target, isGesture) {
     this.pending = null;
-    this.actions.add(handle, target);
+    this.actions.add(handle, target, isGesture);
     this.points = [...this.points, handle]; // until the server says so
     this.targets = [...this.targets, target];
     this.trails = [...this.trails, [handle]];
@@ -302,6 +305,7 @@ export class Stage {
   cancel(event) {
     this.touches.delete(event.pointerId);
     if (this.gesture?.kind === "paint") this.actions.mask(this.mask.toBits());
+    else if (this.gesture) this.actions.release();
     this.gesture = null;
     this.draw();
   }
@@ -338,7 +342,7 @@ export class Stage {
       delete this.canvas.dataset.pointer;
       this.cursor = this.view.clamped([at[0] + way[0], at[1] + way[1]]);
       this.actions.say(`${this.cursor[0]}, ${this.cursor[1]}`);
-      if (this.pending) this.actions.hold?.(this.pending, this.cursor, null);
+      if (this.pending) this.actions.hold(this.pending, this.cursor, null);
     } else if (event.key === "Enter" && this.cursor) {
       if (this.tool !== "drag") {
         this.mask.stroke(this.cursor, this.cursor, this.brush / 2, this.tool === "brush" ? 1 : 0);
@@ -346,7 +350,7 @@ export class Stage {
         this.actions.say(this.tool === "brush" ? "painted" : "erased");
       } else if (this.pending) {
         const handle = this.pending;
-        this.pull(handle, this.cursor);
+        this.pull(handle, this.cursor, false);
         this.actions.say(`from ${handle.join(", ")} to ${this.cursor.join(", ")}`);
       } else {
         this.pending = this.cursor;
@@ -354,6 +358,7 @@ export class Stage {
       }
     } else if (event.key === "Escape") {
       this.pending = this.gesture = null;
+      this.actions.release();
     } else if (event.key === "Delete" || event.key === "Backspace") {
       const place = this.hover ?? this.cursor;
       const end = place && this.near(this.view.toScreen(place), 24);

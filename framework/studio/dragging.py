@@ -1,0 +1,216 @@
+"""What a session does step by step: a drag, an inversion, a preview while a handle is held."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from framework.drag.algorithm import WATCHED, drag_points
+from framework.drag.session import DragSession
+from framework.drag.settings import DragSettings, preset_for
+from framework.drag.step import DragStep
+from framework.inversion.step import InversionStep
+from framework.jobs.invert import Places, carrying_out
+from framework.jobs.models import Networks
+from framework.jobs.outcomes import InvertOutcome
+from framework.jobs.photograph import read_photo
+from framework.jobs.requests.framing import Framing
+from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.stages import Inverter
+from framework.jobs.watcher import SILENT, Cancelled
+from framework.media.images import to_uint8
+from framework.studio.edit import Edit
+from framework.studio.messages import Open, Point
+
+# Shows a picture, made only if there is somebody to see it, and the step that it belongs to.
+Show = Callable[[Callable[[], np.ndarray], int], None]
+PREVIEW_STEPS = 60
+
+
+class Activity(Protocol):
+    """Something that a session does, a step at a time."""
+
+    @property
+    def text(self) -> str:
+        """What it is doing, in words; "" if the state says it."""
+        ...
+
+    def step(self) -> bool:
+        """Make a step; returns whether there is more to do."""
+        ...
+
+    def stop(self) -> None:
+        """End it after the last step; what is done stays."""
+        ...
+
+
+class Dragging:
+    """A drag.
+
+    Args:
+        edit: The edit that is dragged.
+        show: Shows a step's picture.
+        row: Takes a step's numbers for the plots.
+    """
+
+    text = ""
+
+    def __init__(self, edit: Edit, show: Show, row: Callable[[DragStep], None]) -> None:
+        drag, step = edit.drag, edit.drag.last_step
+        watched = drag.settings.method in WATCHED
+        drag.discriminator = edit.networks.discriminator if watched else None
+        self.last_step = (step.step if step else 0) + drag.settings.max_steps
+        self.step_ms = 0.0
+        self._stream: Iterator[DragStep] = drag.run()
+        self._show, self._row = show, row
+
+    def step(self) -> bool:
+        """See `Activity`."""
+        before_sec = time.monotonic()
+        step = next(self._stream, None)
+        if step is None:
+            return False
+        self._row(step)
+        self._show(lambda: to_uint8(step.image())[0], step.step)
+        took_ms = 1000 * (time.monotonic() - before_sec)
+        self.step_ms = took_ms if not self.step_ms else 0.8 * self.step_ms + 0.2 * took_ms
+        return step.status == "moving"
+
+    def stop(self) -> None:
+        """See `Activity`."""
+        self._stream.close()  # type: ignore[attr-defined]
+
+
+class Inverting:
+    """A photograph on its way into the model.
+
+    Args:
+        networks: The model's networks.
+        source: What the page had chosen.
+        file: File of the photograph, in a folder of its own, where results are written, too.
+        choice: Framing and stages.
+        show: Shows a step's picture.
+        done: Takes the edit that begins with the result.
+
+    Raises:
+        UserError: If the photograph cannot be used.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        source: Open,
+        file: Path,
+        choice: tuple[Framing, InversionChoice],
+        show: Show,
+        done: Callable[[Edit], None],
+    ) -> None:
+        self._networks, self._source, self._show, self._done = networks, source, show, done
+        inverter = Inverter(networks, choice[1])
+        photo = read_photo(file, networks.generator, choice[0])
+        inverter.prepare()
+        self._settings = inverter.settings
+        self._stream: Generator[InversionStep, None, InvertOutcome] = carrying_out(
+            inverter, photo, inverter.stream(photo), Places(file.parent, file.parent, "photo"),
+            SILENT, "disabled",
+        )  # fmt: skip
+        self._at: InversionStep | None = None
+        self._show(lambda: photo.canvas, 0)
+
+    @property
+    def text(self) -> str:
+        """See `Activity`."""
+        if self._at is None:
+            return "reading the photograph"
+        last = getattr(getattr(self._settings, self._at.stage), "steps", self._at.step)
+        loss = self._at.best_loss[0].item()
+        return f"{self._at.stage} {self._at.step} of {last}, loss {loss:.3f}"
+
+    def step(self) -> bool:
+        """See `Activity`."""
+        try:
+            self._at = step = next(self._stream)
+        except StopIteration as end:
+            self._end(end.value)
+            return False
+        if step.images is not None:
+            images = step.images
+            self._show(lambda: to_uint8(images)[0], 0)
+        return True
+
+    def stop(self) -> None:
+        """Keep the best so far."""
+        try:
+            if self._at is not None:
+                self._stream.throw(Cancelled())
+        except StopIteration as end:
+            self._end(end.value)
+        except Cancelled:
+            pass  # nothing was found yet
+        finally:
+            self._stream.close()
+
+    def _end(self, outcome: InvertOutcome | None) -> None:
+        if outcome is not None:
+            self._done(Edit.of_photograph(self._networks, self._source, outcome))
+
+
+class Preview:
+    """What the picture would become while a point is held: drawn, never kept.
+
+    The drag of the paper runs towards the pointer from step to step and starts again from where it
+    is whenever the pointer has moved; nothing of it reaches the edit.
+
+    Args:
+        drag: The edit's drag session.
+        handle: Where the picture is held.
+        index: The point that is held, or None for a new one.
+    """
+
+    def __init__(self, drag: DragSession, handle: Point, index: int | None) -> None:
+        self.index = index
+        self._drag, self._ws = drag, drag.ws
+        self._handles, self._targets = [*drag.points], [*drag.targets]
+        if index is None:
+            self._handles.append(handle)
+            self._targets.append(handle)
+        self._held = len(self._handles) - 1 if index is None else index
+        preset = DragSettings.preset(preset_for(drag.generator.img_size))
+        self._settings = replace(preset, max_steps=PREVIEW_STEPS)
+        self._stream: Iterator[DragStep] | None = None
+        self._last: DragStep | None = None
+        self.at_rest = True
+
+    @property
+    def point(self) -> Point:
+        """Where the held point of the picture is now."""
+        if self._last is None:
+            return self._handles[self._held]
+        x, y = self._last.points[self._held].tolist()
+        return x, y
+
+    def towards(self, target: Point) -> None:
+        """Pull to another place from now on."""
+        if target != self._targets[self._held] or self._last is None:
+            self._targets[self._held] = target
+            self._stream, self.at_rest = None, False
+
+    def step(self, show: Show) -> None:
+        """Make a step, and show it."""
+        if self._stream is None:
+            last = self._last and replace(self._last, optimizer=None)
+            self._stream = drag_points(
+                self._drag.generator, self._ws, self._handles, self._targets, self._drag.mask,
+                self._settings, resume_from=last,
+            )  # fmt: skip
+            next(self._stream)  # the place where it begins
+        step = next(self._stream, None)
+        if step is None:
+            self.at_rest = True
+            return
+        self._last = step
+        show(lambda: to_uint8(step.image())[0], step.step)
+        self.at_rest = step.status != "moving"
