@@ -189,7 +189,7 @@ def test_only_this_machine_by_default():
     assert not StudioRequest(host="0.0.0.0").is_local
 
 
-# F1
+# F1 F5
 def test_any_other_address_needs_the_token(models):
     app = Studio(models).app("0.0.0.0", PORT, token="secret")
     here = ("host", f"192.0.2.7:{PORT}")
