@@ -6,6 +6,7 @@ Neither torch nor Lightning is imported here, and W&B only when a run is opened.
 import netrc
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -116,17 +117,35 @@ def open_run(
 
 def log_media(run: Any, group: str, pictures: dict[str, Any], clip: Path | None = None) -> None:
     """Send pictures (uint8 arrays by name) and a clip to an open run, under `group`/name."""
-    import wandb
-
-    media: dict[str, Any] = {f"{group}/{name}": wandb.Image(p) for name, p in pictures.items()}
+    library = _library()
+    media: dict[str, Any] = {f"{group}/{name}": library.Image(p) for name, p in pictures.items()}
     if clip is not None:
-        media[f"{group}/video"] = wandb.Video(str(clip))
+        media[f"{group}/video"] = library.Video(str(clip))
     run.log(media)
 
 
-def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
+def log_table(run: Any, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Send rows of facts to an open run as a table; the columns are those of all rows."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = _library().Table(columns=columns, allow_mixed_types=True)
+    for row in rows:
+        table.add_data(*(row.get(column) for column in columns))
+    run.log({name: table})
+
+
+def in_sweep() -> bool:
+    """Whether an agent of a W&B sweep started this process: it wants one run of it."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
+
+
+def _library() -> Any:
     import wandb
 
+    return wandb
+
+
+def _init(mode: ResolvedMode, arguments: dict[str, Any]) -> Any:
+    wandb = _library()
     ours = {
         "silent": True, "console": "off", "init_timeout": ONLINE_TIMEOUT_SEC, "disable_git": True
     }  # fmt: skip

@@ -1,11 +1,13 @@
 """Many drags of one model: the rows of a task file, the good ones done, the bad ones reported."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from framework.dashboard import in_sweep
 from framework.errors import UserError, blame
 from framework.files import new_folder
 from framework.jobs.drag import carry_out
-from framework.jobs.log import RESULTS, Results
+from framework.jobs.log import RESULTS, Results, log_batch
 from framework.jobs.models import Networks
 from framework.jobs.outcomes import DragBatchOutcome
 from framework.jobs.outputs import CLIP
@@ -35,7 +37,9 @@ def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> DragBatchOutcom
         raise UserError(
             f"{request.tasks}: {len(wrong)} of {count} tasks cannot be done: {text}", "tasks"
         )
-    folder = new_folder(request.out)
+    folder, config = new_folder(request.out), asdict(request)
+    if in_sweep():  # an agent gives one name to all runs of this process
+        rows.without_runs()
     outcome = DragBatchOutcome(count=count, results=folder / RESULTS)
     results = Results(outcome.results)
 
@@ -59,6 +63,7 @@ def drag_all(request: DragRequest, watcher: Watcher = SILENT) -> DragBatchOutcom
         if one.stop is not None:
             outcome.stop = one.stop
             break
+    log_batch(folder, config, request.wandb, results.rows, outcome.to_dict())
     return outcome
 
 
@@ -69,6 +74,10 @@ class _Rows:
         self._request = request
         self._networks = Networks(request.model or "", request.device)
         self._inverter = Inverter(self._networks, InversionChoice(stages=request.stages))
+
+    def without_runs(self) -> None:
+        """Let no drag have a W&B run of its own."""
+        self._request = replace(self._request, wandb="disabled")
 
     def checked(self, watcher: Watcher) -> tuple[list[Task], dict[str, str]]:
         """Return the tasks that can be done, and for all others the reason, by place.

@@ -1,12 +1,14 @@
 """The records of a job's steps: stats.jsonl and a W&B run."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from torch import Tensor
 
-from framework.dashboard import WandbMode, log_media, open_run
+from framework.dashboard import WandbMode, log_media, log_table, open_run
 from framework.drag.step import DragStep
 from framework.files import append_line, json_line, naming, open_in_place
 from framework.inversion.step import InversionStep
@@ -38,6 +40,7 @@ class StepLog:
         self._path = folder / STATS
         self._stats = open(self._path, "w", encoding="utf-8", opener=open_in_place)
         self._count = 0
+        self._state: Tensor | None = None  # of the step before
         self._start_sec = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -55,6 +58,11 @@ class StepLog:
                 self._run.finish()
 
     @property
+    def shows_pictures(self) -> bool:
+        """Whether pictures go anywhere: some are made for W&B alone."""
+        return self._run is not None
+
+    @property
     def elapsed_sec(self) -> float:
         """Seconds since the clock was started."""
         return time.monotonic() - self._start_sec
@@ -63,7 +71,10 @@ class StepLog:
         """Write a line of stats.jsonl, flushed, so that a killed job leaves it; log to W&B."""
         elapsed_sec = round(self.elapsed_sec, 4)
         if isinstance(step, DragStep):
-            facts, metrics, number = drag_record(step, elapsed_sec), drag_metrics(step), step.step
+            size = {} if self._state is None else {"step_size": step_size(self._state, step.state)}
+            self._state = step.state
+            facts, number = drag_record(step, elapsed_sec) | size, step.step
+            metrics = drag_metrics(step) | size
         else:
             facts, metrics = inversion_record(step, elapsed_sec), inversion_metrics(step)
             number = self._count
@@ -86,6 +97,11 @@ class StepLog:
 
     def _named(self, values: dict[str, Any]) -> dict[str, Any]:
         return {f"{self._kind}/{name}": value for name, value in values.items()}
+
+
+def step_size(before: Tensor, now: Tensor) -> float:
+    """How far an update moved the latents: its length (L2 norm over all of them)."""
+    return (now - before).norm().item()
 
 
 def drag_metrics(step: DragStep) -> dict[str, float]:
@@ -145,15 +161,45 @@ def inversion_record(step: InversionStep, elapsed_sec: float) -> dict[str, Any]:
     }
 
 
+def log_batch(
+    folder: Path,
+    config: dict[str, Any],
+    wandb: WandbMode,
+    rows: Sequence[dict[str, Any]],
+    summary: dict[str, Any],
+) -> None:
+    """Send the results of many drags to a W&B run of their own: a table, and what they come to.
+
+    Args:
+        folder: Output folder of the batch, whose name is the W&B group of its drags.
+        config: What the drags have in common.
+        wandb: W&B mode.
+        rows: A row for each drag; files and what is nested in it are left out.
+        summary: Numbers over all drags.
+    """
+    group = folder.resolve().name
+    run = open_run(folder, wandb, job_type="batch", config=config, group=group)
+    if run is None:
+        return
+    plain = (bool, int, float, str, type(None))
+    log_table(
+        run, "Batch/drags", [{k: v for k, v in r.items() if isinstance(v, plain)} for r in rows]
+    )
+    run.summary.update({f"Batch/{name}": v for name, v in summary.items() if isinstance(v, plain)})
+    run.finish()
+
+
 class Results:
     """The results of many, a line of a file each, written once the folder exists."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._waiting: list[str] = []
+        self.rows: list[dict[str, Any]] = []
 
     def add(self, facts: dict[str, Any]) -> None:
         """Write a line; it waits until there is a folder."""
+        self.rows.append(facts)
         self._waiting.append(json_line(facts))
         if self._path.parent.exists():
             append_line(self._path, "\n".join(self._waiting))

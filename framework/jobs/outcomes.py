@@ -156,6 +156,7 @@ class DragBatchOutcome:
             "tasks": self.count,
             "failed": self.failed,
             "arrived": sum(outcome.arrived for outcome in done),
+            "sure": sum(outcome.arrived and not outcome.doubtful for outcome in done),
             "lost": sum(outcome.lost for outcome in done),
             "doubtful": sum(outcome.doubtful for outcome in done),
             "steps": sum(outcome.steps for outcome in done),

@@ -1,6 +1,6 @@
 """The files of a drag beside its numbers: the edit first, its pictures, the clips last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,12 @@ from framework.jobs.log import StepLog
 from framework.jobs.models import render
 from framework.jobs.starts import OpenDrag
 from framework.jobs.watcher import Watcher
-from framework.media.draw import rgb, side_by_side
+from framework.media.draw import rgb, side_by_side, titled
 from framework.media.images import save_png
 from framework.media.video import paced, write_video
 
 EDIT, CLIP, GIF = "edit.safetensors", "drag.mp4", "drag.gif"
+STRIP_FRAMES = 8
 GIF_FRAMES = 40  # a GIF is kept in memory and is large
 
 
@@ -36,6 +37,8 @@ def write_outputs(
     pictures = _write_pictures(opened, steps, folder)
     files = [EDIT, *beside, *(f"{name}.png" for name in pictures)]
     films = _write_clips(opened, steps, folder, watcher) if clips else []
+    if log.shows_pictures:
+        pictures["strip"] = _strip(opened, steps)
     log.pictures(pictures, folder / films[0] if films else None)
     return [*files, *films]
 
@@ -65,6 +68,12 @@ def _write_pictures(
     return pictures
 
 
+def _strip(opened: OpenDrag, steps: Sequence[DragStep]) -> np.ndarray:
+    """A few steps side by side, from the first to the last, under their numbers."""
+    shown = shown_steps(len(steps), STRIP_FRAMES)
+    return titled([*_frames(opened, steps, STRIP_FRAMES)], [str(steps[i].step) for i in shown])
+
+
 def _write_clips(
     opened: OpenDrag, steps: Sequence[DragStep], folder: Path, watcher: Watcher
 ) -> list[str]:
@@ -72,13 +81,16 @@ def _write_clips(
     kinds |= {GIF: (12, GIF_FRAMES)} if opened.request.gif else {}
     for name, (fps, at_most) in kinds.items():
         watcher.progress(f"writing {name}")
-        frames = edit_frames(
-            opened.generator,
-            [step.ws for step in steps],
-            [step.points.tolist() for step in steps],
-            opened.pull.targets,
-            at_most=at_most,
-        )
         count = len(shown_steps(len(steps), at_most))
-        write_video(folder / name, paced(frames, count, fps), fps)
+        write_video(folder / name, paced(_frames(opened, steps, at_most), count, fps), fps)
     return list(kinds)
+
+
+def _frames(opened: OpenDrag, steps: Sequence[DragStep], at_most: int) -> Iterator[np.ndarray]:
+    return edit_frames(
+        opened.generator,
+        [step.ws for step in steps],
+        [step.points.tolist() for step in steps],
+        opened.pull.targets,
+        at_most=at_most,
+    )

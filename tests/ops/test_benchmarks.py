@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import ops, step_worker, train_step  # noqa: E402
+from benchmarks import drag_step, ops, step_worker, train_step  # noqa: E402
 
 
 def gpu_sh(out, python):
@@ -127,3 +128,43 @@ def test_variants_name_only_choices_that_there_are():
     )
     assert isinstance(step_worker.missing("float16", "cpu"), str)
     assert step_worker.missing("none", "cpu") is None
+
+
+@pytest.fixture
+def drag_step_arguments(monkeypatch):
+    """Small networks; what the benchmark counts passes with is undone."""
+    for owner, name in ((torch.autograd, "grad"), (torch.Tensor, "backward")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(drag_step, "tune_malloc", lambda: None)
+    monkeypatch.setattr(drag_step, "WAY", 0.4)  # too far for untrained networks of this size
+    monkeypatch.setattr(drag_step, "peak_flops", lambda *_: 1e9)
+    monkeypatch.setattr(sys, "argv", [
+        "drag_step.py", "--channel-base", "256", "--latent", "16", "--b64", "--steps", "2",
+    ])  # fmt: skip
+    return drag_step.arguments()
+
+
+@pytest.mark.parametrize("row", [*drag_step.ROWS, "draggan b64"])
+def test_every_row_of_a_drags_step_is_measured(row, drag_step_arguments):
+    assert row in drag_step.rows_of(drag_step_arguments)
+    drag_step_arguments.serve = json.dumps([row, 32])
+    facts = drag_step.serve(drag_step_arguments)
+    assert facts["sec"] > 0 and facts["gflop"] > 0 and facts["memory_gb"] > 0
+    if row == "dragline":
+        assert facts["forward"] >= 1 and facts["backward"] >= 2 and "px left" in facts["end"]
+    else:
+        each = 0.25 if row == "4 at once" else 1.0
+        assert (facts["forward"], facts["backward"], facts["end"]) == (each, each, "")
+
+
+def test_the_rows_take_the_same_steps(drag_step_arguments):
+    rows = ("straightforward", "draggan", "4 at once")
+    found = []
+    for name in rows:
+        _, steps = drag_step.stream(drag_step_arguments, drag_step.Row.named(name), 32)
+        for _ in range(3):
+            state = next(steps)
+        found.append(getattr(state, "ws", state)[:1])
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], atol=1e-5, rtol=1e-4)
