@@ -333,7 +333,7 @@ def measure(args: argparse.Namespace, name: str, size: int) -> dict[str, Any] | 
 
 def rows_of(args: argparse.Namespace) -> list[str]:
     """The names of the rows."""
-    names = list(args.rows or (ROWS if args.device == "cpu" else (*ROWS, *ON_CUDA)))
+    names: list[str] = list(args.rows or (ROWS if args.device == "cpu" else (*ROWS, *ON_CUDA)))
     if args.b64:
         names += ["draggan b64"]
     return names
