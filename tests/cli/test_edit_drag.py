@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-import framework.drag.methods.draggan as draggan
+import framework.drag.progress as progress
 from framework.cli.edit import main
 from framework.drag.edit_file import EditFile
 from framework.drag.settings import DragSettings
@@ -255,11 +255,11 @@ def test_a_task_that_fails_on_the_way_does_not_stop_the_others(
     tasks.write_text("\n".join(lines))
 
     def fails_once(*arguments):
-        monkeypatch.setattr(draggan, "adam_update", adam_update)
+        monkeypatch.setattr(progress, "adam_update", adam_update)
         raise UserError("the model gives NaN")
 
-    adam_update = draggan.adam_update
-    monkeypatch.setattr(draggan, "adam_update", fails_once)
+    adam_update = progress.adam_update
+    monkeypatch.setattr(progress, "adam_update", fails_once)
     batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--steps", "1", "--json"]
     assert main([*batch, "--no-video", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
@@ -289,8 +289,8 @@ def test_ctrl_c_keeps_what_is_done(tiny_model, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return adam_update(*arguments)
 
-    adam_update = draggan.adam_update
-    monkeypatch.setattr(draggan, "adam_update", interrupted)
+    adam_update = progress.adam_update
+    monkeypatch.setattr(progress, "adam_update", interrupted)
     out = tmp_path / "out"
     assert dragged(tiny_model, out, "--video", points="20,40:50,40", steps=100) == 130
     outcome = last_json(capsys)
