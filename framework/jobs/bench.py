@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from framework.errors import UserError
+from framework.data import open_dataset
+from framework.errors import UserError, blame
 from framework.evaluation.drag.bench import (
     FORM,
     Unit,
@@ -28,17 +29,22 @@ from framework.evaluation.drag.bench import (
 from framework.evaluation.drag.document import blocks, write_page
 from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.numbers import report_numbers
+from framework.evaluation.drag.photographs import Photographs
 from framework.evaluation.drag.protocol import Result
 from framework.evaluation.drag.registry import protocol, protocol_names
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
 from framework.evaluation.drag.web_page import web_page
 from framework.evaluation.formatting import strict
+from framework.evaluation.inversion.baselines import StageRunner
 from framework.evaluation.report_folder import RESULTS, ReportFolder
 from framework.evaluation.session import session_facts
 from framework.files import check_place, write_text
+from framework.inversion.settings import InversionSettings
 from framework.jobs.models import Networks, seed_latents
 from framework.jobs.requests.bench import BenchRequest
 from framework.jobs.watcher import SILENT, Watcher
+from framework.models.features.distance import choose_distance
+from framework.models.stylegan2.statistics import style_statistics
 
 WEB_PAGE, NUMBERS = "report.html", "report.json"
 
@@ -124,7 +130,20 @@ def open_lab(request: BenchRequest) -> Lab:
     generator = networks.generator
     torch.set_num_threads(1)
     latents = partial(seed_latents, generator, psi=request.psi)
-    return Lab(generator, networks.discriminator, latents, request.first_seed)
+    photographs = None if request.images is None else _photographs(request.images, networks)
+    return Lab(generator, networks.discriminator, latents, request.first_seed, photographs)
+
+
+def _photographs(images: str, networks: Networks) -> Photographs:
+    """Photographs of the model's size, to be inverted by its encoder and all default stages."""
+    generator, encoder = networks.generator, networks.encoder
+    with blame("images", images):
+        dataset = open_dataset(images, generator.img_size, generator.img_channels)
+    distance, _ = choose_distance("auto", networks.discriminator)
+    residual = encoder is not None and encoder.residual
+    settings = InversionSettings().suited(encoder is not None, residual)
+    statistics = style_statistics(generator)
+    return Photographs(dataset, StageRunner(generator, distance, settings, statistics, encoder))
 
 
 def _runnable(

@@ -12,7 +12,7 @@ What it cannot do: tell where a part is that another body has drawn anew. It fol
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -75,6 +75,15 @@ class Correspondence:
         except RuntimeError as error:
             raise BrokenCheckpoint(f"{path}: not the weights of {XFEAT.name}") from error
         return cls(network.eval().requires_grad_(False))
+
+    def protocol(self) -> dict[str, Any]:
+        """Facts on the network and how it is used; JSON values."""
+        return {
+            **XFEAT.facts(),
+            "enlarged_px": WORKING_PX,
+            "match": "greatest cosine, mean place about it",
+            "sure": SURE,
+        }
 
     @torch.no_grad()
     def __call__(

@@ -54,17 +54,25 @@ class Motion:
         Returns:
             Shape (1, C, height, width) of `img_size`, in [-1, 1].
         """
-        size = self.shift_px.new_tensor([self.img_size[1], self.img_size[0]])
-        axes = [
-            (torch.arange(side * OVERSAMPLING).to(size) + 0.5) / OVERSAMPLING - 0.5
-            for side in reversed(self.img_size)
-        ]
-        places = torch.stack(torch.meshgrid(*axes, indexing="xy"), dim=-1)
-        grid = (self.sources(places) + 0.5) / size * 2 - 1
-        fine = F.grid_sample(
-            original, grid[None], mode="bicubic", padding_mode="reflection", align_corners=False
-        )
+        height, width = self.img_size
+        fine = self.warped(original, (height * OVERSAMPLING, width * OVERSAMPLING))
         return F.avg_pool2d(fine, OVERSAMPLING).clamp(-1, 1)
+
+    def warped(self, values: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Pictures or feature maps (1, C, h, w) after the motion, sampled at the cells of `size`.
+
+        `size` is (rows, columns) and their own if None. They cover the picture, whatever their
+        size; without a motion, values of their own size are unchanged.
+        """
+        rows, columns = size or values.shape[2:]
+        extent = self.shift_px.new_tensor([self.img_size[1], self.img_size[0]])
+        cells = [torch.arange(count).to(extent) + 0.5 for count in (columns, rows)]
+        grid = torch.stack(torch.meshgrid(*cells, indexing="xy"), dim=-1)
+        places = grid * extent / extent.new_tensor([columns, rows]) - 0.5
+        sources = ((self.sources(places) + 0.5) / extent * 2 - 1)[None].to(values)
+        return F.grid_sample(
+            values, sources, mode="bicubic", padding_mode="reflection", align_corners=False
+        )
 
 
 def still(img_size: tuple[int, int]) -> Motion:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from framework.drag.algorithm import drag_points
 from framework.errors import UserError
+from framework.evaluation.drag.correspondence import Correspondence
 from framework.evaluation.drag.keypoints import Findings, KeypointJudge
+from framework.evaluation.drag.photographs import Photographs
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.generator.features import (
     SHIPPED,
@@ -19,7 +21,7 @@ from framework.evaluation.generator.features import (
     open_discriminator,
 )
 from framework.media.images import to_float, to_uint8
-from framework.models.features.distance import DiscriminatorDistance
+from framework.models.features.distance import DiscriminatorDistance, Distance
 from framework.models.stylegan2 import Discriminator, Generator
 
 
@@ -33,6 +35,7 @@ class Lab:
             is none.
         latents: From a seed to latents, (1, num_ws, w_dim).
         first_seed: Seed of the first picture.
+        photographs: Photographs that are dragged, too; None without a folder of them.
         pairs: Pictures looked at so far, see `framework.evaluation.drag.targets.pairs`.
     """
 
@@ -40,6 +43,7 @@ class Lab:
     discriminator: Discriminator | None
     latents: Callable[[int], Tensor]
     first_seed: int
+    photographs: Photographs | None = None
     pairs: list[Any] = field(default_factory=list)
     _warm: set[str] = field(default_factory=set)
 
@@ -76,6 +80,16 @@ class Lab:
         """A perceptual distance in the stranger's features."""
         return DiscriminatorDistance(self.stranger.discriminator)
 
+    @cached_property
+    def correspondence(self) -> Correspondence:
+        """Where points of a picture are in another one; `UserError` if it is not installed."""
+        return Correspondence.load()
+
+    @cached_property
+    def own_distance(self) -> DiscriminatorDistance | None:
+        """A distance in the features of the model's own discriminator, if it has one."""
+        return None if self.discriminator is None else DiscriminatorDistance(self.discriminator)
+
     def picture(self, ws: Tensor) -> np.ndarray:
         """The pictures of latents (N, num_ws, w_dim), uint8 (N, H, W, C)."""
         with torch.no_grad():
@@ -98,8 +112,11 @@ class Lab:
 
     def perceptual(self, before: np.ndarray, after: np.ndarray) -> float:
         """The perceptual distance of two pictures, uint8 (H, W, C)."""
-        with torch.no_grad():
-            return float(self.distance(to_float(before[None]), to_float(after[None])))
+        return _apart(self.distance, before, after)
+
+    def own_perceptual(self, before: np.ndarray, after: np.ndarray) -> float | None:
+        """The same in the features of the model's own discriminator; None without one."""
+        return None if self.own_distance is None else _apart(self.own_distance, before, after)
 
     def warm_up(self, spec: MethodSpec) -> str:
         """Take a step of a method, so that no task pays for what is done once for a model.
@@ -123,6 +140,11 @@ class Lab:
             return str(error)
         self._warm.add(spec.text)
         return ""
+
+
+def _apart(distance: Distance, before: np.ndarray, after: np.ndarray) -> float:
+    with torch.no_grad():
+        return float(distance(to_float(before[None]), to_float(after[None])))
 
 
 def _gain(discriminator: Discriminator, pictures: Tensor) -> float:

@@ -30,7 +30,10 @@ def strip_of(
         row: Its row.
         by_index: The facts of the row's tasks.
     """
-    ranked = sorted(by_index, key=lambda index: by_index[index][of.ruler])
+    known = [index for index, facts in by_index.items() if facts.get(of.ruler) is not None]
+    if not known:  # all were refused
+        return None
+    ranked = sorted(known, key=lambda index: by_index[index][of.ruler])
     chosen: dict[int, list[str]] = {}
     for place, which in ((0, "best"), (len(ranked) // 2, "median"), (-1, "worst")):
         chosen.setdefault(ranked[place], []).append(which)

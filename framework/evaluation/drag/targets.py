@@ -8,6 +8,7 @@ part by 6 px outward, which the model may not draw at all.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ FREE_PX = 6.0
 MATES = 50_000  # seeds of the other pictures begin here
 MIX_PX, HARD_PX = (2.0, 10.0), (4.0, 10.0)
 _AT_ONCE = 16
+_KNOWN_SHARE = 0.25
 _LEAST_SEEN = 64  # pictures after which at least one must show a car
 _MOST_SEEN = 8192
 Task = dict[str, Any]
@@ -38,6 +40,17 @@ class Pair:
     sure: float
     mixed_points: np.ndarray
     mixed_sure: float
+
+
+def judge_knows(lab: Lab) -> bool:
+    """Whether the model draws toy cars: the judge is sure of at least a quarter of its pictures.
+
+    Of photographs, he thinks he is sure of one in some hundred.
+    """
+    if lab.generator.img_size != lab.judge.img_size or lab.generator.img_channels != 3:
+        return False
+    first = islice(pairs(lab), _AT_ONCE)
+    return sum(pair.sure >= SURE for pair in first) >= _KNOWN_SHARE * _AT_ONCE
 
 
 def mixed(lab: Lab, seed: int, layers: int) -> Tensor:

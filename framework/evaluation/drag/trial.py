@@ -13,6 +13,7 @@ from framework.errors import UserError
 from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.stopwatch import Stopwatch
+from framework.models.stylegan2 import Discriminator, Generator
 
 Point = tuple[float, float]
 
@@ -65,6 +66,30 @@ def counted(module: nn.Module) -> Iterator[Passes]:
         handle.remove()
 
 
+@contextmanager
+def costs(generator: Generator, discriminator: Discriminator | None) -> Iterator[dict[str, Any]]:
+    """Fill the facts with passes, times and memory of what is done meanwhile, at its end."""
+    facts: dict[str, Any] = {}
+    critic = Passes()
+    with ExitStack() as stack:
+        synthesis = stack.enter_context(counted(generator.synthesis.blocks[0]))
+        if discriminator is not None:
+            critic = stack.enter_context(counted(discriminator))
+        watch = Stopwatch(next(generator.parameters()).device)
+        try:
+            yield facts
+        finally:
+            spent = watch.spent()
+            facts |= {
+                "forward": synthesis.forward,
+                "backward": synthesis.backward,
+                "critic_passes": critic.forward + critic.backward,
+                "wall_seconds": spent["seconds"],
+                "cpu_seconds": spent["work_seconds"],
+                "peak_mb": spent["peak_mb"],
+            }
+
+
 def run_trial(
     lab: Lab,
     spec: MethodSpec,
@@ -76,12 +101,8 @@ def run_trial(
     """Drag points of a picture; a drag that is refused leaves it as it was, with its reason."""
     lab.warm_up(spec)
     facts: dict[str, Any] = {"status": "refused", "steps": 0}
-    end, points, critic = ws, list(handles), Passes()
-    with ExitStack() as stack:
-        synthesis = stack.enter_context(counted(lab.generator.synthesis.blocks[0]))
-        if lab.discriminator is not None:
-            critic = stack.enter_context(counted(lab.discriminator))
-        watch = Stopwatch(ws.device)
+    end, points = ws, list(handles)
+    with costs(lab.generator, lab.discriminator) as spent:
         try:
             steps = drag_points(
                 lab.generator, ws, handles, targets, mask, spec.settings,
@@ -97,13 +118,4 @@ def run_trial(
             }
         except UserError as error:
             facts["refusal"] = str(error)
-        spent = watch.spent()
-    facts |= {
-        "forward": synthesis.forward,
-        "backward": synthesis.backward,
-        "critic_passes": critic.forward + critic.backward,
-        "wall_seconds": spent["seconds"],
-        "cpu_seconds": spent["work_seconds"],
-        "peak_mb": spent["peak_mb"],
-    }
-    return Trial(end, points, facts)
+    return Trial(end, points, facts | spent)

@@ -18,9 +18,11 @@ class BenchRequest:
         what: What is measured.
         out: New or empty folder, or that of the same benchmark, which goes on.
         model: Zoo name, model folder or file.
-        protocol: What is done: one or more of landmarks, mask.
+        protocol: What is done: landmarks, mask, paired, roundtrip, tracking; one or more.
         methods: Presets or methods, with changes of their settings: draggan+tracker=nearest.
         n: Tasks of each kind.
+        images: Folder or zip of photographs that are inverted and dragged, too, by roundtrip;
+            best ones that the encoder was not trained on.
         processes: Processes that work at once, each with one thread.
         first_seed: Seed of the first picture.
         psi: Truncation of the pictures.
@@ -32,6 +34,7 @@ class BenchRequest:
     protocol: Annotated[tuple[str, ...], Shown("NAME")] = ("landmarks",)
     methods: Annotated[tuple[str, ...], Shown("SPEC")] = ("dragline", "small", "draggan")
     n: int = 24
+    images: Annotated[str | None, Shown("PATH")] = None
     processes: int = 1
     first_seed: Annotated[int, Shown("SEED", advanced=True)] = 7000
     psi: Annotated[float, Shown("PSI", advanced=True)] = 0.7

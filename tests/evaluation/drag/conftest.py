@@ -1,6 +1,7 @@
 """A generator whose truth is known: a drawing of a car that its latents shift."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from framework.data.toycars import ToyCars
 from framework.evaluation.drag.lab import Lab
+from framework.jobs.models import Networks, seed_latents
 from framework.media.images import to_float
 
 GAIN_PX = 20.0
@@ -76,3 +78,11 @@ def shifted_car(car):
 @pytest.fixture
 def lab(shifted_car):
     return Lab(shifted_car, None, shifts, first_seed=7000)
+
+
+@pytest.fixture(scope="session")
+def toycars() -> Lab:
+    """The lab of the shipped toy cars."""
+    networks = Networks("toycars64", "cpu")
+    latents = partial(seed_latents, networks.generator, psi=0.7)
+    return Lab(networks.generator, networks.discriminator, latents, first_seed=7000)
