@@ -20,6 +20,7 @@ from framework.evaluation.drag.protocol import DragProtocol, Facts, Result
 from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.report_folder import Record, ReportFolder, differences
+from framework.files import sha256_file
 
 FORM = "dragline-drag-benchmark"
 _METHOD, _PROTOCOL, _TASK = "method", "protocol", "task"
@@ -68,21 +69,24 @@ def identity(lab: Lab, model: str, psi: float) -> dict[str, Any]:
         },
         "psi": psi,
         "first_seed": lab.first_seed,
-        "sha256_of_drag_sources": sources_digest(),
+        "sha256_of_sources": sources_digest(),
     }
 
 
 def sources_digest() -> str:
-    """Digest of everything in the room `drag`: methods that have changed are other methods."""
-    digest, room = hashlib.sha256(), Path(framework.drag.__path__[0])
-    for path in sorted(room.rglob("*.py")):
-        digest.update(f"{path.relative_to(room)}\n".encode() + path.read_bytes())
+    """Digest of the room `drag` and of what measures: what has changed would be something else."""
+    drag, here = Path(framework.drag.__path__[0]), Path(__file__).parent
+    measuring = [here / f"{name}.py" for name in ("lab", "measures", "targets", "trial")]
+    digest = hashlib.sha256()
+    for path in [*sorted(drag.rglob("*.py")), *measuring]:
+        digest.update(f"{path.relative_to(drag.parent)}\n".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 def note_protocol(folder: ReportFolder, name: str, facts: Facts) -> None:
     """Write a protocol's facts into the log, or compare them with those of its results there."""
-    _agree(folder, kind_of(_PROTOCOL, name), {"name": name, **facts})
+    source = sha256_file(Path(__file__).parent / "protocols" / f"{name}.py")
+    _agree(folder, kind_of(_PROTOCOL, name), {"name": name, "sha256_of_source": source, **facts})
 
 
 def note_method(folder: ReportFolder, spec: MethodSpec) -> None:

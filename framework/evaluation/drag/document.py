@@ -125,7 +125,7 @@ def _protocol(numbers: Facts) -> Table:
         f" `{model['sha256_of_weights'][:12]}`"
         + ("" if model["discriminator"] else ", without a discriminator"),
         "pictures": f"truncation {facts['psi']:g}, seeds from {facts['first_seed']}",
-        "drag sources": f"`{facts['sha256_of_drag_sources'][:12]}`",
+        "sources": f"`{facts['sha256_of_sources'][:12]}`, of drags and measures",
         "machine": f"{session['processor']}, {session['cores']} cores,"
         f" {session['processes']} at once, of one thread each",
         "libraries": f"torch {session['torch']}, Python {session['python']}",

@@ -18,7 +18,7 @@ SURE = 0.5
 """Confidence from which the judge counts as having found a point."""
 LEAST_REALISM, LEAST_SHARPNESS = -1.0, 0.75
 REPAINTED_LEVELS = 25.0
-ROUND_PX = 6.0  # from the hub of a wheel to the road, about
+AROUND_PX, WHEEL_PX = 5.0, 3.0  # from key points to the edge of a car; more below the wheels' hubs
 _ROOF = ("windowsill", "roof_corner")
 OUTLINE = (
     "left_bumper", *(f"left_{part}" for part in _ROOF), "roof_top",
@@ -115,7 +115,7 @@ def repainted_levels(
     """By how many 8-bit levels the mean colour of car or ground changed: the larger of the two.
 
     The car is the outline through its key points, where the judge sees them in each picture; the
-    ground is what lies below both wheels. Of a colour's three channels the mean absolute
+    ground is sky and road, what lies outside a box about them. Of a colour's three channels the mean absolute
     difference counts.
 
     Args:
@@ -125,7 +125,7 @@ def repainted_levels(
         new: Key points in `after`.
     """
     levels = []
-    for area in (car_area, ground_area):
+    for area in (car_area, background_area):
         first, second = area(before.shape[:2], old), area(after.shape[:2], new)
         if first.any() and second.any():
             colours = before[first].mean(axis=0), after[second].mean(axis=0)
@@ -141,8 +141,10 @@ def car_area(size: tuple[int, ...], points: Mapping[str, Sequence[float]]) -> np
     return np.asarray(area)
 
 
-def ground_area(size: tuple[int, ...], points: Mapping[str, Sequence[float]]) -> np.ndarray:
-    """What lies below both wheels, boolean (H, W)."""
-    lowest = max(float(y) for name, (_, y) in points.items() if name.endswith("wheel_hub"))
-    rows, _ = np.mgrid[: size[0], : size[1]]
-    return rows > lowest + ROUND_PX
+def background_area(size: tuple[int, ...], points: Mapping[str, Sequence[float]]) -> np.ndarray:
+    """What lies outside a box about a car's key points, sky and road, boolean (H, W)."""
+    places = np.array(list(points.values()), float)
+    (left, top), (right, bottom) = places.min(axis=0) - AROUND_PX, places.max(axis=0) + AROUND_PX
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    within = (columns > left) & (columns < right) & (rows > top) & (rows < bottom + WHEEL_PX)
+    return ~within

@@ -2,11 +2,11 @@
 
 A target from a *mix*: the first latents of another sample replace the picture's own, and the target
 is where the judge sees the part in that picture, so that a solution exists. A *free* pull moves a
-part by 6 px outward, which the model may not draw at all.
+part by 6 px, which the model may not draw at all.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -23,6 +23,16 @@ from framework.evaluation.drag.trial import Point
 FREE_PX = 6.0
 MATES = 50_000  # seeds of the other pictures begin here
 MIX_PX, HARD_PX = (2.0, 10.0), (4.0, 10.0)
+Pull = tuple[str, float]
+WHEELS: Sequence[Pull] = (("left_wheel_hub", -FREE_PX), ("right_wheel_hub", FREE_PX))
+ROOFS: Sequence[Pull] = (("left_roof_corner", -FREE_PX), ("right_roof_corner", FREE_PX))
+ANY_PART: Sequence[Pull] = tuple(
+    (f"{side}{part}", along_px)
+    for along_px in (-FREE_PX, FREE_PX)
+    for part in ("bumper", "roof_corner", "wheel_hub", "windowsill", "roof_top")
+    for side in (("left_", "right_") if part != "roof_top" else ("",))
+)
+"""Parts and how far they are pulled to the right, in pixels, by kind of task."""
 _AT_ONCE = 16
 _KNOWN_SHARE = 0.25
 _LEAST_SEEN = 64  # pictures after which at least one must show a car
@@ -111,19 +121,18 @@ def several_tasks(lab: Lab, number: int) -> Iterator[Task]:
             yield _mix_task(lab, pair, indices)
 
 
-def free_tasks(lab: Lab, part: str) -> Iterator[Task]:
-    """Tasks of one point that is pulled outward by 6 px, left and right parts in turn."""
-    indices, count = _sides(lab, part), 0
+def free_tasks(lab: Lab, pulls: Sequence[Pull]) -> Iterator[Task]:
+    """Tasks of one point that is pulled to the left or right, by each of `pulls` in turn."""
+    count = 0
     for pair in pairs(lab):
-        index = indices[count % len(indices)]
-        x, y = map(float, pair.points[index])
-        outward = FREE_PX if lab.judge.names[index].startswith("right") else -FREE_PX
-        if pair.sure >= SURE and _is_inside(lab, (x + outward, y)):
+        part, along_px = pulls[count % len(pulls)]
+        x, y = map(float, pair.points[lab.judge.names.index(part)])
+        if pair.sure >= SURE and _is_inside(lab, (x, y)) and _is_inside(lab, (x + along_px, y)):
             yield {
                 "seed": pair.seed,
-                "parts": [lab.judge.names[index]],
+                "parts": [part],
                 "handles": [[x, y]],
-                "targets": [[x + outward, y]],
+                "targets": [[x + along_px, y]],
             }
             count += 1
 

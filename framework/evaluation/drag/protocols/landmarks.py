@@ -17,8 +17,11 @@ from framework.evaluation.drag.measures import SURE, measure_edit
 from framework.evaluation.drag.protocol import Column, Facts, Result
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.drag.targets import (
+    ANY_PART,
     HARD_PX,
     MIX_PX,
+    ROOFS,
+    WHEELS,
     Task,
     free_tasks,
     mix_tasks,
@@ -34,8 +37,9 @@ GROUPS: dict[str, Callable[[Lab], Iterator[Task]]] = {
     "hard roofs, real mix": partial(mix_tasks, part="roof_corner", between_px=HARD_PX),
     "3 points, real mix": partial(several_tasks, number=3),
     "all key points, real mix": partial(several_tasks, number=99),
-    "wheels, free 6 px": partial(free_tasks, part="wheel_hub"),
-    "roofs, free 6 px": partial(free_tasks, part="roof_corner"),
+    "wheels, free 6 px": partial(free_tasks, pulls=WHEELS),
+    "roofs, free 6 px": partial(free_tasks, pulls=ROOFS),
+    "any part, free 6 px": partial(free_tasks, pulls=ANY_PART),
 }
 
 COLUMNS: Sequence[Column] = (
@@ -52,8 +56,8 @@ COLUMNS: Sequence[Column] = (
     mean("realism_to_a_stranger", "dD stranger", "+.2f", "the same by the discriminator"
          " `features64`, of another training on photographs: to it all toy cars look wrong"),
     mean("sharp", "sharp", about="gradient energy of the picture, after over before"),
-    count("repainted", "repainted", lambda line: line["repainted"], about="the mean colour of car"
-          " or ground changed by more than 25 of 255 levels"),
+    count("repainted", "repainted", lambda line: line["repainted"], about="the mean colour of the"
+          " car, or of all around it, changed by more than 25 of 255 levels"),
     mean("identity", "identity", ".4f", "perceptual distance to the start in the features of"
          " `features64`; lower keeps more"),
     count("good", "good", lambda line: line["good"], about="every point under 2 px, dD above -1,"
@@ -86,7 +90,8 @@ class Landmarks:
     about: str = (
         "A task takes key points of a generated toy car to where the judge sees them in a mix of"
         " it with another sample (the first 4 or 6 latents are the other's), so that a solution"
-        " exists; or pulls one outward by 6 px, which the model may not draw at all. *Hard* roofs"
+        " exists; or pulls one by 6 px, wheels and roofs outward, any part left or right, which the"
+        " model may not draw at all. *Hard* roofs"
         " lie 4 to 10 px away, all others 2 to 10 (the mean over a task's points). The judge is a"
         " key-point regressor that saw procedural drawings alone."
     )

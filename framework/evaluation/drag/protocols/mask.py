@@ -19,7 +19,7 @@ from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.measures import mean_change, measure_edit
 from framework.evaluation.drag.protocol import Column, Facts, Result
 from framework.evaluation.drag.specs import MethodSpec
-from framework.evaluation.drag.targets import MIX_PX, Task, free_tasks, mix_tasks
+from framework.evaluation.drag.targets import MIX_PX, WHEELS, Task, free_tasks, mix_tasks
 from framework.evaluation.drag.trial import Point, run_trial
 
 REACH_PX = {"small": 8, "medium": 16}  # of a box about handle and target
@@ -28,7 +28,7 @@ SIZES = ("no", "small", "medium", "large")
 Box = tuple[int, int, int, int]
 GROUPS: dict[str, Callable[[Lab], Iterator[Task]]] = {
     "wheels, real mix": partial(mix_tasks, part="wheel_hub", between_px=MIX_PX),
-    "wheels, free 6 px": partial(free_tasks, part="wheel_hub"),
+    "wheels, free 6 px": partial(free_tasks, pulls=WHEELS),
 }
 
 COLUMNS: Sequence[Column] = (
