@@ -51,7 +51,7 @@ part ops 100 benchmarks/ops.py "$python" benchmarks/ops.py --device cuda --round
   --dtype float16 float32 --json "$out/parts/ops.json"
 step 256 32 150 16384
 step 512 16 150 32768
-part drag 60 benchmarks/drag_toycars.py "$python" benchmarks/drag_toycars.py --tasks 8
+part drag 60 edit.py "$python" edit.py bench drag --n 2 --only "wheels, free" --out "$out/drag"
 part drag_step 120 benchmarks/drag_step.py "$python" benchmarks/drag_step.py --device cuda \
   --clock wall --sizes 512 1024 --steps 20 --b64 --json "$out/parts/drag_step.json"
 part load 60 benchmarks/load_model.py "$python" benchmarks/load_model.py

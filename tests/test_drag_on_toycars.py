@@ -5,20 +5,23 @@ here asks the generator where it believes its points to be.
 """
 
 import os
-from dataclasses import replace
+from itertools import islice
 
 import pytest
 
-from framework.drag.settings import DragSettings, preset_for
-from framework.evaluation.drag.benchmark import PULL_PX, make_tasks, run_tasks, summarize
+from framework.drag.settings import preset_for
 from framework.evaluation.drag.keypoint_training import held_out_error_px
 from framework.evaluation.drag.keypoints import KeypointJudge
+from framework.evaluation.drag.protocols.landmarks import NO_EDIT, PROTOCOL
+from framework.evaluation.drag.specs import MethodSpec
+from framework.evaluation.drag.targets import FREE_PX
 from framework.formats import zoo_models
-from framework.jobs.models import open_generator, seed_latents
+from framework.jobs.bench import open_lab
+from framework.jobs.requests.bench import BenchRequest
 
 # Another model folder can be put to the same test.
 MODEL = os.environ.get("DRAGLINE_TOYCARS_MODEL", "toycars64")
-COUNT = 10
+COUNT, GROUP = 10, "wheels, free 6 px"
 
 needs_model = pytest.mark.skipif(
     MODEL == "toycars64" and MODEL not in zoo_models(),
@@ -27,50 +30,48 @@ needs_model = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def judge():
-    return KeypointJudge.load()
+def lab():
+    return open_lab(BenchRequest(what="drag", out="nowhere", model=MODEL, first_seed=0))
 
 
 @pytest.fixture(scope="module")
-def generator():
-    return open_generator(MODEL, "cpu")
+def tasks(lab):
+    return list(islice(PROTOCOL.tasks(lab, GROUP), COUNT))
 
 
-@pytest.fixture(scope="module")
-def tasks(generator, judge):
-    latents = {seed: seed_latents(generator, seed) for seed in range(3 * COUNT)}
-    return make_tasks(generator, judge, latents, COUNT)
+def results(lab, tasks, text):
+    spec = None if text == NO_EDIT else MethodSpec.parse(text)
+    return [PROTOCOL.run(lab, GROUP, task, text, spec).facts for task in tasks]
 
 
-@pytest.fixture(scope="module")
-def settings(generator):
-    """What `edit.py drag` takes for a model of this size."""
-    return DragSettings.preset(preset_for(generator.img_size))
+def hits(facts):
+    return sum(line["under_2"] and line["judge_confidence"] >= 0.5 for line in facts)
 
 
-def test_the_judge_sees_drawings_it_never_saw(judge):
-    errors = held_out_error_px(judge, count=80, seed=20_251)
+def test_the_judge_sees_drawings_it_never_saw():
+    errors = held_out_error_px(KeypointJudge.load(), count=80, seed=20_251)
     assert max(errors.values()) < 1
 
 
 @needs_model
 def test_most_pictures_show_a_car(tasks):
     assert len(tasks) == COUNT
-    assert tasks[-1].seed < 2 * COUNT
-    assert {task.part for task in tasks} == {"left_wheel_hub", "right_wheel_hub"}
+    assert tasks[-1]["seed"] < 2 * COUNT
+    assert {task["parts"][0] for task in tasks} == {"left_wheel_hub", "right_wheel_hub"}
 
 
 @needs_model
-def test_what_is_pulled_arrives(generator, judge, tasks, settings):
-    untouched = summarize(run_tasks(generator, judge, tasks, None))
-    assert untouched.hits == 0
-    assert untouched.mean_px == pytest.approx(PULL_PX, abs=0.1)
-    outcomes = run_tasks(generator, judge, tasks, settings)
-    report = [(o.task.seed, o.task.part, round(o.left_px, 2), o.status) for o in outcomes]
-    assert summarize(outcomes).hits >= 9, report
+def test_what_is_pulled_arrives(lab, tasks):
+    untouched = results(lab, tasks, NO_EDIT)
+    assert hits(untouched) == 0
+    assert sum(line["px"] for line in untouched) / COUNT == pytest.approx(FREE_PX, abs=0.1)
+    facts = results(lab, tasks, preset_for(lab.generator.img_size))
+    report = [(task["seed"], round(line["px"], 2), line["status"])
+              for task, line in zip(tasks, facts, strict=True)]  # fmt: skip
+    assert hits(facts) >= 9, report
 
 
 @needs_model
-def test_without_tracking_most_miss(generator, judge, tasks, settings):
-    blind = run_tasks(generator, judge, tasks, replace(settings, tracker="off"))
-    assert summarize(blind).hits < COUNT / 2
+def test_without_tracking_most_miss(lab, tasks):
+    blind = results(lab, tasks, f"{preset_for(lab.generator.img_size)}+tracker=off")
+    assert hits(blind) < COUNT / 2

@@ -88,6 +88,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
         if name not in protocol_names():
             known = ", ".join(protocol_names())
             raise UserError(f"{name}: expected one of {known}", "protocol")
+    groups = _groups(request)
     if check_place(request.out).is_file():
         raise UserError(f"{request.out}: is a file; give a new folder", "out")
     lab = open_lab(request)
@@ -107,8 +108,8 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
         done = 0
         try:
             for name in request.protocol:
-                note_tasks(folder, lab, name, request.n, watcher.progress)
-            todo = list(units(folder, request.protocol, specs, request.n))
+                note_tasks(folder, lab, name, groups[name], request.n, watcher.progress)
+            todo = list(units(folder, groups, specs, request.n))
             for unit, result in _results(request, lab, todo, watcher):
                 folder.keep(unit.record(result))
                 done += 1
@@ -122,6 +123,19 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
         write_text(folder.path / WEB_PAGE, web_page(title, page))
     files = [WEB_PAGE, *files, NUMBERS, RESULTS]
     return BenchOutcome(folder.path, files, len(todo), done, skipped, stop)
+
+
+def _groups(request: BenchRequest) -> dict[str, list[str]]:
+    """The kinds of tasks that are done, by protocol."""
+    chosen = {
+        name: [group for group in protocol(name).groups
+               if not request.only or any(words in group for words in request.only)]
+        for name in request.protocol
+    }  # fmt: skip
+    if not any(chosen.values()):
+        known = "; ".join(group for name in chosen for group in protocol(name).groups)
+        raise UserError(f"{', '.join(request.only)}: in none of: {known}", "only")
+    return chosen
 
 
 def open_lab(request: BenchRequest) -> Lab:

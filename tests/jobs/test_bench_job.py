@@ -100,6 +100,14 @@ def test_more_tasks_and_methods_are_added_to_what_is_there(tmp_path):
     assert strip.shape[1] > 2 * 192 and (out / "report.html").stat().st_size > 20_000
 
 
+def test_only_some_kinds_of_tasks_are_done_where_that_is_asked(tmp_path):
+    out = tmp_path / "bench"
+    assert bench(request(out, n=1, only=("roofs",))).planned == 2
+    groups = numbers_of(out)["protocols"]["landmarks"]["groups"]
+    assert groups[WHEELS] == {"tasks": 0, "rows": {}}
+    assert "### Wheels" not in (out / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("changes", "what"), [({"psi": 0.5}, "psi"), ({"model": "another"}, "model.name")]
 )
@@ -132,6 +140,7 @@ def test_a_method_that_cannot_run_is_skipped_by_name(tmp_path):
         ({"processes": 0}, "processes 0: give 1"),
         ({"first_seed": -1}, "first_seed -1"),
         ({"protocol": ("landmark",)}, "protocol landmark: expected one of landmarks"),
+        ({"only": ("ships",)}, "only ships: in none of: wheels, real mix; "),
         ({"methods": ("none",)}, "methods none: 'none' is none of"),
     ],
 )

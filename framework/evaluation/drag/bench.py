@@ -7,7 +7,7 @@ goes on where it was stopped, and a larger number or further methods and protoco
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import framework.drag
 from framework.errors import UserError
 from framework.evaluation.drag.lab import Lab
-from framework.evaluation.drag.protocol import DragProtocol, Facts, Result
+from framework.evaluation.drag.protocol import Facts, Result
 from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.report_folder import Record, ReportFolder, differences
@@ -96,10 +96,15 @@ def note_method(folder: ReportFolder, spec: MethodSpec) -> None:
 
 
 def note_tasks(
-    folder: ReportFolder, lab: Lab, name: str, count: int, watch: Callable[[str], None]
+    folder: ReportFolder,
+    lab: Lab,
+    name: str,
+    groups: Sequence[str],
+    count: int,
+    watch: Callable[[str], None],
 ) -> None:
     """Write the first `count` tasks of a protocol's groups into the log, after those it has."""
-    for group in protocol(name).groups:
+    for group in groups:
         kind = kind_of(_TASK, name, group)
         known = len(tasks_of(folder, name, group))
         watch(f"{name}, {group}: choosing tasks")
@@ -132,14 +137,16 @@ def protocols_of(folder: ReportFolder) -> dict[str, Facts]:
 
 
 def units(
-    folder: ReportFolder, names: Sequence[str], specs: Sequence[MethodSpec], count: int
+    folder: ReportFolder,
+    groups: Mapping[str, Sequence[str]],
+    specs: Sequence[MethodSpec],
+    count: int,
 ) -> Iterator[Unit]:
-    """What is still to do, group by group, task by task."""
+    """What is still to do of the groups, by protocol: group by group, task by task."""
     done = folder.done
-    for name in names:
-        of_name: DragProtocol = protocol(name)
-        for group in of_name.groups:
-            rows = of_name.rows(group, specs)
+    for name, groups_of_name in groups.items():
+        for group in groups_of_name:
+            rows = protocol(name).rows(group, specs)
             if len({kind_of(name, group, row) for row in rows}) < len(rows):
                 raise UserError(f"{', '.join(rows)}: two of these cannot be told apart", "methods")
             for index, task in enumerate(tasks_of(folder, name, group)[:count]):

@@ -148,7 +148,7 @@ def _of_protocol(
     parts = list(dict.fromkeys(column.part for column in of.columns))
     yield Listing([f"*{column.title}*: {column.about}" for column in of.columns if column.about])
     for group, table in facts["groups"].items():
-        if not table["tasks"]:  # such as photographs, where none were given
+        if not table["rows"]:  # such as photographs, where none were given
             continue
         yield Heading(f"{group[0].upper()}{group[1:]}", 3)
         yield Paragraph(f"{table['tasks']} tasks, each once; means with their 95 % intervals.")

@@ -115,8 +115,8 @@ def repainted_levels(
     """By how many 8-bit levels the mean colour of car or ground changed: the larger of the two.
 
     The car is the outline through its key points, where the judge sees them in each picture; the
-    ground is sky and road, what lies outside a box about them. Of a colour's three channels the mean absolute
-    difference counts.
+    ground is sky and road, what lies outside a box about them. Of a colour's three
+    channels the mean absolute difference counts.
 
     Args:
         before: Picture before, uint8 (H, W, 3).

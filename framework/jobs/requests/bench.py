@@ -23,6 +23,7 @@ class BenchRequest:
         n: Tasks of each kind.
         images: Folder or zip of photographs that are inverted and dragged, too, by roundtrip;
             best ones that the encoder was not trained on.
+        only: Only kinds of tasks whose names contain one of these: "wheels, real".
         processes: Processes that work at once, each with one thread.
         first_seed: Seed of the first picture.
         psi: Truncation of the pictures.
@@ -35,6 +36,7 @@ class BenchRequest:
     methods: Annotated[tuple[str, ...], Shown("SPEC")] = ("dragline", "small", "draggan")
     n: int = 24
     images: Annotated[str | None, Shown("PATH")] = None
+    only: Annotated[tuple[str, ...], Shown("WORDS", advanced=True)] = ()
     processes: int = 1
     first_seed: Annotated[int, Shown("SEED", advanced=True)] = 7000
     psi: Annotated[float, Shown("PSI", advanced=True)] = 0.7

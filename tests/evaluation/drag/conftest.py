@@ -9,11 +9,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from framework.data.toycars import ToyCars
+from framework.drag.settings import DragSettings
 from framework.evaluation.drag.lab import Lab
 from framework.jobs.models import Networks, seed_latents
 from framework.media.images import to_float
 
 GAIN_PX = 20.0
+SETTINGS = DragSettings(
+    motion_radius_px=3, tracking_radius_px=2, template_radius_px=1, learning_rate=0.02, max_steps=60
+)
 
 
 @dataclass(frozen=True)

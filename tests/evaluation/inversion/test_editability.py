@@ -21,7 +21,7 @@ from framework.evaluation.inversion.editability import (
 )
 from framework.models.stylegan2 import Discriminator
 from framework.models.stylegan2.statistics import StyleStatistics
-from tests.evaluation.drag.test_drag_benchmark import SETTINGS, ShiftedCar
+from tests.evaluation.drag.conftest import SETTINGS, ShiftedCar
 from tests.inversion.small import small_generator
 
 

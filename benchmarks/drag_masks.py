@@ -1,13 +1,11 @@
-"""How often a drag knows that it is wrong, and what a mask changes.
+"""What a mask changes on pictures of any model, judged by the drag's own tracker.
 
-    python benchmarks/drag_outcomes.py lost --tasks 108                # the shipped toy cars
-    python benchmarks/drag_outcomes.py masks --model toycars64 --tasks 24
-    python benchmarks/drag_outcomes.py masks --model vehicles64 --tasks 24
+    python benchmarks/drag_masks.py --model toycars64 --tasks 24
+    python benchmarks/drag_masks.py --model vehicles64 --tasks 24
 
-`lost` pulls parts of toy cars by 6 px and asks an independent key-point judge whether each part is
-where the drag says it is: a drag is wrong if it is off by more than 3 px.
-`masks` pulls the strongest edge of pictures by 6 px, outward and inward in turn, without a mask and
-with masks of three sizes, and compares how far each arrives and what changes outside the mask.
+It pulls the strongest edge of pictures by 6 px, outward and inward in turn, without a mask and with
+masks of three sizes, and compares how far each arrives and what changes outside the mask. On toy
+cars, where a judge can say more, `edit.py bench drag --protocol mask` does.
 """
 
 import argparse
@@ -34,14 +32,12 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("what", choices=["lost", "masks"])
-    add("--model", default="toycars64", help="zoo name or model folder; lost: 64 px toy cars")
+    add("--model", default="toycars64", help="zoo name or model folder")
     add("--tasks", type=int, default=24)
-    add("--pulls", default="every part", help="lost: kind of pull, one of PULLS")
     add("--first-seed", type=int, default=30_000)
     add("--psi", type=float, default=0.7, help="truncation of the pictures")
     add("--config", help="YAML file of drag settings; by default those of edit.py drag")
-    add("--mask-weight", type=float, help="masks: weight in place of the settings'")
+    add("--mask-weight", type=float, help="weight in place of the settings'")
     add("--threads", type=int, default=1)
     return parser.parse_args()
 
@@ -63,56 +59,7 @@ def main() -> None:
     origin = args.config or f"preset {preset}"
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
     print(f"{args.model}, {origin}, psi {args.psi:g}, seeds from {args.first_seed}\n", flush=True)
-    {"lost": lost, "masks": masks}[args.what](args, generator, settings)
-
-
-# ------------------------------------------------------------------------------------------ lost
-
-
-def lost(args: argparse.Namespace, generator: Any, settings: Any) -> None:
-    """Print how often the drag is wrong and says so, by part of the car."""
-    from framework.evaluation.drag.benchmark import SURE, make_tasks, run_tasks
-    from framework.evaluation.drag.keypoints import KeypointJudge
-    from framework.jobs.models import seed_latents
-
-    judge = KeypointJudge.load()
-    seeds = range(args.first_seed, args.first_seed + 10 * args.tasks)
-    latents = {seed: seed_latents(generator, seed, args.psi) for seed in seeds}
-    tasks = make_tasks(generator, judge, latents, args.tasks, args.pulls)
-    outcomes = run_tasks(generator, judge, tasks, settings)
-    ended = [o for o in outcomes if o.status in ("arrived", "lost")]
-    judged = [o for o in ended if o.confidence >= SURE]
-    print(
-        f"{len(tasks)} tasks: {len(ended)} arrived or lost, {len(outcomes) - len(ended)} out of "
-        f"steps; the judge is unsure of {len(ended) - len(judged)}\n"
-    )
-    print("| part | arrived without a warning, wrong | wrong: lost | wrong: lost or in doubt"
-          " | right: lost | right: lost or in doubt |")  # fmt: skip
-    print("|---" * 6 + "|")
-    parts = {o.task.part.removeprefix("left_").removeprefix("right_") for o in judged}
-    for part in [*sorted(parts), ""]:
-        some = [o for o in judged if o.task.part.endswith(part)]
-        silent = [o for o in some if not o.doubtful]
-        cells = [share(sum(o.wrong for o in silent), len(silent))]
-        for is_wrong in (True, False):
-            group = [o for o in some if o.wrong == is_wrong]
-            cells.append(share(sum(o.status == "lost" for o in group), len(group)))
-            cells.append(share(sum(o.doubtful for o in group), len(group)))
-        print(f"| {part or 'all'} | {' | '.join(cells)} |")
-
-
-def share(count: int, total: int) -> str:
-    """A share with its 95 % interval (Wilson 1927)."""
-    if total == 0:
-        return "none"
-    z, p = 1.96, count / total
-    middle = (p + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * (p * (1 - p) / total + z * z / (4 * total**2)) ** 0.5 / (1 + z * z / total)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return f"{count} of {total} ({p:.0%}; {low:.0%} to {high:.0%})"
-
-
-# ----------------------------------------------------------------------------------------- masks
+    masks(args, generator, settings)
 
 
 @dataclass(frozen=True, eq=False)
