@@ -1,7 +1,7 @@
 """The error of the outside correspondence on known motion, at the size of a model's pictures.
 
     python benchmarks/correspondence.py --images PHOTOGRAPHS
-    python benchmarks/correspondence.py --images PHOTOGRAPHS --sides 128 --count 40
+    python benchmarks/correspondence.py --images PHOTOGRAPHS --count 40 --enlarged 64 256 512
 
 Photographs are moved before they are made small; points are taken where their middle changes most.
 "other picture" searches another photograph, where no point has a counterpart: its confidences show
@@ -26,7 +26,11 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.machine import facts  # noqa: E402
-from framework.evaluation.drag.correspondence import SURE, Correspondence  # noqa: E402
+from framework.evaluation.drag.correspondence import (  # noqa: E402
+    SURE,
+    WORKING_PX,
+    Correspondence,
+)
 from framework.evaluation.drag.known_motion import random_motion, relit, still  # noqa: E402
 from framework.evaluation.drag.lab import Lab  # noqa: E402
 from framework.evaluation.drag.measures import SURE as SURE_JUDGE  # noqa: E402
@@ -54,15 +58,18 @@ def main() -> None:
     parser.add_argument(
         "--shift", type=float, default=8.0, help="largest shift, in 64ths of a side"
     )
+    parser.add_argument("--enlarged", type=int, nargs="+", default=[WORKING_PX], help="to these px")
     options = parser.parse_args()
     torch.set_num_threads(1)
     files = sorted(path for path in options.images.rglob("*") if path.suffix in (".jpg", ".png"))
     files = random.Random(0).sample(files, min(options.count, len(files)))
     originals = [to_float(read_image(path)[None]) for path in files]
     print(" ".join(f"{name}={value}" for name, value in facts().items()))
-    find = Correspondence.load()
-    for side in options.sides:
-        table(find, originals, side, options.shift * side / 64)
+    for working_px in options.enlarged:
+        find = Correspondence.load(working_px=working_px)
+        print(f"\nenlarged to {working_px} px")
+        for side in options.sides:
+            table(find, originals, side, options.shift * side / 64)
     mixes(find, options.count)
 
 

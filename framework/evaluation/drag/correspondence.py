@@ -23,7 +23,7 @@ from framework.errors import BrokenCheckpoint, UserError
 from framework.media.images import to_float
 from framework.models.features.weights import XFEAT, find_weights, read_weights
 
-WORKING_PX = 384  # shorter side that smaller pictures are enlarged to
+WORKING_PX = 384
 CELL_PX = 8  # between two descriptors, in pixels of the enlarged picture
 LEAST_MULTIPLE_PX = 32  # of the sides that the network takes
 FINE_CELLS, FINE_STEP_CELLS = 1.5, 0.25  # the grid about the best cell, and its step
@@ -46,16 +46,20 @@ class Matches:
 
 
 class Correspondence:
-    """Finds points of one picture in another; `network` maps pictures to descriptors first of all.
+    """Finds points of one picture in another.
 
     Pictures are uint8 (H, W, 3), or float tensors (1, 3, H, W) in [-1, 1], both of one size.
+
+    Args:
+        network: Maps pictures to descriptors, and more after them.
+        working_px: Shorter side that smaller pictures are enlarged to.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, working_px: int = WORKING_PX) -> None:
+        self._network, self._working_px = network, working_px
 
     @classmethod
-    def load(cls, weights: str | Path | None = None) -> Self:
+    def load(cls, weights: str | Path | None = None, working_px: int = WORKING_PX) -> Self:
         """Open the packaged network, or weights from elsewhere that have the same digest.
 
         Raises:
@@ -74,13 +78,13 @@ class Correspondence:
             network.load_state_dict(read_weights(path))
         except RuntimeError as error:
             raise BrokenCheckpoint(f"{path}: not the weights of {XFEAT.name}") from error
-        return cls(network.eval().requires_grad_(False))
+        return cls(network.eval().requires_grad_(False), working_px)
 
     def protocol(self) -> dict[str, Any]:
         """Facts on the network and how it is used; JSON values."""
         return {
             **XFEAT.facts(),
-            "enlarged_px": WORKING_PX,
+            "enlarged_px": self._working_px,
             "match": "greatest cosine, mean place about it",
             "sure": SURE,
         }
@@ -122,7 +126,7 @@ class Correspondence:
     def _describe(self, image: Tensor) -> Tensor:
         """Unit descriptors (1, C, h, w) of a picture."""
         shorter = min(image.shape[2:])
-        factor = max(1.0, WORKING_PX / shorter) / LEAST_MULTIPLE_PX
+        factor = max(1.0, self._working_px / shorter) / LEAST_MULTIPLE_PX
         size = [max(1, round(side * factor)) * LEAST_MULTIPLE_PX for side in image.shape[2:]]
         enlarged = F.interpolate(image, size=size, mode="bicubic", align_corners=False)
         return F.normalize(self._network(enlarged)[0], dim=1)

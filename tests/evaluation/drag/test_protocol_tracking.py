@@ -77,6 +77,7 @@ def test_a_tracker_that_cannot_run_is_refused_by_name(toycars, monkeypatch):
     facts = PROTOCOL.run(toycars, SHIFTED, task, "raft, small", MethodSpec.parse("small")).facts
     assert facts == {"status": "refused", "refusal": "raft: its weights are missing"}
     assert all(isinstance(c.text(c.summary([facts])), str) for c in PROTOCOL.columns)
+    assert PROTOCOL.lines("raft, small", facts) == {"raft": facts}
 
 
 def test_what_the_judge_does_not_know_has_no_paths(toycars):

@@ -197,8 +197,8 @@ class Tracking:
         return Result(facts, dict(zip(self.images, both, strict=True)))
 
     def lines(self, row: str, facts: Facts) -> dict[str, Facts]:
-        """A result is a line of its row."""
-        return {row: facts}
+        """A result is a line of its row; trackers that cannot run are named once."""
+        return {row.partition(",")[0] if "refusal" in facts else row: facts}
 
 
 def measure(followed: Followed, truth: Tensor, handles: Tensor, parts: Sequence[str]) -> Facts:
