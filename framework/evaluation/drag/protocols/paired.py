@@ -26,6 +26,7 @@ NO_EDIT = "no edit"
 LAYERS, TRUNCATION = 6, 0.3  # UserControllableLT's
 SHARE = 0.5  # there 0.1 at 256 px, which at 64 px moves points by a third of a pixel
 POINTS, DRAWN = 32, 160
+HOME_PX = 1.0  # how near a point that is found must come home, searched for in the first picture
 REACH = 1 / 4  # of the picture's side, in which points are searched
 
 COLUMNS: Sequence[Column] = (
@@ -62,7 +63,7 @@ def pair(lab: Lab, seed: int) -> Tensor:
 
 
 def tasks(lab: Lab) -> Iterator[Task]:
-    """Pairs with points drawn uniformly, of which the correspondence is sure."""
+    """Pairs with points drawn uniformly that the correspondence finds surely, and back again."""
     height, width = (int(side) for side in lab.generator.img_size)
     seed = lab.first_seed
     while True:
@@ -70,7 +71,9 @@ def tasks(lab: Lab) -> Iterator[Task]:
         handles = torch.from_numpy(rng.uniform(0, (width - 1, height - 1), (DRAWN, 2))).float()
         before, after = lab.picture(pair(lab, seed))
         found = lab.correspondence(before, after, handles, REACH * height)
-        sure = (found.confidence >= SURE_MATCH).nonzero()[:POINTS, 0]
+        home = lab.correspondence(after, before, found.points, REACH * height)
+        returns = (home.points - handles).norm(dim=1) < HOME_PX  # a sky's points do not
+        sure = (returns & (found.confidence >= SURE_MATCH)).nonzero()[:POINTS, 0]
         if len(sure) == POINTS:
             yield {
                 "seed": seed,
@@ -90,7 +93,8 @@ class Paired:
         f" went {SHARE:.0%} of the way to other, untruncated samples (another in each layer)."
         f" {POINTS} random points are dragged to where they are in the second picture, and the"
         " result is compared with it. Differences from DragGAN's table 2: other models; points from"
-        " matched features (XFeat) that are sure of themselves, not from dense optical flow;"
+        " matched features (XFeat) that are sure of themselves and found back, not from dense"
+        " optical flow;"
         f" {SHARE:.0%} of the way where UserControllableLT goes 10 %, which at 64 px would move the"
         " points by a third of a pixel; MSE of values in [-1, 1]; the perceptual distance is not"
         " LPIPS; the settings' own limits of steps. Numbers compare within a table alone."
