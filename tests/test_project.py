@@ -42,6 +42,7 @@ ROOMS_OF_EXTRAS = {"studio": EXTRAS["studio"]}
 # Where the name that is imported is not the name that is installed.
 INSTALLED_AS = {
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "docstring_parser": "docstring-parser",
     "imageio_ffmpeg": "imageio-ffmpeg",
     "pillow_heif": "pillow-heif",

@@ -53,8 +53,8 @@ from framework.training.status import StatusLine
 from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
 from framework.training.wandb_logger import open_logger
 
-DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; or an
-encoder that reads such pictures into its styles."""
+DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; an encoder
+that reads such pictures into its styles; or an editor that moves points in its pictures."""
 HELP = {
     "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
 
@@ -315,6 +315,9 @@ class TrainCLI(LightningCLI):
             print(json_line(validation.facts), flush=True)
 
     def _measure(self, line: ProgressLine) -> Validation:
+        if not self.model.needs_pictures:
+            raise UserError("an editor is measured by dragging: edit.py drag --config FILE with "
+                            "method: latent-transformer")  # fmt: skip
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
         data, device = self.datamodule.dataset, self.trainer.strategy.root_device

@@ -14,6 +14,7 @@ from framework.errors import UserError
 from framework.evaluation.generator.measure import MetricSettings
 from framework.settings import Settings
 from framework.training.data import TrainingImages
+from framework.training.editor.settings import EditorSettings
 from framework.training.encoder.settings import EncoderSettings
 from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
@@ -23,10 +24,12 @@ MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
 SETTINGS: dict[str, type[TrainingSettings]] = {
     "StyleGAN2Training": StyleGAN2Settings,
     "EncoderTraining": EncoderSettings,
+    "EditorTraining": EditorSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
     "EncoderTraining": "framework.training.encoder.module.EncoderTraining",
+    "EditorTraining": "framework.training.editor.module.EditorTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"
@@ -164,5 +167,5 @@ def _of_model(class_path: str, complaint: str) -> str:
 def _not_nameable(flag: str, name: str) -> UserError:
     what = "settings name no classes but those that SECURITY.md lists"
     if flag.startswith("--model"):
-        what = f"only {' and '.join(TRAINABLE)} can be trained"
+        what = f"only {', '.join(TRAINABLE)} can be trained"
     return UserError(f"{flag}{name[:200]} is not imported; {what}")

@@ -24,6 +24,7 @@ from framework.media.images import MODES, ImageRefused, decode, printable
 
 log = logging.getLogger(__name__)
 TOY_COUNT, TOY_SIZE, MAX_TOYS = 50_000, 64, 10_000_000
+NO_PICTURES = "none"
 
 
 class ImageDataset(ABC):
@@ -96,7 +97,8 @@ def open_dataset(
 
     Args:
         source: A folder (read at any depth), a zip in NVIDIA's layout, or `toycars` for procedural
-            pictures (`toycars:20000` sets their number, `toycars:20000:7` also the seed).
+            pictures (`toycars:20000` sets their number, `toycars:20000:7` also the seed), or `none`
+            where nobody looks at pictures.
         size: Side or [height,width] in pixels; without it, pictures must have one size already.
         channels: 1 is grey, 3 RGB, 4 RGBA. With 1 and 3, transparency is laid on white.
         use_labels: Give labels to training.
@@ -117,6 +119,8 @@ def open_dataset(
     check_treatment(crop, filter)
     if str(source).split(":")[0] == "toycars" and not Path(source).exists():
         return ToyDataset(str(source), pair or (TOY_SIZE, TOY_SIZE), channels)
+    if str(source) == NO_PICTURES and not Path(source).exists():
+        return NoPictures(pair or (TOY_SIZE, TOY_SIZE), channels)
     files = open_source(source, follow_links)
     result = scan(files, channels, progress)
     judge(str(files.path), result.problems, len(result.records), on_bad)
@@ -323,3 +327,27 @@ class ToyDataset(ImageDataset):
     def facts(self) -> dict[str, Any]:
         """Count, size and the source's name."""
         return {**super().facts(), "source": "toycars"}
+
+
+class NoPictures(ImageDataset):
+    """One black picture, in the place of a data set, for what learns from a generator alone."""
+
+    def __init__(self, size: tuple[int, int], channels: int) -> None:
+        self.size, self.channels = size, channels
+        facts = json.dumps([NO_PICTURES, size, channels])
+        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return 1
+
+    def image(self, index: int) -> np.ndarray:
+        """The black picture, uint8 (C, H, W)."""
+        return np.zeros((self.channels, *self.size), np.uint8)
+
+    def name(self, index: int) -> str:
+        """`none`."""
+        return NO_PICTURES
+
+    def facts(self) -> dict[str, Any]:
+        """Size, and that there is nothing."""
+        return {**super().facts(), "source": NO_PICTURES}

@@ -12,10 +12,12 @@ from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.frozen import gradients
 from framework.models.stylegan2 import Discriminator, Generator
 
 WATCHED = frozenset({"dragline"})  # methods that take a discriminator, where there is one
+PREDICTING = frozenset({"latent-transformer"})  # those that take an editor
 
 
 def drag_points(
@@ -28,6 +30,7 @@ def drag_points(
     *,
     resume_from: DragStep | None = None,
     discriminator: Discriminator | None = None,
+    editor: LatentTransformer | None = None,
 ) -> Iterator[DragStep]:
     """Drag handle points of a generated picture to targets.
 
@@ -47,6 +50,8 @@ def drag_points(
             `targets`, `mask` and `settings` may differ.
         discriminator: The generator's frozen discriminator, by which the method "dragline" keeps
             pictures real; other methods do not use it.
+        editor: The generator's frozen latent transformer, which the method "latent-transformer"
+            needs; other methods do not use it.
 
     Returns:
         The steps, beginning with the picture as it is (step 0, or `resume_from`'s), ending with one
@@ -56,7 +61,7 @@ def drag_points(
         InvalidEdit: If latents, points or mask do not fit the model.
         UserError: If a setting does not.
     """
-    draggable = StyleGAN2(generator, settings, discriminator)
+    draggable = StyleGAN2(generator, settings, discriminator, editor)
     return drag_state(draggable, ws, handles, targets, mask, settings, resume_from=resume_from)
 
 

@@ -14,6 +14,7 @@ from framework.drag.step import DragStep, Picture, Status
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.frozen import Adam
 from framework.models.stylegan2 import Discriminator, Generator
 
@@ -163,6 +164,7 @@ class EditFile:
         targets: Sequence | Tensor | None = None,
         settings: DragSettings | None = None,
         discriminator: Discriminator | None = None,
+        editor: LatentTransformer | None = None,
     ) -> Iterator[DragStep]:
         """Continue the drag from where it ended, as if it had not stopped.
 
@@ -171,6 +173,7 @@ class EditFile:
             targets: Other targets; None for the file's. With other targets Adam starts anew.
             settings: Other settings; None for the file's.
             discriminator: The generator's frozen discriminator, see `drag_points`.
+            editor: The generator's frozen latent transformer, see `drag_points`.
 
         Returns:
             Steps as from `drag_points`, beginning with the file's last.
@@ -183,7 +186,7 @@ class EditFile:
         settings = settings or self.settings
         return drag_points(
             generator, self.start_ws, self.handles, targets, self.mask, settings,
-            resume_from=last, discriminator=discriminator,
+            resume_from=last, discriminator=discriminator, editor=editor,
         )  # fmt: skip
 
     def check_model(self, generator: Generator, allow_other: bool = False) -> None:

@@ -88,6 +88,19 @@ class Draggable(Protocol):
         """How states vary, and how changing them changes pictures."""
         ...
 
+    def predicted(self, view: View, points: Tensor, moves: Tensor) -> Tensor | None:
+        """The update that a network thinks moves points; None where there is no such network.
+
+        Args:
+            view: View of the state.
+            points: Where the points are, (x, y) in pixels, shape (K, 2).
+            moves: Where they go from there, in pixels, shape (K, 2); zero holds a point.
+
+        Returns:
+            Shape of the trainable part.
+        """
+        ...
+
     def realism(self, picture: Tensor) -> Tensor | None:
         """How real a picture looks, a scalar, higher is better; None if there is no judge."""
         ...

@@ -13,10 +13,11 @@ Kind = Literal["methods", "trackers"]
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind."""
     folder = Path(__file__).parent / kind
-    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)])))
+    modules = pkgutil.iter_modules([str(folder)])
+    return tuple(sorted(module.name.replace("_", "-") for module in modules))
 
 
 def named(kind: Kind, name: str) -> Any:
     """What the file of that name defines: `run` of a method, `Tracker` of a tracker."""
-    module = import_module(f"framework.drag.{kind}.{name}")
+    module = import_module(f"framework.drag.{kind}.{name.replace('-', '_')}")
     return module.run if kind == "methods" else module.Tracker

@@ -18,6 +18,7 @@ from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
 from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.settings import whole
 
@@ -56,6 +57,7 @@ class DragSession:
         ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
         settings: Settings of the runs; the attribute may be replaced between runs.
         discriminator: The generator's frozen discriminator, see `drag_points`.
+        editor: The generator's frozen latent transformer, see `drag_points`.
         history: Number of steps and changes that can be undone.
 
     Raises:
@@ -69,11 +71,12 @@ class DragSession:
         settings: DragSettings | None = None,
         *,
         discriminator: Discriminator | None = None,
+        editor: LatentTransformer | None = None,
         history: int = HISTORY_STEPS,
     ) -> None:
         self.generator, self._model = generator, StyleGAN2(generator)
         ws = self._model.own(ws)
-        self.discriminator = discriminator
+        self.discriminator, self.editor = discriminator, editor
         self.settings = settings or DragSettings()
         self.inversion: InversionLink | None = None  # the inverted image that the edit began with
         self._initial = _State(ws=ws, start_ws=ws)
@@ -91,6 +94,7 @@ class DragSession:
         edit: EditFile,
         *,
         discriminator: Discriminator | None = None,
+        editor: LatentTransformer | None = None,
         history: int = HISTORY_STEPS,
     ) -> "DragSession":
         """A session that continues where the file's edit ended; its steps can be undone.
@@ -98,8 +102,9 @@ class DragSession:
         The next run equals one that was never interrupted; a run after an undo starts Adam anew.
         """
         session = cls(
-            generator, edit.start_ws, edit.settings, discriminator=discriminator, history=history
-        )
+            generator, edit.start_ws, edit.settings,
+            discriminator=discriminator, editor=editor, history=history,
+        )  # fmt: skip
         session.inversion, session._earlier_ws = edit.inversion, edit.earlier_ws
         device = session.ws.device
         # One object for all states: its identity tells which of them belong to the current drag.
@@ -224,6 +229,7 @@ class DragSession:
                 settings,
                 resume_from=state.step,
                 discriminator=self.discriminator,
+                editor=self.editor,
             )
             for count, step in enumerate(stream):
                 if count == 0:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from framework.drag.interface import View
@@ -10,6 +11,7 @@ from framework.drag.settings import DragSettings
 from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
 from framework.drag.statistics_cache import cached_statistics
 from framework.errors import InvalidEdit, UserError
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.work import synthesis_gflop
@@ -26,6 +28,7 @@ class StyleGAN2:
         generator: A frozen generator.
         settings: Feature block, latent space and layers.
         discriminator: The generator's frozen discriminator, which judges realism, or None.
+        editor: The generator's frozen latent transformer, which predicts updates, or None.
 
     Raises:
         UserError: If the model does not have the block.
@@ -36,10 +39,11 @@ class StyleGAN2:
         generator: Generator,
         settings: DragSettings | None = None,
         discriminator: Discriminator | None = None,
+        editor: LatentTransformer | None = None,
     ) -> None:
         settings = settings or DragSettings()
         self.generator, self.synthesis = generator, generator.synthesis
-        self.discriminator = discriminator
+        self.discriminator, self.editor = discriminator, editor
         height, width = generator.img_size
         self.img_size = int(height), int(width)
         self.resolution = _feature_block(settings.feature_resolution, self.synthesis.resolutions)
@@ -110,6 +114,20 @@ class StyleGAN2:
         if self.discriminator is None or self.generator.c_dim:
             return None
         return self.discriminator(picture).sum()
+
+    def predicted(self, view: View, points: Tensor, moves: Tensor) -> Tensor | None:
+        """The latent transformer's update; of latents that it does not move, zero."""
+        editor = self.editor
+        if editor is None:
+            return None
+        with gradients(False):
+            ws, features = view.state, view.features
+            if self.resolution != editor.resolution:
+                features = self.synthesis.partial(ws, editor.resolution, noise_mode=NOISE_MODE).x
+            update = editor.update(ws, features.float(), points, moves, self.img_size).to(ws.dtype)
+            if self.in_common:
+                return update.mean(dim=1, keepdim=True)
+            return F.pad(update, (0, 0, 0, max(0, self.layers - editor.layers)))[:, : self.layers]
 
     def _measure(self) -> Statistics:
         """Measure the statistics on sampled latents and their pictures."""

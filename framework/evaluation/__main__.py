@@ -15,6 +15,10 @@ VERBS = {
         "framework.evaluation.cards.publish:publish_encoder",
         "put a trained encoder and its report into its generator's model folder",
     ),
+    "publish-editor": (
+        "framework.evaluation.cards.publish:publish_editor",
+        "put a trained latent transformer into its generator's model folder",
+    ),
     "neighbours": (
         "framework.evaluation.generator.neighbours:neighbours",
         "show generated pictures beside their nearest training pictures",

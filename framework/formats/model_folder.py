@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file, write_text
 from framework.formats.source_file import check_unfinished, read_table
+from framework.models.editors.latent_transformer import COUNTS, LatentTransformer
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import Undrawn, fill
 from framework.models.stylegan2 import Discriminator, Generator
@@ -30,9 +31,10 @@ FORMAT = "dragline-model"
 FORMAT_VERSION = 1
 _CONFIG, _CARD = "config.json", "README.md"
 _MEAN_STYLE = "latent_avg"
-_NETWORKS: dict[str, type[Generator] | type[Discriminator]] = {
+_NETWORKS: dict[str, type[Generator] | type[Discriminator] | type[LatentTransformer]] = {
     "generator": Generator,
     "discriminator": Discriminator,
+    "editor": LatentTransformer,
 }
 LARGEST_SIDE = 4096
 _MOST_MAPPING_LAYERS, _MOST_COLOURS, _LARGEST_FACTOR = 1000, 1000, 1e30
@@ -50,6 +52,7 @@ def save_model_folder(
     card: str = "",
     half: bool = False,
     encoder: EncoderWeights | None = None,
+    editor: LatentTransformer | None = None,
 ) -> Path:
     """Write a model folder; each file is written whole, `config.json` with its digests last.
 
@@ -61,6 +64,7 @@ def save_model_folder(
         card: Markdown of the model card.
         half: Whether to store weights in half precision.
         encoder: Its encoder, stored unchanged.
+        editor: Its latent transformer.
 
     Returns:
         The folder.
@@ -70,6 +74,8 @@ def save_model_folder(
     networks: dict[str, nn.Module] = {"generator": generator}
     if discriminator is not None:
         networks["discriminator"] = discriminator
+    if editor is not None:
+        networks["editor"] = editor
     description: dict[str, Any] = {"format": FORMAT, "version": FORMAT_VERSION}
     digests = {}
 
@@ -122,7 +128,7 @@ def _config_digest(description: Mapping[str, Any]) -> str:
 
 
 def networks_in(folder: Path) -> list[str]:
-    """List the networks in a model folder: `generator`, `discriminator`, `encoder`."""
+    """List the networks in a model folder: those of `_NETWORKS`, and `encoder`."""
     description = _read_config(folder)
     return [n for n in (*_NETWORKS, "encoder") if f"{n}.safetensors" in description[DIGEST]]
 
@@ -160,7 +166,7 @@ def load_encoder_weights(folder: Path) -> EncoderWeights:
 
 
 def load_network(path: Path, kind: str, device: str | torch.device = "cpu") -> Any:
-    """Load network `kind` (`generator`, `discriminator`) from a folder or a lone file.
+    """Load network `kind` (`generator`, `discriminator`, `editor`) from a folder or a lone file.
 
     Returns:
         The network, float32, frozen, in evaluation mode, with a `digest` of its weights and, from a
@@ -230,6 +236,9 @@ def _check_bounds(kind: str, config: Any, value_count: int, where: str) -> None:
     """Refuse a configuration that asks for much more memory than the file's number of values."""
     if not isinstance(config, dict):
         raise BrokenCheckpoint(f"{where}: its configuration is not a table")
+    if kind == "editor":
+        _check_editor(config, value_count, where)
+        return
     sides = config.get("img_size")
     if not isinstance(sides, list) or len(sides) != 2 or not all(_is_count(s) for s in sides):
         raise BrokenCheckpoint(f"{where}: its configuration has no img_size [H, W]")
@@ -247,6 +256,18 @@ def _check_bounds(kind: str, config: Any, value_count: int, where: str) -> None:
         needed += max(0, layers - 1) * features**2
     many = layers > _MOST_MAPPING_LAYERS or sizes["img_channels"] > _MOST_COLOURS
     if many or max(sides) > LARGEST_SIDE or needed > 2 * value_count:
+        raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
+
+
+def _check_editor(config: dict[str, Any], value_count: int, where: str) -> None:
+    sizes: list[Any] = [config.get(name) for name in COUNTS]
+    if config.keys() != set(COUNTS) or not all(map(_is_count, sizes)):
+        raise BrokenCheckpoint(f"{where}: its configuration is not that of an editor")
+    width = config["width"]
+    if min(sizes) < 1 or width % config["heads"]:
+        raise BrokenCheckpoint(f"{where}: its configuration is not that of an editor")
+    needed = width * (config["depth"] * (12 * width + 4 * config["hidden"]) + config["layers"])
+    if needed + config["w_dim"] ** 2 + width * config["channels"] > value_count:
         raise BrokenCheckpoint(f"{where}: its configuration asks for more than the file holds")
 
 

@@ -52,8 +52,8 @@ class OpenedModel:
         path: Path of the model.
         dialect: Name of the program that writes such models.
         networks: Networks in it, of `generator` (averaged, for use), `training_generator` (as
-            trained), `discriminator` and `encoder`.
-        network: Function that builds one of the first three, frozen, for evaluation, on the CPU.
+            trained), `discriminator`, `editor` and `encoder`.
+        network: Function that builds one of them but `encoder`, frozen, for evaluation, on the CPU.
         encoder: Function that copies the encoder's weights.
         notes: Notes on what was left out, computed or assumed, a sentence each.
         facts: Facts about its training run; JSON values.
@@ -178,9 +178,10 @@ def _open_run(path: Path) -> OpenedModel:
     provenance = {"seen_images": plain(facts.get("seen_images"), str(path))}
 
     if "generator_digest" in facts:
+        kind = "editor" if "transformer" in facts else "encoder"
         raise UserError(
-            f"{path}: of an encoder's training run, which has no generator; its network-* folders "
-            "beside the checkpoints hold the model with its encoder"
+            f"{path}: of an {kind}'s training run, which has no generator; its network-* folders "
+            f"beside the checkpoints hold the model with its {kind}"
         )
 
     def network(kind: str) -> Any:

@@ -145,7 +145,9 @@ def open_lab(request: BenchRequest) -> Lab:
     torch.set_num_threads(1)
     latents = partial(seed_latents, generator, psi=request.psi)
     photographs = None if request.images is None else _photographs(request.images, networks)
-    return Lab(generator, networks.discriminator, latents, request.first_seed, photographs)
+    return Lab(
+        generator, networks.discriminator, latents, request.first_seed, photographs, networks.editor
+    )
 
 
 def _photographs(images: str, networks: Networks) -> Photographs:

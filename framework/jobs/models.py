@@ -16,6 +16,7 @@ from framework.inversion.familiarity import Familiarity, familiarity
 from framework.jobs.requests.pictures import MAX_SEED
 from framework.media.images import to_float, to_uint8
 from framework.models.digest import state_digest
+from framework.models.editors.latent_transformer import LatentTransformer, fitting
 from framework.models.encoders.loading import build_encoder
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import DiscriminatorDistance
@@ -104,6 +105,15 @@ class Networks:
             return None
         with blame("model", self.model):
             return self.opened.network("discriminator").to(self.where)
+
+    @cached_property
+    def editor(self) -> LatentTransformer | None:
+        """The generator's latent transformer, if the model has one."""
+        if "editor" not in self.opened.networks:
+            return None
+        with blame("model", self.model):
+            editor = self.opened.network("editor").to(self.where)
+        return fitting(editor, self.generator)
 
     @cached_property
     def encoder(self) -> StyleEncoder | None:

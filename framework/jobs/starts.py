@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from framework.drag.algorithm import WATCHED, drag_points
+from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
 from framework.drag.edit_file import EditFile
 from framework.drag.points import parse_points
 from framework.drag.settings import DragSettings
@@ -74,6 +74,7 @@ class OpenDrag:
             self.generator, self.ws, *self.pull, self.settings,
             resume_from=self.past[-1] if self.past else None,
             discriminator=self.networks.discriminator if watched else None,
+            editor=self.networks.editor if self.settings.method in PREDICTING else None,
         )  # fmt: skip
 
     def checked(self, watcher: Watcher) -> "OpenDrag":

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from framework.drag.algorithm import WATCHED, drag_points
+from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
 from framework.drag.session import DragSession
 from framework.drag.settings import DragSettings, preset_for
 from framework.drag.step import DragStep
@@ -62,6 +62,8 @@ class Dragging:
         drag, step = edit.drag, edit.drag.last_step
         watched = drag.settings.method in WATCHED
         drag.discriminator = edit.networks.discriminator if watched else None
+        predicts = drag.settings.method in PREDICTING
+        drag.editor = edit.networks.editor if predicts else None
         self.last_step = (step.step if step else 0) + drag.settings.max_steps
         self.step_ms = 0.0
         self._stream: Iterator[DragStep] = drag.run()

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from framework.data import ImageDataset, decoded, mapped
 from framework.data.fit import size_pair
 from framework.data.holdout import LARGEST_SHARE, split
+from framework.data.images import NO_PICTURES
 from framework.data.opening import open_pictures
 from framework.data.shards import PREFIX, ShardDataset
 from framework.errors import UserError, named
@@ -76,7 +77,8 @@ class TrainingImages(lightning.LightningDataModule):
 
     Args:
         source: Folder, NVIDIA-layout zip, `toycars` (`toycars:20000` for another count), or
-            `shards:` and a folder, a pattern or URLs with `{000..099}` (docs/data.md).
+            `shards:` and a folder, a pattern or URLs with `{000..099}` (docs/data.md); `none` for
+            an editor, which learns from its generator alone.
         size: Side in pixels, or [H, W]; None takes the size of the model (`start_from`, an
             encoder's `generator`), or without one the pictures' own common size.
         channels: 1 grey, 3 RGB, 4 RGBA.
@@ -209,6 +211,8 @@ class TrainingImages(lightning.LightningDataModule):
 
     def remarks(self) -> list[str]:
         """Return remarks about the data for the user, a line each."""
+        if self.source == NO_PICTURES:
+            return []
         count, noun = len(self.dataset), "picture" if len(self.dataset) == 1 else "pictures"
         few = f"{count} {noun} for batches of {self.batch_size}: batches repeat them"
         return [*self.dataset.remarks(), *([few] if count < self.batch_size else [])]

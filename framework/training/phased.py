@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from framework.data.images import NO_PICTURES
 from framework.errors import UserError
 from framework.formats.run_checkpoint import FORMAT_VERSION
 from framework.training.batch import Batch
@@ -106,6 +107,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         stats: Collector of everything that is reported.
         headlines: Numbers of the status line.
         generates: Whether the result is a generator, which `--metrics.*` can measure.
+        needs_pictures: Whether it learns from pictures of the data.
+        longest_gradient: Norm to which a phase's gradient is shortened; None for no limit.
         remedy: Advice, in words, about numbers that are not finite.
         passing: Modules that come and go with settings; a checkpoint may hold them without use.
     """
@@ -115,6 +118,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     micro_batch: int
     headlines: tuple[Headline, ...] = ()
     generates: bool = False
+    needs_pictures: bool = True
+    longest_gradient: float | None = None
     remedy: str = "a lower --model.lr"
     passing: tuple[str, ...] = ()
 
@@ -164,6 +169,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         """
         check_trainer(trainer)
         micro_batch(self.settings.micro_batch, data.share(trainer.world_size))
+        if self.needs_pictures and data.source == NO_PICTURES:
+            raise UserError(f"{data.source}: this learns from pictures; name some", "data.source")
         return {"batch_size": data.batch_size, "seed": self.seed, **data.identity()}
 
     def sketch(
@@ -320,6 +327,8 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             bad = sum_gradients(trained, list(sums.values()))
             self.stats.report("Guard/nonfinite_grads", bad)
             self.guard.note(phase.name, bad, sum(p.numel() for p in trained))
+            if self.longest_gradient is not None:
+                nn.utils.clip_grad_norm_(trained, self.longest_gradient)
             # Lightning counts every wrapped step as a global step; one a batch keeps it meaningful.
             (optimizer if phase is self.phases[0] else optimizer.optimizer).step()
             phase.finish(sums)

@@ -1,5 +1,6 @@
 """Settings of every training run; each kind of run adds its own."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -79,3 +80,27 @@ class TrainingSettings(TrainingGroup):
             else:
                 tables[name] = value
         return tables
+
+
+@dataclass(frozen=True)
+class AnnealedSettings(TrainingSettings):
+    """Settings of a run whose learning rate falls.
+
+    Args:
+        lr_final: Learning rate after `lr_kimg`, reached on half a cosine; None keeps `lr`.
+        lr_kimg: Thousands of images until `lr_final`.
+    """
+
+    lr_final: float | None = None
+    lr_kimg: float = 100.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("lr_final", "lr_kimg", above_zero=True)
+
+    def learning_rate(self, seen_images: int) -> float:
+        """Return the learning rate: half a cosine from `lr` to `lr_final`."""
+        if self.lr_final is None:
+            return self.lr
+        done = min(seen_images / (self.lr_kimg * 1000), 1.0)
+        return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * done)) / 2

@@ -67,6 +67,16 @@ How this was measured, how editable the results are, and the worst cases:
 ![Photographs, the three stages and the baselines](inversion/grid.jpg)
 """
 
+EDITOR_TITLE = "## Latent transformer"
+EDITOR = """{title}
+
+`editor.safetensors` predicts the change of this generator's latents that moves points
+(`edit.py drag --preset latent-transformer`): {millions:.2f} M parameters, in half precision,
+{kimg:g} thousand paths of training.
+
+    {command}
+{notes}"""
+
 # The numbers on a card, in this order: name, format, and which direction is better.
 _MEASURES = (
     ("fid", ".2f", "lower"),

@@ -2,6 +2,7 @@
 
 python -m framework.evaluation publish --run runs/toycars64 --out framework/zoo/toycars64
 python -m framework.evaluation publish-encoder --snapshot runs/NAME/network-000080 --model FOLDER
+python -m framework.evaluation publish-editor --snapshot runs/NAME/network-000008 --model FOLDER
 """
 
 import json
@@ -25,6 +26,8 @@ from framework.data.opening import open_pictures
 from framework.errors import UserError
 from framework.evaluation.cards.card import (
     CARD,
+    EDITOR,
+    EDITOR_TITLE,
     ENCODER,
     ENCODER_TITLE,
     CardTexts,
@@ -45,7 +48,13 @@ from framework.evaluation.generator.real_statistics import pictures
 from framework.evaluation.generator.swd import sliced_wasserstein
 from framework.evaluation.inversion.pages import NUMBERS, PAGE, PER_IMAGE
 from framework.files import check_new_folder, write_text
-from framework.formats import load_discriminator, load_generator, open_model, save_model_folder
+from framework.formats import (
+    OpenedModel,
+    load_discriminator,
+    load_generator,
+    open_model,
+    save_model_folder,
+)
 from framework.formats.model_folder import parameter_count
 from framework.formats.run_checkpoint import latest_whole
 from framework.media.images import grid, save_png, to_float
@@ -244,19 +253,9 @@ def publish_encoder(
         UserError: If the snapshot has no encoder, or its encoder is of another generator.
     """
     folder = Path(model)
-    if not (folder / "config.json").is_file():
-        raise UserError(f"--model {model}: is not a model folder")
-    run_model, folder_model = open_model(snapshot, "--snapshot"), open_model(folder)
-    if "encoder" not in run_model.networks:
-        raise UserError(f"--snapshot {snapshot}: has no encoder")
-    generator, encoder = folder_model.network("generator"), run_model.encoder()
-    source = run_model.network("generator")
-    if source.digest != generator.digest:
-        raise UserError(
-            f"--snapshot {snapshot}: its encoder is of another generator "
-            f"({source.digest[:8]}, not {generator.digest[:8]})"
-        )
-    provenance = _portable(source.provenance["encoder"])  # type: ignore[index]
+    run_model, networks = _pair(snapshot, folder, "encoder")
+    encoder = run_model.encoder()
+    provenance = _portable(run_model.network("generator").provenance["encoder"])
     facts = {
         "title": ENCODER_TITLE,
         "millions": sum(tensor.numel() for tensor in encoder.tensors.values()) / 1e6,
@@ -270,16 +269,33 @@ def publish_encoder(
         reconstruction = _reconstruction(Path(report))
         _copy_report(Path(report), folder / REPORT)
         card = f"{card.rstrip()}\n\n{ENCODER.format(**facts, reconstruction=reconstruction)}"
-    save_model_folder(
-        folder,
-        generator,
-        folder_model.network("discriminator") if "discriminator" in folder_model.networks else None,
-        provenance={**generator.provenance, "encoder": provenance},  # type: ignore[dict-item]
-        card=card,
-        half=True,
-        encoder=encoder,
-    )
+    of_generator = networks["generator"].provenance
+    networks |= {"encoder": encoder, "provenance": {**of_generator, "encoder": provenance}}
+    save_model_folder(folder, card=card, half=True, **networks)
     print(f"{folder}: encoder of {facts['millions']:.2f} M parameters, {facts['kimg']:g} kimg")
+
+
+def _pair(snapshot: str, folder: Path, kind: str) -> tuple[OpenedModel, dict[str, Any]]:
+    """Open a run's snapshot with a network `kind`, and all networks of the folder that gets it.
+
+    Raises:
+        UserError: If the folder is none, or the snapshot has no such network of its generator.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"--model {folder}: is not a model folder")
+    run_model, folder_model = open_model(snapshot, "--snapshot"), open_model(folder)
+    if kind not in run_model.networks:
+        raise UserError(f"--snapshot {snapshot}: has no {kind}")
+    networks = {n: folder_model.network(n) for n in folder_model.networks if n != "encoder"}
+    if "encoder" in folder_model.networks:
+        networks["encoder"] = folder_model.encoder()
+    source, generator = run_model.network("generator"), networks["generator"]
+    if source.digest != generator.digest:
+        raise UserError(
+            f"--snapshot {snapshot}: its {kind} is of another generator "
+            f"({source.digest[:8]}, not {generator.digest[:8]})"
+        )
+    return run_model, networks
 
 
 def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
@@ -310,3 +326,43 @@ def _copy_report(report: Path, folder: Path) -> None:
             picture.convert("RGB").save(folder / f"{sheet.stem}.jpg", quality=JPEG_QUALITY)
     page = (report / PAGE).read_text(encoding="utf-8").split("\nEvery picture is in")[0]
     write_text(folder / PAGE, f"{page.replace('.png', '.jpg').rstrip()}\n")
+
+
+# ------------------------------------------------------------------------------------------ editor
+
+
+def publish_editor(snapshot: str, model: str, command: str = "", notes: str = "") -> None:
+    """Add the latent transformer of a run's snapshot to the model folder that it was trained for.
+
+    The other networks do not change; an earlier editor is replaced.
+
+    Args:
+        snapshot: `network-...` folder of `train.py fit` with an editor's configuration.
+        model: Model folder with the same generator.
+        command: The exact training command, for the card.
+        notes: A paragraph for the card.
+
+    Raises:
+        UserError: If the snapshot has no editor, or its editor is of another generator.
+    """
+    folder = Path(model)
+    run_model, networks = _pair(snapshot, folder, "editor")
+    editor = run_model.network("editor")
+    provenance = run_model.network("generator").provenance["editor"]
+    facts = {
+        "title": EDITOR_TITLE,
+        "millions": parameter_count(editor) / 1e6,
+        "kimg": provenance["seen_kimg"],
+        "command": command or COMMAND,
+        "notes": f"\n{notes}\n" if notes else "",
+    }
+    # Before the section of an encoder, which is the last one on the card.
+    card, title, encoder = (
+        (folder / README).read_text(encoding="utf-8").partition(f"\n{ENCODER_TITLE}\n")
+    )
+    section = EDITOR.format(**facts)
+    card = f"{card.split(f'{EDITOR_TITLE}')[0].rstrip()}\n\n{section}{title}{encoder}"
+    of_generator = networks["generator"].provenance
+    networks |= {"editor": editor, "provenance": {**of_generator, "editor": provenance}}
+    save_model_folder(folder, card=card, half=True, **networks)
+    print(f"{folder}: editor of {facts['millions']:.2f} M parameters, {facts['kimg']:g} kimg")

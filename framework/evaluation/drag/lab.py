@@ -21,6 +21,7 @@ from framework.evaluation.generator.features import (
     open_discriminator,
 )
 from framework.media.images import to_float, to_uint8
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.features.distance import DiscriminatorDistance, Distance
 from framework.models.stylegan2 import Discriminator, Generator
 
@@ -36,6 +37,7 @@ class Lab:
         latents: From a seed to latents, (1, num_ws, w_dim).
         first_seed: Seed of the first picture.
         photographs: Photographs that are dragged, too; None without a folder of them.
+        editor: Its frozen latent transformer, for the method of that name; None if there is none.
         pairs: Pictures looked at so far, see `framework.evaluation.drag.targets.pairs`.
     """
 
@@ -44,6 +46,7 @@ class Lab:
     latents: Callable[[int], Tensor]
     first_seed: int
     photographs: Photographs | None = None
+    editor: LatentTransformer | None = None
     pairs: list[Any] = field(default_factory=list)
     _warm: set[str] = field(default_factory=set)
 
@@ -132,7 +135,7 @@ class Lab:
         try:
             steps = drag_points(
                 self.generator, self.latents(self.first_seed), middle, target,
-                settings=spec.settings, discriminator=self.discriminator,
+                settings=spec.settings, discriminator=self.discriminator, editor=self.editor,
             )  # fmt: skip
             next(steps)
             next(steps, None)

@@ -106,7 +106,7 @@ def run_trial(
         try:
             steps = drag_points(
                 lab.generator, ws, handles, targets, mask, spec.settings,
-                discriminator=lab.discriminator,
+                discriminator=lab.discriminator, editor=lab.editor,
             )  # fmt: skip
             step = deque(steps, maxlen=1)[0]
             end, points = step.ws, [(float(x), float(y)) for x, y in step.points.tolist()]

@@ -9,7 +9,9 @@ from framework.fields import Shown
 from framework.jobs.requests.framing import FRAMING, Framing
 
 OnBad = Literal["skip", "error"]
-Preset = Literal["auto", "draggan", "small", "dragline", "freedrag", "official"]
+Preset = Literal[
+    "auto", "draggan", "small", "dragline", "freedrag", "official", "latent-transformer"
+]
 PointsIn = Literal["model", "photo"]
 Paste = Literal["changed", "box", "none"]
 Seam = Literal["feather", "gradient", "hard"]
@@ -58,8 +60,9 @@ class DragRequest(Framing):
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.
         class_: Class of a model trained with labels, counted from 0.
         preset: Settings as published (draggan), for small pictures (small), in few steps
-            (dragline), as FreeDrag has them (freedrag), or as the public code of DragGAN does it
-            (official), for comparison; auto takes small up to 128 px.
+            (dragline), by a network that was trained for the model (latent-transformer), as
+            FreeDrag has them (freedrag), or as the public code of DragGAN does it (official), for
+            comparison; auto takes small up to 128 px.
         config: YAML file with settings, such as configs/edit/drag/draggan.yaml; in place of a
             preset.
         steps: Steps at most; overrides the preset's.

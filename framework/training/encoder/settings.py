@@ -1,11 +1,10 @@
 """Settings of an encoder's run, and what follows from them and the images seen."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from framework.errors import UserError
-from framework.training.settings import MOST_IMAGES, TrainingGroup, TrainingSettings
+from framework.training.settings import MOST_IMAGES, AnnealedSettings, TrainingGroup
 
 _MOST_UNITS, _MOST_CHANNEL_BASE, _MOST_BLOCKS, _MOST_WIDTH = 8192, 2**20, 64, 1024
 PerceptualNetwork = Literal[
@@ -216,7 +215,7 @@ class Averaging(TrainingGroup):
 
 
 @dataclass(frozen=True)
-class EncoderSettings(TrainingSettings):
+class EncoderSettings(AnnealedSettings):
     """Settings of `EncoderTraining`.
 
     Args:
@@ -244,8 +243,6 @@ class EncoderSettings(TrainingSettings):
     generator: str = "vehicles64"
     encoder: Literal["dragline", "e4e", "psp"] = "dragline"
     iterations: int = 1
-    lr_final: float | None = None
-    lr_kimg: float = 100.0
     architecture: Architecture = Architecture()
     weights: Weights = Weights()
     judges: Judges = Judges()
@@ -256,14 +253,6 @@ class EncoderSettings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("iterations", least=1, most=1024)
-        self._number("lr_final", "lr_kimg", above_zero=True)
-
-    def learning_rate(self, seen_images: int) -> float:
-        """Return the encoder's learning rate: half a cosine from `lr` to `lr_final`."""
-        if self.lr_final is None:
-            return self.lr
-        done = min(seen_images / (self.lr_kimg * 1000), 1.0)
-        return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * done)) / 2
 
     @property
     def image_discriminator_lr(self) -> float:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from framework.errors import UserError
-from framework.evaluation.cards.publish import publish_encoder
+from framework.evaluation.cards.publish import publish_editor, publish_encoder
 from framework.formats import load_generator, open_model, save_model_folder
 from framework.media.images import read_image, save_png
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.encoders.dragline import Encoder
 from framework.models.encoders.loading import build_encoder, encoder_weights
 from framework.models.stylegan2 import Generator
@@ -82,3 +83,34 @@ def test_strangers_are_refused(tmp_path):
         publish_encoder(str(other), str(kept))
     with pytest.raises(UserError, match="not a model folder"):
         publish_encoder(str(other), str(tmp_path))
+
+
+def with_editor(folder: Path, seed: int = 0) -> Path:
+    """A run's snapshot: the model with an editor."""
+    torch.manual_seed(seed)
+    generator = Generator(**SIZES, z_dim=4, w_dim=4, mapping_layers=1)
+    editor = LatentTransformer.new(generator, 2, 8, width=8, heads=2, depth=1, hidden=8)
+    torch.nn.init.normal_(editor.head.weight)
+    provenance = {"data": "none", "editor": {"seen_kimg": 1.5}}
+    return save_model_folder(folder, generator, None, provenance, half=True, editor=editor)
+
+
+def test_an_editor_joins_encoder_and_discriminator_and_is_replaced(tmp_path, report):
+    kept = model(tmp_path / "kept", encoder=small_encoder())
+    publish_encoder(str(kept), str(kept), str(report))
+    snapshot = with_editor(tmp_path / "run")
+    for _ in range(2):
+        publish_editor(str(snapshot), str(kept), command="python train.py fit", notes="A note.")
+    opened = open_model(kept)
+    assert opened.networks == ("generator", "editor", "encoder")
+    mine, theirs = (open_model(f).network("editor").head.weight for f in (kept, snapshot))
+    assert torch.equal(mine, theirs)
+    assert opened.network("generator").provenance["editor"] == {"seen_kimg": 1.5}
+    card = (kept / "README.md").read_text()
+    assert card.count("## Latent transformer") == 1 and card.count("A note.") == 1
+    assert card.index("## Latent transformer") < card.index("## Encoder") < card.index("a table")
+    publish_encoder(str(kept), str(kept), str(report))
+    assert open_model(kept).networks == opened.networks
+    assert "A note." in (kept / "README.md").read_text()
+    with pytest.raises(UserError, match="its editor is of another generator"):
+        publish_editor(str(with_editor(tmp_path / "other", 5)), str(kept))

@@ -1,0 +1,1 @@
+"""Networks that change latents as they are asked to."""

@@ -1,0 +1,1 @@
+"""Training of a latent transformer, the editor of a generator."""
