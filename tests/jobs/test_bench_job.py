@@ -149,3 +149,20 @@ def test_a_wrong_request_is_one_line(tmp_path, changes, complaint):
         bench(request(tmp_path / "bench", **changes))
     assert complaint in str(refusal.value) and "\n" not in str(refusal.value)
     assert not (tmp_path / "bench").exists()
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives(tmp_path, monkeypatch):
+    monkeypatch.undo()  # the shipped model and clock: processes are not patched
+    few = {"methods": ("dragline",), "n": 1, "only": ("wheels",), "model": "toycars64"}
+    reports = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        bench(BenchRequest(what="drag", out=str(out), processes=processes, **few))
+        groups = numbers_of(out)["protocols"]["landmarks"]["groups"]
+        reports.append({
+            name: {row: [numbers["px"], numbers["steps"], numbers["passes"]]
+                   for row, numbers in group["rows"].items()}
+            for name, group in groups.items()
+        })  # fmt: skip
+    assert reports[0] == reports[1] and reports[0][WHEELS]["dragline"][1]["mean"] > 0

@@ -17,9 +17,11 @@ from framework.evaluation.drag.measures import (
     repainted_levels,
     sharpness,
 )
+from framework.evaluation.drag.numbers import LEAST_FOR_KID, Looks, _kernel
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
 from framework.evaluation.drag.trial import Trial, counted, run_trial
 from framework.evaluation.intervals import wilson
+from framework.evaluation.report_folder import Record, ReportFolder
 from framework.models.stylegan2 import Generator
 from tests.evaluation.drag.conftest import GAIN_PX
 
@@ -154,3 +156,24 @@ def test_a_spec_that_does_not_fit_is_one_line(texts, complaint):
         parse_specs(texts)
     assert complaint in str(refusal.value) and "\n" not in str(refusal.value)
     assert refusal.value.field == "methods"
+
+
+def test_a_row_far_from_its_starts_has_a_larger_kernel_distance(lab, tmp_path):
+    """Starts and results of two rows; the second paints its results, which features notice."""
+    random, kinds = np.random.default_rng(5), ("landmarks/a/one/", "landmarks/a/two/")
+    with ReportFolder(tmp_path / "report", "test", {}, {}) as folder:
+        for index in range(LEAST_FOR_KID):
+            start = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            images = {"start": start, "result": start}
+            folder.keep(Record(kinds[0], index, {}, images))
+            folder.keep(Record(kinds[1], index, {}, {**images, "result": start // 4}))
+        looks, indices = Looks(lab), range(LEAST_FOR_KID)
+        same, painted = (
+            _kernel(folder, looks, kind, indices, ("start", "result")) for kind in kinds
+        )
+        assert _kernel(folder, looks, kinds[0], indices[:-1], ("start", "result")) is None
+    assert same is not None and painted is not None and len(looks._seen) == 2 * LEAST_FOR_KID
+    assert painted["value"] - painted["ci95"] > same["value"]
+    starts = [folder.image(kinds[0], index, "start", 3) for index in indices]
+    alone = lab.stranger(torch.from_numpy(np.stack(starts)).permute(0, 3, 1, 2))
+    torch.testing.assert_close(looks.features(starts), alone, rtol=1e-4, atol=1e-5)
