@@ -26,6 +26,11 @@ class Picture:
         with gradients(False):
             return self._draggable.picture(state, self._view)
 
+    def coarse(self) -> Tensor | None:
+        """The unfinished picture of the view, (1, C, h, w); None without a view, or it has none."""
+        running = None if self._view is None else self._view.running
+        return None if running is None else running.detach()
+
     def forget(self) -> None:
         """Release the view: it holds a whole graph, and callers collect steps."""
         self._view = None
@@ -122,3 +127,10 @@ class DragStep:
         synthesis; later, from the state again (the same picture).
         """
         return self.picture.make(self.state)
+
+    def coarse_image(self) -> Tensor | None:
+        """The unfinished picture at the features' block, (1, C, h, w), which costs nothing.
+
+        None where the model has none, and as soon as the drag goes on.
+        """
+        return self.picture.coarse()

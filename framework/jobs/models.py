@@ -166,6 +166,27 @@ def seed_latents(
         )
 
 
+def mixed_latents(ws: Tensor, other: Tensor, first: int, last: int) -> Tensor:
+    """Return latents with another picture's styles in some layers (Karras et al. 2019, 3.1).
+
+    Args:
+        ws: Latents (1, num_ws, w_dim).
+        other: The other picture's, likewise.
+        first: First layer that takes the other's style, counted from 0: the coarsest.
+        last: Last one, included.
+
+    Raises:
+        UserError: If there are no such layers.
+    """
+    if not 0 <= first <= last < ws.shape[1]:
+        raise UserError(
+            f"{first} to {last}: this model has layers 0 to {ws.shape[1] - 1}", "layers"
+        )
+    result = ws.clone()
+    result[:, first : last + 1] = other[:, first : last + 1]
+    return result
+
+
 def render(generator: Generator, ws: Tensor) -> np.ndarray:
     """Return the picture (H, W, C), uint8, of one latent (1, num_ws, w_dim) on any device."""
     ws = ws.to(next(generator.parameters()).device)

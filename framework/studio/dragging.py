@@ -28,6 +28,7 @@ from framework.studio.messages import Open, Point
 # Shows a picture, made only if there is somebody to see it, and the step that it belongs to.
 Show = Callable[[Callable[[], np.ndarray], int], None]
 PREVIEW_STEPS = 60
+SLOW_MS = 60.0  # of finishing a picture: then a drag shows unfinished ones until it ends
 
 
 class Activity(Protocol):
@@ -36,6 +37,11 @@ class Activity(Protocol):
     @property
     def text(self) -> str:
         """What it is doing, in words; "" if the state says it."""
+        ...
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the picture that is shown is an unfinished one."""
         ...
 
     def step(self) -> bool:
@@ -57,6 +63,7 @@ class Dragging:
     """
 
     text = ""
+    is_coarse = False
 
     def __init__(self, edit: Edit, show: Show, row: Callable[[DragStep], None]) -> None:
         drag, step = edit.drag, edit.drag.last_step
@@ -68,6 +75,7 @@ class Dragging:
         self.step_ms = 0.0
         self._stream: Iterator[DragStep] = drag.run()
         self._show, self._row = show, row
+        self._finish_ms = 0.0
 
     def step(self) -> bool:
         """See `Activity`."""
@@ -76,10 +84,21 @@ class Dragging:
         if step is None:
             return False
         self._row(step)
-        self._show(lambda: to_uint8(step.image())[0], step.step)
+        self._show(lambda: self._picture(step), step.step)
         took_ms = 1000 * (time.monotonic() - before_sec)
         self.step_ms = took_ms if not self.step_ms else 0.8 * self.step_ms + 0.2 * took_ms
         return step.status == "moving"
+
+    def _picture(self, step: DragStep) -> np.ndarray:
+        """Return a step's picture: the unfinished one where finishing it is slow."""
+        coarse = step.coarse_image() if self._finish_ms > SLOW_MS else None
+        self.is_coarse = coarse is not None
+        if coarse is not None:
+            return to_uint8(coarse)[0]
+        before_sec = time.monotonic()
+        picture = to_uint8(step.image())[0]
+        self._finish_ms = 1000 * (time.monotonic() - before_sec)
+        return picture
 
     def stop(self) -> None:
         """See `Activity`."""
@@ -100,6 +119,8 @@ class Inverting:
     Raises:
         UserError: If the photograph cannot be used.
     """
+
+    is_coarse = False
 
     def __init__(
         self,

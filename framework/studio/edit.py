@@ -17,7 +17,7 @@ from framework.drag.session import DragSession
 from framework.drag.settings import DragSettings, preset_for
 from framework.drag.step import DragStep
 from framework.errors import UserError, spoken
-from framework.jobs.models import Networks, portable_name, render, seed_latents
+from framework.jobs.models import Networks, mixed_latents, portable_name, render, seed_latents
 from framework.jobs.outcomes import InvertOutcome, end_in_words
 from framework.jobs.outputs import EDIT
 from framework.jobs.paste import OpenImage, open_image, open_linked
@@ -63,6 +63,9 @@ class Edit:
         generator = networks.generator
         label = (source.class_index or 0) if generator.c_dim else None
         ws = seed_latents(generator, source.seed, source.psi, label)
+        if source.mix_seed is not None:
+            other = seed_latents(generator, source.mix_seed, source.psi, label)
+            ws = mixed_latents(ws, other, *source.mix_layers)
         drag = DragSession(generator, ws)
         return cls(networks, drag, replace(source, class_index=label)).choose(Choose("auto"))
 
@@ -193,6 +196,9 @@ class Edit:
             seed=self.source.seed,
             psi=self.source.psi,
             class_index=self.source.class_index,
+            mix_seed=self.source.mix_seed,
+            mix_layers=self.source.mix_layers,
+            layers=drag.generator.num_ws,
             photo=self.photo,
             has_photo=self.inverted is not None and self.inverted.photo is not None,
             points=[*drag.points],

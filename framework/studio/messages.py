@@ -35,12 +35,16 @@ class Open:
         seed: Seed of the picture.
         psi: Truncation: 1 the full variety, 0 the average picture.
         class_index: Class of a model trained with labels.
+        mix_seed: Seed of another picture, whose styles some layers take; None for none.
+        mix_layers: First and last of these layers, counted from 0, the coarsest.
     """
 
     model: str
     seed: int = 0
     psi: float = 0.7
     class_index: int | None = None
+    mix_seed: int | None = None
+    mix_layers: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,14 @@ class Hello:
         models: Names of the models.
         first: The model to open, or None.
         device: What computes.
+        runs: Whether there are training runs to look at.
     """
 
     session: str
     models: list[str]
     first: str | None
     device: str
+    runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,9 @@ class State:
         seed: Seed of the picture.
         psi: Truncation of the picture.
         class_index: Class of the picture.
+        mix_seed: Seed of the picture whose styles some layers have, or None.
+        mix_layers: First and last of these layers.
+        layers: Number of the model's layers.
         photo: What is known of the photograph, if it is one.
         has_photo: Whether there is a photograph to paste the edit into.
         held: Where the point is that is held, in the preview.
@@ -235,6 +244,9 @@ class State:
     seed: int = 0
     psi: float = 0.7
     class_index: int | None = None
+    mix_seed: int | None = None
+    mix_layers: tuple[int, int] = (0, 0)
+    layers: int = 0
     photo: PhotoFacts | None = None
     has_photo: bool = False
     held: Point | None = None
@@ -360,7 +372,7 @@ def _checked(value: Any, kind: Any, where: str, most: int | None = None) -> Any:
     """Return a value of JSON as its type says, and nothing else: True is no number."""
     if _fits(value, kind, most or MAX_TEXT):
         if get_origin(kind) is tuple:
-            return tuple(float(part) for part in value)
+            return tuple(one(part) for one, part in zip(get_args(kind), value, strict=True))
         return value
     raise BadMessage(f"{where}: not what is expected there")
 

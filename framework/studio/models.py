@@ -11,6 +11,7 @@ from framework.errors import UserError
 from framework.formats.opening import zoo_models
 from framework.jobs.models import Networks, portable_name, render, seed_latents
 from framework.media.draw import rgb
+from framework.studio.runs import Runs
 
 MAX_OPEN = 3  # models in memory
 MAX_LISTED = 500
@@ -25,10 +26,14 @@ class Models:
         first: The model that a page opens first, as on a command line, or None.
         folder: Folder whose models are offered, too, or None.
         device: Device of all models, as on a command line.
+        runs: Training runs, whose snapshots are offered, too.
     """
 
-    def __init__(self, first: str | None, folder: str | None, device: str) -> None:
+    def __init__(
+        self, first: str | None, folder: str | None, device: str, runs: Runs | None = None
+    ) -> None:
         self.device = device
+        self.runs = Runs(None) if runs is None else runs
         self._paths = {name: name for name in zoo_models()}
         if folder is not None:
             self._paths |= {name: str(path) for name, path in _models_in(Path(folder)).items()}
@@ -38,7 +43,8 @@ class Models:
     @property
     def names(self) -> list[str]:
         """The names, the first one first."""
-        return sorted(self._paths, key=lambda name: (name != self.first, name))
+        return [*sorted(self._paths, key=lambda name: (name != self.first, name)),
+                *self.runs.snapshots()]  # fmt: skip
 
     def named(self, model: str) -> str:
         """Return the name here of a model as an edit file calls it.
@@ -46,7 +52,7 @@ class Models:
         Raises:
             UserError: If it is not one of those here.
         """
-        for name, path in self._paths.items():
+        for name, path in {**self._paths, **self.runs.snapshots()}.items():
             if model in (name, portable_name(path)):
                 return name
         raise UserError(
@@ -61,9 +67,10 @@ class Models:
         Raises:
             UserError: If there is no such model, or it cannot be opened.
         """
-        if name not in self._paths:
+        path = self._paths.get(name) or self.runs.snapshots().get(name)
+        if path is None:
             raise UserError("not one of the models here", "model")
-        networks = self._open.pop(name, None) or Networks(self._paths[name], self.device)
+        networks = self._open.pop(name, None) or Networks(path, self.device)
         _ = networks.generator  # a model that cannot be opened is not kept
         self._open[name] = networks
         while len(self._open) > MAX_OPEN:

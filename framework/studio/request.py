@@ -17,6 +17,8 @@ class StudioRequest:
         model: Model that the page opens first: zoo name, model folder or file. The shipped models
             are always there.
         models: Folder whose model folders and model files the page offers, too.
+        runs: Folder of a training run, or of several, to be watched on a page of its own; their
+            snapshots are offered as models.
         host: Address to listen on. Any other than this machine's own needs the token that is
             printed with the page's address.
         port: Port to listen on; 0 takes a free one.
@@ -27,6 +29,7 @@ class StudioRequest:
 
     model: Annotated[str | None, Shown("MODEL")] = None
     models: Annotated[str | None, Shown("FOLDER")] = None
+    runs: Annotated[str | None, Shown("FOLDER")] = None
     host: Annotated[str, Shown("ADDRESS", advanced=True)] = "127.0.0.1"
     port: Annotated[int, Shown("N")] = 8000
     open: bool = False

@@ -31,6 +31,7 @@ from framework.studio.forms import presets, settings_form
 from framework.studio.messages import MAX_TEXT, BadMessage, Note, read_command, to_text
 from framework.studio.models import Models
 from framework.studio.request import StudioRequest
+from framework.studio.runs import Runs
 from framework.studio.security import Guard, new_token
 from framework.studio.session import Session
 from framework.studio.sessions import Full, Sessions
@@ -75,6 +76,10 @@ class Studio:
                 Route("/static/{name}", self._static),
                 Route("/health", self._health),
                 Route("/description.json", self._description),
+                Route("/runs", self._runs_page),
+                Route("/runs.json", self._runs),
+                Route("/runs/{run}/progress.json", self._progress),
+                Route("/runs/{run}/sheets/{name}", self._sheet),
                 Route("/seed.jpg", self._seed),
                 Route("/sessions/{session}/photo", self._take_photograph, methods=["POST"]),
                 Route("/sessions/{session}/edit", self._take_edit, methods=["POST"]),
@@ -109,6 +114,31 @@ class Studio:
             return _nothing()
         content, kind = self._files[name]
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    async def _runs_page(self, _: Request) -> Response:
+        return self._file("runs.html")
+
+    async def _runs(self, _: Request) -> Response:
+        return JSONResponse(await asyncio.to_thread(lambda: self.sessions.models.runs.names))
+
+    async def _progress(self, request: Request) -> Response:
+        """Return what is new in a run's numbers, and its sheets."""
+        place = request.query_params.get("place", "0")
+        start = int(place) if place.isdecimal() and len(place) < 16 else 0
+        run, runs = request.path_params["run"], self.sessions.models.runs
+        try:
+            return JSONResponse(await asyncio.to_thread(runs.progress, run, start))
+        except (UserError, OSError):
+            return _nothing()
+
+    async def _sheet(self, request: Request) -> Response:
+        """Return a sheet of a run's pictures."""
+        run, name = request.path_params["run"], request.path_params["name"]
+        try:
+            content = await asyncio.to_thread(self.sessions.models.runs.sheet, run, name)
+        except (UserError, OSError):
+            return _nothing()
+        return Response(content, media_type="image/png", headers={"Cache-Control": "no-cache"})
 
     async def _health(self, _: Request) -> Response:
         return JSONResponse({"ok": True})
@@ -213,8 +243,9 @@ class Studio:
         wake = asyncio.Event()
         wake.set()
         session.outbox.connect(asyncio.get_running_loop(), wake)
+        models = self.sessions.models
         hello = messages.Hello(
-            session.id, self.sessions.models.names, self.sessions.models.first, self._device
+            session.id, models.names, models.first, self._device, bool(models.runs.names)
         )
         try:
             await socket.send_text(to_text(hello))
@@ -286,7 +317,7 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, request: StudioRequest, ready: Callable[[str], Any]) -> None:
-        models = Models(request.model, request.models, request.device)
+        models = Models(request.model, request.models, request.device, Runs(request.runs))
         if models.first is not None:
             models.open(models.first)  # what is wrong with it shows now
         token = None if request.is_local else new_token()

@@ -301,6 +301,7 @@ class Session:
         activity = self._activity
         if activity is not None and not activity.step():
             self._activity = None
+            self._finish(activity)
 
     def _stop(self) -> None:
         """End what is under way; what is done stays."""
@@ -308,6 +309,12 @@ class Session:
         activity, self._activity = self._activity, None
         if activity is not None:
             activity.stop()
+            self._finish(activity)
+
+    def _finish(self, activity: Activity) -> None:
+        """Show the whole picture, if the last one was unfinished."""
+        if activity.is_coarse:
+            self._due = self.edit.picture, self._step_number
 
     def _drop(self) -> None:
         """End what is under way after a mistake, whatever state it is in."""

@@ -18,7 +18,9 @@ def every_route(app) -> list[tuple[str, str, str]]:
     """(kind, path, method) of all that the application answers."""
     found = [("http", "/nothing/there", "GET")]
     for route in app.routes:
-        path = route.path.replace("{session}", "x").replace("{name}", "app.js")
+        path = (
+            route.path.replace("{session}", "x").replace("{run}", "x").replace("{name}", "app.js")
+        )
         if isinstance(route, WebSocketRoute):
             found.append(("websocket", path, "GET"))
         else:
@@ -30,6 +32,7 @@ def test_the_routes_are_those_that_are_known(app):
     """A new route has to be looked at here."""
     assert {path for _, path, _ in every_route(app)} == {
         "/", "/static/app.js", "/health", "/description.json", "/seed.jpg", "/sessions/x/photo",
+        "/runs", "/runs.json", "/runs/x/progress.json", "/runs/x/sheets/app.js",
         "/sessions/x/edit", "/sessions/x/saved/app.js", "/ws", "/nothing/there",
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The page in a real browser: Chromium, where there is one (CHROMIUM_PATH, or on the PATH)."""
 
 import io
+import json
 import math
 import os
 import shutil
@@ -337,6 +338,32 @@ def test_the_gallery_opens_a_seed(window):
 
 
 # F25
+def test_a_run_is_watched(browser, tiny_model, tmp_path):
+    run = tmp_path / "runs" / "cars"
+    run.mkdir(parents=True)
+    for kimg in (0, 2):
+        Image.new("RGB", (64, 32), (90 * kimg, 0, 0)).save(run / f"fakes{kimg:06d}.png")
+    numbers = {"Progress/kimg": {"mean": 1.0}, "Loss/G/loss": {"mean": 2.0}}
+    (run / "stats.jsonl").write_text(json.dumps(numbers) + "\n")
+    with served(StudioRequest(port=0, device="cpu", runs=str(tmp_path / "runs"))) as server:
+        page = browser.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(f"{server.address}runs")
+        page.wait_for_selector("#numbers canvas")
+        assert "1.00 kimg" in page.inner_text("#about")
+        assert page.get_attribute("#sheet", "src").endswith("fakes000002.png")
+        page.focus("#kimg")
+        page.keyboard.press("Home")
+        page.wait_for_selector("#sheet[src$='fakes000000.png']")
+        numbers |= {"Progress/kimg": {"mean": 3.0}}
+        with open(run / "stats.jsonl", "a") as file:  # the run goes on
+            file.write(json.dumps(numbers) + "\n")
+        page.wait_for_selector("#about:has-text('3.00 kimg')")
+        assert complaints == []
+        page.close()
+
+
 def test_mistakes_are_shown_as_text(window):
     page = window.page
     page.select_option("#model", EVIL)

@@ -7,9 +7,10 @@ import torch
 
 from framework.drag.edit_file import EditFile
 from framework.jobs.drag import drag as drag_job
+from framework.jobs.models import seed_latents
 from framework.jobs.requests.drag import DragRequest
 from framework.studio import messages, sessions
-from framework.studio.frames import Frame
+from framework.studio.frames import HEADER, Frame
 from framework.studio.masks import pack
 from framework.studio.messages import BadMessage, State
 from framework.studio.outbox import MAX_NOTES, MAX_ROWS, Outbox
@@ -118,6 +119,35 @@ def test_mistakes_are_told_and_change_nothing(session):
         session.turn()
         assert any('"type": "Note"' in m for m in session.outbox.take() if isinstance(m, str)), bad
     assert state(session) == before
+
+
+def test_layers_take_the_styles_of_another_seed(session, models):
+    wanted = session.edit.drag.ws.clone()
+    network = models.open(models.first).generator
+    other = seed_latents(network, 5)
+    wanted[:, 2:5] = other[:, 2:5]
+    session.put(messages.Open(models.first, seed=3, mix_seed=5, mix_layers=(2, 4)))
+    session.turn()
+    assert torch.equal(session.edit.drag.ws, wanted) and state(session).mix_layers == (2, 4)
+    for layers in ((4, 2), (-1, 3), (0, 99)):
+        session.put(messages.Open(models.first, seed=3, mix_seed=5, mix_layers=layers))
+        session.turn()
+        assert any("this model has layers 0 to" in str(m) for m in session.outbox.take())
+
+
+def test_a_slow_machine_shows_unfinished_pictures_until_the_drag_ends(session, monkeypatch):
+    monkeypatch.setattr("framework.studio.dragging.SLOW_MS", 0.0)
+    session.put(messages.Choose("small", {"max_steps": 4}))
+    session.put(messages.Run())
+    session.connected = True
+    sizes = []
+    while session.has_work or not sizes:
+        session.turn()
+        for message in session.outbox.take():
+            if isinstance(message, bytes):
+                sizes.append(HEADER.unpack(message[: HEADER.size])[3:])
+                session.put(messages.Ack(int.from_bytes(message[4:8], "little")))
+    assert (32, 32) in sizes and sizes[-1] == (64, 64) and state(session).step == 4
 
 
 # F19

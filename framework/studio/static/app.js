@@ -20,7 +20,10 @@ const wire = new Wire(described.messages.commands, {
     page.session = hello.session;
     page.device = hello.device;
     $("model").replaceChildren(...hello.models.map((name) => new Option(name, name)));
-    page.first = hello.first ?? (hello.models.includes("toycars64") ? "toycars64" : hello.models[0]);
+    $("runs-link").hidden = !hello.runs;
+    const wanted = decodeURIComponent(location.hash.replace("#model=", ""));
+    page.wanted = hello.models.includes(wanted) ? wanted : null;
+    page.first = page.wanted ?? hello.first ?? (hello.models.includes("toycars64") ? "toycars64" : hello.models[0]);
     for (const [id, name] of Object.entries(SAVED)) $(id).href = `/sessions/${hello.session}/saved/${name}`;
   },
   State: show,
@@ -95,14 +98,24 @@ function show(state) {
   if (state.model === null) {
     $("empty").textContent = state.busy ? `${state.busy} …` : "";
     if (!state.busy && page.first) open(page.first);
+    page.wanted = null;
     return;
+  }
+  if (page.wanted && !state.busy) {
+    history.replaceState(null, "", "/");
+    if (page.wanted !== state.model) open(page.wanted);
+    page.wanted = null;
   }
   const key = `${state.edit} ${page.session}`;
   if (key !== page.key) {
     page.key = key;
     stage.before?.close();
     stage.before = null;
-    for (const [id, value] of [["model", state.model], ["seed", state.seed], ["psi", state.psi], ["class", state.class_index ?? 0]]) {
+    const last = state.mix_seed === null ? state.layers - 1 : state.mix_layers[1];
+    for (const [id, value] of [
+      ["model", state.model], ["seed", state.seed], ["psi", state.psi], ["class", state.class_index ?? 0],
+      ["mix-seed", state.mix_seed ?? ""], ["mix-first", state.mix_layers[0]], ["mix-last", last],
+    ]) {
       $(id).value = value;
     }
     $("psi-value").value = state.psi.toFixed(2);
@@ -222,7 +235,12 @@ function note(text) {
 
 function open(model = $("model").value) {
   const number = (id) => Number($(id).value) || 0;
-  wire.send("Open", { model, seed: Math.floor(number("seed")), psi: number("psi"), class_index: page.state?.classes ? number("class") : null });
+  const same = model === page.state?.model, mixes = same && $("mix-seed").value !== "";
+  wire.send("Open", {
+    model, seed: Math.floor(number("seed")), psi: number("psi"), class_index: same && page.state.classes ? number("class") : null,
+    mix_seed: mixes ? Math.floor(number("mix-seed")) : null,
+    mix_layers: [Math.floor(number("mix-first")), Math.floor(number("mix-last"))],
+  });
 }
 
 // Send a file, and say what is wrong with it if something is.
@@ -321,6 +339,9 @@ addEventListener("blur", () => compare(false));
 $("model").addEventListener("change", () => open());
 $("seed").addEventListener("change", () => open());
 $("class").addEventListener("change", () => open());
+for (const id of ["mix-seed", "mix-first", "mix-last"]) {
+  $(id).addEventListener("change", () => (id === "mix-seed" || $("mix-seed").value !== "") && open());
+}
 $("psi").addEventListener("input", () => ($("psi-value").value = Number($("psi").value).toFixed(2)));
 $("psi").addEventListener("change", () => open());
 $("random").addEventListener("click", () => {

@@ -1,5 +1,7 @@
 // Four small curves of the drag: a line each, its last number beside its name.
 
+import { colour, drawLine } from "./line.js";
+
 const TITLES = { distance_px: "Distance, px", motion_loss: "Motion loss", drift: "Drift", confidence: "Confidence" };
 const MAX_ROWS = 2000;
 
@@ -44,24 +46,9 @@ export class Plots {
     const { value, canvas } = this.plots[name], column = this.names.indexOf(name);
     const points = this.rows.map((row) => [row[0], row[column]]).filter(([, y]) => y !== null && y !== undefined);
     value.textContent = points.length ? points.at(-1)[1].toPrecision(3) : "–";
-    const ratio = window.devicePixelRatio || 1, { width, height } = canvas.getBoundingClientRect();
-    canvas.width = width * ratio;
-    canvas.height = height * ratio;
-    const context = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-    context.scale(ratio, ratio);
-    context.strokeStyle = style.getPropertyValue("--line");
-    context.strokeRect(-1, -1, width + 2, height + 0.5);
-    if (!points.length) return;
-    const first = this.rows[0][0], last = Math.max(first + 1, this.rows.at(-1)[0]);
+    const steps = this.rows.map((row) => row[0]);
     const most = name === "confidence" ? 1 : Math.max(...points.map(([, y]) => y), 1e-9);
-    context.beginPath();
-    for (const [x, y] of points) {
-      const at = [((x - first) / (last - first)) * (width - 4) + 2, height - 3 - (y / most) * (height - 8)];
-      context.lineTo(...at);
-      if (points.length === 1 || name === "confidence") context.arc(...at, 2, 0, 7);
-    }
-    context.strokeStyle = style.getPropertyValue(name === "distance_px" ? "--target" : "--text");
-    context.lineWidth = 1.5;
-    context.stroke();
+    const range = { x: [steps[0] ?? 0, Math.max((steps[0] ?? 0) + 1, steps.at(-1) ?? 1)], y: [0, most] };
+    drawLine(canvas, points, range, colour(name === "distance_px" ? "target" : "text"));
   }
 }
