@@ -1,4 +1,4 @@
-"""Training runs as a page shows them: growing numbers, sheets over kimg, names that lead nowhere."""
+"""Training runs as a page shows them: growing numbers, sheets over kimg, names without paths."""
 
 import json
 from pathlib import Path
