@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -74,7 +75,9 @@ class Page:
     def __init__(self, address: str) -> None:
         base = address.rstrip("/")
         place = f"{base.replace('http', 'ws')}/ws"
-        self._connect = connect(place, origin=base, max_size=None, proxy=None, close_timeout=1)
+        self._connect = connect(
+            place, origin=Origin(base), max_size=None, proxy=None, close_timeout=1
+        )
         self._wire = self._connect.__enter__()
         self.frames = 0
         self.state: dict[str, Any] = {}
@@ -190,7 +193,7 @@ def spread(times: list[float]) -> dict[str, float]:
 
 def main() -> None:
     """Measure everything, and print it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
     parser.add_argument("--model", default="vehicles64")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each run")
     parser.add_argument("--count", type=int, default=30, help="gestures and stops")

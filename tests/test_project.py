@@ -279,7 +279,7 @@ def tracked() -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    binary = {".png", ".jpg", ".gif", ".mp4", ".safetensors", ".zip"}
+    binary = {".png", ".jpg", ".gif", ".webp", ".mp4", ".safetensors", ".zip"}
     paths = [ROOT / name for name in listed.split("\0") if name]
     return [p for p in paths if p.is_file() and p.suffix not in binary and p.name != "LICENSE"]
 
