@@ -120,10 +120,9 @@ def main() -> None:
         page = opened(browser, address, 1280, 800, "dark")
         pull(page, lambda: None)
         save(page, "studio_dark", 1000)
-        for scheme in ("light", "dark"):
-            page = opened(browser, address, 390, 844, scheme)
-            pull(page, lambda: None)
-            save(page, f"studio_phone_{scheme}", 390)
+        page = opened(browser, address, 390, 844, "light")
+        pull(page, lambda: None)
+        save(page, "studio_phone_light", 390)
         browser.close()
 
 

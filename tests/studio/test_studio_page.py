@@ -337,7 +337,6 @@ def test_the_gallery_opens_a_seed(window):
     assert window.complaints == []
 
 
-# F25
 def test_a_run_is_watched(browser, tiny_model, tmp_path):
     run = tmp_path / "runs" / "cars"
     run.mkdir(parents=True)
@@ -364,6 +363,7 @@ def test_a_run_is_watched(browser, tiny_model, tmp_path):
         page.close()
 
 
+# F25
 def test_mistakes_are_shown_as_text(window):
     page = window.page
     page.select_option("#model", EVIL)
