@@ -17,12 +17,12 @@ from framework.drag.interface import Draggable, View
 from framework.models.frozen import gradients
 
 COMPARED_PX = 128  # larger pictures are reduced to about this height first
-RADIUS_PX = 2  # half side of the compared square
-ELSEWHERE_PX = (3, 10)  # distances of the places now that could have been meant: above, up to
+RADIUS_PX = 4  # half side of the compared square
+ELSEWHERE_PX = (3, 10)  # distances of other places that could have been meant: above, up to
 NEIGHBOURS_PX = (2, 4)  # distances of the places before that show what a small miss looks like
-ELSEWHERE_LIMIT, NEIGHBOURS_LIMIT = 0.95, 2.85
-SURE_CONFIDENCE = 0.5  # below it a drag is doubtful: wrong a little more often than right
-LEAST_CONFIDENCE = 0.475  # below it the point is called lost
+NEIGHBOURS_LIMIT = 2.4
+SURE_CONFIDENCE = 0.525  # below it a drag is doubtful
+LEAST_CONFIDENCE = 0.5  # below it the point is called lost: others fit better than it does
 
 
 def last_look(
@@ -56,9 +56,10 @@ def confidence(
 ) -> Tensor:
     """How sure it is that each point now shows what its handle showed before.
 
-    Below `SURE_CONFIDENCE` another place nearby resembles the handle as much (Lowe's ratio test,
-    2004), or the point resembles it far less than the handle's own neighbours did. Below
-    `LEAST_CONFIDENCE` the point is lost.
+    The ratio test of Lowe 2004, forward and backward: does another place near the point resemble
+    the handle as much, and another place near the handle the point (geometric mean)? Below
+    `LEAST_CONFIDENCE` others fit better, or the point resembles the handle far less than the
+    handle's own neighbours did.
 
     Args:
         before: Features before the drag, of one or more blocks, each (1, C, h, w), any h and w.
@@ -75,10 +76,12 @@ def confidence(
     size = (img_size[0] // factor, img_size[1] // factor)
     handles, points = ((place + 0.5) / factor - 0.5 for place in (handles, points))
     templates = _windows(before, scales, handles, RADIUS_PX, size)
-    here = differences(_windows(after, scales, points, RADIUS_PX, size), templates, 1).flatten()
-    elsewhere = _least(after, scales, points, templates, ELSEWHERE_PX, size)
+    found = _windows(after, scales, points, RADIUS_PX, size)
+    here = differences(found, templates, 1).flatten()
+    forward = _least(after, scales, points, templates, ELSEWHERE_PX, size)
+    backward = _least(before, scales, handles, found, ELSEWHERE_PX, size)
     neighbours = _least(before, scales, handles, templates, NEIGHBOURS_PX, size)
-    limit = torch.minimum(ELSEWHERE_LIMIT * elsewhere, NEIGHBOURS_LIMIT * neighbours)
+    limit = torch.minimum((forward * backward).sqrt(), NEIGHBOURS_LIMIT * neighbours)
     return limit.clamp(min=1e-9) / (limit.clamp(min=1e-9) + here)
 
 

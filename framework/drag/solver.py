@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from framework.drag.interface import Drag, Draggable, View
 from framework.drag.likeness import LEAST_CONFIDENCE, last_look
@@ -18,14 +19,18 @@ from framework.models.frozen import gradients
 STRIDE_PX = 2.5  # most that a step wants to move a point
 RETURN = 0.7  # share of the way back to the start that a step goes where the points allow it
 RADIUS, LARGEST_RADIUS, LEAST_RADIUS = 4.0, 8.0, 0.6  # of a step, in standard deviations
+RETRY_RADIUS = 2.0  # after steps that only undid regret
 LEAST_GAIN, GOOD_GAIN, FULL_GAIN = 0.15, 0.5, 0.6  # real approach as a share of the promised one
-MOST_DRIFT, MOST_RISE, MOST_GOOD_RISE = 0.55, 0.2, 0.3  # of the templates; the last with GOOD_GAIN
+MOST_RISE, MOST_GOOD_RISE = 0.2, 0.3  # of the templates' drift in a step; the last with GOOD_GAIN
+MOST_DRIFT, MOST_REAL_DRIFT, REALISM_KEPT = 0.55, 0.75, 0.5  # the second where the critic lost less
 SEARCH_PX = 2
 CRITIC_SLACK = 1.5  # what the critic may lose in all, and for each pixel that is gained
 LEAST_REGRET, LEAST_PULL, LIFT_RADIUS = 1e-3, 3.0, 4.0
-POLISHING_RADIUS, POLISHED_PX = 1.5, 0.2
+LEAST_FALL = 1e-2  # of regret along the way that the points leave, as a share of the free one
+POLISHING_RADIUS, POLISHED_PX, POLISHED = 1.5, 0.2, 0.85  # a step leaves at most this regret
 SHARPNESS_WEIGHT = 5.0  # the discriminator does not see fog
 MASK_PRICE = 100.0  # of a mean change as large as the picture, in logits
+TINT_PRICE, TINT_CELLS = 100.0, 8  # of a mean squared change of colour; cells a side
 DAMPING = 1e-3  # of the tracker's Jacobian
 
 
@@ -41,7 +46,7 @@ class Iterate:
         points: Where the points are, shape (K, 2).
         drift: Of each point, shape (K,).
         realism: What the critic thinks of it, a scalar; 0 without one.
-        regret: What the critic and what lies outside the mask have lost, a scalar, at least 0.
+        regret: What the critic, the colours and what lies outside the mask have lost, a scalar ≥ 0.
         farthest_px: Distance of the farthest point to its target.
         mask_loss: Change outside the mask.
     """
@@ -111,7 +116,7 @@ class Solver:
         self._template = Template(
             maps, self._statistics.scales, drag.handles, radius_px, draggable.img_size
         )
-        self._first_realism = self._realism(self._picture)
+        self._first_realism, self._first_tint = self._realism(self._picture), _tint(self._picture)
 
     def beginning(self, resume_from: DragStep | None) -> Iterate:
         """The start, or where an earlier drag ended."""
@@ -156,7 +161,7 @@ class Solver:
             change = _within(whole, radius)
             tried = self._iterate(at.whitened + change.view_as(at.whitened), at.points)
             near = tried.farthest_px <= at.farthest_px + POLISHED_PX
-            if near and tried.finite and tried.regret.item() < 0.98 * regret:
+            if near and tried.finite and tried.regret.item() < POLISHED * regret:
                 return tried
             radius = min(radius, float(change.norm())) / 3
         return None
@@ -195,7 +200,9 @@ class Solver:
             changed = realism.new_zeros(())
             if self._fixed is not None:
                 changed = mask_loss([maps[-1]], [self._picture], self._fixed)
-            regret = (self._first_realism - realism).clamp(min=0) + self._mask_price * changed
+            repainted = (_tint(maps[-1]) - self._first_tint).square().mean()
+            regret = (self._first_realism - realism).clamp(min=0)
+            regret = regret + self._mask_price * changed + TINT_PRICE * repainted
         with gradients(False):
             points = self._template.find(maps, expected, search_px)
             return Iterate(
@@ -231,8 +238,12 @@ class Solver:
         if regret <= LEAST_REGRET:
             return torch.zeros_like(at.whitened.flatten())
         rise = self._whitened_gradient(at.view, at.regret)
-        way = linear.aside(self._cheapest(rise[None])[0])
-        return -max(LEAST_PULL, regret / max(float(rise @ way), 1e-12)) * way
+        cheapest = self._cheapest(rise[None])[0]
+        way = linear.aside(cheapest)
+        fall = float(rise @ way)
+        if fall <= LEAST_FALL * float(rise @ cheapest):  # the points leave no freedom
+            return torch.zeros_like(way)
+        return -max(LEAST_PULL, regret / fall) * way
 
     def _gain(self, at: Iterate, tried: Iterate, promised: Tensor) -> float:
         """How much of the promised approach is real."""
@@ -247,12 +258,14 @@ class Solver:
         """Whether the points came nearer, still fit their templates, and realism is kept."""
         rise = float((tried.drift - at.drift).max())
         most_rise = MOST_GOOD_RISE if gain > GOOD_GAIN else MOST_RISE
-        fits = tried.finite and float(tried.drift.max()) < MOST_DRIFT and rise < most_rise
+        lost = float((self._first_realism - tried.realism).detach())
+        most_drift = MOST_DRIFT if lost > REALISM_KEPT else MOST_REAL_DRIFT
+        fits = tried.finite and float(tried.drift.max()) < most_drift and rise < most_rise
         missing = [(self._drag.targets - i.points).norm(dim=1).sum() for i in (at, tried)]
         gained_px = max(0.0, float(missing[0] - missing[1]))
-        lost = float((at.realism - tried.realism).detach())
-        realism_kept = float((self._first_realism - tried.realism).detach()) <= CRITIC_SLACK
-        return fits and gain > LEAST_GAIN and (realism_kept or lost <= CRITIC_SLACK * gained_px)
+        lost_now = float((at.realism - tried.realism).detach())
+        real = lost <= CRITIC_SLACK or lost_now <= CRITIC_SLACK * gained_px
+        return fits and real and gain > LEAST_GAIN
 
     def _realism(self, picture: Tensor) -> Tensor:
         """The critic: the discriminator's logit, and a price on what is less sharp than before."""
@@ -265,6 +278,12 @@ class Solver:
 
 def _within(change: Tensor, radius: float) -> Tensor:
     return change * (radius / change.norm().clamp(min=radius))
+
+
+def _tint(picture: Tensor) -> Tensor:
+    """Colour of coarse cells without their brightness, shape (1, C, n, n)."""
+    cells = adaptive_avg_pool2d(picture, TINT_CELLS)
+    return cells - cells.mean(dim=1, keepdim=True)
 
 
 def _energy(picture: Tensor) -> Tensor:

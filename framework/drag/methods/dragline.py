@@ -4,7 +4,8 @@ Where Pan et al. 2023 pull features a pixel at a time, the tracker's own Jacobia
 of the latents moves the points as wanted; of these the one that changes the picture least is taken
 (a minimum-norm step in the model's metric, `framework.drag.statistics`). A step that loses the
 points (their templates no longer fit) or realism (the critic) is shortened and tried again, for a
-forward pass each time.
+forward pass each time. Where no step is good, and at the end, steps that leave the points where
+they are undo what is regretted: lost realism, other colours, changes outside the mask.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from framework.drag.ends import Ends
 from framework.drag.interface import Drag, Draggable
 from framework.drag.settings import DragSettings
-from framework.drag.solver import RADIUS, Iterate, Solver
+from framework.drag.solver import RADIUS, RETRY_RADIUS, Iterate, Solver
 from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
 
@@ -32,10 +33,10 @@ def run(
 
     while True:
         following: Iterate | None = None
-        near = ends.reached(at.farthest_px)
-        if not near:
+        if not ends.reached(at.farthest_px):
             following, radius = solver.nearer(at, radius)
-        elif polished < POLISHING_STEPS:
+            radius = max(radius, RETRY_RADIUS)
+        if following is None and polished < POLISHING_STEPS:
             following, polished = solver.with_less_regret(at), polished + 1
         status = ends.status(at.farthest_px, settled=following is None, pulls=None)
         if status == "moving" and following is None:
