@@ -47,16 +47,15 @@ def main() -> None:
     args = arguments()
     import torch
 
-    from framework.drag.settings import DragSettings, preset_for
+    from framework.drag.settings import DEFAULT_PRESET, DragSettings
     from framework.jobs.models import open_generator
     from framework.jobs.settings import load_settings
     from framework.machine import processor
 
     torch.set_num_threads(args.threads)
     generator = open_generator(args.model, "cpu")
-    preset = preset_for(generator.img_size)
-    settings = load_settings(args.config) if args.config else DragSettings.preset(preset)
-    origin = args.config or f"preset {preset}"
+    settings = load_settings(args.config) if args.config else DragSettings.preset(DEFAULT_PRESET)
+    origin = args.config or f"preset {DEFAULT_PRESET}"
     print(f"{processor()}, {os.cpu_count()} cores, {args.threads} threads, {platform.platform()}")
     print(f"{args.model}, {origin}, psi {args.psi:g}, seeds from {args.first_seed}\n", flush=True)
     masks(args, generator, settings)

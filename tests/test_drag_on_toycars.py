@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from framework.drag.settings import preset_for
+from framework.drag.settings import DEFAULT_PRESET
 from framework.evaluation.drag.keypoint_training import held_out_error_px
 from framework.evaluation.drag.keypoints import KeypointJudge
 from framework.evaluation.drag.protocols.landmarks import NO_EDIT, PROTOCOL
@@ -65,7 +65,7 @@ def test_what_is_pulled_arrives(lab, tasks):
     untouched = results(lab, tasks, NO_EDIT)
     assert hits(untouched) == 0
     assert sum(line["px"] for line in untouched) / COUNT == pytest.approx(FREE_PX, abs=0.1)
-    facts = results(lab, tasks, preset_for(lab.generator.img_size))
+    facts = results(lab, tasks, DEFAULT_PRESET)
     report = [(task["seed"], round(line["px"], 2), line["status"])
               for task, line in zip(tasks, facts, strict=True)]  # fmt: skip
     assert hits(facts) >= 9, report
@@ -73,5 +73,5 @@ def test_what_is_pulled_arrives(lab, tasks):
 
 @needs_model
 def test_without_tracking_most_miss(lab, tasks):
-    blind = results(lab, tasks, f"{preset_for(lab.generator.img_size)}+tracker=off")
+    blind = results(lab, tasks, "small+tracker=off")
     assert hits(blind) < COUNT / 2

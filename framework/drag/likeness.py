@@ -14,9 +14,9 @@ from torch import Tensor
 
 from framework.drag.features import differences, inside, patches
 from framework.drag.interface import Draggable, View
+from framework.drag.settings import REDUCED_PX
 from framework.models.frozen import gradients
 
-COMPARED_PX = 128  # larger pictures are reduced to about this height first
 RADIUS_PX = 4  # half side of the compared square
 ELSEWHERE_PX = (3, 10)  # distances of other places that could have been meant: above, up to
 NEIGHBOURS_PX = (2, 4)  # distances of the places before that show what a small miss looks like
@@ -72,7 +72,7 @@ def confidence(
         Confidence, shape (K,), in [0, 1]; 1 for what is unchanged.
     """
     scales = [_scale(view) for view in before]
-    factor = max(1, img_size[0] // COMPARED_PX)
+    factor = max(1, img_size[0] // REDUCED_PX)
     size = (img_size[0] // factor, img_size[1] // factor)
     handles, points = ((place + 0.5) / factor - 0.5 for place in (handles, points))
     templates = _windows(before, scales, handles, RADIUS_PX, size)

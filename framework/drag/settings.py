@@ -10,7 +10,9 @@ from framework.errors import UserError
 from framework.settings import MOST_STEPS, Settings
 
 PAPER_SIZE_PX = 512  # the height at which the paper states its radii
-SMALL_PX = 128  # longer side of the pictures that the preset "small" is for
+REDUCED_PX = 128  # height to which some methods reduce larger pictures, about
+
+SUBPIXEL_STOP = 0.3  # of a pixel of the reduced picture
 
 LatentSpace = Literal["w+", "w"]
 
@@ -34,7 +36,8 @@ class DragSettings(Settings):
         tracking_radius_px: Half side r2 in pixels of the picture; overrides `tracking_radius`.
         template_radius_px: Half side t of the (2t+1)² patch, in pixels of the picture, that is
             compared when a handle is searched for. 0 is the paper's single feature vector; 1 is
-            steadier on small generators.
+            steadier on small generators. Method "dragline" follows a disc of this radius, in pixels
+            of the picture reduced to a height of 128 to 255.
         mask_weight: How hard the area outside the mask is kept as it was, in lengths of the points'
             own pull, ≥ 0: the same for every mask, resolution and model. What opposes the pull is
             removed first, so that 0.5 steers and does not hold; more slows the drag.
@@ -46,10 +49,11 @@ class DragSettings(Settings):
         latent_space: "w+" moves each of the first `layers` latents on its own; "w" moves all
             latents of the picture by one common vector.
         feature_resolution: Block whose features are compared, by its nominal side (4, 8, 16, …);
-            None for the paper's sixth (128), or the last that a smaller model has.
+            None for the paper's sixth (128), or the last that a smaller model has; method
+            "dragline" takes one before the last, and sees the last as well.
         stop_distance_px: The drag has arrived when every handle is within this distance of its
             target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
-            2 for more.
+            2 for more, and for 0.3 of the reduced picture with method "dragline".
         max_steps: Steps after which a drag stops.
         max_seconds: Seconds after which a drag stops, including the caller's own time;
             None for no limit.
@@ -118,7 +122,9 @@ class DragSettings(Settings):
             num_points: Number of handles.
         """
         height_px, stop_px = img_size[0], self.stop_distance_px
-        if stop_px is None:
+        if stop_px is None and self.method == "dragline":
+            stop_px = SUBPIXEL_STOP * max(1, height_px // REDUCED_PX)
+        elif stop_px is None:
             stop_px = 1.0 if num_points <= 5 else 2.0
         return Sizes(
             img_size=img_size,
@@ -130,6 +136,7 @@ class DragSettings(Settings):
         )
 
 
+DEFAULT_PRESET = "dragline"
 # Differences from the defaults; configs/edit/drag/NAME.yaml explains all settings.
 PRESETS: dict[str, dict[str, Any]] = {
     "draggan": {},
@@ -144,8 +151,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dragline": {
         "method": "dragline",
         "template_radius_px": 4,
-        "feature_resolution": 32,
-        "stop_distance_px": 0.3,
         "max_steps": 30,
         "layers": 10,
     },
@@ -164,11 +169,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset_for(img_size: tuple[int, int]) -> str:
-    """Name of the preset for pictures of this (height, width)."""
-    return "small" if max(img_size) <= SMALL_PX else "draggan"
-
-
 @dataclass(frozen=True)
 class Sizes:
     """What trackers and losses need of the settings, resolved for one picture (see there)."""
@@ -179,6 +179,11 @@ class Sizes:
     template_radius_px: int
     stop_distance_px: float
     tracker_weights: str | None = None
+
+    @property
+    def reduction(self) -> int:
+        """How many times smaller a picture is looked at where its full size says nothing more."""
+        return max(1, self.img_size[0] // REDUCED_PX)
 
 
 def _scaled(radius: float, height_px: int) -> int:

@@ -16,6 +16,7 @@ from framework.drag.step import DragStep, Picture, Status
 from framework.drag.template import Template
 from framework.models.frozen import gradients
 
+# Lengths are pixels of the reduced picture (`Sizes.reduction`).
 STRIDE_PX = 2.5  # most that a step wants to move a point
 RETURN = 0.7  # share of the way back to the start that a step goes where the points allow it
 RADIUS, LARGEST_RADIUS, LEAST_RADIUS = 4.0, 8.0, 0.6  # of a step, in standard deviations
@@ -42,7 +43,7 @@ class Iterate:
         whitened: Change since the start in standard deviations, shape of the trainable part.
         state: The state itself.
         view: What the model makes of it.
-        maps: Its `Draggable.maps`, the picture last.
+        maps: Its `Draggable.maps`, reduced for the templates.
         points: Where the points are, shape (K, 2).
         drift: Of each point, shape (K,).
         realism: What the critic thinks of it, a scalar; 0 without one.
@@ -112,10 +113,11 @@ class Solver:
         self._mask_price = MASK_PRICE * settings.mask_weight
         self._factor = torch.linalg.cholesky(self._statistics.metric)
         sizes = settings.sizes(draggable.img_size, len(drag.targets))
-        radius_px = max(2, sizes.template_radius_px)
+        radius_px, self._unit_px = max(2, sizes.template_radius_px), sizes.reduction
         self._template = Template(
-            maps, self._statistics.scales, drag.handles, radius_px, draggable.img_size
-        )
+            maps, self._statistics.scales, drag.handles, radius_px, draggable.img_size,
+            sizes.reduction,
+        )  # fmt: skip
         self._first_realism, self._first_tint = self._realism(self._picture), _tint(self._picture)
 
     def beginning(self, resume_from: DragStep | None) -> Iterate:
@@ -133,7 +135,8 @@ class Solver:
     def nearer(self, at: Iterate, radius: float) -> tuple[Iterate | None, float]:
         """The next iterate, and the radius to go on with; None where no step is good."""
         missing = self._drag.targets - at.points
-        stride = missing * (STRIDE_PX / missing.norm(dim=1, keepdim=True).clamp(min=STRIDE_PX))
+        longest_px = STRIDE_PX * self._unit_px
+        stride = missing * (longest_px / missing.norm(dim=1, keepdim=True).clamp(min=longest_px))
         linear, gone = self._linear(at), at.whitened.flatten()
         back = RETURN * linear.jacobian @ gone
         whole = linear.change(stride.flatten() + back) - RETURN * gone
@@ -160,7 +163,7 @@ class Solver:
         while radius >= LEAST_RADIUS / 2:
             change = _within(whole, radius)
             tried = self._iterate(at.whitened + change.view_as(at.whitened), at.points)
-            near = tried.farthest_px <= at.farthest_px + POLISHED_PX
+            near = tried.farthest_px <= at.farthest_px + POLISHED_PX * self._unit_px
             if near and tried.finite and tried.regret.item() < POLISHED * regret:
                 return tried
             radius = min(radius, float(change.norm())) / 3
@@ -196,11 +199,12 @@ class Solver:
             state = draggable.moved(drag.start, self._statistics.update(whitened))
             view = draggable.view(state)
             maps = draggable.maps(view)
-            realism = self._realism(maps[-1])
+            picture, maps = maps[-1], self._template.reduced(maps)
+            realism = self._realism(picture)
             changed = realism.new_zeros(())
             if self._fixed is not None:
-                changed = mask_loss([maps[-1]], [self._picture], self._fixed)
-            repainted = (_tint(maps[-1]) - self._first_tint).square().mean()
+                changed = mask_loss([picture], [self._picture], self._fixed)
+            repainted = (_tint(picture) - self._first_tint).square().mean()
             regret = (self._first_realism - realism).clamp(min=0)
             regret = regret + self._mask_price * changed + TINT_PRICE * repainted
         with gradients(False):
@@ -264,7 +268,7 @@ class Solver:
         missing = [(self._drag.targets - i.points).norm(dim=1).sum() for i in (at, tried)]
         gained_px = max(0.0, float(missing[0] - missing[1]))
         lost_now = float((at.realism - tried.realism).detach())
-        real = lost <= CRITIC_SLACK or lost_now <= CRITIC_SLACK * gained_px
+        real = lost <= CRITIC_SLACK or lost_now <= CRITIC_SLACK * gained_px / self._unit_px
         return fits and real and gain > LEAST_GAIN
 
     def _realism(self, picture: Tensor) -> Tensor:

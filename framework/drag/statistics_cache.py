@@ -10,7 +10,7 @@ from framework.errors import UserError
 from framework.files import cache_folder, whole_file
 from framework.tensor_files import read_tensors
 
-VERSION = "1"
+VERSION = "2"
 
 
 def cached_statistics(

@@ -16,8 +16,9 @@ from framework.models.frozen import NOISE_MODE, gradients
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.work import synthesis_gflop
 
-W_SAMPLES, BATCH, PSI = 8192, 32, 0.7
-LEAST_BATCHES, MOST_BATCHES, BUDGET_GFLOP = 1, 18, 1500.0  # some seconds of a CPU
+W_SAMPLES, PSI = 8192, 0.7
+MOST_TOGETHER, TOGETHER_GFLOP = 32, 64.0  # pictures at once
+LEAST_PROBES, MOST_PROBES, BUDGET_GFLOP = 16, 576, 1500.0  # some seconds of a CPU, if it can be
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
 
 
@@ -46,7 +47,10 @@ class StyleGAN2:
         self.discriminator, self.editor = discriminator, editor
         height, width = generator.img_size
         self.img_size = int(height), int(width)
-        self.resolution = _feature_block(settings.feature_resolution, self.synthesis.resolutions)
+        resolutions = self.synthesis.resolutions
+        if settings.method == "dragline" and settings.feature_resolution is None:
+            resolutions = resolutions[:-1] or resolutions  # `maps` has the last one, too
+        self.resolution = _feature_block(settings.feature_resolution, resolutions)
         self.in_common = settings.latent_space == "w"  # one vector moves all latents
         self.layers = generator.num_ws if self.in_common else min(settings.layers, generator.num_ws)
 
@@ -139,15 +143,16 @@ class StyleGAN2:
             c = torch.zeros(count, generator.c_dim).to(like) if generator.c_dim else None
             return generator.mapping(z, c, truncation_psi=psi)
 
+        work = max(synthesis_gflop(generator), 1e-9)
+        together = max(1, min(MOST_TOGETHER, int(TOGETHER_GFLOP / work)))
+        probes = max(LEAST_PROBES, min(MOST_PROBES, int(BUDGET_GFLOP / (3 * work))))
         with gradients(False):
             spread = spread_of(samples(W_SAMPLES, 1.0)[:, 0].float())
-            scales = scales_of(self.maps(self.view(samples(BATCH, PSI))))
-        work = synthesis_gflop(generator, 3 * BATCH)
-        batches = max(LEAST_BATCHES, min(MOST_BATCHES, int(BUDGET_GFLOP / max(work, 1e-9))))
+            scales = scales_of(self.maps(self.view(samples(together, PSI))))
         effects = []
-        for _ in range(batches):
+        for _ in range(-(-probes // together)):
             with gradients(True):
-                view = self.view(samples(BATCH, PSI))
+                view = self.view(samples(together, PSI))
                 picture = self.maps(view)[-1]
                 noise = torch.randn(picture.shape, generator=rng).to(picture)
                 effects.append((self.gradient(view, (picture * noise).sum()) @ spread).flatten(1))

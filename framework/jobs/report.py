@@ -6,7 +6,7 @@ from typing import Any
 
 from framework.data import ImageDataset, open_dataset
 from framework.data.holdout import split
-from framework.drag.settings import DragSettings, preset_for
+from framework.drag.settings import DEFAULT_PRESET, DragSettings
 from framework.errors import UserError, blame
 from framework.evaluation.inversion.baselines import StageRunner
 from framework.evaluation.inversion.measures import Measures, choose_ruler
@@ -96,7 +96,7 @@ def _questions(
     ruler_name, ruler, note = choose_ruler(distance)
     if note:
         watcher.note(note)
-    drag = DragSettings.preset(preset_for(inverter.networks.img_size))
+    drag = DragSettings.preset(DEFAULT_PRESET)
     has_features = drag.feature_resolution in generator.synthesis.resolutions
     drag = replace(
         drag,

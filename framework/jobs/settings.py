@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from framework import settings_file
-from framework.drag.settings import DragSettings, preset_for
+from framework.drag.settings import DEFAULT_PRESET, DragSettings
 from framework.errors import blame, named
 from framework.inversion.settings import InversionSettings
 from framework.jobs.requests.drag import DragRequest
@@ -15,19 +15,18 @@ from framework.jobs.requests.invert import InversionChoice, InvertRequest
 
 
 def drag_settings(
-    request: DragRequest, img_size: tuple[int, int], default: DragSettings | None = None
+    request: DragRequest, default: DragSettings | None = None
 ) -> tuple[DragSettings, str]:
-    """Return the resolved settings of a drag for a picture, and where they come from.
+    """Return the resolved settings of a drag, and where they come from.
 
     Args:
         request: The drag.
-        img_size: The picture's (height, width).
         default: Settings used if the request names neither preset nor file.
 
     Raises:
         UserError: Naming the request's field, if a value does not fit.
     """
-    settings, origin = _base(request, img_size, default)
+    settings, origin = _base(request, default)
     for name, field in (
         ("max_steps", "steps"),
         ("learning_rate", "lr"),
@@ -92,13 +91,11 @@ def base_settings(choice: InversionChoice) -> InversionSettings:
     return settings
 
 
-def _base(
-    request: DragRequest, img_size: tuple[int, int], default: DragSettings | None
-) -> tuple[DragSettings, str]:
+def _base(request: DragRequest, default: DragSettings | None) -> tuple[DragSettings, str]:
     if request.config is not None:
         with blame("config", request.config):
             return load_settings(request.config), request.config
     if default is not None and request.preset == "auto":
         return default, "the edit's settings"
-    name = preset_for(img_size) if request.preset == "auto" else request.preset
+    name = DEFAULT_PRESET if request.preset == "auto" else request.preset
     return DragSettings.preset(name), f"preset {name}"

@@ -281,7 +281,7 @@ def _drag(
     **more: Any,
 ) -> OpenDrag:
     """Return the drag with its settings resolved."""
-    settings, origin = drag_settings(request, networks.img_size, default)
+    settings, origin = drag_settings(request, default)
     facts |= {"settings_from": origin, "handles": pull.handles, "targets": pull.targets}
     return OpenDrag(request, networks, ws, pull, settings, facts, **more)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
 from framework.drag.session import DragSession
-from framework.drag.settings import DragSettings, preset_for
+from framework.drag.settings import REDUCED_PX, DragSettings
 from framework.drag.step import DragStep
 from framework.inversion.step import InversionStep
 from framework.jobs.invert import Places, carrying_out
@@ -201,7 +201,8 @@ class Preview:
             self._handles.append(handle)
             self._targets.append(handle)
         self._held = len(self._handles) - 1 if index is None else index
-        preset = DragSettings.preset(preset_for(drag.generator.img_size))
+        small = max(drag.generator.img_size) <= REDUCED_PX
+        preset = DragSettings.preset("small" if small else "draggan")  # their steps are short
         self._settings = replace(preset, max_steps=PREVIEW_STEPS)
         self._stream: Iterator[DragStep] | None = None
         self._last: DragStep | None = None

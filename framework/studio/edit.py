@@ -14,7 +14,7 @@ import numpy as np
 
 from framework.drag.edit_file import EditFile
 from framework.drag.session import DragSession
-from framework.drag.settings import DragSettings, preset_for
+from framework.drag.settings import DEFAULT_PRESET, DragSettings
 from framework.drag.step import DragStep
 from framework.errors import UserError, spoken
 from framework.jobs.models import Networks, mixed_latents, portable_name, render, seed_latents
@@ -219,8 +219,7 @@ class Edit:
         )
 
     def _preset_settings(self) -> DragSettings:
-        auto = preset_for(self.drag.generator.img_size)
-        return DragSettings.preset(auto if self.preset == "auto" else self.preset)
+        return DragSettings.preset(DEFAULT_PRESET if self.preset == "auto" else self.preset)
 
 
 def _in_words(step: DragStep | None, running: bool) -> str:

@@ -100,6 +100,19 @@ def test_several_points_are_solved_for_at_once():
     torch.testing.assert_close(last.state, shift, atol=0.5, rtol=0)
 
 
+class Poster(Card):
+    """A large card: its waves are as many times longer."""
+
+    img_size, spread = (384, 512), 8.0
+
+
+def test_a_large_picture_is_looked_at_reduced():
+    handle, target = (160.0, 240.0), (216.0, 208.0)
+    *_, last = drag_state(Poster(), torch.zeros(2), [handle], [target], None, SETTINGS)
+    assert last.arrived and last.step <= 12 and last.max_distance_px <= 0.9
+    torch.testing.assert_close(last.state, torch.tensor([56.0, -32.0]), atol=2.0, rtol=0)
+
+
 def test_numbers_that_are_none_are_refused():
     with pytest.raises(InvalidEdit, match="NaN or infinity"):
         next(drag_state(Card(), torch.full((2,), float("nan")), [HANDLE], [TARGET], None, SETTINGS))
@@ -109,15 +122,17 @@ def test_numbers_that_are_none_are_refused():
 
 
 def test_a_template_is_found_to_a_fraction_of_a_pixel():
-    card, moves = Card(), [(0.3, -0.4), (1.6, 1.2), (-2.3, 0.7)]
-    start = card.draw(torch.zeros(2))
-    template = Template([start], scales_of([start]), torch.tensor([HANDLE]), 4, card.img_size)
-    for move in moves:
-        now = [card.draw(torch.tensor(move))]
-        points = template.find(now, torch.tensor([HANDLE]), 3)
-        wanted = torch.tensor([HANDLE]) + torch.tensor([move])
-        torch.testing.assert_close(points, wanted, atol=0.1, rtol=0)
-        assert template.drift(now, points) < 0.1 < template.drift(now, points + 3)
+    for card, times in ((Card(), 1), (Poster(), 8)):
+        handle, start = times * torch.tensor([HANDLE]), card.draw(torch.zeros(2))
+        radius_px = 4 * times // max(1, 3 * times // 8)
+        template = Template(
+            [start], scales_of([start]), handle, radius_px, card.img_size, max(1, 3 * times // 8)
+        )
+        for move in times * torch.tensor([(0.3, -0.4), (1.6, 1.2), (-2.3, 0.7)]):
+            now = template.reduced([card.draw(move)])
+            points = template.find(now, handle, 9)
+            torch.testing.assert_close(points, handle + move, atol=0.1 * times, rtol=0)
+            assert template.drift(now, points) < 0.1 < template.drift(now, points + 3 * times)
 
 
 def test_the_shift_of_a_template_has_the_right_sign_and_gradient():

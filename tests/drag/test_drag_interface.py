@@ -28,7 +28,7 @@ TRACKERS = [name for name in names("trackers") if name not in ("raft", "pips")] 
 class Card:
     """A pattern that its state, (dx, dy) in pixels, shifts."""
 
-    img_size = (48, 64)
+    img_size, spread = (48, 64), 1.0
 
     def own(self, state):
         return state.detach().clone()
@@ -70,7 +70,7 @@ class Card:
         y, x = torch.meshgrid(*map(torch.arange, self.img_size), indexing="ij")
         places = torch.stack([x, y], dim=-1) - state
         phases = 6.3 * torch.rand(32, generator=rng)
-        return torch.sin(places @ waves.T + phases).permute(2, 0, 1)[None]
+        return torch.sin(places @ waves.T / self.spread + phases).permute(2, 0, 1)[None]
 
 
 def drag(settings, mask=None, **more):

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from framework.drag.settings import PRESETS, DragSettings, preset_for
+from framework.drag.settings import PRESETS, DragSettings
 from framework.errors import UserError
 from framework.jobs.requests.drag import Preset
 
@@ -95,9 +95,12 @@ def test_every_file_is_that_of_a_preset():
     assert {path.stem for path in CONFIG_FOLDER.glob("*.yaml")} == set(PRESETS)
 
 
-@pytest.mark.parametrize(("side", "name"), [(64, "small"), (128, "small"), (256, "draggan")])
-def test_small_pictures_have_a_preset_of_their_own(side, name):
-    assert preset_for((side // 2, side)) == name
+@pytest.mark.parametrize(
+    ("height", "reduction", "stop_px"), [(64, 1, 0.3), (200, 1, 0.3), (256, 2, 0.6), (1024, 8, 2.4)]
+)
+def test_dragline_looks_at_large_pictures_reduced(height, reduction, stop_px):
+    sizes = DragSettings.preset("dragline").sizes((height, 2 * height), 9)
+    assert sizes.reduction == reduction and sizes.stop_distance_px == pytest.approx(stop_px)
 
 
 def test_settings_and_tasks_are_read_without_torch():

@@ -13,10 +13,10 @@ from framework.jobs.settings import drag_settings, inversion_settings
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize(("side", "preset"), [(64, "small"), (128, "small"), (256, "draggan")])
-def test_auto_takes_the_preset_of_the_pictures_size_and_says_so(side, preset):
-    request = DragRequest(out="o", model="m", seed=1, points="1,1:2,2")
-    settings, origin = drag_settings(request, (side // 2, side))
+@pytest.mark.parametrize(("asked", "preset"), [("auto", "dragline"), ("small", "small")])
+def test_auto_takes_the_default_preset_and_says_so(asked, preset):
+    request = DragRequest(out="o", model="m", seed=1, points="1,1:2,2", preset=asked)
+    settings, origin = drag_settings(request)
     assert settings == DragSettings.preset(preset) and origin == f"preset {preset}"
 
 

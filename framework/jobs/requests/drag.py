@@ -59,10 +59,10 @@ class DragRequest(Framing):
             agree, hard does neither.
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.
         class_: Class of a model trained with labels, counted from 0.
-        preset: Settings as published (draggan), for small pictures (small), in few steps
-            (dragline), by a network that was trained for the model (latent-transformer), as
-            FreeDrag has them (freedrag), or as the public code of DragGAN does it (official), for
-            comparison; auto takes small up to 128 px.
+        preset: Settings: few steps (dragline, which auto takes), as published (draggan), as
+            published but for small pictures (small), by a network that was trained for the model
+            (latent-transformer), as FreeDrag has them (freedrag), or as the public code of DragGAN
+            does it (official), for comparison.
         config: YAML file with settings, such as configs/edit/drag/draggan.yaml; in place of a
             preset.
         steps: Steps at most; overrides the preset's.
