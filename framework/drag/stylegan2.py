@@ -18,7 +18,7 @@ from framework.models.stylegan2.work import synthesis_gflop
 
 W_SAMPLES, PSI = 8192, 0.7
 MOST_TOGETHER, TOGETHER_GFLOP = 32, 64.0  # pictures at once
-LEAST_PROBES, MOST_PROBES, BUDGET_GFLOP = 16, 576, 1500.0  # some seconds of a CPU, if it can be
+LEAST_PROBES, MOST_PROBES, BUDGET_GFLOP = 16, 192, 1500.0  # more were no better
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
 
 

@@ -31,6 +31,7 @@ def same(a: DragStep, b: DragStep) -> bool:
 # --- a latent shift is an image shift ---------------------------------------------------------
 
 
+# E14
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 def test_a_point_dragged_from_edge_to_edge_takes_the_picture_along(size):
     height, width = size
@@ -43,6 +44,7 @@ def test_a_point_dragged_from_edge_to_edge_takes_the_picture_along(size):
     assert (true_point - last.targets[0]).norm() < 2
 
 
+# E14
 def test_the_tracked_point_is_the_true_point_at_every_step(shifter):
     handle = torch.tensor([20.25, 40.5])
     for step in drag_points(shifter, shifter.ws(), [handle], [(50, 12)], settings=FAST):
@@ -52,6 +54,7 @@ def test_the_tracked_point_is_the_true_point_at_every_step(shifter):
         )
 
 
+# E4
 def test_fractions_of_a_pixel_are_kept(shifter):
     *_, last = finish(shifter, shifter.ws(), [(20.3, 30.7)], [(26.5, 30.7)], settings=FAST)
     torch.testing.assert_close(last.points % 1, torch.tensor([[0.3, 0.7]]))
@@ -82,6 +85,7 @@ def test_w_plus_moves_the_first_layers_only(shifter):
 # --- masks ------------------------------------------------------------------------------------
 
 
+# E15
 def test_what_lies_outside_the_mask_stays():
     generator = ShiftGenerator(sway=1.0)
     mask = torch.zeros(64, 64)
@@ -169,6 +173,7 @@ def test_what_is_no_longer_there_is_lost_and_stays_lost(shifter):
     assert good.arrived and not good.doubtful and good.min_confidence > 0.5
 
 
+# E9
 def test_a_mask_of_ones_constrains_nothing(shifter):
     arguments = (shifter, shifter.ws(), [(20, 30)], [(24, 30)])
     for without, ones in zip(
@@ -189,12 +194,14 @@ BAD_MASKS = {
 }
 
 
+# E9, E10
 @pytest.mark.parametrize("message", BAD_MASKS)
 def test_a_bad_mask_is_refused(shifter, message):
     with pytest.raises(InvalidEdit, match=f"^mask.*{message}|{message}"):
         drag_points(shifter, shifter.ws(), [(5, 5)], [(9, 9)], BAD_MASKS[message])
 
 
+# E10
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float64])
 def test_masks_of_any_number_type_are_the_same(shifter, dtype):
     mask = torch.zeros(64, 64)
@@ -207,6 +214,7 @@ def test_masks_of_any_number_type_are_the_same(shifter, dtype):
     assert all(same(a, b) for a, b in zip(*steps, strict=True))
 
 
+# E11
 def test_a_handle_outside_the_mask_is_said_and_survived(shifter):
     mask = torch.zeros(64, 64)
     mask[60, 60] = 1
@@ -219,6 +227,7 @@ def test_a_handle_outside_the_mask_is_said_and_survived(shifter):
 # --- inputs -----------------------------------------------------------------------------------
 
 
+# E1, E2
 def test_bad_points_are_refused_at_the_call_before_anything_is_computed(shifter):
     ws = shifter.ws()
     for handles, targets in [([(64, 5)], [(5, 5)]), ([(5, 5)], [(5, -0.1)]), ([], [])]:
@@ -227,6 +236,7 @@ def test_bad_points_are_refused_at_the_call_before_anything_is_computed(shifter)
     assert shifter.synthesis.calls == [] and (ws == 0).all()
 
 
+# E25
 @pytest.mark.parametrize(
     ("ws", "message"),
     [
@@ -253,6 +263,7 @@ def test_latents_are_copied_and_may_lack_the_batch_side(shifter):
 # --- ends -------------------------------------------------------------------------------------
 
 
+# E5
 def test_a_point_at_its_target_needs_no_step(shifter):
     for target in [(20, 30), (20.6, 30.7)]:
         (only,) = finish(shifter, shifter.ws(), [(20, 30)], [target])
@@ -260,6 +271,7 @@ def test_a_point_at_its_target_needs_no_step(shifter):
         assert torch.equal(only.ws, shifter.ws())
 
 
+# E8
 def test_opposite_targets_for_one_point_end_by_the_limit(shifter):
     steps = finish(
         shifter,
@@ -273,12 +285,14 @@ def test_opposite_targets_for_one_point_end_by_the_limit(shifter):
     assert [s.status for s in steps[:-1]] == ["moving"] * 20
 
 
+# E17
 def test_time_is_a_limit_too(shifter):
     settings = DragSettings(max_seconds=0.0)
     (only,) = finish(shifter, shifter.ws(), [(5, 5)], [(50, 50)], settings=settings)
     assert only.status == "max_seconds"
 
 
+# E16
 def test_numbers_that_are_not_finite_are_rolled_back(tiny_generator, tiny_ws):
     settings = DragSettings(learning_rate=3e38)
     steps = finish(tiny_generator, tiny_ws, [(20, 30)], [(40, 30)], settings=settings)
@@ -332,6 +346,7 @@ def test_features_stop_at_their_block_and_the_picture_waits_for_a_look(shifter):
     assert calls == steps + looks
 
 
+# E27
 def test_steps_that_are_kept_hold_no_features(shifter):
     def large_tensors():
         gc.collect()
@@ -364,6 +379,7 @@ def test_the_callers_gradient_mode_neither_matters_nor_changes(shifter, mode):
     assert all(same(a, b) for a, b in zip(steps, wanted, strict=True))
 
 
+# E21
 def test_the_generator_is_only_read(shifter):
     shifter.train()
     assert all(p.requires_grad for p in shifter.parameters())
@@ -378,6 +394,7 @@ def test_the_generator_is_only_read(shifter):
     assert shifter.training
 
 
+# E20
 def test_two_drags_at_once_do_not_see_each_other(tiny_generator, tiny_ws):
     settings = DragSettings(max_steps=5, learning_rate=0.02)
     tasks = [([(20, 30)], [(40, 30)]), ([(10, 50), (30, 5)], [(12, 40), (33, 9)])]
@@ -406,6 +423,7 @@ def test_a_step_of_other_points_cannot_be_continued(shifter):
         drag_points(shifter, shifter.ws(), [(5, 5), (7, 7)], [(9, 9), (9, 5)], resume_from=first)
 
 
+# E26
 def test_the_order_of_points_does_not_matter(tiny_generator, tiny_ws):
     settings = DragSettings(max_steps=5)
     handles, targets = [(20, 30), (50, 8), (9, 55)], [(30, 30), (44, 9), (12, 50)]
@@ -415,6 +433,7 @@ def test_the_order_of_points_does_not_matter(tiny_generator, tiny_ws):
     torch.testing.assert_close(one.points, other.points.flip(0))
 
 
+# E12
 @pytest.mark.parametrize("size", [16, 32, (24, 32)])
 def test_default_settings_work_on_every_size(size):
     from framework.models.stylegan2 import Generator

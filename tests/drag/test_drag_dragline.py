@@ -63,11 +63,13 @@ def test_what_cannot_be_reached_is_not_called_arrived(cars):
     assert last.status == "stuck" and last.max_distance_px > 2
 
 
+# E17
 def test_steps_and_time_are_limited(cars):
     assert dragged(cars, [(48, 20)], [(51, 20)], max_steps=1)[-1].status == "max_steps"
     assert dragged(cars, [(48, 20)], [(51, 20)], max_seconds=0)[0].status == "max_seconds"
 
 
+# E15
 def test_a_mask_makes_the_outside_dear(cars):
     mask = torch.zeros(64, 64)
     mask[8:34, 30:64] = 1

@@ -52,6 +52,7 @@ def test_at_the_images_own_size_a_pixel_is_its_feature():
     torch.testing.assert_close(got[1, :, 0, 0], features[0, :, 7, 3])
 
 
+# E13
 def test_inside_cuts_at_every_border():
     assert inside(torch.tensor([[0.0, 2.0]]), 1, (3, 8)).tolist() == [
         [[False, True, True], [False, True, True], [False, False, False]]

@@ -15,6 +15,7 @@ BAD_POINTS = [
 ]  # fmt: skip
 
 
+# E3
 @pytest.mark.parametrize("bad", BAD_POINTS, ids=repr)
 def test_a_bad_point_is_refused_by_name(bad):
     with pytest.raises(InvalidEdit, match=r"^handle 1 ") as error:
@@ -24,12 +25,14 @@ def test_a_bad_point_is_refused_by_name(bad):
         check_points([(5, 5)], [bad], SIZE)
 
 
+# E6
 @pytest.mark.parametrize("bad", [None, 7, "5,5", {}])
 def test_points_must_be_a_list(bad):
     with pytest.raises(InvalidEdit, match="expected a list of points"):
         check_points(bad, [(5, 5)], SIZE)
 
 
+# E7
 def test_numbers_of_points_must_fit():
     with pytest.raises(InvalidEdit, match="2 handles but 1 targets"):
         check_points([(1, 1), (2, 2)], [(3, 3)], SIZE)
@@ -40,6 +43,7 @@ def test_numbers_of_points_must_fit():
         check_points(many, many, SIZE)
 
 
+# E4
 def test_fractions_arrays_and_tensors_are_kept_as_they_are():
     for kind in (list, np.array, torch.tensor):
         handles, targets = check_points(kind([[0.5, 46.75]]), kind([[63, 47]]), SIZE)
@@ -63,6 +67,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(point):
     assert {type(number) for number in handles[0]} == {float}
 
 
+# E3
 # C3f
 @pytest.mark.parametrize(
     "bad",

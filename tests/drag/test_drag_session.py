@@ -38,6 +38,7 @@ def test_two_runs_are_one_long_run(session, tiny_generator, tiny_ws):
     assert torch.equal(session.ws, wanted.ws)
 
 
+# E23
 def test_undo_and_redo_to_the_bit(session):
     pictures = []
     for _ in session.run():
@@ -71,6 +72,7 @@ def test_reset_is_the_first_picture_and_can_be_undone(session, tiny_ws):
     assert torch.equal(session.ws, dragged) and len(session.points) == 1
 
 
+# E23
 def test_history_is_bounded(tiny_generator, tiny_ws):
     session = DragSession(tiny_generator, tiny_ws, SETTINGS, history=4)
     session.set_points([(20, 30)], [(40, 34)])
@@ -118,6 +120,7 @@ def test_bad_points_and_masks_change_nothing(session):
     assert before == (session.points, session.targets, session.mask, session.can_undo)
 
 
+# E6
 def test_no_points_no_run(tiny_generator, tiny_ws):
     with pytest.raises(InvalidEdit, match="no points"):
         next(DragSession(tiny_generator, tiny_ws).run())
@@ -133,6 +136,7 @@ def test_a_mask_holds_in_the_next_run(session):
     assert session.mask is None
 
 
+# E18, E19
 def test_one_thing_at_a_time_and_cancel_within_a_step(session):
     run = session.run()
     next(run)
@@ -184,6 +188,7 @@ def test_a_failing_caller_leaves_the_session_usable(session):
     assert session.last_step.step == 1
 
 
+# E20
 def test_sessions_in_threads_equal_sessions_alone(tiny_generator, tiny_ws):
     targets = [(40, 34), (10, 20), (25, 50)]
 
@@ -202,6 +207,7 @@ def test_sessions_in_threads_equal_sessions_alone(tiny_generator, tiny_ws):
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+# E16
 def test_a_diverged_run_leaves_the_last_good_latents(session, tiny_ws):
     session.settings = DragSettings(learning_rate=3e38)
     *_, last = session.run()

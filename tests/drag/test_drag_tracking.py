@@ -63,6 +63,7 @@ def test_where_all_is_alike_a_point_stays():
     torch.testing.assert_close(found, points)
 
 
+# E2
 def test_points_never_leave_the_picture():
     before = torch.randn(1, 4, *SIZE)
     points = torch.tensor([[38.5, 30.5], [0.5, 0.25]])
