@@ -31,6 +31,7 @@ def drag_points(
     resume_from: DragStep | None = None,
     discriminator: Discriminator | None = None,
     editor: LatentTransformer | None = None,
+    origin: Generator | None = None,
 ) -> Iterator[DragStep]:
     """Drag handle points of a generated picture to targets.
 
@@ -52,6 +53,8 @@ def drag_points(
             pictures real; other methods do not use it.
         editor: The generator's frozen latent transformer, which the method "latent-transformer"
             needs; other methods do not use it.
+        origin: The generator that this one was tuned from, if it was: "dragline" takes its
+            statistics rather than measure new ones.
 
     Returns:
         The steps, beginning with the picture as it is (step 0, or `resume_from`'s), ending with one
@@ -61,7 +64,7 @@ def drag_points(
         InvalidEdit: If latents, points or mask do not fit the model.
         UserError: If a setting does not.
     """
-    draggable = StyleGAN2(generator, settings, discriminator, editor)
+    draggable = StyleGAN2(generator, settings, discriminator, editor, origin)
     return drag_state(draggable, ws, handles, targets, mask, settings, resume_from=resume_from)
 
 

@@ -111,7 +111,7 @@ class Solver:
         self._before, self._picture = before, maps[-1]
         self._fixed = None if drag.mask is None else fixed_area(drag.mask, self._picture)
         self._mask_price = MASK_PRICE * settings.mask_weight
-        self._factor = torch.linalg.cholesky(self._statistics.metric)
+        self._kernel = self._statistics.kernel()
         sizes = settings.sizes(draggable.img_size, len(drag.targets))
         radius_px, self._unit_px = max(2, sizes.template_radius_px), sizes.reduction
         self._template = Template(
@@ -227,14 +227,11 @@ class Solver:
         with gradients(True):
             shift = self._template.shift(at.maps, at.points).flatten()
             rows = torch.stack([self._whitened_gradient(at.view, each) for each in shift])
-        return Linear(rows, self._cheapest(rows))
+        return Linear(rows, self._statistics.cheapest(rows, self._kernel))
 
     def _whitened_gradient(self, view: View, scalar: Tensor) -> Tensor:
         gradient = self._draggable.gradient(view, scalar, keep=True)
         return self._statistics.update(gradient).flatten()
-
-    def _cheapest(self, rows: Tensor) -> Tensor:
-        return torch.cholesky_solve(rows.T, self._factor).T
 
     def _lift(self, at: Iterate, linear: Linear) -> Tensor:
         """The cheapest change that would undo all regret, as far as the points allow it."""
@@ -242,7 +239,7 @@ class Solver:
         if regret <= LEAST_REGRET:
             return torch.zeros_like(at.whitened.flatten())
         rise = self._whitened_gradient(at.view, at.regret)
-        cheapest = self._cheapest(rise[None])[0]
+        cheapest = self._statistics.cheapest(rise[None], self._kernel)[0]
         way = linear.aside(cheapest)
         fall = float(rise @ way)
         if fall <= LEAST_FALL * float(rise @ cheapest):  # the points leave no freedom

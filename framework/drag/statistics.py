@@ -23,12 +23,13 @@ class Statistics:
 
     Args:
         spread: Symmetric root of the covariance of w, shape (w_dim, w_dim).
-        metric: Cost of a whitened change, mean diagonal 1 + `FLOOR`, shape (D, D).
+        effects: What sampled pictures show of whitened changes, shape (n, D): the metric, a
+            change's squared cost, is effectsᵀ effects + `FLOOR` I.
         scales: Of each of `Draggable.maps`, what makes its channels comparable, shape (C,).
     """
 
     spread: Tensor
-    metric: Tensor
+    effects: Tensor
     scales: Sequence[Tensor]
 
     def update(self, whitened: Tensor) -> Tensor:
@@ -43,6 +44,16 @@ class Statistics:
         """A change of latents in standard deviations; what w never does is left out."""
         return update @ torch.linalg.pinv(self.spread, rtol=1e-5)
 
+    def kernel(self) -> Tensor:
+        """Cholesky factor for `cheapest`, shape (n, n)."""
+        identity = torch.eye(len(self.effects)).to(self.effects)
+        return torch.linalg.cholesky(FLOOR * identity + self.effects @ self.effects.T)
+
+    def cheapest(self, rows: Tensor, kernel: Tensor) -> Tensor:
+        """For rows of a Jacobian, (k, D), the inverse metric times each (Woodbury 1950), (k, D)."""
+        shown = torch.cholesky_solve(self.effects @ rows.T, kernel)
+        return (rows - shown.T @ self.effects) / FLOOR
+
 
 def spread_of(w: Tensor) -> Tensor:
     """Symmetric root of the covariance of samples of w, (N, w_dim)."""
@@ -50,16 +61,15 @@ def spread_of(w: Tensor) -> Tensor:
     return axes * variances.clamp(min=0).sqrt() @ axes.T
 
 
-def metric_of(effects: Tensor) -> Tensor:
-    """The metric of sampled effects: mean outer product, its mean diagonal 1, and the floor.
+def effects_of(gradients_of_noise: Tensor) -> Tensor:
+    """Effects with outer products of mean diagonal 1.
 
     Args:
-        effects: Gradients of pictures weighted with white noise by whitened latents, shape (n, D):
-            their mean outer product is that of the picture's Jacobian with itself.
+        gradients_of_noise: Gradients of pictures weighted with white noise by whitened latents,
+            (n, D): their mean outer product is that of the picture's Jacobian with itself.
     """
-    metric = effects.T @ effects
-    identity = torch.eye(len(metric), dtype=metric.dtype, device=metric.device)
-    return metric / metric.diagonal().mean().clamp(min=1e-30) + FLOOR * identity
+    power = gradients_of_noise.square().sum(dim=0).mean().clamp(min=1e-30)
+    return gradients_of_noise / power.sqrt()
 
 
 def scales_of(maps: Sequence[Tensor]) -> list[Tensor]:

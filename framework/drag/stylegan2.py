@@ -8,8 +8,8 @@ from torch import Tensor
 
 from framework.drag.interface import View
 from framework.drag.settings import DragSettings
-from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
-from framework.drag.statistics_cache import cached_statistics
+from framework.drag.statistics import Statistics, effects_of, scales_of, spread_of
+from framework.drag.statistics_cache import cached_statistics, is_cached
 from framework.errors import InvalidEdit, UserError
 from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.frozen import NOISE_MODE, gradients
@@ -30,6 +30,7 @@ class StyleGAN2:
         settings: Feature block, latent space and layers.
         discriminator: The generator's frozen discriminator, which judges realism, or None.
         editor: The generator's frozen latent transformer, which predicts updates, or None.
+        origin: The generator that this one was tuned from: its statistics serve as well.
 
     Raises:
         UserError: If the model does not have the block.
@@ -41,10 +42,12 @@ class StyleGAN2:
         settings: DragSettings | None = None,
         discriminator: Discriminator | None = None,
         editor: LatentTransformer | None = None,
+        origin: Generator | None = None,
     ) -> None:
         settings = settings or DragSettings()
         self.generator, self.synthesis = generator, generator.synthesis
-        self.discriminator, self.editor = discriminator, editor
+        self.discriminator, self.editor, self._settings = discriminator, editor, settings
+        self._origin = generator if origin is None else origin
         height, width = generator.img_size
         self.img_size = int(height), int(width)
         resolutions = self.synthesis.resolutions
@@ -109,9 +112,21 @@ class StyleGAN2:
 
     def statistics(self) -> Statistics:
         """Statistics of this generator and these layers, measured once and cached."""
+        origin = self
+        if self._origin is not self.generator:
+            origin = StyleGAN2(self._origin, self._settings)
+        device = next(self.generator.parameters()).device
+        return cached_statistics(self._statistics_name, device, origin._measure)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether they were measured before."""
+        return is_cached(self._statistics_name)
+
+    @property
+    def _statistics_name(self) -> str:
         moving = "w" if self.in_common else str(self.layers)
-        name = f"{self.generator.digest[:32]}-{moving}-b{self.resolution}"
-        return cached_statistics(name, next(self.generator.parameters()).device, self._measure)
+        return f"{self._origin.digest[:32]}-{moving}-b{self.resolution}"
 
     def realism(self, picture: Tensor) -> Tensor | None:
         """The discriminator's logit."""
@@ -156,7 +171,7 @@ class StyleGAN2:
                 picture = self.maps(view)[-1]
                 noise = torch.randn(picture.shape, generator=rng).to(picture)
                 effects.append((self.gradient(view, (picture * noise).sum()) @ spread).flatten(1))
-        return Statistics(spread, metric_of(torch.cat(effects)), scales)
+        return Statistics(spread, effects_of(torch.cat(effects)), scales)
 
 
 def check_latents(generator: Generator, ws: Any) -> Tensor:

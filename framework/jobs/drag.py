@@ -87,6 +87,8 @@ def _drag(
 ) -> DragOutcome:
     config = {"model": opened.model_name, **opened.facts, "settings": opened.settings.to_dict()}
     steps, stop = list(opened.past), None
+    if opened.measures_first:
+        watcher.say("first drag of this kind of this model: measuring how its pictures vary")
     last_step = (steps[-1].step if steps else 0) + opened.settings.max_steps
     with StepLog(folder, "drag", config, opened.request.wandb, group) as log:
         start_sec = time.monotonic()

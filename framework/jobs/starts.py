@@ -13,7 +13,7 @@ from framework.drag.edit_file import EditFile
 from framework.drag.points import parse_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
-from framework.drag.stylegan2 import check_latents
+from framework.drag.stylegan2 import StyleGAN2, check_latents
 from framework.errors import UserError, blame
 from framework.inversion.embed import mean_ws
 from framework.inversion.inverted_image import InvertedImage
@@ -75,7 +75,14 @@ class OpenDrag:
             resume_from=self.past[-1] if self.past else None,
             discriminator=self.networks.discriminator if watched else None,
             editor=self.networks.editor if self.settings.method in PREDICTING else None,
+            origin=self.networks.generator,
         )  # fmt: skip
+
+    @property
+    def measures_first(self) -> bool:
+        """Whether the model's statistics are wanted and not known yet."""
+        draggable = StyleGAN2(self.networks.generator, self.settings)
+        return self.settings.method in WATCHED and not draggable.has_statistics
 
     def checked(self, watcher: Watcher) -> "OpenDrag":
         """Refuse what the algorithm refuses; its warnings become notes."""

@@ -9,7 +9,7 @@ import torch
 from framework.drag.algorithm import drag_points, drag_state
 from framework.drag.settings import DragSettings
 from framework.drag.solver import Linear
-from framework.drag.statistics import Statistics, metric_of, scales_of, spread_of
+from framework.drag.statistics import FLOOR, Statistics, effects_of, scales_of, spread_of
 from framework.drag.statistics_cache import cached_statistics
 from framework.drag.stylegan2 import StyleGAN2
 from framework.drag.template import Template
@@ -167,9 +167,12 @@ def test_statistics_by_hand():
     w = randn(4000, 3) @ torch.diag(torch.tensor([1.0, 2.0, 0.0]))
     spread = spread_of(w)
     torch.testing.assert_close(spread @ spread, torch.cov(w.T), atol=1e-3, rtol=1e-3)
-    metric = metric_of(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
-    torch.testing.assert_close(metric, torch.tensor([[1.9, 0.0], [0.0, 0.7]]))
-    statistics = Statistics(spread, metric, [])
+    effects = effects_of(torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 2.0]]))
+    torch.testing.assert_close(effects.T @ effects, torch.tensor([[1.0, 0.4], [0.4, 1.0]]))
+    statistics = Statistics(spread, effects, [])
+    metric, rows = effects.T @ effects + FLOOR * torch.eye(2), randn(5, 2)
+    cheapest = statistics.cheapest(rows, statistics.kernel())
+    torch.testing.assert_close(cheapest, torch.linalg.solve(metric, rows.T).T)
     change = torch.tensor([[0.5, -1.0, 0.0]])
     torch.testing.assert_close(statistics.whitened(statistics.update(change)), change)
     loud = [100 * randn(2, 4, 8, 8), randn(2, 1, 8, 8)]
@@ -183,7 +186,7 @@ def test_statistics_are_measured_once_and_known_by_the_model(tiny_generator, tmp
     first = StyleGAN2(tiny_generator).statistics()
     monkeypatch.setattr(StyleGAN2, "_measure", lambda self: pytest.fail("measured again"))
     again = StyleGAN2(tiny_generator).statistics()
-    assert torch.equal(first.metric, again.metric) and len(first.scales) == len(again.scales)
+    assert torch.equal(first.effects, again.effects) and len(first.scales) == len(again.scales)
     (file,) = (tmp_path / "dragline" / "statistics").iterdir()
     assert file.name.startswith(tiny_generator.digest[:32])
 
