@@ -26,10 +26,11 @@ FILES = {
 
 
 def dragged(model: Path, out: Path, *more: str, points: str = POINTS, steps: int = 4) -> int:
-    """Drag with few steps and no clip; later flags win."""
+    """Drag with few steps of the paper's kind and no clip; later flags win."""
+    preset = [] if "--config" in more else ["--preset", "small"]
     return main(
         ["drag", "--model", str(model), "--seed", "3", "--points", points, "--out", str(out),
-         "--steps", str(steps), "--no-video", "--json", *more]
+         "--steps", str(steps), "--no-video", "--json", *preset, *more]
     )  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def test_a_task_file_gives_a_folder_a_task_and_a_line_each(tiny_model, tmp_path,
     tasks.write_text(f"{json.dumps(wheel)}\n\n{json.dumps(roof)}\n")
     out = tmp_path / "out"
     batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--out", str(out)]
-    assert main([*batch, "--steps", "2", "--no-video", "--json"]) == 0
+    assert main([*batch, "--steps", "2", "--preset", "small", "--no-video", "--json"]) == 0
     outcome = last_json(capsys)
     lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [line["name"] for line in lines] == ["wheel", "roof"]
@@ -261,7 +262,8 @@ def test_a_task_that_fails_on_the_way_does_not_stop_the_others(
     adam_update = progress.adam_update
     monkeypatch.setattr(progress, "adam_update", fails_once)
     batch = ["drag", "--model", str(tiny_model), "--tasks", str(tasks), "--steps", "1", "--json"]
-    assert main([*batch, "--no-video", "--out", str(tmp_path / "out")]) == 2
+    small = ["--preset", "small", "--no-video"]
+    assert main([*batch, *small, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert captured.err.endswith("error: 1 of 2 tasks failed: bad\n")
     assert json.loads(captured.out.splitlines()[-1])["failed"] == ["bad"]
@@ -305,6 +307,7 @@ def test_sigterm_keeps_what_is_done_and_ends_with_143(tiny_model, tmp_path):
     command = [
         sys.executable, "edit.py", "drag", "--model", str(tiny_model), "--seed", "3",
         "--points", "5,5:60,60", "--steps", "1000000", "--lr", "1e-9", "--no-video",
+        "--preset", "small",
         "--out", str(out),
     ]  # fmt: skip
     environment = {**os.environ, "WANDB_MODE": "disabled"}

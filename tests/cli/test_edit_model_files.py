@@ -333,7 +333,7 @@ def test_a_file_can_be_dragged_and_the_edit_continued_from_file_and_folder(
 ):
     out = tmp_path / "one"
     flags = ("--steps", 3, "--no-video", "--wandb", "disabled", "--json")
-    start = ("drag", "--model", converted, "--seed", 3, "--points", POINTS)
+    start = ("drag", "--model", converted, "--seed", 3, "--points", POINTS, "--preset", "small")
     assert command(*start, "--out", out, *flags) == 0
     edit = EditFile.load(out / "edit.safetensors")
     generator = load_generator(converted)

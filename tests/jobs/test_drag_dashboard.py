@@ -32,7 +32,7 @@ def one(tiny_model, tmp_path_factory):
     drag(
         DragRequest(
             model=str(tiny_model), seed=3, points="20,40:24,40", out=str(out), steps=3,
-            video=False, wandb="offline",
+            video=False, wandb="offline", preset="small",
         )
     )  # fmt: skip
     return out

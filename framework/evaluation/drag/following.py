@@ -118,6 +118,9 @@ class MovingFeatures:
         """All maps, moved in the same way."""
         return [self._warped(view.state, each) for each in self._maps]
 
+    def predicted(self, view: View, points: Tensor, moves: Tensor) -> None:
+        """Not known."""
+
     def statistics(self) -> Any:
         """There are none: nothing is dragged."""
         raise NotImplementedError("moving features are for trackers alone")
