@@ -46,9 +46,9 @@ from framework.drag.features import patches  # noqa: E402
 from framework.drag.methods import official  # noqa: E402
 from framework.drag.motion import directions, motion_loss  # noqa: E402
 from framework.drag.settings import DragSettings  # noqa: E402
-from framework.drag.statistics import Statistics, scales_of, spread_of  # noqa: E402
+from framework.drag.statistics import Statistics, effects_of, scales_of, spread_of  # noqa: E402
 from framework.drag.step import DragStep  # noqa: E402
-from framework.drag.stylegan2 import StyleGAN2  # noqa: E402
+from framework.drag.stylegan2 import MOST_PROBES, StyleGAN2  # noqa: E402
 from framework.drag.trackers.nearest import search  # noqa: E402
 from framework.models.frozen import Adam, adam_update  # noqa: E402
 from framework.models.stylegan2 import Discriminator, Generator  # noqa: E402
@@ -56,6 +56,7 @@ from framework.ops.memory import tune_malloc  # noqa: E402
 
 HALF_BLOCKS = 4
 PAPER_BLOCK_PX = 128
+
 WAY = 40 / 512  # of the pull, as a share of the height: too far to arrive while it is measured
 ROWS = ("straightforward", "official", "draggan", "dragline", "4 at once")
 ON_CUDA = ("float16", "graph", "float16 graph")
@@ -117,12 +118,13 @@ class Model(StyleGAN2):
         return None if logit is None else 1e-6 * logit
 
     def statistics(self) -> Statistics:
-        """The true spread of w, the scales of one picture, and no metric."""
+        """The true spread of w, the scales of one picture, and a metric of nothing in particular."""
         like = next(self.generator.parameters())
         w = self.generator.mapping(torch.randn(1024, self.generator.z_dim).to(like))[:, 0]
         count = self.layers * self.generator.w_dim
         scales = scales_of(self.maps(self.view(w[:1, None].expand(-1, self.generator.num_ws, -1))))
-        return Statistics(spread_of(w), torch.eye(count).to(like), scales)
+        effects = effects_of(torch.randn(MOST_PROBES, count)).to(like)
+        return Statistics(spread_of(w), effects, scales)
 
 
 class Passes:
