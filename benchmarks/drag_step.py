@@ -56,7 +56,6 @@ from framework.ops.memory import tune_malloc  # noqa: E402
 
 HALF_BLOCKS = 4
 PAPER_BLOCK_PX = 128
-
 WAY = 40 / 512  # of the pull, as a share of the height: too far to arrive while it is measured
 ROWS = ("straightforward", "official", "draggan", "dragline", "4 at once")
 ON_CUDA = ("float16", "graph", "float16 graph")
@@ -118,7 +117,7 @@ class Model(StyleGAN2):
         return None if logit is None else 1e-6 * logit
 
     def statistics(self) -> Statistics:
-        """The true spread of w, the scales of one picture, and a metric of nothing in particular."""
+        """The true spread of w, the scales of one picture, and a metric without meaning."""
         like = next(self.generator.parameters())
         w = self.generator.mapping(torch.randn(1024, self.generator.z_dim).to(like))[:, 0]
         count = self.layers * self.generator.w_dim
