@@ -58,6 +58,7 @@ class DragSession:
         settings: Settings of the runs; the attribute may be replaced between runs.
         discriminator: The generator's frozen discriminator, see `drag_points`.
         editor: The generator's frozen latent transformer, see `drag_points`.
+        origin: The generator that this one was tuned from, see `drag_points`.
         history: Number of steps and changes that can be undone.
 
     Raises:
@@ -72,11 +73,12 @@ class DragSession:
         *,
         discriminator: Discriminator | None = None,
         editor: LatentTransformer | None = None,
+        origin: Generator | None = None,
         history: int = HISTORY_STEPS,
     ) -> None:
         self.generator, self._model = generator, StyleGAN2(generator)
         ws = self._model.own(ws)
-        self.discriminator, self.editor = discriminator, editor
+        self.discriminator, self.editor, self.origin = discriminator, editor, origin
         self.settings = settings or DragSettings()
         self.inversion: InversionLink | None = None  # the inverted image that the edit began with
         self._initial = _State(ws=ws, start_ws=ws)
@@ -95,6 +97,7 @@ class DragSession:
         *,
         discriminator: Discriminator | None = None,
         editor: LatentTransformer | None = None,
+        origin: Generator | None = None,
         history: int = HISTORY_STEPS,
     ) -> "DragSession":
         """A session that continues where the file's edit ended; its steps can be undone.
@@ -103,7 +106,7 @@ class DragSession:
         """
         session = cls(
             generator, edit.start_ws, edit.settings,
-            discriminator=discriminator, editor=editor, history=history,
+            discriminator=discriminator, editor=editor, origin=origin, history=history,
         )  # fmt: skip
         session.inversion, session._earlier_ws = edit.inversion, edit.earlier_ws
         device = session.ws.device
@@ -230,6 +233,7 @@ class DragSession:
                 resume_from=state.step,
                 discriminator=self.discriminator,
                 editor=self.editor,
+                origin=self.origin,
             )
             for count, step in enumerate(stream):
                 if count == 0:

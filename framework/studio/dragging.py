@@ -71,6 +71,7 @@ class Dragging:
         drag.discriminator = edit.networks.discriminator if watched else None
         predicts = drag.settings.method in PREDICTING
         drag.editor = edit.networks.editor if predicts else None
+        drag.origin = edit.networks.generator
         self.last_step = (step.step if step else 0) + drag.settings.max_steps
         self.step_ms = 0.0
         self._stream: Iterator[DragStep] = drag.run()
