@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from framework.drag.step import DragStep as DragStep
     from framework.errors import UserError as UserError
     from framework.formats import load_discriminator as load_discriminator
+    from framework.formats import load_editor as load_editor
     from framework.formats import load_encoder_parts as load_encoder_parts
     from framework.formats import load_generator as load_generator
     from framework.formats import save_model_folder as save_model_folder
@@ -52,6 +53,7 @@ _HOMES = {
     "drag_points": "drag.algorithm",
     "invert": "inversion.stages",
     "load_discriminator": "formats",
+    "load_editor": "formats",
     "load_encoder_parts": "formats",
     "load_generator": "formats",
     "read_mask": "media.masks",

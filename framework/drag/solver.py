@@ -273,7 +273,7 @@ class Solver:
         logit = self._draggable.realism(picture)
         if logit is None:
             return picture.new_zeros(())
-        sharp = _energy(picture) / _energy(self._picture)
+        sharp = energy(picture) / energy(self._picture)
         return logit + SHARPNESS_WEIGHT * sharp.log().clamp(max=0)
 
 
@@ -287,6 +287,6 @@ def _tint(picture: Tensor) -> Tensor:
     return cells - cells.mean(dim=1, keepdim=True)
 
 
-def _energy(picture: Tensor) -> Tensor:
+def energy(picture: Tensor) -> Tensor:
     """Mean squared gradient of a picture."""
     return picture.diff(dim=2).square().mean() + picture.diff(dim=3).square().mean()

@@ -5,6 +5,7 @@ from framework.formats.model_folder import save_model_folder
 from framework.formats.opening import (
     OpenedModel,
     load_discriminator,
+    load_editor,
     load_encoder_parts,
     load_generator,
     load_training_generator,
@@ -19,6 +20,7 @@ __all__ = [
     "OpenedModel",
     "import_model",
     "load_discriminator",
+    "load_editor",
     "load_encoder_parts",
     "load_generator",
     "load_training_generator",

@@ -32,6 +32,7 @@ from framework.formats.safetensors_file import starts_as_safetensors
 from framework.formats.source_file import check_kind, check_unfinished, read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.torch_files import read_zip
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
@@ -106,6 +107,12 @@ def load_discriminator(model: str | Path, device: str | torch.device = "cpu") ->
     """Open the discriminator of a model; arguments and errors as in `load_generator`."""
     where = usable_device(device)
     return open_model(model).network("discriminator").to(where)
+
+
+def load_editor(model: str | Path, device: str | torch.device = "cpu") -> LatentTransformer:
+    """Open the latent transformer of a model; arguments and errors as in `load_generator`."""
+    where = usable_device(device)
+    return open_model(model).network("editor").to(where)
 
 
 def load_training_generator(model: str | Path, device: str | torch.device = "cpu") -> Generator:

@@ -5,6 +5,7 @@ trained on short ways, so long ones are gone in hops, as Auto DragGAN predicts i
 2024): after each the points are looked for, and the next hop starts where they are.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,11 +19,15 @@ from framework.drag.mask import Hold
 from framework.drag.progress import Progress
 from framework.drag.registry import named
 from framework.drag.settings import DragSettings
+from framework.drag.solver import energy
 from framework.drag.step import DragStep
 from framework.errors import InvalidEdit, UserError
 from framework.models.frozen import gradients
 
 HOP = 1 / 24  # of the picture's longer side: what the network learned from
+LEAST_SHARPNESS = 0.7  # of the start's: beyond what the model draws, its pictures go into fog
+ENOUGH = math.log(1.5)  # a hop that is so much longer or shorter than asked is as asked
+MOST_STRETCH = 4.0  # of an update
 PATIENCE = 2  # hops that may bring the points no nearer
 NEARER = 0.95  # of the distance before: less is nearer
 ANCHORS = 4  # along each side: places outside the mask that stay
@@ -54,6 +59,7 @@ def _hopped(
     resume_from: DragStep | None,
 ) -> Iterator[DragStep]:
     sizes, tries = settings.sizes(draggable.img_size, len(drag.targets)), 0
+    stretch = 1.0
     best: DragStep | None = None
     ends = Ends(settings, sizes)
     longest_px = min(HOP * max(draggable.img_size), sizes.tracking_radius_px)
@@ -61,6 +67,7 @@ def _hopped(
         tracker = named("trackers", settings.tracker)(draggable, before, drag.handles, sizes)
         hold = Hold(draggable, drag.mask, before, settings)
         anchors = still_places(drag.mask, drag.handles)
+        first_energy = energy(draggable.picture(drag.start, before)).clamp(min=1e-12)
         at = Progress.beginning(draggable, drag, resume_from)
 
     while True:
@@ -70,15 +77,17 @@ def _hopped(
             missing = drag.targets - points
             pulls = hold.pulls(view, missing.square().sum() / 2)
             numbers = at.measured(draggable, drag, view, pulls, points, drift)
+            sharp = float(energy(draggable.picture(at.state, view)) / first_energy)
         if not numbers.finite:
             if best is None:
                 raise InvalidEdit("the model gives NaN or infinity for these latents")
             yield replace(best, step=at.step, status="diverged")
             return
-        nearer = best is None or numbers.farthest_px < NEARER * best.max_distance_px
+        foggy = best is not None and sharp < LEAST_SHARPNESS
+        nearer = best is None or (numbers.farthest_px < NEARER * best.max_distance_px and not foggy)
         tries = 0 if nearer else tries + 1
         status = ends.status(numbers.farthest_px, settled=True, pulls=None)
-        if status == "moving" and tries > PATIENCE:
+        if foggy or (status == "moving" and tries > PATIENCE):
             status = "stuck"
         step = at.seen(draggable, drag, numbers, status, before, view)
         if best is not None and not nearer and status in ("stuck", "max_steps", "max_seconds"):
@@ -90,8 +99,11 @@ def _hopped(
         if status != "moving":
             return
         with gradients(False):
+            if at.moves is not None:
+                stretch = stretched(stretch, points - at.points, at.moves)
             moves = hops(missing, longest_px)
-            state = draggable.moved(at.state, prediction(draggable, view, points, moves, anchors))
+            update = stretch * prediction(draggable, view, points, moves, anchors)
+            state = draggable.moved(at.state, update)
         at = Progress(at.step + 1, state, points, at.optimizer, at.usual_pull, moves=moves)
 
 
@@ -128,6 +140,18 @@ def prediction(
 def hops(missing: Tensor, longest_px: float) -> Tensor:
     """Moves toward the targets, (K, 2), at most `longest_px` each."""
     return missing * (longest_px / missing.norm(dim=1, keepdim=True).clamp(min=longest_px))
+
+
+def stretched(stretch: float, real: Tensor, asked: Tensor) -> float:
+    """How far to go along the next prediction, from how much of the last move, (K, 2), was real.
+
+    The network was taught to be gentle and goes part of the way; where Endo 2022 lets a person turn
+    up the change, here the last hop tells how much.
+    """
+    share = float((real * asked).sum() / asked.square().sum().clamp(min=1e-12))
+    if abs(math.log(max(share, 0.01))) > ENOUGH:
+        stretch /= min(2.0, max(0.5, share))
+    return min(MOST_STRETCH, max(1.0, stretch))
 
 
 def still_places(mask: Tensor | None, like: Tensor) -> Tensor:
