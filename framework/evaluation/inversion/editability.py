@@ -6,7 +6,7 @@ fall apart when they are edited (Tov et al. 2021; Katsumata et al. 2024).
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -123,13 +123,13 @@ def there_and_back(
     handles: Sequence[Point],
     by_px: float,
     settings: DragSettings,
-    discriminator: Discriminator | None = None,
+    **networks: Any,
 ) -> Return:
     """Drag points (x, y) of a picture `by_px` pixels outward, then back to where they were.
 
     An inversion that can be edited moves, and comes back: compare the picture after both drags with
     the one before, in the units of the reconstruction. `ws` are one picture's, (1, num_ws, w_dim);
-    the discriminator is for methods that watch one.
+    `networks` are those that methods of dragging use, by their names in `drag_points`.
 
     Raises:
         InvalidEdit: If the model gives NaN for these latents.
@@ -138,10 +138,9 @@ def there_and_back(
         start = generator.synthesis(ws, noise_mode=NOISE_MODE)
     size = (int(start.shape[2]), int(start.shape[3]))
     targets = outward(handles, size, by_px)
-    how = {"settings": settings, "discriminator": discriminator}
-    *_, there = drag_points(generator, ws, handles, targets, **how)
+    *_, there = drag_points(generator, ws, handles, targets, settings=settings, **networks)
     arrived = [_inside((float(x), float(y)), size) for x, y in there.points.tolist()]
-    *_, home = drag_points(generator, there.ws, arrived, handles, **how)
+    *_, home = drag_points(generator, there.ws, arrived, handles, settings=settings, **networks)
     with torch.no_grad():
         moved, back = (generator.synthesis(s.ws, noise_mode=NOISE_MODE) for s in (there, home))
     return Return(

@@ -75,8 +75,8 @@ def test_a_drag_that_does_nothing_comes_home_but_not_there(toycars, monkeypatch)
 
 
 def test_the_discriminator_reaches_the_method(toycars, monkeypatch):
-    def watched(*_, discriminator, **__):
-        assert discriminator is toycars.discriminator
+    def watched(*_, discriminator, origin, editor):
+        assert discriminator is toycars.discriminator and origin is toycars.generator
         raise roundtrip.UserError("seen")
 
     monkeypatch.setattr(roundtrip, "there_and_back", watched)

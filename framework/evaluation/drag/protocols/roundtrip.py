@@ -114,11 +114,12 @@ class Roundtrip:
             assert lab.photographs is not None
             generator, ws, photo = lab.photographs.inverted(task["place"])
         height, width = generator.img_size
+        lab.warm_up(spec)
         with costs(generator, lab.discriminator) as spent:
             try:
                 way = there_and_back(
                     generator, ws, task["handles"], SHARE * min(height, width), spec.settings,
-                    discriminator=lab.discriminator,
+                    discriminator=lab.discriminator, editor=lab.editor, origin=lab.generator,
                 )  # fmt: skip
             except UserError as error:
                 reason = {"status": "refused", "status_back": "refused", "refusal": str(error)}
