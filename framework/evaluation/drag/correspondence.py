@@ -29,7 +29,7 @@ LEAST_MULTIPLE_PX = 32  # of the sides that the network takes
 FINE_CELLS, FINE_STEP_CELLS = 1.5, 0.25  # the grid about the best cell, and its step
 TEMPERATURE = 0.02
 SURE = 0.92
-"""Confidence that 5 % of points without any correspondence exceed, in photographs of 64 px."""
+"""Confidence that 3 % of points without any correspondence exceed, in photographs of 64 px."""
 
 
 @dataclass(frozen=True, eq=False)
