@@ -125,12 +125,15 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, changes, what):
 
 def test_a_method_that_cannot_run_is_skipped_by_name(tmp_path):
     out = tmp_path / "bench"
-    outcome = bench(request(out, n=1, methods=(FAST, "small+feature_resolution=256")))
-    (name,) = outcome.skipped
-    assert name == "small+feature_resolution=256" and "this model has 4, 8" in outcome.skipped[name]
+    names = ("small+feature_resolution=256", "latent-transformer+feature_resolution=64")
+    outcome = bench(request(out, n=1, methods=(FAST, *names)))
+    assert tuple(outcome.skipped) == names and "this model has 4, 8" in outcome.skipped[names[0]]
     page = (out / "report.md").read_text()
-    assert f"`{name}` is skipped: feature_resolution 256" in page
-    assert page.count(f"| `{name}` | skipped: ") >= 2
+    for name, reason in outcome.skipped.items():
+        assert f"`{name}` is skipped: {reason}" in page
+        assert page.count(f"| `{name}` | skipped: ") >= 2
+    rows = numbers_of(out)["protocols"]["landmarks"]["groups"][WHEELS]["rows"]
+    assert list(rows) == ["no edit", "the mix itself", FAST]
 
 
 @pytest.mark.parametrize(

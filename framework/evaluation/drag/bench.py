@@ -21,6 +21,7 @@ from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.report_folder import Record, ReportFolder, differences
 from framework.files import sha256_file
+from framework.models.digest import state_digest
 
 FORM = "dragline-drag-benchmark"
 _METHOD, _PROTOCOL, _TASK = "method", "protocol", "task"
@@ -66,6 +67,7 @@ def identity(lab: Lab, model: str, psi: float) -> dict[str, Any]:
             "sha256_of_weights": generator.digest,
             "size": f"{width}x{height}",
             "discriminator": lab.discriminator is not None,
+            "sha256_of_editor": None if lab.editor is None else state_digest(lab.editor),
         },
         "psi": psi,
         "first_seed": lab.first_seed,
