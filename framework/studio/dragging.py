@@ -9,9 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
-from framework.drag.session import DragSession
+from framework.drag.inputs import check_drag
+from framework.drag.methods.latent_transformer import preview as predicted
 from framework.drag.settings import REDUCED_PX, DragSettings
-from framework.drag.step import DragStep
+from framework.drag.step import DragStep, Picture
+from framework.drag.stylegan2 import StyleGAN2
 from framework.inversion.step import InversionStep
 from framework.jobs.invert import Places, carrying_out
 from framework.jobs.models import Networks
@@ -185,18 +187,20 @@ class Inverting:
 class Preview:
     """What the picture would become while a point is held: drawn, never kept.
 
-    The drag of the paper runs towards the pointer from step to step and starts again from where it
-    is whenever the pointer has moved; nothing of it reaches the edit.
+    Where the model has a latent transformer, one pass of it predicts the picture for every place of
+    the pointer. Else the drag of the paper runs towards the pointer, and starts again from where it
+    is whenever the pointer has moved. Nothing of it reaches the edit.
 
     Args:
-        drag: The edit's drag session.
+        edit: The edit.
         handle: Where the picture is held.
         index: The point that is held, or None for a new one.
     """
 
-    def __init__(self, drag: DragSession, handle: Point, index: int | None) -> None:
+    def __init__(self, edit: Edit, handle: Point, index: int | None) -> None:
         self.index = index
-        self._drag, self._ws = drag, drag.ws
+        self._drag, self._ws = edit.drag, edit.drag.ws
+        drag, editor = edit.drag, edit.networks.editor
         self._handles, self._targets = [*drag.points], [*drag.targets]
         if index is None:
             self._handles.append(handle)
@@ -205,6 +209,10 @@ class Preview:
         small = max(drag.generator.img_size) <= REDUCED_PX
         preset = DragSettings.preset("small" if small else "draggan")  # their steps are short
         self._settings = replace(preset, max_steps=PREVIEW_STEPS)
+        self._predictor = None
+        if editor is not None:
+            of_editor = DragSettings.preset("latent-transformer")
+            self._predictor = StyleGAN2(drag.generator, of_editor, editor=editor)
         self._stream: Iterator[DragStep] | None = None
         self._last: DragStep | None = None
         self.at_rest = True
@@ -225,6 +233,10 @@ class Preview:
 
     def step(self, show: Show) -> None:
         """Make a step, and show it."""
+        if self._predictor is not None:
+            self.at_rest = True
+            show(self._predicted, 0)
+            return
         if self._stream is None:
             last = self._last and replace(self._last, optimizer=None)
             self._stream = drag_points(
@@ -239,3 +251,10 @@ class Preview:
         self._last = step
         show(lambda: to_uint8(step.image())[0], step.step)
         self.at_rest = step.status != "moving"
+
+    def _predicted(self) -> np.ndarray:
+        """Return the picture that one pass predicts."""
+        model = self._predictor
+        assert model is not None
+        drag = check_drag(model, self._ws, self._handles, self._targets, self._drag.mask)
+        return to_uint8(Picture(model).make(predicted(model, drag)))[0]

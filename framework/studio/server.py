@@ -7,7 +7,7 @@ import logging
 import socket
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future
 from importlib import resources
 from pathlib import Path
@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from framework.errors import UserError
 from framework.jobs.models import pick_device
-from framework.jobs.requests.framing import Crop
+from framework.jobs.requests.framing import FRAMING, Crop, Framing
 from framework.studio import messages
 from framework.studio.connections import Connections
 from framework.studio.edit import Edit
@@ -175,14 +175,15 @@ class Studio:
 
     async def _take_photograph(self, request: Request) -> Response:
         """Take a photograph, and begin to put it into the session's model."""
-        crop = request.query_params.get("crop", "center")
         stages = request.query_params.get("stages", "embed,refine,tune")
-        if crop not in get_args(Crop) or len(stages) > MAX_TEXT:
-            return JSONResponse({"error": "no such way to crop"}, 400)
+        try:
+            framing = _framing(request.query_params)
+        except UserError as error:
+            return _mistake(error)
         return await self._taken(
             request,
             self.storage.photograph,
-            lambda session, file: session.invert(file, crop, stages),
+            lambda session, file: session.invert(file, framing, stages),
         )
 
     async def _take_edit(self, request: Request) -> Response:
@@ -395,6 +396,23 @@ _SAVED: dict[str, tuple[Callable[[Edit], Any], str]] = {
     "drag.mp4": (lambda edit: edit.clip(".mp4"), "video/mp4"),
     "drag.gif": (lambda edit: edit.clip(".gif"), "image/gif"),
 }
+
+
+def _framing(asked: Mapping[str, str]) -> Framing:
+    """Read how a photograph lies on the model's picture; what is left empty is not said.
+
+    Raises:
+        UserError: Naming the field, if one does not fit.
+    """
+    given = {name: value for name in FRAMING if (value := asked.get(name, "")[:MAX_TEXT])}
+    if given.get("crop", "center") not in get_args(Crop):
+        raise UserError("no such way to crop", "crop")
+    if "rotate" in given:
+        try:
+            given["rotate"] = float(given["rotate"])  # type: ignore[assignment]
+        except ValueError:
+            raise UserError(f"{given['rotate']!r}: give degrees", "rotate") from None
+    return Framing(**given)  # type: ignore[arg-type]
 
 
 def _mistake(error: UserError | TimeoutError) -> Response:

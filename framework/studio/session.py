@@ -152,7 +152,7 @@ class Session:
             step_ms=round(dragging.step_ms, 1) if dragging else 0.0,
         )
 
-    def invert(self, file: Path, crop: str, stages: str) -> None:
+    def invert(self, file: Path, framing: Framing, stages: str) -> None:
         """Put a photograph, a file of the storage, into the model.
 
         Raises:
@@ -161,7 +161,7 @@ class Session:
         edit = self.edit
         self._stop()
         self._say("reading the photograph")
-        choice = Framing(crop=crop), InversionChoice(stages=stages)  # type: ignore[arg-type]
+        choice = framing, InversionChoice(stages=stages)
         self._activity = Inverting(
             edit.networks, edit.source, file, choice, self._offer,
             lambda edit: self._begin(edit, file.parent),
@@ -343,7 +343,7 @@ class Session:
         if self._preview is None or self._preview.index != index:
             if index is not None and not 0 <= index < len(self.edit.drag.points):
                 raise UserError(f"{index}: no such point", "points")
-            self._preview = Preview(self.edit.drag, handle, index)
+            self._preview = Preview(self.edit, handle, index)
         self._preview.towards(target)
 
     def _release(self) -> None:

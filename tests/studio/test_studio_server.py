@@ -214,7 +214,8 @@ def test_what_is_sent_is_used_or_refused_in_a_line(page, photograph, running):
     page.open()
     for bad, how in (
         (b"", {}), (b"<svg/>", {}), (data[:99], {}), (data, {"crop": "../x"}),
-        (data, {"stages": "nonsense"}),
+        (data, {"stages": "nonsense"}), (data, {"box": "1,2,3"}), (data, {"rotate": "nan"}),
+        (data, {"rotate": "x"}), (data, {"align": "1,1:2"}), (data, {"box": "900,900,950,950"}),
     ):  # fmt: skip
         refused = sent(page, "photo", bad, **how)
         assert refused.status_code == 400 and len(refused.json()["error"]) < 300, (bad[:9], how)

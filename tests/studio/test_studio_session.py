@@ -9,6 +9,8 @@ from framework.drag.edit_file import EditFile
 from framework.jobs.drag import drag as drag_job
 from framework.jobs.models import seed_latents
 from framework.jobs.requests.drag import DragRequest
+from framework.jobs.requests.framing import Framing
+from framework.models.editors.latent_transformer import LatentTransformer
 from framework.studio import messages, sessions
 from framework.studio.frames import HEADER, Frame
 from framework.studio.masks import pack
@@ -219,7 +221,7 @@ def test_a_target_moved_on_the_way_leaves_a_file_that_opens(session, tmp_path, t
 
 def inverting(session: Session, storage, photo: bytes, steps: int) -> None:
     """Send a photograph, and stop its inversion after some steps."""
-    session.ask(lambda: session.invert(storage.photograph(photo), "center", "embed,refine"))
+    session.ask(lambda: session.invert(storage.photograph(photo), Framing(), "embed,refine"))
     turns(session, steps)
     assert state(session).busy.startswith("refine") and state(session).kind == "seed"
     session.put(messages.AddPoint((1, 1), (2, 2)))  # of which picture?
@@ -254,7 +256,9 @@ def test_a_photograph_comes_in_step_by_step_and_goes_out_whole(
 
 def test_a_photograph_is_no_reason_to_wait_for_somebody_else(session, storage, photograph):
     session.ask(
-        lambda: session.invert(storage.photograph(photograph().read_bytes()), "pad", "refine")
+        lambda: session.invert(
+            storage.photograph(photograph().read_bytes()), Framing(crop="pad"), "refine"
+        )
     )
     turns(session, 2)
     session.leave()
@@ -308,6 +312,35 @@ def test_a_preview_is_seen_and_leaves_no_trace(session):
     session.put(messages.Hold((20, 30), (24, 30), 5))  # no such point
     session.turn()
     assert any("no such point" in str(m) for m in session.outbox.take())
+
+
+def test_a_models_latent_transformer_draws_the_preview_and_drags(session):
+    without = messages.Choose("latent-transformer", {"max_steps": 3})
+    session.put(without)
+    session.put(messages.Run())
+    turns(session, 2)
+    shown = session.outbox.take()
+    assert any("no latent transformer" in str(message) for message in shown)
+    session.put(messages.Ack(sum(isinstance(message, bytes) for message in shown)))
+    editor = LatentTransformer(6, 24, 16, 32, width=16, heads=2, depth=1, hidden=16).eval()
+    networks = session.edit.networks
+    networks.__dict__["editor"] = editor.requires_grad_(False)
+    try:
+        frames = set()
+        for x in (24, 30, 24):
+            session.put(messages.Hold((20, 30), (x, 30), 0))
+            session.turn()  # one pass, and it rests
+            assert session._preview.at_rest and state(session).step == 0
+            (frame,) = [m for m in session.outbox.take() if isinstance(m, bytes)]
+            frames.add(frame[HEADER.size :])
+            session.put(messages.Ack(int.from_bytes(frame[4:8], "little")))
+        assert len(frames) == 2  # the place of the pointer says it all
+        session.put(messages.Release())
+        session.put(messages.Run())
+        turns(session, 4)
+        assert state(session).step == 3
+    finally:
+        del networks.__dict__["editor"]
 
 
 def test_a_preview_rests_at_last(session):

@@ -253,7 +253,10 @@ async function upload(path, file) {
 }
 
 function sendPhotograph(file) {
-  const how = new URLSearchParams({ crop: $("photo-crop").value, stages: $("photo-stages").value });
+  const how = new URLSearchParams({
+    crop: $("photo-align").value ? "" : $("photo-crop").value, stages: $("photo-stages").value, box: $("photo-box-text").value,
+    rotate: $("photo-rotate").value, align: $("photo-align").value, align_to: $("photo-align-to").value,
+  });
   upload(`photo?${how}`, file);
 }
 
