@@ -68,6 +68,9 @@ class Window:
         self.session: Session = server.studio.sessions.get(
             self.page.evaluate("sessionStorage.getItem('session')")
         )
+        self.page.select_option("#preset", "small")  # many small steps, also on an untrained model
+        until(lambda: self.state.preset == "small")
+        self.page.focus("#picture")
 
     @property
     def state(self) -> State:
@@ -259,6 +262,8 @@ def test_a_page_loaded_again_has_its_edit(window):
 def test_the_keyboard_alone_makes_an_edit_and_it_is_the_command_lines(window, tiny_model, tmp_path):
     page = window.page
     page.focus("#preset")
+    page.keyboard.press("Home")
+    until(lambda: window.state.preset == "auto")
     page.keyboard.type("small")
     until(lambda: window.state.preset == "small")
     page.focus("#picture")

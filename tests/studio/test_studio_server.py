@@ -81,6 +81,7 @@ class Page:
 
     def open(self) -> None:
         self.say(messages.Open(self.hello["first"], seed=3))
+        self.say(messages.Choose("small"))
         self.say(messages.AddPoint((20, 30), (44, 34)))
         self.until(lambda: self.frames and self.state.get("points"))
 

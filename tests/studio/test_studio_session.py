@@ -21,6 +21,7 @@ from framework.studio.sessions import Full, Sessions
 from tests.studio.conftest import until
 
 PULL = messages.AddPoint((20, 30), (40, 34))
+SMALL = messages.Choose("small")  # many small steps, also on an untrained model
 
 
 @pytest.fixture
@@ -28,6 +29,7 @@ def session(models, storage) -> Session:
     """A session with a picture and a point, without a worker: the test makes its turns."""
     session = Session(models, storage)
     session.put(messages.Open(models.first, seed=3))
+    session.put(SMALL)
     session.put(PULL)
     session.turn()
     return session
@@ -233,6 +235,8 @@ def test_a_photograph_comes_in_step_by_step_and_goes_out_whole(
     session, storage, photograph, models, tmp_path
 ):
     inverting(session, storage, photograph(size=(90, 70)).read_bytes(), steps=4)
+    session.put(SMALL)
+    session.turn()
     shown = state(session)
     assert shown.kind == "photo" and shown.points == [] and shown.busy == ""
     assert shown.photo.size == (70, 90)
@@ -357,7 +361,8 @@ def test_what_was_held_is_dragged_as_if_it_had_not_been(session, models, storage
     turns(session, 3)
     plain = Session(models, storage)
     for command in (
-        messages.Open(models.first, seed=3), messages.AddPoint((20, 30), (30, 30)), messages.Run()
+        messages.Open(models.first, seed=3), SMALL, messages.AddPoint((20, 30), (30, 30)),
+        messages.Run(),
     ):  # fmt: skip
         plain.put(command)
     turns(plain, 3)
@@ -454,6 +459,7 @@ def test_two_sessions_take_turns_and_do_not_meet(studio, models):
     one, other = studio.sessions.join(None), studio.sessions.join(None)
     for session, seed in ((one, 3), (other, 5)):
         session.put(messages.Open(models.first, seed=seed))
+        session.put(SMALL)
         session.put(PULL)
         session.put(messages.Run())
     studio.worker.start()
@@ -469,6 +475,7 @@ def test_two_sessions_take_turns_and_do_not_meet(studio, models):
     until(lambda: not one.has_work or not one._activity)
     alone = Session(models, studio.storage)
     alone.put(messages.Open(models.first, seed=3))
+    alone.put(SMALL)
     alone.put(PULL)
     alone.put(messages.Run())
     turns(alone, state(one).step + 1)
