@@ -32,8 +32,8 @@ PATIENCE = 2  # hops that may bring the points no nearer
 NEARER = 0.95  # of the distance before: less is nearer
 ANCHORS = 4  # along each side: places outside the mask that stay
 MISSING = (
-    "this model has no latent transformer; train.py fit --config configs/train/editor/toycars64.yaml"
-    " --model.generator MODEL trains one (docs/training.md)"
+    "this model has no latent transformer; train.py fit"
+    " --config configs/train/editor/toycars64.yaml --model.generator MODEL trains one"
 )
 
 
