@@ -24,6 +24,7 @@ from framework.jobs.paste import OpenImage, open_image, open_linked
 from framework.jobs.video import replayed
 from framework.media.images import png_bytes
 from framework.media.video import FPS, write_video
+from framework.studio.forms import PATHS
 from framework.studio.messages import Choose, Open, PhotoFacts, StageFacts, State
 from framework.studio.models import Models
 
@@ -95,7 +96,8 @@ class Edit:
         edit = cls(networks, drag, Open(name), "edit", inverted)
         preset = edit._preset_settings().to_dict()
         values = record.settings.to_dict()
-        edit.chosen = {name: v for name, v in values.items() if v != preset[name]}
+        edit.chosen = {n: v for n, v in values.items() if v != preset[n] and n not in PATHS}
+        drag.settings = replace(record.settings, **dict.fromkeys(PATHS))  # a stranger's paths
         return edit
 
     def choose(self, choice: Choose) -> "Edit":
@@ -110,7 +112,8 @@ class Edit:
         self.preset = preset
         try:
             settings = self._preset_settings()
-            unknown = [name for name in chosen if name not in settings.to_dict()]
+            known = settings.to_dict().keys() - PATHS
+            unknown = [name for name in chosen if name not in known]
             if unknown:
                 raise UserError("no such setting", unknown[0])
             self.drag.settings = replace(settings, **chosen)

@@ -9,6 +9,7 @@ from framework.drag.registry import names
 from framework.drag.settings import PRESETS, DragSettings
 
 Kind = Literal["int", "float", "str", "bool"]
+PATHS = {"tracker_weights"}  # settings that name files: no page sets these
 _REGISTERED = {"method": "methods", "tracker": "trackers"}
 
 
@@ -32,9 +33,10 @@ class Field:
 
 
 def settings_form() -> list[dict[str, Any]]:
-    """Return the fields of `DragSettings`, ready for JSON."""
+    """Return the fields of `DragSettings` that a page may set, ready for JSON."""
     types, helps = get_type_hints(DragSettings), helps_of(DragSettings)
-    return [asdict(_field(f.name, types[f.name], helps[f.name])) for f in fields(DragSettings)]
+    shown = [f.name for f in fields(DragSettings) if f.name not in PATHS]
+    return [asdict(_field(name, types[name], helps[name])) for name in shown]
 
 
 def presets() -> list[str]:

@@ -1,6 +1,7 @@
 """Sessions and the worker: turns, stops, what a slow page gets, who may come back."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,7 +117,9 @@ def test_mistakes_are_told_and_change_nothing(session):
         messages.AddPoint((200, 3), (1, 1)), messages.MovePoint(5, "handle", (1, 1)),
         messages.RemovePoint(9), messages.SetMask("AAAA"), messages.Open("../../etc/passwd"),
         messages.Open("nothing"), messages.Choose("none"), messages.Choose("small", {"steps": 1}),
-        messages.Choose("small", {"layers": -1}), messages.Open(before.model or "", seed=-1),
+        messages.Choose("small", {"layers": -1}),
+        messages.Choose("small", {"tracker_weights": "/etc/passwd"}),
+        messages.Open(before.model or "", seed=-1),
     ):  # fmt: skip
         session.outbox.take()
         session.put(bad)
@@ -286,9 +289,20 @@ def test_an_edit_file_goes_on_as_if_it_had_not_ended(session, models, storage):
     assert state(other).step == 5 and torch.equal(other.edit.drag.ws, session.edit.drag.ws)
 
 
-def test_an_edit_of_a_model_that_is_not_here_is_refused(session, storage, tmp_path):
-    from dataclasses import replace
+# F13
+def test_no_path_in_an_edit_is_followed(session, storage, models, tmp_path):
+    session.put(messages.Run())
+    turns(session, 3)
+    record = session.edit.record()
+    named = replace(record.settings, tracker_weights="/etc/passwd")
+    replace(record, settings=named).save(tmp_path / "e.safetensors")
+    other = Session(models, storage)
+    other.go_on(storage.edit((tmp_path / "e.safetensors").read_bytes()))
+    assert state(other).settings["tracker_weights"] is None
+    assert "tracker_weights" not in other.edit.chosen
 
+
+def test_an_edit_of_a_model_that_is_not_here_is_refused(session, storage, tmp_path):
     from framework.errors import UserError
 
     session.put(messages.Run())
