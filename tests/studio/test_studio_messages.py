@@ -6,7 +6,9 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from framework.drag.settings import DragSettings
 from framework.studio import messages
+from framework.studio.forms import PATHS, settings_form
 from framework.studio.frames import HEADER, Frame, encode
 from framework.studio.masks import pack, unpack
 from framework.studio.messages import BadMessage, read_command
@@ -89,3 +91,11 @@ def test_frames_say_what_they_are():
     assert (np.asarray(Image.open(BytesIO(data[HEADER.size :]))) == picture).all()
     large = np.zeros((400, 300, 1), np.uint8)
     assert Image.open(BytesIO(encode(large))).format == "JPEG"
+
+
+# F13
+def test_no_free_text_among_the_settings_of_a_page():
+    """A setting that is any text may be a path; such a one has to stand in PATHS."""
+    form = settings_form()
+    assert not [field["name"] for field in form if field["kind"] == "str" and not field["choices"]]
+    assert {field["name"] for field in form} | PATHS == set(DragSettings().to_dict())
