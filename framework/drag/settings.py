@@ -125,7 +125,7 @@ class DragSettings(Settings):
         if stop_px is None and self.method == "dragline":
             stop_px = SUBPIXEL_STOP * max(1, height_px // REDUCED_PX)
         elif stop_px is None:
-            stop_px = 1.0 if num_points <= 5 else 2.0
+            stop_px = papers_stop_px(num_points)
         return Sizes(
             img_size=img_size,
             motion_radius_px=self.motion_radius_px or _scaled(self.motion_radius, height_px),
@@ -184,6 +184,11 @@ class Sizes:
     def reduction(self) -> int:
         """How many times smaller a picture is looked at where its full size says nothing more."""
         return max(1, self.img_size[0] // REDUCED_PX)
+
+
+def papers_stop_px(num_points: int) -> float:
+    """The paper's stop distance in pixels (section 4)."""
+    return 1.0 if num_points <= 5 else 2.0
 
 
 def _scaled(radius: float, height_px: int) -> int:

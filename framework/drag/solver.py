@@ -140,10 +140,11 @@ class Solver:
         linear, gone = self._linear(at), at.whitened.flatten()
         back = RETURN * linear.jacobian @ gone
         whole = linear.change(stride.flatten() + back) - RETURN * gone
-        lift = _within(self._lift(at, linear), LIFT_RADIUS)
-        first_radius = radius
-        while radius >= LEAST_RADIUS:
-            cut = bool(whole.norm() > radius)
+        length = float(whole.norm())  # a model may be so sensitive that it is a small part of RADIUS
+        lift = _within(self._lift(at, linear), min(LIFT_RADIUS, length))
+        first_radius, least_radius = radius, LEAST_RADIUS * min(1.0, length / RADIUS)
+        while radius >= least_radius:
+            cut = length > radius
             change = _within(whole, radius) + lift * (radius / first_radius)
             promised = (linear.jacobian @ change).view_as(at.points)
             tried = self._iterate(at.whitened + change.view_as(at.whitened), at.points + promised)
@@ -151,7 +152,7 @@ class Solver:
             if self._good(at, tried, gain):
                 grows = cut and gain > FULL_GAIN
                 return tried, min(LARGEST_RADIUS, 1.5 * radius) if grows else radius
-            radius = min(radius, float(whole.norm())) / 2
+            radius = min(radius, length) / 2
         return None, radius
 
     def with_less_regret(self, at: Iterate) -> Iterate | None:
@@ -159,8 +160,9 @@ class Solver:
         regret = at.regret.item()
         if regret <= LEAST_REGRET:
             return None
-        whole, radius = self._lift(at, self._linear(at)), POLISHING_RADIUS
-        while radius >= LEAST_RADIUS / 2:
+        whole = self._lift(at, self._linear(at))
+        radius = first_radius = min(POLISHING_RADIUS, float(at.whitened.norm()))
+        while radius >= first_radius / 5:
             change = _within(whole, radius)
             tried = self._iterate(at.whitened + change.view_as(at.whitened), at.points)
             near = tried.farthest_px <= at.farthest_px + POLISHED_PX * self._unit_px
@@ -257,11 +259,11 @@ class Solver:
 
     def _good(self, at: Iterate, tried: Iterate, gain: float) -> bool:
         """Whether the points came nearer, still fit their templates, and realism is kept."""
-        rise = float((tried.drift - at.drift).max())
+        rise = float((tried.drift - at.drift).mean())
         most_rise = MOST_GOOD_RISE if gain > GOOD_GAIN else MOST_RISE
         lost = float((self._first_realism - tried.realism).detach())
         most_drift = MOST_DRIFT if lost > REALISM_KEPT else MOST_REAL_DRIFT
-        fits = tried.finite and float(tried.drift.max()) < most_drift and rise < most_rise
+        fits = tried.finite and float(tried.drift.mean()) < most_drift and rise < most_rise
         missing = [(self._drag.targets - i.points).norm(dim=1).sum() for i in (at, tried)]
         gained_px = max(0.0, float(missing[0] - missing[1]))
         lost_now = float((at.realism - tried.realism).detach())

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from framework.drag.ends import Ends
 from framework.drag.interface import Drag, Draggable
-from framework.drag.settings import DragSettings
+from framework.drag.settings import DragSettings, papers_stop_px
 from framework.drag.solver import RADIUS, RETRY_RADIUS, Iterate, Solver
 from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
@@ -25,7 +25,9 @@ def run(
 ) -> Iterator[DragStep]:
     """Solve for the step that moves the points, shorten it until it is good; then polish."""
     solver = Solver(draggable, drag, settings)
-    ends = Ends(settings, settings.sizes(draggable.img_size, len(drag.targets)))
+    sizes = settings.sizes(draggable.img_size, len(drag.targets))
+    ends = Ends(settings, sizes)
+    good_enough_px = max(sizes.stop_distance_px, papers_stop_px(len(drag.targets)))
     at, radius, polished = solver.beginning(resume_from), RADIUS, 0
     step = 0 if resume_from is None else resume_from.step
     if not at.finite:
@@ -40,7 +42,7 @@ def run(
             following, polished = solver.with_less_regret(at), polished + 1
         status = ends.status(at.farthest_px, settled=following is None, pulls=None)
         if status == "moving" and following is None:
-            status = "stuck"
+            status = "arrived" if at.farthest_px <= good_enough_px else "stuck"
         yield solver.seen(at, step, status)
         if following is None or status != "moving":
             return
