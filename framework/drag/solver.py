@@ -24,13 +24,15 @@ RETRY_RADIUS = 2.0  # after steps that only undid regret
 LEAST_GAIN, GOOD_GAIN, FULL_GAIN = 0.15, 0.5, 0.6  # real approach as a share of the promised one
 MOST_RISE, MOST_GOOD_RISE = 0.2, 0.3  # of the templates' drift in a step; the last with GOOD_GAIN
 MOST_DRIFT, MOST_REAL_DRIFT, REALISM_KEPT = 0.55, 0.75, 0.5  # the second where the critic lost less
+MANY_POINTS, MANY_DRIFT = 6, 0.2  # so many hold each other: their mean drift may be larger by this
 SEARCH_PX = 2
 CRITIC_SLACK = 1.5  # what the critic may lose in all, and for each pixel that is gained
 LEAST_REGRET, LEAST_PULL, LIFT_RADIUS = 1e-3, 3.0, 4.0
 LEAST_FALL = 1e-2  # of regret along the way that the points leave, as a share of the free one
-POLISHING_RADIUS, POLISHED_PX, POLISHED = 1.5, 0.2, 0.85  # a step leaves at most this regret
+POLISHING_RADIUS, POLISHED_PX = 1.5, 0.2
+POLISHED, POLISHED_MASKED = 0.85, 0.97  # share of the regret that a step leaves at most
 SHARPNESS_WEIGHT = 5.0  # the discriminator does not see fog
-MASK_PRICE = 100.0  # of a mean change as large as the picture, in logits
+MASK_PRICE = 400.0  # of a mean change as large as the picture, in logits
 TINT_PRICE, TINT_CELLS = 100.0, 8  # of a mean squared change of colour; cells a side
 DAMPING = 1e-3  # of the tracker's Jacobian
 
@@ -160,13 +162,14 @@ class Solver:
         regret = at.regret.item()
         if regret <= LEAST_REGRET:
             return None
+        most = regret * (POLISHED if self._fixed is None else POLISHED_MASKED)
         whole = self._lift(at, self._linear(at))
         radius = first_radius = min(POLISHING_RADIUS, float(at.whitened.norm()))
         while radius >= first_radius / 5:
             change = _within(whole, radius)
             tried = self._iterate(at.whitened + change.view_as(at.whitened), at.points)
             near = tried.farthest_px <= at.farthest_px + POLISHED_PX * self._unit_px
-            if near and tried.finite and tried.regret.item() < POLISHED * regret:
+            if near and tried.finite and tried.regret.item() < most:
                 return tried
             radius = min(radius, float(change.norm())) / 3
         return None
@@ -263,6 +266,7 @@ class Solver:
         most_rise = MOST_GOOD_RISE if gain > GOOD_GAIN else MOST_RISE
         lost = float((self._first_realism - tried.realism).detach())
         most_drift = MOST_DRIFT if lost > REALISM_KEPT else MOST_REAL_DRIFT
+        most_drift += MANY_DRIFT if len(at.points) >= MANY_POINTS else 0.0
         fits = tried.finite and float(tried.drift.mean()) < most_drift and rise < most_rise
         missing = [(self._drag.targets - i.points).norm(dim=1).sum() for i in (at, tried)]
         gained_px = max(0.0, float(missing[0] - missing[1]))

@@ -27,6 +27,7 @@ def run(
     solver = Solver(draggable, drag, settings)
     sizes = settings.sizes(draggable.img_size, len(drag.targets))
     ends = Ends(settings, sizes)
+    polishing_steps = POLISHING_STEPS if drag.mask is None else settings.settle_steps
     good_enough_px = max(sizes.stop_distance_px, papers_stop_px(len(drag.targets)))
     at, radius, polished = solver.beginning(resume_from), RADIUS, 0
     step = 0 if resume_from is None else resume_from.step
@@ -38,7 +39,7 @@ def run(
         if not ends.reached(at.farthest_px):
             following, radius = solver.nearer(at, radius)
             radius = max(radius, RETRY_RADIUS)
-        if following is None and polished < POLISHING_STEPS:
+        if following is None and polished < polishing_steps:
             following, polished = solver.with_less_regret(at), polished + 1
         status = ends.status(at.farthest_px, settled=following is None, pulls=None)
         if status == "moving" and following is None:
