@@ -142,7 +142,7 @@ class Solver:
         linear, gone = self._linear(at), at.whitened.flatten()
         back = RETURN * linear.jacobian @ gone
         whole = linear.change(stride.flatten() + back) - RETURN * gone
-        length = float(whole.norm())  # a model may be so sensitive that it is a small part of RADIUS
+        length = float(whole.norm())  # small where a model is sensitive
         lift = _within(self._lift(at, linear), min(LIFT_RADIUS, length))
         first_radius, least_radius = radius, LEAST_RADIUS * min(1.0, length / RADIUS)
         while radius >= least_radius:
