@@ -49,7 +49,11 @@ class StepLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file and the run, also after an interruption."""
+        """Close everything, also after an interruption."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and the run."""
         try:
             with naming(self._path):
                 self._stats.close()

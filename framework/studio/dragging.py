@@ -16,6 +16,7 @@ from framework.drag.step import DragStep, Picture
 from framework.drag.stylegan2 import StyleGAN2
 from framework.inversion.step import InversionStep
 from framework.jobs.invert import Places, carrying_out
+from framework.jobs.log import StepLog
 from framework.jobs.models import Networks
 from framework.jobs.outcomes import InvertOutcome
 from framework.jobs.photograph import read_photo
@@ -62,12 +63,19 @@ class Dragging:
         edit: The edit that is dragged.
         show: Shows a step's picture.
         row: Takes a step's numbers for the plots.
+        log: Where steps are logged; closed at the end.
     """
 
     text = ""
     is_coarse = False
 
-    def __init__(self, edit: Edit, show: Show, row: Callable[[DragStep], None]) -> None:
+    def __init__(
+        self,
+        edit: Edit,
+        show: Show,
+        row: Callable[[DragStep], None],
+        log: StepLog | None = None,
+    ) -> None:
         drag, step = edit.drag, edit.drag.last_step
         watched = drag.settings.method in WATCHED
         drag.discriminator = edit.networks.discriminator if watched else None
@@ -77,7 +85,7 @@ class Dragging:
         self.last_step = (step.step if step else 0) + drag.settings.max_steps
         self.step_ms = 0.0
         self._stream: Iterator[DragStep] = drag.run()
-        self._show, self._row = show, row
+        self._show, self._row, self._log = show, row, log
         self._finish_ms = 0.0
 
     def step(self) -> bool:
@@ -87,10 +95,19 @@ class Dragging:
         if step is None:
             return False
         self._row(step)
+        if self._log is not None:
+            self._log.step(step)
         self._show(lambda: self._picture(step), step.step)
         took_ms = 1000 * (time.monotonic() - before_sec)
         self.step_ms = took_ms if not self.step_ms else 0.8 * self.step_ms + 0.2 * took_ms
+        if step.status != "moving":
+            self._end_log()
         return step.status == "moving"
+
+    def _end_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _picture(self, step: DragStep) -> np.ndarray:
         """Return a step's picture: the unfinished one where finishing it is slow."""
@@ -106,6 +123,7 @@ class Dragging:
     def stop(self) -> None:
         """See `Activity`."""
         self._stream.close()  # type: ignore[attr-defined]
+        self._end_log()
 
 
 class Inverting:

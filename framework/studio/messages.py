@@ -144,6 +144,13 @@ class Choose:
 
 
 @dataclass(frozen=True)
+class Log:
+    """Log the drags that begin from now on to W&B, or do not."""
+
+    wandb: bool
+
+
+@dataclass(frozen=True)
 class Ack:
     """The frame of that number has been shown."""
 
@@ -152,7 +159,7 @@ class Ack:
 
 Command = (
     Open | AddPoint | MovePoint | RemovePoint | SetMask | Run | Stop | Undo | Redo | Go | Reset
-    | Choose | Hold | Release | Ack
+    | Choose | Log | Hold | Release | Ack
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------ from server to page
@@ -234,6 +241,7 @@ class State:
         can_save: Whether there is an edit to save.
         preset: Preset of the settings.
         settings: All settings.
+        logs: Whether drags are logged to W&B.
     """
 
     edit: int = 0
@@ -268,6 +276,7 @@ class State:
     can_save: bool = False
     preset: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
+    logs: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ import numpy as np
 from framework.drag.session import DragSession
 from framework.drag.step import DragStep
 from framework.errors import UserError
+from framework.files import new_folder
+from framework.jobs.log import StepLog
 from framework.jobs.requests.framing import Framing
 from framework.jobs.requests.invert import InversionChoice
 from framework.studio import messages
@@ -58,6 +60,7 @@ class Session:
         self._activity: Activity | None = None
         self._preview: Preview | None = None
         self._folder: Path | None = None  # of the photograph or edit that was sent
+        self._logs, self._logged = False, 0  # drags to W&B; how many so far
         self._known_mask: Any = None  # what the page shows
         self._due: tuple[Callable[[], np.ndarray], int] | None = None  # a picture not shown yet
 
@@ -150,6 +153,7 @@ class Session:
             held=held,
             last_step=dragging.last_step if dragging else 0,
             step_ms=round(dragging.step_ms, 1) if dragging else 0.0,
+            logs=self._logs,
         )
 
     def invert(self, file: Path, framing: Framing, stages: str) -> None:
@@ -252,6 +256,8 @@ class Session:
             case messages.Choose():
                 with self._paused():
                     self.edit.choose(command)
+            case messages.Log(wandb):
+                self._logs = wandb
             case messages.Run():
                 self._start()
             case messages.Undo():
@@ -295,7 +301,17 @@ class Session:
         if self._activity is None:
             if self.edit.drag.last_step is None:
                 self.outbox.clear_rows()
-            self._activity = Dragging(self.edit, self._offer, self._add_row)
+            log = self._new_log() if self._logs else None
+            self._activity = Dragging(self.edit, self._offer, self._add_row, log)
+
+    def _new_log(self) -> StepLog:
+        """A log of a drag, in a folder of its own where the studio was started."""
+        self._logged += 1
+        name = f"studio-{time.strftime('%Y%m%d-%H%M%S')}-{self.id[:6]}-{self._logged}"
+        folder = new_folder(Path("out") / name)
+        self.outbox.tell(Note(f"this drag is logged in {folder}", is_error=False))
+        config = {"model": self.edit.source.model, "settings": self.edit.drag.settings.to_dict()}
+        return StepLog(folder, "drag", config, "auto")
 
     def _step(self) -> None:
         activity = self._activity

@@ -1,5 +1,6 @@
 """Sessions and the worker: turns, stops, what a slow page gets, who may come back."""
 
+import json
 import threading
 from dataclasses import replace
 
@@ -52,6 +53,25 @@ def test_a_turn_is_a_step_and_a_stop_comes_before_the_next(session):
     session.put(messages.Stop())
     session.turn()
     assert state(session).step == 2 and not state(session).running and not session.has_work
+
+
+def test_a_drag_is_logged_where_the_studio_was_started(session, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    session.put(messages.Log(True))
+    session.put(messages.Run())
+    turns(session, 3)
+    session.put(messages.Stop())
+    session.turn()
+    assert state(session).logs
+    (folder,) = (tmp_path / "out").iterdir()
+    lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(state(session).step + 1))
+    assert list((folder / "wandb").glob("offline-run-*"))
+    session.put(messages.Log(False))
+    session.put(messages.Run())
+    turns(session, 2)
+    assert [folder] == list((tmp_path / "out").iterdir()) and not state(session).logs
 
 
 def test_undo_takes_a_whole_drag_and_gives_the_identical_picture(session):

@@ -146,6 +146,7 @@ function show(state) {
   $("timeline").disabled = state.places === 0;
   $("preset").value = state.preset;
   form.show(state.settings);
+  $("logs").checked = state.logs;
   $("mask-text").textContent = state.has_mask
     ? "Only what is bright may change."
     : "Everything may change. Paint with the brush to allow only a part.";
@@ -361,6 +362,7 @@ $("clear-mask").addEventListener("click", () => {
   wire.send("SetMask", { bits: null });
 });
 $("preset").append(...described.presets.map((name) => new Option(name, name)));
+$("logs").addEventListener("change", () => wire.send("Log", { wandb: $("logs").checked }));
 $("preset").addEventListener("change", () => wire.send("Choose", { preset: $("preset").value }));
 $("brush-size").addEventListener("input", () => setBrush(Number($("brush-size").value)));
 for (const tool of ["drag", "brush", "eraser"]) $(`tool-${tool}`).addEventListener("click", () => setTool(tool));
