@@ -41,7 +41,7 @@ class Source:
     pictures = np.random.default_rng(0).integers(0, 255, (8, 64, 64, 3), np.uint8)
     pictures = pictures.repeat(8, axis=1).repeat(8, axis=2)
 
-    def __init__(self, edit: Any, show: Callable[..., None], row: Any) -> None:
+    def __init__(self, edit: Any, show: Callable[..., None], row: Any, log: Any) -> None:
         self._show, self._numbers = show, itertools.count()
 
     def step(self) -> bool:
