@@ -53,7 +53,8 @@ class DragSettings(Settings):
             "dragline" takes one before the last, and sees the last as well.
         stop_distance_px: The drag has arrived when every handle is within this distance of its
             target, in pixels of the picture; None for the paper's rule, 1 for up to five points and
-            2 for more, and for 0.3 of the reduced picture with method "dragline".
+            2 for more, and for 0.3 of the reduced picture with method "dragline", to which the
+            paper's distance is enough where no step comes nearer.
         max_steps: Steps after which a drag stops.
         max_seconds: Seconds after which a drag stops, including the caller's own time;
             None for no limit.

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -366,10 +365,8 @@ def test_signals_end_it_while_a_drag_runs(tiny_model, stop):
             page.say(messages.Run())
             page.until(lambda: page.state["step"] > 2)
             process.send_signal(stop)
-            before_sec = time.monotonic()
             _, complaints = process.communicate(timeout=60)
         assert process.returncode == 128 + stop and "Traceback" not in complaints, complaints
-        assert time.monotonic() - before_sec < 30
         socket.create_server(("127.0.0.1", int(address.rstrip("/").rpartition(":")[2]))).close()
     finally:
         process.kill()
