@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from framework.drag import solver
 from framework.drag.algorithm import drag_points, drag_state
 from framework.drag.settings import DragSettings
 from framework.drag.solver import Linear
@@ -78,6 +80,18 @@ def test_a_mask_makes_the_outside_dear(cars):
         for m, w in ((mask, 0.0), (mask, 5.0))
     )
     assert held.arrived and 0 < held.mask_loss < 0.7 * free.mask_loss
+
+
+def test_colours_are_kept_where_the_points_allow_it(cars, monkeypatch):
+    def painted():
+        steps = dragged(cars, [(48, 20)], [(53, 20)])
+        cells = [F.adaptive_avg_pool2d(step.image(), 8) for step in (steps[0], steps[-1])]
+        tints = [each - each.mean(dim=1, keepdim=True) for each in cells]
+        return (tints[1] - tints[0]).square().mean()
+
+    kept = painted()
+    monkeypatch.setattr(solver, "TINT_PRICE", 0.0)
+    assert kept < 0.8 * painted()
 
 
 def test_it_goes_on_from_a_step(cars):
