@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "ops": set(),
     "zoo": set(),
     "media": set(),
-    "compositing": {"media"},
+    "compositing": {"media", "ops"},
     "data": {"media", "compositing", "command_line", "fields"},
     "models": {"ops"},
     "formats": {"ops", "models", "zoo"},
@@ -56,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
-MOST_IN_FUNCTIONS = 40
+MOST_IN_FUNCTIONS = 44
 MOST_FOR_TYPES = 5
 MOST_LINES_OF_CLI = 2400
 TRAINS = {"training", "cli"}
@@ -263,7 +263,7 @@ def test_a_verb_knows_its_job_and_nothing_below(name: str):
 
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
     edits = [n for n in MODULES if room_of(n) in ("cli", "jobs") and n not in OF_TRAIN]
-    assert sum(in_functions(TREES[n]) for n in edits) <= 14
+    assert sum(in_functions(TREES[n]) for n in edits) <= 17
     assert not sum(for_types_only(TREES[n]) for n in edits)
 
 

@@ -18,6 +18,7 @@ from framework.cli.demo import demo
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
 from framework.cli.export_model import export
+from framework.cli.fill import fill
 from framework.cli.generate import generate
 from framework.cli.import_model import import_
 from framework.cli.invert import invert
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latents": latents,
     "generate": generate,
     "video": video,
+    "fill": fill,
     "studio": studio,
     "import": import_,
     "export": export,

@@ -75,6 +75,14 @@ class Terminal(Watcher):
         elif isinstance(outcome, DragOutcome):
             self._tell_drag(outcome, f"{name}: " if name else "")
 
+    def composite(self, outcome: Any, json: bool) -> None:
+        """Print the outcome of a picture that was made of others, and end as it ended."""
+        self.say(outcome.describe())
+        if json:
+            self.json(outcome.to_dict())
+        if outcome.stop is not None:
+            raise outcome.stop
+
     def close(self) -> None:
         """Clear the progress line."""
         self._line.close()

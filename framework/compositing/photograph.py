@@ -95,15 +95,25 @@ class Photograph:
         """Whether it shows no colour, however many channels it has."""
         if self.levels.shape[2] < 3:
             return True
-        colours = self._on_white()  # hidden colours do not count
+        colours = self.on_white_levels()  # hidden colours do not count
         return _channels_agree(colours[::16, ::16]) and _channels_agree(colours)
 
     def shown(self) -> np.ndarray:
         """Return the view of a program that ignores colour profiles: uint8 (h, w, 3), on white."""
-        picture = self._on_white()
+        picture = self.on_white_levels()
         if picture.dtype != np.uint8:
             picture = np.asarray(eight_bit(Image.fromarray(picture[..., 0]), self.white))[..., None]
         return np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
+
+    def on_white_levels(self) -> np.ndarray:
+        """Return its colours on white, (h, w, 1 or 3), in its own depth and colour space."""
+        alpha = self.alpha
+        if alpha is None:
+            return self.levels
+        image = Image.fromarray(self.levels).convert("RGBA")
+        sheet = Image.new("RGBA", image.size, (WHITE,) * 4)
+        picture = np.array(Image.alpha_composite(sheet, image).convert("RGB"))
+        return picture[..., : self.levels.shape[2] - 1]
 
     def canvas(self, geometry: Geometry, channels: int) -> np.ndarray:
         """Return a model's view of it: uint8 (H, W, channels), sRGB.
@@ -147,7 +157,7 @@ class Photograph:
                 seam=seam, white=self.white,
             )  # fmt: skip
 
-        whole = self._on_white()
+        whole = self.on_white_levels()
         colours, alpha = paste(whole, self._in_own_colours), self.alpha
         if alpha is None:
             return replace(self, levels=colours)
@@ -202,16 +212,6 @@ class Photograph:
             temporary.write_bytes(buffer.getvalue())
 
     # ----------------------------------------------------------------------------------- colours
-
-    def _on_white(self) -> np.ndarray:
-        """Return its colours on white, (h, w, 1 or 3), in its own depth and colour space."""
-        alpha = self.alpha
-        if alpha is None:
-            return self.levels
-        image = Image.fromarray(self.levels).convert("RGBA")
-        sheet = Image.new("RGBA", image.size, (WHITE,) * 4)
-        picture = np.array(Image.alpha_composite(sheet, image).convert("RGB"))
-        return picture[..., : self.levels.shape[2] - 1]
 
     def _in_own_colours(self, canvas: np.ndarray) -> np.ndarray:
         """Convert a model's picture, uint8 (H, W, 1, 3 or 4) in sRGB, to pixels of this kind."""

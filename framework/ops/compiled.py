@@ -11,9 +11,9 @@ from torch import Tensor
 from framework.errors import UserError
 
 Mode = Literal["auto", "torch", "compiled"]
-OPS = ("upfirdn2d", "bias_act")
+OPS = ("upfirdn2d", "bias_act", "nearest_patches")  # the last on CPUs alone
 # `auto` compiles what was measured to be faster (benchmarks/README.md); CUDA was not measured.
-FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d",)}
+FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d", "nearest_patches")}
 # Result sample (i, j) of `upfirdn2d` is the sum over (a, b) of gain * kernel[a, b], the kernel
 # turned around if `flip`, times source sample ((i * down + a - top) / up, (j * down + b - left) /
 # up), where those are whole numbers inside the picture. The caller gives the result's size.
@@ -25,6 +25,8 @@ SCHEMAS = {
     " -> Tensor",
     "bias_act_backward": "(Tensor grad, Tensor y, float slope, float gain, float limit)"
     " -> (Tensor, Tensor)",
+    "nearest_patches": "(Tensor target, Tensor source, Tensor active, Tensor allowed, Tensor start,"
+    " int side, int iterations, int seed) -> (Tensor, Tensor)",
 }
 
 _active: dict[str, tuple[str, ...]] = {}  # device type -> operations that run compiled
@@ -149,6 +151,19 @@ def _fake_bias_act_backward(
     return _new(y, y.shape), y.new_empty(y.shape[1])
 
 
+def _fake_nearest_patches(
+    target: Tensor,
+    source: Tensor,
+    active: Tensor,
+    allowed: Tensor,
+    start: Tensor,
+    side: int,
+    iterations: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    return start.new_empty(start.shape), target.new_empty(active.shape)
+
+
 def _new(like: Tensor, shape: Sequence[int]) -> Tensor:
     """A dense tensor in the layout of `like`, as the compiled operations make them."""
     last = like.ndim == 4 and not like.is_contiguous()
@@ -162,4 +177,5 @@ FAKES = {
     "bias_act": _fake_bias_act,
     "bias_act_forward": _fake_bias_act_forward,
     "bias_act_backward": _fake_bias_act_backward,
+    "nearest_patches": _fake_nearest_patches,
 }

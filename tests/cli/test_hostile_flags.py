@@ -91,6 +91,7 @@ GOOD = {
         "--model {model} --seeds 1,2 --frames 1 --out {out}.gif",
         "--edit {edit} --out {out}.gif",
     ],
+    "edit fill": ["{photo} --mask {mask} --out {out}"],
     "edit import": ["{lone} --out {out}"],
     "edit export": ["{model} --to rosinality --out {out}.pt"],
     # The judge takes pictures of toy cars alone: this model is refused, in one line.
@@ -129,6 +130,9 @@ def places(tmp_path_factory) -> dict[str, Path]:
     for i in range(6):
         noise = np.random.default_rng(i).integers(0, 255, (30, 40, 3), np.uint8)
         Image.fromarray(noise).save(root / "photos" / f"{i}.png")
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (8, 8, 14, 16))
+    mask.save(root / "mask.png")
     model = save_small_model(root / "small", encoder=True)
     photo = root / "photos" / "0.png"
     (root / "tasks.jsonl").write_text('{"seed": 3, "points": "5,8:7,8"}\n')
@@ -142,7 +146,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
         **here, "pipe": root / "pipe", "photos": root / "photos", "model": model, "photo": photo,
         "inv": root / "i" / "0.inv.safetensors", "edit": root / "d" / "edit.safetensors",
         "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
-        "shards": root / "shards",
+        "shards": root / "shards", "mask": root / "mask.png",
     }  # fmt: skip
 
 

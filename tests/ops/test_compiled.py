@@ -219,7 +219,11 @@ SAMPLES = {
     "bias_act": lambda x: (x, torch.ones(3), 0.2, 1.0, float("nan")),
     "bias_act_forward": lambda x: (x, torch.ones(3), x, 0.2, 1.0, 2.0),
     "bias_act_backward": lambda x: (x, x, 0.2, 1.0, 2.0),
-}
+    "nearest_patches": lambda x: (
+        x[0].movedim(0, 2), x[1].movedim(0, 2), torch.ones(6, 7) > 0, torch.ones(6, 7) > 0,
+        torch.zeros(6, 7, 2, dtype=torch.int32), 3, 2, 0,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
