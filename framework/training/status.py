@@ -56,6 +56,7 @@ class StatusLine(KimgCallback):
         """Start the clocks."""
         super().on_train_start(trainer, pl_module)
         self.started = self.tick_started = self.tick_ended = time.monotonic()
+        self.cpu_started = time.process_time()
         self.first = self.tick_first = pl_module.seen_images / 1000
         self.alarms = Alarms()
 
@@ -103,6 +104,7 @@ class StatusLine(KimgCallback):
             "Progress/tick": math.ceil(round(kimg * 1000) / self.every),
             "Progress/kimg": kimg,
             "Timing/total_sec": self.before_sec + now - self.started,
+            "Timing/cpu_sec": time.process_time() - self.cpu_started,
             "Timing/sec_per_tick": tick_sec,
             "Timing/sec_per_kimg": tick_sec / tick_kimg,
             "Timing/maintenance_sec": self.tick_started - self.tick_ended,

@@ -86,6 +86,12 @@ def test_path_length_slows_the_generators_optimizer():
     assert (d["lr"], d["betas"]) == (0.0025, (0.0, 0.99))
 
 
+def test_the_discriminator_may_learn_at_a_rate_of_its_own():
+    module = assembled(lr=0.001, discriminator_lr=0.004, r1_gamma=0)
+    g, d = (made.param_groups[0]["lr"] for made in module.configure_optimizers())
+    assert (g, d) == (0.001, 0.004)
+
+
 def saved(tmp_path: Path, images: int = 8, **settings: Any) -> Path:
     """A checkpoint of a training with `settings`."""
     train(tiny_module(**settings), images, callbacks=(RunCheckpoints(tmp_path, 1, 1, keep=1),))

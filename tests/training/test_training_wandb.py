@@ -16,7 +16,8 @@ OFFLINE = {"WANDB_MODE": "offline"}
 NAMES = {
     "Loss/G/loss", "Loss/D/loss", "Loss/D/reg", "Loss/scores/real", "Loss/scores/fake",
     "Loss/signs/real", "Loss/signs/fake", "Loss/r1_penalty", "Progress/kimg", "Progress/tick",
-    "Timing/sec_per_kimg", "Timing/sec_per_tick", "Timing/total_sec", "Timing/maintenance_sec",
+    "Timing/sec_per_kimg", "Timing/sec_per_tick", "Timing/total_sec", "Timing/cpu_sec",
+    "Timing/maintenance_sec",
     "Timing/Gmain", "Timing/Dmain", "Timing/Dreg", "Resources/cpu_mem_gb",
     "Resources/peak_gpu_mem_gb",
 }  # fmt: skip

@@ -176,6 +176,11 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         """Return generator and discriminator."""
         return [self.generator, self.discriminator]
 
+    def learning_rate(self, network: nn.Module) -> float:
+        """Return a network's learning rate."""
+        own = self.settings.discriminator_lr
+        return self.settings.lr if own is None or network is self.generator else own
+
     def averages(self) -> list[Average]:
         """Return the averaged generators; none before the networks are built."""
         rampup = self.settings.averaging.ema_rampup

@@ -245,6 +245,7 @@ class StyleGAN2Settings(TrainingSettings):
         loss: `nonsaturating` and `hinge` with R1, `wgan-gp` with its own penalty, `relativistic`
             with R1 and R2 (R3GAN's; the discriminator's step takes about twice as long).
         lr: Learning rate of both networks, before the lazy-regularisation correction.
+        discriminator_lr: The discriminator's, if it is another one (TTUR, Heusel et al. 2017).
         betas: Adam's decay rates.
         mirror: Show each picture mirrored half of the time.
         transition_kimg: With labels on few pictures, where they begin to count and where they count
@@ -261,6 +262,7 @@ class StyleGAN2Settings(TrainingSettings):
     """
 
     lr: float = 0.0025
+    discriminator_lr: float | None = None
     betas: tuple[float, float] = (0.0, 0.99)
     mirror: bool = True
     start_from: str | None = None
@@ -277,6 +279,7 @@ class StyleGAN2Settings(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._choice("loss", get_args(LossName))
+        self._number("discriminator_lr", above_zero=True)
         self._number("transition_kimg")
         if (fade := self.transition_kimg) and not fade[0] < fade[1]:
             raise self._error("transition_kimg", "a beginning before its end")
