@@ -79,16 +79,15 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
 
 
 def run_recipe(name: str, args: argparse.Namespace) -> None:
-    """Train the stages of a recipe up to their CPU minutes, and measure every snapshot."""
+    """Train the stages of a recipe up to their CPU minutes; measure snapshots of the last."""
     before, start = 0.0, None
-    for number, stage in enumerate(RECIPES[name]):
+    for number, stage in enumerate(stages := RECIPES[name]):
         folder = Path(args.out) / f"{name}-{number}"
-        until = stage.until * args.minutes * 60 - before
-        train(folder, stage, start, until, args)
-        used = cpu_seconds(folder)[-1:]
-        start = str(newest_model(folder))
-        measure(name, folder, before, args)
-        before += used[0][1] if used else 0.0
+        train(folder, stage, start, stage.until * args.minutes * 60 - before, args)
+        if stage is stages[-1]:
+            measure(name, folder, before, args)
+        start = str(max(models(folder))[1])
+        before += cpu_seconds(folder)[-1][1]
 
 
 def train(
@@ -151,11 +150,6 @@ def accumulated(ticks: Iterable[tuple[float, float]]) -> list[tuple[float, float
     return rows
 
 
-def newest_model(folder: Path) -> Path:
-    """Return the model folder of a run's newest snapshot."""
-    return max(models(folder))[1]
-
-
 def models(folder: Path) -> list[tuple[float, Path]]:
     """Return (kimg, model folder) of each snapshot of a run."""
     found = []
@@ -183,7 +177,9 @@ def measure(name: str, folder: Path, before_sec: float, args: argparse.Namespace
         numbers = json.loads(printed.stdout.splitlines()[-1])
         seconds = before_sec + min((sec for k, sec in clock if k >= kimg), default=clock[-1][1])
         row = {"recipe": name, "model": str(model), "kimg": kimg, "cpu_minutes": seconds / 60}
-        row |= {key: numbers[key] for key in ("kid_lite", "kid_lite_ci95", "recall_lite")}
+        row |= {
+            key: numbers[f"Metrics/{key}"] for key in ("kid_lite", "kid_lite_ci95", "recall_lite")
+        }
         append_line(Path(args.out) / MEASURED, json.dumps(row))
         print(
             f"{name}: {seconds / 60:.1f} min, {kimg:g} kimg, kid_lite {row['kid_lite']:.4f}",
