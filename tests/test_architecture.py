@@ -65,7 +65,8 @@ TRAINERS = {"lightning", "pytorch_lightning", "wandb"}
 FRONT_DOOR = "framework"
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w.-]*")
 OF_TRAIN = {
-    f"framework.cli.{name}" for name in ("train", "train_parser", "train_metrics", "start", "late")
+    f"framework.cli.{name}"
+    for name in ("train", "train_parser", "train_complaints", "train_metrics", "start", "late")
 }
 # Reading is torch's, with weights_only; its complaints are pickle's.
 PICKLE_ERRORS = {"PickleError", "UnpicklingError"}

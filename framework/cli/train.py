@@ -15,8 +15,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from framework.cli.terminal import ProgressLine
+from framework.cli.train_complaints import mistake
 from framework.cli.train_metrics import Metrics
-from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, flags, guard, mistake
+from framework.cli.train_parser import MODEL, HelpFormatter, class_asked_for, flags, guard
 from framework.command_line import run
 from framework.dashboard import resolve_mode
 from framework.errors import BrokenCheckpoint, UserError, named

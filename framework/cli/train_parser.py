@@ -1,8 +1,7 @@
-"""The parser of `train.py`: the classes that settings may name, and mistakes in one line."""
+"""The parser of `train.py`: the classes that settings may name, and the flags of all settings."""
 
 import inspect
-import re
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,6 @@ NAMEABLE = (
     f"{_LIGHTNING}.plugins.environments",
     "lightning.fabric.plugins.environments",
 )
-_DENIED = re.compile(r"Importing '([^']*)' is not allowed")
-_CLASS = re.compile(r".*Problem with given class_path '([^']*)': (.*)")
-_SETTING = re.compile(
-    r"Parser key \"([\w.]+)\": (.*)|Option '([\w.]+)' is not|unrecognized arguments: --([\w.]+)"
-)
-_HELP = "`python train.py fit --help` lists what there is"
-_UNION = re.compile(r"Does not validate against any .*? Errors: - (.*?) - Expected a .*")
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -69,8 +61,12 @@ def guard() -> None:
 
 
 def _load(text: str) -> Any:
-    """Return the values of a YAML text; those of older runs are put into today's groups."""
-    values = settings_file.load(text)
+    """Return the values of a YAML text; those of older runs are put into today's groups.
+
+    `None` is null, too: help texts call it so, and the parser passes the value of a flag in a
+    group on as Python's text for it (jsonargparse 4.53, `adapt_class_type`).
+    """
+    values = _with_nulls(settings_file.load(text))
     try:
         model = values["model"]
         settings = SETTINGS[model["class_path"].rpartition(".")[2]]
@@ -78,6 +74,15 @@ def _load(text: str) -> Any:
     except (KeyError, TypeError, AttributeError):
         pass  # not a valid file of a run's settings: the parser says so
     return values
+
+
+def _with_nulls(value: Any) -> Any:
+    """Replace every text `None` by None."""
+    if isinstance(value, dict):
+        return {name: _with_nulls(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_with_nulls(one) for one in value]
+    return None if value == "None" else value
 
 
 def class_asked_for(words: list[str]) -> str:
@@ -111,32 +116,6 @@ def _class_in(file: Path) -> str | None:
         return None
 
 
-def mistake(error: BaseException) -> UserError | None:
-    """Return the user's mistake behind an error of the parser, in one line; None if it is none."""
-    text = " ".join(str(error).split())
-    key = re.match(r'Parser key "([\w.]+)": ', text)
-    flag = f"--{key[1]}: " if key else ""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            cause.rename(flags())
-            return cause if "--" in str(cause) else UserError(f"{flag}{cause}")
-        cause = cause.__cause__
-    if not isinstance(error, ArgumentError | ImportError | TypeError | ValueError):
-        return None
-    if denied := _DENIED.search(text):
-        return _not_nameable(flag or "settings: ", denied[1])
-    if key is not None:
-        text = text.removeprefix(key[0])
-    # Of the reasons why no type of a union fits, the first is of the intended type; but missing
-    # settings of a class come only after all that a class may be.
-    text = _UNION.sub(r"\1", text)
-    if flag == "--model: " and (module := _CLASS.match(text)):
-        return UserError(f"{_of_model(module[1], module[2])[:280]}; {_HELP}")
-    text = _CLASS.sub(r"\1: \2", text)
-    return UserError(f"{flag}{text[:280]}; {_HELP}")
-
-
 def flags() -> dict[str, str]:
     """Return the flags of all settings by their names in errors."""
     of_models = [kind.flag(name) for kind in SETTINGS.values() for name in kind.names()]
@@ -148,24 +127,3 @@ def flags() -> dict[str, str]:
         **{flag.removeprefix("--model."): flag for flag in of_models},
         **{name: f"--{name}" for name in others},
     }
-
-
-def _of_model(class_path: str, complaint: str) -> str:
-    """Describe what is wrong with a training module's settings, by the flag of the setting."""
-    name = class_path.rpartition(".")[2]
-    match, settings = _SETTING.match(complaint), SETTINGS.get(name)
-    if match is None or settings is None:
-        return f"--model: {class_path}: {complaint}"
-    if match[1]:
-        return f"--model.{match[1]}: {match[2]}"
-    setting = match[3] or match[4]
-    if setting in settings.groups():
-        return f"--model.{setting}: is {settings.flag(setting)} now"
-    return f"--model.{setting}: {name} has no such setting"
-
-
-def _not_nameable(flag: str, name: str) -> UserError:
-    what = "settings name no classes but those that SECURITY.md lists"
-    if flag.startswith("--model"):
-        what = f"only {', '.join(TRAINABLE)} can be trained"
-    return UserError(f"{flag}{name[:200]} is not imported; {what}")

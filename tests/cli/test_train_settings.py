@@ -3,7 +3,10 @@
 import inspect
 import itertools
 import os
+from dataclasses import is_dataclass
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import lightning
 import pytest
@@ -11,8 +14,12 @@ import yaml
 
 from framework import settings_file
 from framework.cli.train import main
+from framework.cli.train_parser import MODEL, SETTINGS
 from framework.errors import UserError
+from framework.evaluation.generator.measure import MetricSettings
 from framework.jobs.settings import load_settings
+from framework.training.data import TrainingImages
+from framework.training.run_settings import RunSettings
 from framework.training.trainer import (
     INSTEAD,
     OBEYED,
@@ -207,3 +214,105 @@ def _is_there(name: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
+
+
+# ------------------------------------------------------------------------- one of several types
+
+CONFIGS = {
+    "StyleGAN2Training": "stylegan2/debug_cpu.yaml", "EncoderTraining": "encoder/small.yaml",
+    "EditorTraining": "editor/toycars64.yaml",
+}  # fmt: skip
+PARTS = {"run": RunSettings, "data": TrainingImages, "metrics": MetricSettings}
+
+
+def unions(kind: type, prefix: str) -> dict[str, Any]:
+    """Types of the settings that may have one of several, by flag."""
+    hints = get_type_hints(kind if is_dataclass(kind) else kind.__init__)
+    inner = {n: t for n, t in hints.items() if is_dataclass(t)}
+    found = {f"{prefix}.{n}": t for n, t in hints.items() if get_origin(t) in (UnionType, Union)}
+    return {
+        **found,
+        **{f: t for n, k in inner.items() for f, t in unions(k, f"{prefix}.{n}").items()},
+    }
+
+
+def accepted(capsys, name: str, *words: str) -> Any:
+    """Settings that `train.py` prints for a command line on the file of a training."""
+    config = str(Path("configs/train", CONFIGS[name]))
+    assert main(["fit", "--config", config, *words, "--print_config"]) == 0, capsys.readouterr().err
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def at(settings: Any, flag: str) -> Any:
+    for word in flag.removeprefix("--").split("."):
+        settings = settings.get("init_args", settings)[word]
+    return settings
+
+
+def several_types(name: str) -> dict[str, Any]:
+    shared = [unions(kind, f"--{part}") for part, kind in PARTS.items()]
+    return unions(SETTINGS[name], "--model") | shared[0] | shared[1] | shared[2]
+
+
+# B7f
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_that_may_be_null_is_so_on_the_command_line_and_in_files(
+    name, capsys, tmp_path
+):
+    flags = [flag for flag, kind in several_types(name).items() if type(None) in get_args(kind)]
+    assert len(flags) > 5
+    for null in ("null", "None"):
+        settings = accepted(capsys, name, *(f"{flag}={null}" for flag in flags))
+        assert {flag: at(settings, flag) for flag in flags} == dict.fromkeys(flags)
+    file = tmp_path / "again.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    assert accepted(capsys, name, "--config", str(file)) == settings
+
+
+# B7f
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_value_of_none_of_its_types_is_refused_with_their_names(name, refused, tmp_path):
+    config = Path("configs/train", CONFIGS[name]).resolve()
+    kinds = {f: get_args(kind) for f, kind in several_types(name).items()}
+    kinds = {f: kind for f, kind in kinds.items() if str not in kind}  # of which all is one
+    assert len(kinds) > 3
+    for flag, kind in kinds.items():
+        line = refused(flag, "{a: 1}", config=config).strip()
+        end = " or null" if type(None) in kind else ""
+        assert line.startswith(f"error: {flag} {{'a': 1}}: expected ") and line.endswith(end)
+
+
+# B7f
+@pytest.mark.parametrize(
+    ("flag", "value", "expected"),
+    [
+        ("averaging.ema_kimg", "[5, x]", "a number, a list of numbers or null"),
+        ("averaging.ema_rampup", "x", "a number or null"),
+        ("networks.architecture", "thin", "skip, resnet, orig or null"),
+        ("transition_kimg", "[1]", "a list of 2 numbers or null"),
+        ("regularization.r1_interval", "1.5", "a whole number or null"),
+        ("averaging.ema_kimg", "[]", "a half-life, or a list of different ones"),
+        ("averaging.ema_kimg", "-5", "a number above 0"),
+    ],
+)
+def test_wrong_values_are_answered_alike_by_flag_and_file(flag, value, expected, refused, tmp_path):
+    flag_says = refused(f"--model.{flag}", value)
+    *groups, setting = flag.split(".")
+    text = f"{{{setting}: {value}}}"
+    for group in reversed(groups):
+        text = f"{{{group}: {text}}}"
+    file = tmp_path / "wrong.yaml"
+    file.write_text(f"model: {{class_path: {MODEL}, init_args: {text}}}\n")
+    file_says = refused("--config", str(file))
+    for line in (flag_says, file_says):
+        assert line.startswith(f"error: --model.{flag} ") and f": expected {expected}" in line
+
+
+def test_values_of_each_type_of_a_union_are_accepted(capsys):
+    flag = "--model.averaging.ema_kimg"
+    for text, value in (("5", 5.0), ("1e-2", 0.01), ("[5, 1e1]", [5.0, 10.0]), ("null", None)):
+        assert at(accepted(capsys, "StyleGAN2Training", flag, text), flag) == value
+    for text, value in (("64", 64), ("[64, 48]", [64, 48]), ("null", None)):
+        assert (
+            at(accepted(capsys, "StyleGAN2Training", "--data.size", text), "--data.size") == value
+        )
