@@ -36,6 +36,7 @@ from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
 from framework.training.encoder.module import EncoderTraining
 from framework.training.failures import failures_in_words
+from framework.training.network import choose_interface
 from framework.training.outlook import check_place, check_room
 from framework.training.run_folder import (
     CONFIG,
@@ -245,6 +246,7 @@ class TrainCLI(LightningCLI):
                 check_folder(folder, self.run_settings.resume)
                 self.watch.folder = stack.enter_context(lock_folder(folder))
             checkpoint = last_checkpoint(folder)
+            choose_interface(self.trainer)
             with failures_in_words(self.trainer, self.model, self.datamodule):
                 if rank_zero_only.rank == 0:
                     self._open(folder, checkpoint, stack)
