@@ -139,6 +139,7 @@ class Photograph:
         original: np.ndarray | None = None,
         changed_only: bool = False,
         seam: Seam = "feather",
+        carry: bool = True,
     ) -> "Photograph":
         """Paste an edit into the photograph; arguments as in `paste_back`.
 
@@ -148,13 +149,14 @@ class Photograph:
             original: The picture before the edit.
             changed_only: Whether to paste only where the two differ.
             seam: Transition from the edit to the rest.
+            carry: Whether what has moved takes the photograph's detail along.
         """
 
         def paste(plane: np.ndarray, part: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
             before = None if original is None else part(original)
             return paste_back(
                 plane, part(edited), geometry, original=before, changed_only=changed_only,
-                seam=seam, white=self.white,
+                seam=seam, white=self.white, carry=carry,
             )  # fmt: skip
 
         whole = self.on_white_levels()

@@ -124,9 +124,12 @@ class InPhoto:
         return cls(photo, geometry, inverted.reconstruction, min(1.0, marks))
 
     def picture(self, edited: np.ndarray) -> np.ndarray:
-        """Return the photograph with an edit in its place, uint8 (h, w, 3)."""
+        """Return the photograph with an edit in its place, uint8 (h, w, 3).
+
+        Detail stays where it is: to carry it along takes a second, and a clip has many frames.
+        """
         return self.photo.pasted(
-            edited, self.geometry, original=self.reconstruction, changed_only=True
+            edited, self.geometry, original=self.reconstruction, changed_only=True, carry=False
         ).shown()
 
     def points(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
