@@ -12,9 +12,10 @@ chosen, each the one that explains the most of what the earlier ones left. A shi
 connected stretch of texture, so nothing is averaged and nothing blurs.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+from scipy import ndimage
+
+from framework.compositing.detail import Carried
 
 ALIKE_LEVELS = 7.0  # of 255: root mean square difference of patches that show the same
 _SIMILAR_LEVELS = 20.0  # the same before a shift is found to the fraction of a pixel
@@ -27,14 +28,6 @@ _DENSE_PX, _SPARSE_STEP_PX = 12, 3  # every shift up to there, then every third
 _SEARCHED_PX = 64  # longer side of the picture in which shifts are searched; then they are refined
 _FRACTIONS_PX = (0.5, 0.25)
 _MOST_SAMPLES = 2000  # places at which a finer shift is tried
-
-
-class Carried(NamedTuple):
-    """Detail from one place: pixels of `mask` (H, W) take it from (x + shift_x, y + shift_y)."""
-
-    shift_x: float
-    shift_y: float
-    mask: np.ndarray
 
 
 def unlike_photo(before: np.ndarray, photo: np.ndarray) -> np.ndarray:
@@ -52,19 +45,15 @@ def left_out(before: np.ndarray, photo: np.ndarray) -> np.ndarray:
     That is where it differs by much more than the texture around it does: an outline that is not
     quite the model's, however thin.
     """
-    from scipy.ndimage import maximum_filter, median_filter
-
     error = np.abs(photo.astype(np.float32) - before).max(axis=2)
-    usual = median_filter(error, 2 * _TEXTURE_REACH_PX + 1)
-    return maximum_filter(error > _MODEL_ERROR_LEVELS + _OUTLIER * usual, 3)
+    usual = ndimage.median_filter(error, 2 * _TEXTURE_REACH_PX + 1)
+    return ndimage.maximum_filter(error > _MODEL_ERROR_LEVELS + _OUTLIER * usual, 3)
 
 
 def mean_around(field: np.ndarray) -> np.ndarray:
     """Return the means of a field (H, W, C) over the patch around each pixel."""
-    from scipy.ndimage import uniform_filter
-
     side = 2 * _REACH_PX + 1
-    return uniform_filter(field, (side, side, 1))
+    return ndimage.uniform_filter(field, side, axes=(0, 1))
 
 
 def carried_detail(
@@ -127,10 +116,10 @@ class _Level:
         factor: int,
     ) -> "_Level":
         """Make the level whose pixels are blocks of `factor` x `factor` pixels."""
-        halves = [_blocks(field, factor).mean(axis=(1, 3)) for field in (before, after)]
-        somewhere = _blocks(moved[..., None], factor).any(axis=(1, 3))[..., 0]
-        everywhere = _blocks(trusted[..., None], factor).all(axis=(1, 3))[..., 0]
-        return cls(*halves, np.argwhere(somewhere), everywhere)
+        small, edited = (_blocks(field, factor).mean(axis=(1, 3)) for field in (before, after))
+        somewhere: np.ndarray = np.any(_blocks(moved[..., None], factor), axis=(1, 3))
+        everywhere: np.ndarray = np.all(_blocks(trusted[..., None], factor), axis=(1, 3))
+        return cls(small, edited, np.argwhere(somewhere[..., 0]), everywhere[..., 0])
 
     def costs(self, shift: np.ndarray, of: slice | np.ndarray = np.s_[:]) -> np.ndarray:
         """Return mean squared differences (N,) for a shift (y, x); inf where it is not trusted."""
@@ -138,7 +127,7 @@ class _Level:
         windows = self._shifted_by_fraction(shift - whole)
         limit = np.array(self.trusted.shape) - 1
         place = self.targets[of] + np.rint(shift).astype(int)
-        valid = ((place >= 0) & (place <= limit)).all(axis=1)
+        valid: np.ndarray = np.all((place >= 0) & (place <= limit), axis=1)
         valid[valid] &= self.trusted[tuple(place[valid].T)]
         costs = np.full(len(valid), np.inf, np.float32)
         if valid.any():
@@ -153,9 +142,7 @@ class _Level:
         if key not in self._moved_by:
             picture = self.before
             if any(key):
-                from scipy.ndimage import shift
-
-                picture = shift(picture, (-key[0], -key[1], 0), mode="nearest")
+                picture = ndimage.shift(picture, (-key[0], -key[1], 0), mode="nearest")
             self._moved_by[key] = _windows(picture)
         return self._moved_by[key]
 

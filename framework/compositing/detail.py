@@ -1,16 +1,24 @@
 """Detail of a photograph added to what is pasted elsewhere in it."""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from framework.compositing.carried import Carried
 from framework.compositing.geometry import Geometry, photo_box
 from framework.compositing.resample import Affine, composed, resample, scales
 from framework.media.modes import WHITE
 
 _SOFT_EDGE_PX = 1  # canvas pixels over which a piece ends
+
+
+class Carried(NamedTuple):
+    """Detail from one place: pixels of `mask` (H, W) take it from (x + shift_x, y + shift_y)."""
+
+    shift_x: float
+    shift_y: float
+    mask: np.ndarray
 
 
 class Detail:

@@ -11,11 +11,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from PIL import Image, ImageFilter
 
-from framework.compositing.carried import carried_detail, left_out, mean_around, unlike_photo
 from framework.compositing.detail import Detail
 from framework.compositing.geometry import Geometry, check_photo, photo_box, to_canvas
 from framework.compositing.membrane import membrane
-from framework.compositing.poisson import interpolate
 from framework.compositing.resample import Affine, composed, resample, scales
 from framework.errors import UserError
 from framework.media.modes import WHITE
@@ -180,17 +178,15 @@ def _layers(
     change = np.abs(after - before).max(axis=2)
     low, high = REPLACED_LEVELS
     share = _soft(_ramp((change - low) / (high - low)), 1, 1)
-    details = []
+    details: list[Detail] = []
     if carry and share.any():
-        strange = unlike_photo(before, seen)
-        # The photograph's outline is not quite the model's: what sticks out has moved, too.
+        # SciPy takes long to import, and pasting is a small part of what imports this.
+        from framework.compositing.moved import moved
+
         beside = _soft(change > CHANGED_LEVELS, _GROW_PX, _SOFT_PX)
-        share = np.maximum(share, beside * left_out(before, seen)[..., None])
-        moved = share[..., 0] > 0
-        pieces = carried_detail(before, after, moved, ~strange)
+        share, correction, pieces = moved(before, after, seen, share, beside)
+        colours = colours + correction
         details = [Detail(piece, before, geometry, white) for piece in pieces]
-        bare = moved & ~np.any([piece.mask for piece in pieces], axis=0)
-        colours = colours + share * _bias(before, seen, moved) * bare[..., None]
     field = _with_share(colours - (1 - share) * before, share)
     if changed_only:
         field *= _soft(change > CHANGED_LEVELS, _GROW_PX, _SOFT_PX)
@@ -201,17 +197,6 @@ def _seen(photo: np.ndarray, geometry: Geometry, white: int) -> np.ndarray:
     """Return the photograph as the model sees it, in its own colours, (H, W, C) in levels."""
     levels = photo if white == WHITE else np.rint(photo * (WHITE / white)).astype(np.uint8)
     return to_canvas(levels, geometry)
-
-
-def _bias(before: np.ndarray, seen: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Return how much the model is off in colour, continued from around into what moved.
-
-    Added to the canvas, this is Poisson blending: the canvas' gradients within the photograph's
-    colours (Pérez et al. 2003, eq. 7).
-    """
-    if moved.all():
-        return np.zeros_like(before)
-    return interpolate(mean_around(seen - before), moved).astype(np.float32)
 
 
 def _with_share(colours: np.ndarray, share: np.ndarray) -> np.ndarray:

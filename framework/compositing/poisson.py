@@ -6,6 +6,8 @@ that holds no gradients, faster.
 """
 
 import numpy as np
+from scipy.sparse import csc_matrix
+from scipy.sparse.linalg import cg, splu
 
 from framework.errors import UserError
 
@@ -73,8 +75,6 @@ def checked_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:
 
 def _solved(target: np.ndarray, source: np.ndarray, inside: np.ndarray, mixed: bool) -> np.ndarray:
     """Solve for the pixels inside, (N, C): eq. 7, the four neighbours of each pixel."""
-    from scipy.sparse import csc_matrix
-
     count = int(inside.sum())
     number = np.full(inside.shape, -1)
     number[inside] = np.arange(count)
@@ -105,8 +105,6 @@ def _solved(target: np.ndarray, source: np.ndarray, inside: np.ndarray, mixed: b
         )
     )
     if count <= _MOST_DIRECT:
-        from scipy.sparse.linalg import splu
-
         factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
         return factors.solve(pull)
     return _iterated(matrix, pull, _coarse(target, source, inside, mixed))
@@ -134,8 +132,6 @@ def _coarse(target: np.ndarray, source: np.ndarray, inside: np.ndarray, mixed: b
 
 def _iterated(matrix, pull: np.ndarray, guess: np.ndarray) -> np.ndarray:
     """Solve by conjugate gradients, channel by channel."""
-    from scipy.sparse.linalg import cg
-
     channels = [
         cg(matrix, pull[:, c], guess[:, c], rtol=_RESIDUAL, maxiter=_MOST_ITERATIONS)[0]
         for c in range(pull.shape[1])
