@@ -28,12 +28,12 @@ from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.formats.used_by import mark_used
 from framework.jobs.validate import Validation, validate_encoder, validate_generator
 from framework.models.sketch import sketching
-from framework.models.stylegan2.work import synthesis_gflop
 from framework.ops.memory import tune_malloc
 from framework.threads import use_threads
 from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.diffusion.module import DiffusionTraining
 from framework.training.encoder.module import EncoderTraining
 from framework.training.failures import failures_in_words
 from framework.training.network import choose_interface
@@ -56,7 +56,8 @@ from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
 from framework.training.wandb_logger import open_logger
 
 DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; an encoder
-that reads such pictures into its styles; or an editor that moves points in its pictures."""
+that reads such pictures into its styles; an editor that moves points in its pictures; or a
+diffusion model."""
 HELP = {
     "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
 
@@ -233,7 +234,7 @@ class TrainCLI(LightningCLI):
         data, device = self.datamodule.dataset, self.trainer.strategy.root_device
         with sketching():
             networks = self.model.sketch(data.size, data.channels, data.label_dim, device)
-        widths = ", ".join(map(self.model.settings.flag, ("channel_base", "channel_max")))
+        widths = ", ".join(map(self.model.settings.flag, self.model.widths))
         check_room(Path(self.run_settings.dir), networks.values(), device, widths)
         return networks
 
@@ -321,6 +322,11 @@ class TrainCLI(LightningCLI):
         if not self.model.needs_pictures:
             raise UserError("an editor is measured by dragging: edit.py drag --config FILE with "
                             "method: latent-transformer")  # fmt: skip
+        if isinstance(self.model, DiffusionTraining):
+            raise UserError(
+                "a diffusion model is measured by dragging: edit.py bench drag; its errors are in "
+                f"{self.run_settings.dir}/stats.jsonl"
+            )
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
         data, device = self.datamodule.dataset, self.trainer.strategy.root_device
@@ -331,9 +337,8 @@ class TrainCLI(LightningCLI):
         """On a CPU, choose the number of threads by the work of a batch, not by the load."""
         device = self.trainer.strategy.root_device
         if device.type == "cpu":
-            generator = self.sketch.get("generator") or self.model.opened.generator
             share = self.datamodule.share(self.trainer.world_size)
-            use_threads(synthesis_gflop(generator, share), self.trainer.num_devices)
+            use_threads(self.model.gflop(self.sketch, share), self.trainer.num_devices)
 
     def _describe(self) -> None:
         """Print the result of a dry run: settings, sizes, data."""

@@ -134,7 +134,7 @@ def _advice(trainer: lightning.Trainer, module: Any, data: Any, on_gpu: bool) ->
     machine = getattr(module.settings, "machine", None)
     if machine is not None and machine.low_precision == "none":
         flags.append("--model.machine.low_precision auto")
-    flags.append(f"a smaller {module.settings.flag('channel_base')}")
+    flags.append(f"a smaller {module.settings.flag(module.widths[0])}")
     if not on_gpu and data.cache is None:
         flags.append("--data.cache FOLDER for the pictures")
     return (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import lightning
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 
 from framework.data.images import NO_PICTURES
 from framework.errors import UserError
+from framework.formats import save_model_folder
 from framework.formats.run_checkpoint import FORMAT_VERSION
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.training.batch import Batch
 from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_of
 from framework.training.data import TrainingImages
@@ -110,6 +113,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         needs_pictures: Whether it learns from pictures of the data.
         longest_gradient: Norm to which a phase's gradient is shortened; None for no limit.
         remedy: Advice, in words, about numbers that are not finite.
+        widths: Settings that make the networks wider.
         passing: Modules that come and go with settings; a checkpoint may hold them without use.
     """
 
@@ -121,6 +125,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     needs_pictures: bool = True
     longest_gradient: float | None = None
     remedy: str = "a lower --model.lr"
+    widths: tuple[str, ...] = ("channel_base", "channel_max")
     passing: tuple[str, ...] = ()
 
     def __init__(self, settings: S) -> None:
@@ -244,6 +249,16 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         """Return what a snapshot saves: arguments of `save_model_folder`."""
         raise NotImplementedError
 
+    def write_model(self, folder: Path, provenance: dict[str, Any], card: str) -> None:
+        """Write a snapshot's model folder.
+
+        Args:
+            folder: The folder, which exists.
+            provenance: The result of `provenance`.
+            card: The result of `card`.
+        """
+        save_model_folder(folder, **self.published(), provenance=provenance, card=card)
+
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return where the published networks come from; JSON values.
 
@@ -265,6 +280,11 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
 
     def end_batch(self) -> None:
         """Finish a batch, after its phases, its images counted."""
+
+    def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
+        """Return the operations of a forward pass of `share` images, in 10^9, for the threads."""
+        generator: Any = sketch.get("generator") or self.opened.generator  # type: ignore[attr-defined]
+        return synthesis_gflop(generator, share)
 
     def fitted(self, about_run: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a checkpoint's state as this run can load it.

@@ -7,7 +7,6 @@ from typing import Any
 import lightning
 import numpy as np
 
-from framework.formats import save_model_folder
 from framework.media.images import grid, save_png
 from framework.training.callbacks import KimgCallback, require_finite
 from framework.training.snapshot_folders import (
@@ -84,12 +83,7 @@ class Snapshots(KimgCallback):
             sheet = kind + name.removeprefix(PREFIX)
             self._show(trainer, sheet, pictures, self._shown / 1000)
         (self.run_dir / name).mkdir(exist_ok=True)  # in the run's folder, which must be there
-        save_model_folder(
-            self.run_dir / name,
-            **pl_module.published(),
-            provenance=provenance,
-            card=pl_module.card(name, facts),
-        )
+        pl_module.write_model(self.run_dir / name, provenance, pl_module.card(name, facts))
         note_written(self.run_dir, name, interim)
         prune_snapshots(self.run_dir, self.keep, self._noted)
 

@@ -1,0 +1,1 @@
+"""Diffusion models: noise schedules, U-Nets of pixels and of latents."""

@@ -1,0 +1,1 @@
+"""Training of diffusion models of pixels."""
