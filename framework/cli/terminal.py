@@ -124,11 +124,12 @@ class Terminal(Watcher):
             )
         self.say("\n".join(table(outcome)))
         last = list(outcome.stages.values())[-1]
-        if last["deviations"] > outcome.usual_deviations:
+        usual = outcome.usual_deviations
+        if usual is not None and last["deviations"] > usual:
             self.note(
                 f"out of the editable region: the latents lie {last['deviations']:.2f} standard"
                 " deviations from the mean, 99.9 % of this model's own within"
-                f" {outcome.usual_deviations:.2f}; edits may break, and do less with fewer"
+                f" {usual:.2f}; edits may break, and do less with fewer"
                 " --refine-steps"
             )
 

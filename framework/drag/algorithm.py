@@ -5,13 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from framework.drag.adapters import draggable_of
 from framework.drag.inputs import check_drag
 from framework.drag.interface import Draggable
 from framework.drag.registry import named
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep
-from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
+from framework.models.diffusion.generator import DiffusionGenerator
 from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.frozen import gradients
 from framework.models.stylegan2 import Discriminator, Generator
@@ -21,7 +22,7 @@ PREDICTING = frozenset({"latent-transformer"})  # those that take an editor
 
 
 def drag_points(
-    generator: Generator,
+    generator: Generator | DiffusionGenerator,
     ws: Tensor,
     handles: Any,
     targets: Any,
@@ -31,7 +32,7 @@ def drag_points(
     resume_from: DragStep | None = None,
     discriminator: Discriminator | None = None,
     editor: LatentTransformer | None = None,
-    origin: Generator | None = None,
+    origin: Generator | DiffusionGenerator | None = None,
 ) -> Iterator[DragStep]:
     """Drag handle points of a generated picture to targets.
 
@@ -40,7 +41,8 @@ def drag_points(
     one generator can serve many drags.
 
     Args:
-        generator: A frozen generator (`framework.models.stylegan2.Generator` or similar).
+        generator: A frozen generator (`framework.models.stylegan2.Generator` or similar), or a
+            diffusion model.
         ws: Latents of the picture, shape (1, num_ws, w_dim) or (num_ws, w_dim).
         handles: Points (x, y) to drag, in pixels, origin top left, pixel centres at integers,
             shape (K, 2), 1 ≤ K ≤ 64, inside the picture; fractions are kept.
@@ -64,7 +66,7 @@ def drag_points(
         InvalidEdit: If latents, points or mask do not fit the model.
         UserError: If a setting does not.
     """
-    draggable = StyleGAN2(generator, settings, discriminator, editor, origin)
+    draggable = draggable_of(generator, settings, discriminator, editor, origin)
     return drag_state(draggable, ws, handles, targets, mask, settings, resume_from=resume_from)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from framework.drag.adapters import draggable_of
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_format import InversionLink, as_float, read_edit, write_edit
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture, Status
-from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.digest import state_digest
 from framework.models.editors.latent_transformer import LatentTransformer
@@ -117,7 +117,7 @@ class EditFile:
             model_name=model_name,
             model_digest=model_digest or state_digest(generator),
             settings=settings,
-            img_size=StyleGAN2(generator).img_size,
+            img_size=draggable_of(generator).img_size,
             start_ws=as_float(first.ws if start_ws is None else start_ws).reshape(1, *ws.shape[1:]),
             handles=as_float(torch.as_tensor(first.points if handles is None else handles)),
             ws=ws,
@@ -140,7 +140,7 @@ class EditFile:
 
     def steps(self, generator: Generator) -> Iterator[DragStep]:
         """The recorded steps, pictures included; only the last has Adam's state."""
-        device, picture = next(generator.parameters()).device, Picture(StyleGAN2(generator))
+        device, picture = next(generator.parameters()).device, Picture(draggable_of(generator))
         for i, number in enumerate(self.step.tolist()):
             end = {"status": "moving", "optimizer": None}
             if i == len(self.step) - 1:
@@ -200,7 +200,7 @@ class EditFile:
             InvalidEdit: If it is another model, or one whose shapes do not fit.
         """
         edit_shape = (self.ws.shape[1], self.ws.shape[2], *self.img_size)
-        model_shape = (generator.num_ws, generator.w_dim, *StyleGAN2(generator).img_size)
+        model_shape = (generator.num_ws, generator.w_dim, *draggable_of(generator).img_size)
         if edit_shape != model_shape:
             raise InvalidEdit(
                 f"the edit was made with {self.model_name!r}: (num_ws, w_dim, height, width) is"

@@ -26,6 +26,8 @@ class View:
         running: The unfinished picture at the features' block, shape (1, D, h, w), which a mask
             holds as well; None where the model has none.
         rest: What `Draggable.picture` continues from.
+        sketch: What to show of the state while its picture would take too long, shape
+            (1, C, h, w); None for the running picture.
     """
 
     state: Any
@@ -33,6 +35,7 @@ class View:
     features: Tensor
     running: Tensor | None = None
     rest: Any = None
+    sketch: Tensor | None = None
 
 
 class Draggable(Protocol):

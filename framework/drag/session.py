@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.drag.adapters import draggable_of
 from framework.drag.algorithm import drag_points
 from framework.drag.edit_file import EditFile, InversionLink
 from framework.drag.edit_format import as_float
@@ -16,7 +17,6 @@ from framework.drag.inputs import check_mask
 from framework.drag.points import MAX_POINTS, Point, check_point, check_points
 from framework.drag.settings import DragSettings
 from framework.drag.step import DragStep, Picture
-from framework.drag.stylegan2 import StyleGAN2
 from framework.errors import InvalidEdit
 from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.stylegan2 import Discriminator, Generator
@@ -76,7 +76,7 @@ class DragSession:
         origin: Generator | None = None,
         history: int = HISTORY_STEPS,
     ) -> None:
-        self.generator, self._model = generator, StyleGAN2(generator)
+        self.generator, self._model = generator, draggable_of(generator)
         ws = self._model.own(ws)
         self.discriminator, self.editor, self.origin = discriminator, editor, origin
         self.settings = settings or DragSettings()

@@ -137,7 +137,7 @@ class DragSettings(Settings):
         )
 
 
-DEFAULT_PRESET = "dragline"
+DEFAULT_PRESET, DIFFUSION_PRESET = "dragline", "diffusion"
 # Differences from the defaults; configs/edit/drag/NAME.yaml explains all settings.
 PRESETS: dict[str, dict[str, Any]] = {
     "draggan": {},
@@ -157,6 +157,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "freedrag": {"method": "freedrag"},
     "official": {"method": "official", "learning_rate": 1e-3},
+    "dragdiffusion": {
+        "method": "dragdiffusion",
+        "motion_radius": 2.0,
+        "tracking_radius": 6.0,
+        "learning_rate": 0.01,
+        "max_steps": 80,
+    },
+    "diffusion": {
+        "method": "dragdiffusion",
+        "motion_radius_px": 3,
+        "tracking_radius_px": 2,
+        "template_radius_px": 1,
+        "learning_rate": 0.02,
+        "stop_distance_px": 0.5,
+        "max_steps": 80,
+    },
     "latent-transformer": {
         "method": "latent-transformer",
         "tracker": "patch",
@@ -168,6 +184,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "layers": 6,
     },
 }
+
+
+def usual_preset(diffuses: bool) -> str:
+    """Return the name of the preset that a model is dragged with by default."""
+    return DIFFUSION_PRESET if diffuses else DEFAULT_PRESET
 
 
 @dataclass(frozen=True)

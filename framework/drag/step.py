@@ -28,8 +28,10 @@ class Picture:
 
     def coarse(self) -> Tensor | None:
         """The unfinished picture of the view, (1, C, h, w); None without a view, or it has none."""
-        running = None if self._view is None else self._view.running
-        return None if running is None else running.detach()
+        if self._view is None:
+            return None
+        sketch = self._view.running if self._view.sketch is None else self._view.sketch
+        return None if sketch is None else sketch.detach()
 
     def forget(self) -> None:
         """Release the view: it holds a whole graph, and callers collect steps."""

@@ -174,7 +174,7 @@ class StyleGAN2:
         return Statistics(spread, effects_of(torch.cat(effects)), scales)
 
 
-def check_latents(generator: Generator, ws: Any) -> Tensor:
+def check_latents(generator: Any, ws: Any) -> Tensor:
     """Check one picture's latents against a model; return them with shape (1, num_ws, w_dim).
 
     Raises:

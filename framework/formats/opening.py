@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from framework.errors import BrokenCheckpoint, UserError
-from framework.formats import hub_folder
+from framework.formats import diffusion_folder, hub_folder
 from framework.formats.contents import Contents, NetworkParts, plain
 from framework.formats.devices import usable_device
 from framework.formats.foreign import (
@@ -32,12 +32,14 @@ from framework.formats.safetensors_file import starts_as_safetensors
 from framework.formats.source_file import check_kind, check_unfinished, read_file
 from framework.formats.storages import StoredTensor
 from framework.formats.torch_files import read_zip
+from framework.models.diffusion.generator import DiffusionGenerator
 from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.stylegan2 import Discriminator, Generator
 
 ZOO = Path(__file__).parents[1] / "zoo"
 MODEL_FOLDER = "model folder"  # dialect of our own models
+DIFFUSERS = "folder of diffusers"
 _IN_RUN = {
     "generator": "generator_ema.",
     "training_generator": "generator.",
@@ -155,11 +157,32 @@ def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
 
 
 def _open_folder(path: Path) -> OpenedModel:
+    if diffusion_folder.recognises(path):
+        return OpenedModel(
+            path, DIFFUSERS, ("generator",), partial(_diffusion, path), partial(_none, path)
+        )
     if hub_folder.recognises(path):
         contents, file_bytes, parts = hub_folder.read(path)
         return replace(_foreign_model(path, contents, file_bytes), parts=parts)
     load, load_encoder = partial(load_network, path), partial(load_encoder_weights, path)
     return OpenedModel(path, MODEL_FOLDER, tuple(networks_in(path)), load, load_encoder)
+
+
+def _diffusion(path: Path, kind: str) -> Any:
+    if kind != "generator":
+        raise UserError(f"{path}: a diffusion model has no {kind}")
+    return diffusion_folder.load_diffusion(path)
+
+
+def load_prompted(model: OpenedModel, prompt: str) -> DiffusionGenerator:
+    """Build a diffusion model whose pictures have a text.
+
+    Raises:
+        UserError: If the model has none; else as in `load_diffusion`.
+    """
+    if model.dialect != DIFFUSERS or not diffusion_folder.has_text(model.path):
+        raise UserError(f"{prompt[:40]!r}: this model takes no text", "prompt")
+    return diffusion_folder.load_diffusion(model.path, prompt)
 
 
 def _open_lone(path: Path) -> OpenedModel:

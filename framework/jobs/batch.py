@@ -1,6 +1,7 @@
 """Many drags of one model: the rows of a task file, the good ones done, the bad ones reported."""
 
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
 from framework.dashboard import in_sweep
@@ -14,7 +15,7 @@ from framework.jobs.outputs import CLIP
 from framework.jobs.picture_files import kind_of, picture_file
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
 from framework.jobs.requests.invert import InversionChoice
-from framework.jobs.stages import Inverter
+from framework.jobs.stages import Inverter, inverter_of
 from framework.jobs.starts import OpenDrag, PhotoDrag, open_drag
 from framework.jobs.tasks import Task, read_tasks
 from framework.jobs.watcher import SILENT, Prefixed, Watcher
@@ -72,8 +73,8 @@ class _Rows:
 
     def __init__(self, request: DragRequest) -> None:
         self._request = request
-        self._networks = Networks(request.model or "", request.device)
-        self._inverter = Inverter(self._networks, InversionChoice(stages=request.stages))
+        self._networks = Networks(request.model or "", request.device, request.prompt)
+        self._choice = InversionChoice(stages=request.stages)
 
     def without_runs(self) -> None:
         """Let no drag have a W&B run of its own."""
@@ -102,6 +103,10 @@ class _Rows:
     def opened(self, task: Task, watcher: Watcher = SILENT) -> OpenDrag | PhotoDrag:
         """Read and check everything that a row names."""
         return open_drag(self._row(task), self._networks, watcher, self._inverter)
+
+    @cached_property
+    def _inverter(self) -> Inverter:
+        return inverter_of(self._networks, self._choice)
 
     def _row(self, task: Task) -> DragRequest:
         """Return the request of a row; the batch's framing applies to photographs alone."""

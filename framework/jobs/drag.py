@@ -28,7 +28,9 @@ def drag(request: DragRequest, watcher: Watcher = SILENT) -> DragOutcome:
     """
     if request.video:
         check_clip_path(Path(request.out) / CLIP)
-    opened = open_drag(request, Networks(model_of(request), request.device), watcher)
+    opened = open_drag(
+        request, Networks(model_of(request), request.device, request.prompt), watcher
+    )
     return carry_out(opened, watcher)
 
 

@@ -22,7 +22,7 @@ from framework.jobs.outcomes import InvertBatchOutcome, InvertOutcome
 from framework.jobs.photograph import Photo, find_photos, read_photo
 from framework.jobs.requests.invert import InvertRequest
 from framework.jobs.settings import base_settings
-from framework.jobs.stages import Inverter
+from framework.jobs.stages import Inverter, inverter_of
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.draw import enlarge, enlargement, rgb, titled
 from framework.media.images import save_png, to_uint8
@@ -54,7 +54,7 @@ def invert(request: InvertRequest, watcher: Watcher = SILENT) -> InvertOutcome |
     base_settings(request)
     out = check_new_folder(request.out)
     photos, problems = find_photos(request.photos)
-    inverter = Inverter(Networks(request.model, request.device), request)
+    inverter = inverter_of(Networks(request.model, request.device), request)
     if len(photos) > 1 or problems or Path(request.photos[0]).is_dir():
         return _invert_many(inverter, photos, problems, request, watcher)
     ((name, path),) = photos

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from framework.errors import UserError, blame
 from framework.formats.devices import usable_device
-from framework.formats.opening import OpenedModel, open_model
+from framework.formats.opening import OpenedModel, load_prompted, open_model
+from framework.inversion.embed import mean_ws
 from framework.inversion.familiarity import Familiarity, familiarity
 from framework.jobs.requests.pictures import MAX_SEED
 from framework.media.images import to_float, to_uint8
+from framework.models.diffusion.generator import DiffusionGenerator
 from framework.models.digest import state_digest
 from framework.models.editors.latent_transformer import LatentTransformer, fitting
 from framework.models.encoders.loading import build_encoder
@@ -53,6 +56,7 @@ class Networks:
     Args:
         model: Zoo name, folder or file.
         device: auto, cpu, cuda, cuda:1 or mps.
+        prompt: Text of the pictures, for diffusion models that have one.
 
     Raises:
         UserError: From every attribute: if model or device are missing, or a file is damaged.
@@ -60,6 +64,7 @@ class Networks:
 
     model: str
     device: str = "auto"
+    prompt: str | None = None
 
     @cached_property
     def where(self) -> torch.device:
@@ -78,10 +83,20 @@ class Networks:
         """The averaged generator; torch gets as many threads as a step of it is worth on a CPU."""
         where = self.where  # first, as a missing device shows at once
         with blame("model", self.model):
-            generator = self.opened.network("generator").to(where)
+            generator: Any
+            if self.prompt:
+                generator = load_prompted(self.opened, self.prompt).to(where)
+            else:
+                generator = self.opened.network("generator").to(where)
         if where.type == "cpu":
-            use_threads(synthesis_gflop(generator))
+            of_diffusion = isinstance(generator, DiffusionGenerator)
+            use_threads(generator.step_gflop if of_diffusion else synthesis_gflop(generator))
         return generator
+
+    @property
+    def diffuses(self) -> bool:
+        """Whether the model is a diffusion model."""
+        return isinstance(self.generator, DiffusionGenerator)
 
     @cached_property
     def digest(self) -> str:
@@ -164,6 +179,13 @@ def seed_latents(
         return generator.mapping(
             z.to(device), None if label is None else label.to(device), truncation_psi=psi
         )
+
+
+def any_ws(generator: Generator) -> Tensor:
+    """Return latents (1, num_ws, w_dim) that the model takes, to check something with."""
+    if isinstance(generator, DiffusionGenerator):
+        return torch.zeros(1, generator.num_ws, generator.w_dim)
+    return mean_ws(generator)
 
 
 def mixed_latents(ws: Tensor, other: Tensor, first: int, last: int) -> Tensor:

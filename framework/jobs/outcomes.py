@@ -33,7 +33,8 @@ class InvertOutcome:
         perceptual: Name of the distance.
         stages: By stage: mse, psnr_db, the distance under its name, deviations, steps, status,
             seconds.
-        usual_deviations: Deviations within which 99.9 % of the model's own latents lie.
+        usual_deviations: Deviations within which 99.9 % of the model's own latents lie; None for a
+            diffusion model, whose noise has no such limit.
         seconds: Seconds of all stages.
         files: Files that were written.
         file: The inverted image.
@@ -50,7 +51,7 @@ class InvertOutcome:
     familiar: bool | None
     perceptual: str
     stages: dict[str, dict[str, Any]]
-    usual_deviations: float
+    usual_deviations: float | None
     seconds: float
     files: list[str]
     file: Path

@@ -15,18 +15,19 @@ from framework.jobs.requests.invert import InversionChoice, InvertRequest
 
 
 def drag_settings(
-    request: DragRequest, default: DragSettings | None = None
+    request: DragRequest, default: DragSettings | None = None, auto: str = DEFAULT_PRESET
 ) -> tuple[DragSettings, str]:
     """Return the resolved settings of a drag, and where they come from.
 
     Args:
         request: The drag.
         default: Settings used if the request names neither preset nor file.
+        auto: The preset that `auto` is for the model.
 
     Raises:
         UserError: Naming the request's field, if a value does not fit.
     """
-    settings, origin = _base(request, default)
+    settings, origin = _base(request, default, auto)
     for name, field in (
         ("max_steps", "steps"),
         ("learning_rate", "lr"),
@@ -91,11 +92,13 @@ def base_settings(choice: InversionChoice) -> InversionSettings:
     return settings
 
 
-def _base(request: DragRequest, default: DragSettings | None) -> tuple[DragSettings, str]:
+def _base(
+    request: DragRequest, default: DragSettings | None, auto: str
+) -> tuple[DragSettings, str]:
     if request.config is not None:
         with blame("config", request.config):
             return load_settings(request.config), request.config
     if default is not None and request.preset == "auto":
         return default, "the edit's settings"
-    name = DEFAULT_PRESET if request.preset == "auto" else request.preset
+    name = auto if request.preset == "auto" else request.preset
     return DragSettings.preset(name), f"preset {name}"

@@ -10,6 +10,7 @@ import torch
 
 from framework.compositing.geometry import valid_mask
 from framework.evaluation.image_metrics import mse01, psnr
+from framework.inversion.diffusion import invert_diffusion, suited
 from framework.inversion.inverted_image import InvertedImage, thumbnail
 from framework.inversion.settings import InversionSettings
 from framework.inversion.stages import invert, usual_deviations
@@ -65,7 +66,7 @@ class Inverter:
         return style_statistics(self.networks.generator)
 
     @cached_property
-    def usual(self) -> float:
+    def usual(self) -> float | None:
         """The deviations from `w_avg` within which 99.9 % of this model's own latents lie."""
         return usual_deviations(self.networks.generator, self.statistics)
 
@@ -104,6 +105,14 @@ class Inverter:
             picture: The image's picture, (1, C, H, W).
             photo: The photograph.
         """
+        return {**self._compared(photo, picture), "deviations": self.deviations(image)}
+
+    def deviations(self, image: InvertedImage) -> float:
+        """Measure how far an image's latents lie from the mean."""
+        where = self.networks.where
+        return self.statistics.deviations(image.ws.to(where)).item()
+
+    def _compared(self, photo: Photo, picture: torch.Tensor) -> dict[str, Any]:
         target, box = self.pictures(photo), photo.geometry.valid_box
         picture = picture.clamp(-1, 1)
         weight = torch.from_numpy(valid_mask(photo.geometry))[None, None].to(target)
@@ -113,7 +122,6 @@ class Inverter:
             "mse": mse01(picture, target, box).item(),
             "psnr_db": psnr(picture, target, box).item(),
             self.distance.name: distance.item(),
-            "deviations": self.statistics.deviations(image.ws.to(target.device)).item(),
         }
 
     def image(self, photo: Photo, step: InversionStep) -> InvertedImage:
@@ -153,3 +161,43 @@ class Inverter:
         return choose_distance(
             self.choice.perceptual, discriminator, self.choice.perceptual_weights
         )
+
+
+class DiffusionInverter(Inverter):
+    """Inverts photographs into a diffusion model: see `framework.inversion.diffusion`."""
+
+    @cached_property
+    def encoder(self) -> None:
+        """None: the inversion needs no first guess."""
+        return None
+
+    @cached_property
+    def settings(self) -> InversionSettings:
+        """The resolved settings; there is no refinement."""
+        settings = inversion_settings(self.choice, has_encoder=False, residual=False)
+        stages = tuple(stage for stage in settings.stages if stage != "refine") or ("embed",)
+        return replace(settings, stages=stages, tune=suited(settings.tune))
+
+    @cached_property
+    def usual(self) -> float | None:
+        """None: how far noise may be from the usual is not known."""
+        return None
+
+    def notes(self) -> list[str]:
+        """Return nothing: there is nothing to tell."""
+        return [self._distance[1]] if self._distance[1] else []
+
+    def deviations(self, image: InvertedImage) -> float:
+        """Measure the root mean square of the noisy picture, about 1 for the model's own."""
+        return image.ws.square().mean().sqrt().item()
+
+    def stream(self, photo: Photo) -> Iterator[InversionStep]:
+        """Check everything now and return the steps."""
+        generator: Any = self.networks.generator
+        stages, tune = self.settings.stages, self.settings.tune
+        return invert_diffusion(generator, self.pictures(photo), stages, tune)
+
+
+def inverter_of(networks: Networks, choice: InversionChoice) -> Inverter:
+    """Return the inverter of a model's kind."""
+    return DiffusionInverter(networks, choice) if networks.diffuses else Inverter(networks, choice)

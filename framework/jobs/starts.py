@@ -11,13 +11,12 @@ import torch
 from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
 from framework.drag.edit_file import EditFile
 from framework.drag.points import parse_points
-from framework.drag.settings import DragSettings
+from framework.drag.settings import DragSettings, usual_preset
 from framework.drag.step import DragStep
 from framework.drag.stylegan2 import StyleGAN2, check_latents
 from framework.errors import UserError, blame
-from framework.inversion.embed import mean_ws
 from framework.inversion.inverted_image import InvertedImage
-from framework.jobs.models import Networks, portable_name, seed_latents
+from framework.jobs.models import Networks, any_ws, portable_name, seed_latents
 from framework.jobs.paste import OpenImage, open_image, open_linked
 from framework.jobs.photograph import Photo, read_photo
 from framework.jobs.picture_files import kind_of, picked_latents, picture_file
@@ -25,7 +24,7 @@ from framework.jobs.placing import Pull, placed, placed_mask, placed_points
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
 from framework.jobs.requests.invert import InversionChoice
 from framework.jobs.settings import drag_settings
-from framework.jobs.stages import Inverter
+from framework.jobs.stages import Inverter, inverter_of
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.images import printable
 from framework.models.stylegan2 import Generator
@@ -81,8 +80,9 @@ class OpenDrag:
     @property
     def measures_first(self) -> bool:
         """Whether the model's statistics are wanted and not known yet."""
-        draggable = StyleGAN2(self.networks.generator, self.settings)
-        return self.settings.method in WATCHED and not draggable.has_statistics
+        if self.settings.method not in WATCHED:
+            return False
+        return not StyleGAN2(self.networks.generator, self.settings).has_statistics
 
     def checked(self, watcher: Watcher) -> "OpenDrag":
         """Refuse what the algorithm refuses; its warnings become notes."""
@@ -237,12 +237,12 @@ def _of_photograph(
 ) -> PhotoDrag:
     _refuse(request, "photo", "only with an inverted image")
     _refuse(request, "pick", "only of a file with several latents")
-    inverter = inverter or Inverter(networks, InversionChoice(stages=request.stages))
+    inverter = inverter or inverter_of(networks, InversionChoice(stages=request.stages))
     with blame("image", str(file)):
         photo = read_photo(file, networks.generator, request)
     pull = placed(request, networks.img_size, photo.geometry)
     # What the drag would refuse after the inversion is refused now.
-    _drag(request, networks, mean_ws(networks.generator), pull, {}).checked(watcher)
+    _drag(request, networks, any_ws(networks.generator), pull, {}).checked(watcher)
     inverter.prepare()
     return PhotoDrag(request, inverter, photo, pull)
 
@@ -288,7 +288,7 @@ def _drag(
     **more: Any,
 ) -> OpenDrag:
     """Return the drag with its settings resolved."""
-    settings, origin = drag_settings(request, default)
+    settings, origin = drag_settings(request, default, usual_preset(networks.diffuses))
     facts |= {"settings_from": origin, "handles": pull.handles, "targets": pull.targets}
     return OpenDrag(request, networks, ws, pull, settings, facts, **more)
 

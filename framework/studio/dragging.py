@@ -11,7 +11,7 @@ import numpy as np
 from framework.drag.algorithm import PREDICTING, WATCHED, drag_points
 from framework.drag.inputs import check_drag
 from framework.drag.methods.latent_transformer import preview as predicted
-from framework.drag.settings import REDUCED_PX, DragSettings
+from framework.drag.settings import DIFFUSION_PRESET, REDUCED_PX, DragSettings
 from framework.drag.step import DragStep, Picture
 from framework.drag.stylegan2 import StyleGAN2
 from framework.inversion.step import InversionStep
@@ -22,7 +22,7 @@ from framework.jobs.outcomes import InvertOutcome
 from framework.jobs.photograph import read_photo
 from framework.jobs.requests.framing import Framing
 from framework.jobs.requests.invert import InversionChoice
-from framework.jobs.stages import Inverter
+from framework.jobs.stages import inverter_of
 from framework.jobs.watcher import SILENT, Cancelled
 from framework.media.images import to_uint8
 from framework.studio.edit import Edit
@@ -153,7 +153,7 @@ class Inverting:
         done: Callable[[Edit], None],
     ) -> None:
         self._networks, self._source, self._show, self._done = networks, source, show, done
-        inverter = Inverter(networks, choice[1])
+        inverter = inverter_of(networks, choice[1])
         photo = read_photo(file, networks.generator, choice[0])
         inverter.prepare()
         self._settings = inverter.settings
@@ -225,7 +225,8 @@ class Preview:
             self._targets.append(handle)
         self._held = len(self._handles) - 1 if index is None else index
         small = max(drag.generator.img_size) <= REDUCED_PX
-        preset = DragSettings.preset("small" if small else "draggan")  # their steps are short
+        name = "small" if small else "draggan"  # their steps are short
+        preset = DragSettings.preset(DIFFUSION_PRESET if edit.networks.diffuses else name)
         self._settings = replace(preset, max_steps=PREVIEW_STEPS)
         self._predictor = None
         if editor is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from framework.drag.edit_file import EditFile
 from framework.drag.session import DragSession
-from framework.drag.settings import DEFAULT_PRESET, DragSettings
+from framework.drag.settings import DragSettings, usual_preset
 from framework.drag.step import DragStep
 from framework.errors import UserError, spoken
 from framework.jobs.models import Networks, mixed_latents, portable_name, render, seed_latents
@@ -222,7 +222,8 @@ class Edit:
         )
 
     def _preset_settings(self) -> DragSettings:
-        return DragSettings.preset(DEFAULT_PRESET if self.preset == "auto" else self.preset)
+        usual = usual_preset(self.networks.diffuses)
+        return DragSettings.preset(usual if self.preset == "auto" else self.preset)
 
 
 def _in_words(step: DragStep | None, running: bool) -> str:
@@ -243,7 +244,8 @@ def _facts(outcome: InvertOutcome) -> PhotoFacts:
     notes = [*outcome.notes]
     if outcome.familiar is False:
         notes.append("this does not look like what the model knows; it may break when dragged")
-    if stages[-1].deviations > outcome.usual_deviations:
+    usual = outcome.usual_deviations
+    if usual is not None and stages[-1].deviations > usual:
         notes.append("far from what the model draws by itself: edits may break")
     height, width = outcome.photo_size
     return PhotoFacts((height, width), stages, notes)

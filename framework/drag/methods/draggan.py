@@ -1,9 +1,11 @@
 """The drag of Pan et al. 2023, "Drag Your GAN": section 3.2, its algorithm and equations."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from framework.drag.ends import Ends
 from framework.drag.interface import Drag, Draggable
@@ -16,21 +18,36 @@ from framework.drag.step import DragStep
 from framework.errors import InvalidEdit
 from framework.models.frozen import gradients
 
+MotionLoss = Callable[[Tensor, Tensor, Tensor, int, tuple[int, int]], Tensor]
+
 
 def run(
-    draggable: Draggable, drag: Drag, settings: DragSettings, resume_from: DragStep | None = None
+    draggable: Draggable,
+    drag: Drag,
+    settings: DragSettings,
+    resume_from: DragStep | None = None,
+    motion_loss: MotionLoss = motion_loss,
+    hold_by: Callable[..., Any] = Hold,
 ) -> Iterator[DragStep]:
     """Find the points, pull them on by a pixel, take a step of Adam; repeat until they arrive.
 
     Points that have arrived are still supervised: they would wander. At each yield the caller's
     own gradient mode is in force.
+
+    Args:
+        draggable: The model.
+        drag: What is asked for.
+        settings: See `DragSettings`.
+        resume_from: Where an earlier drag ended.
+        motion_loss: Loss that moves what is under the handles.
+        hold_by: Class of what a mask asks for.
     """
     sizes, last = settings.sizes(draggable.img_size, len(drag.targets)), None
     ends = Ends(settings, sizes)
     with gradients(False):
         before = draggable.view(drag.start)
         tracker = named("trackers", settings.tracker)(draggable, before, drag.handles, sizes)
-        hold = Hold(draggable, drag.mask, before, settings)
+        hold = hold_by(draggable, drag.mask, before, settings)
         at = Progress.beginning(draggable, drag, resume_from)
 
     while True:

@@ -10,7 +10,15 @@ from framework.jobs.requests.framing import FRAMING, Framing
 
 OnBad = Literal["skip", "error"]
 Preset = Literal[
-    "auto", "draggan", "small", "dragline", "freedrag", "official", "latent-transformer"
+    "auto",
+    "draggan",
+    "small",
+    "dragline",
+    "freedrag",
+    "official",
+    "latent-transformer",
+    "dragdiffusion",
+    "diffusion",
 ]
 PointsIn = Literal["model", "photo"]
 Paste = Literal["changed", "box", "none"]
@@ -59,10 +67,12 @@ class DragRequest(Framing):
             agree, hard does neither.
         psi: Truncation of the seed's picture: 1 the full variety, 0 the average picture.
         class_: Class of a model trained with labels, counted from 0.
+        prompt: Text of the picture, for diffusion models that take one.
         preset: Settings: few steps (dragline, which auto takes), as published (draggan), as
             published but for small pictures (small), by a network that was trained for the model
             (latent-transformer), as FreeDrag has them (freedrag), or as the public code of DragGAN
-            does it (official), for comparison.
+            does it (official), for comparison; of diffusion models as published (dragdiffusion), or
+            for small pictures (diffusion, which auto takes).
         config: YAML file with settings, such as configs/edit/drag/draggan.yaml; in place of a
             preset.
         steps: Steps at most; overrides the preset's.
@@ -96,6 +106,7 @@ class DragRequest(Framing):
     seam: Annotated[Seam, Shown(advanced=True)] = "feather"
     psi: Annotated[float, Shown("PSI", advanced=True)] = 0.7
     class_: Annotated[int | None, Shown("N", advanced=True)] = None
+    prompt: Annotated[str | None, Shown("TEXT", advanced=True)] = None
     preset: Annotated[Preset, Shown(advanced=True)] = "auto"
     config: Annotated[str | None, Shown("YAML", advanced=True)] = None
     steps: Annotated[int | None, Shown("N", advanced=True)] = None

@@ -1,8 +1,9 @@
 """U-Nets of pixels, by diffusers, and the cells of pixels that they may work on.
 
-diffusers is imported when a network is built: it is an extra, and takes a second.
+diffusers is imported when a network is built.
 """
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,19 @@ from torch import Tensor, nn
 
 from framework.errors import UserError
 
-EXTRA = "needs diffusers: pip install 'dragline[diffusion]'"
+
+def library(name: str) -> Any:
+    """Import one of the libraries of the extra `diffusion`, which take seconds.
+
+    Raises:
+        UserError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(
+            f"a diffusion model needs {name}: pip install 'dragline[diffusion]'"
+        ) from None
 
 
 def check_diffusers() -> None:
@@ -20,20 +33,7 @@ def check_diffusers() -> None:
     Raises:
         UserError: Saying what to install.
     """
-    unet_class("UNet2DModel")
-
-
-def unet_class(name: str) -> type[nn.Module]:
-    """Return one of diffusers' U-Nets by its name.
-
-    Raises:
-        UserError: If diffusers is not installed.
-    """
-    try:
-        import diffusers
-    except ImportError:
-        raise UserError(f"a diffusion model {EXTRA}") from None
-    return getattr(diffusers, name)
+    library("diffusers")
 
 
 def pixel_unet(
@@ -64,7 +64,7 @@ def pixel_unet(
         down[-1] = "AttnDownBlock2D"
     up = ["AttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(attending)]
     places = (img_size[0] // cell_px, img_size[1] // cell_px)
-    return unet_class("UNet2DModel")(
+    return library("diffusers").UNet2DModel(
         sample_size=places[0] if places[0] == places[1] else places,
         in_channels=img_channels * cell_px**2,
         out_channels=img_channels * cell_px**2,
