@@ -88,7 +88,10 @@ class ToyCars:
 
     def __getitem__(self, index: int) -> ToyCar:
         """Draw car `index` (0 to count - 1) with its annotations."""
-        p = self.parameters(index)
+        return self.drawn(self.parameters(index))
+
+    def drawn(self, p: CarParameters) -> ToyCar:
+        """Draw any car with its annotations."""
         shapes, points = draw_car(p)
         return ToyCar(
             image=self._paint(p, shapes),

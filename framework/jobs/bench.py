@@ -31,6 +31,7 @@ from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.numbers import report_numbers
 from framework.evaluation.drag.photographs import Photographs
 from framework.evaluation.drag.protocol import Result
+from framework.evaluation.drag.put_in import PutIn
 from framework.evaluation.drag.registry import protocol, protocol_names
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
 from framework.evaluation.drag.web_page import web_page
@@ -146,20 +147,32 @@ def open_lab(request: BenchRequest) -> Lab:
     latents = partial(seed_latents, generator, psi=request.psi)
     photographs = None if request.images is None else _photographs(request.images, networks)
     return Lab(
-        generator, networks.discriminator, latents, request.first_seed, photographs, networks.editor
+        generator,
+        networks.discriminator,
+        latents,
+        request.first_seed,
+        photographs,
+        networks.editor,
+        put_in=PutIn(partial(_runner, networks), generator),
     )
 
 
 def _photographs(images: str, networks: Networks) -> Photographs:
     """Photographs of the model's size, to be inverted by its encoder and all default stages."""
-    generator, encoder = networks.generator, networks.encoder
+    generator = networks.generator
     with blame("images", images):
         dataset = open_dataset(images, generator.img_size, generator.img_channels)
+    return Photographs(dataset, _runner(networks))
+
+
+def _runner(networks: Networks) -> StageRunner:
+    """All default stages of the inversion into a StyleGAN2."""
+    generator, encoder = networks.generator, networks.encoder
     distance, _ = choose_distance("auto", networks.discriminator)
     residual = encoder is not None and encoder.residual
     settings = InversionSettings().suited(encoder is not None, residual)
     statistics = style_statistics(generator)
-    return Photographs(dataset, StageRunner(generator, distance, settings, statistics, encoder))
+    return StageRunner(generator, distance, settings, statistics, encoder)
 
 
 def _runnable(

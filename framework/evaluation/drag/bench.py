@@ -78,7 +78,7 @@ def identity(lab: Lab, model: str, psi: float) -> dict[str, Any]:
 def sources_digest() -> str:
     """Digest of the room `drag` and of what measures: what has changed would be something else."""
     drag, here = Path(framework.drag.__path__[0]), Path(__file__).parent
-    measuring = [here / f"{name}.py" for name in ("lab", "measures", "targets", "trial")]
+    measuring = [here / f"{name}.py" for name in ("lab", "measures", "put_in", "targets", "trial")]
     digest = hashlib.sha256()
     for path in [*sorted(drag.rglob("*.py")), *measuring]:
         digest.update(f"{path.relative_to(drag.parent)}\n".encode() + path.read_bytes())

@@ -14,6 +14,7 @@ from framework.errors import UserError
 from framework.evaluation.drag.correspondence import Correspondence
 from framework.evaluation.drag.keypoints import Findings, KeypointJudge
 from framework.evaluation.drag.photographs import Photographs
+from framework.evaluation.drag.put_in import PutIn
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.generator.features import (
     SHIPPED,
@@ -39,6 +40,7 @@ class Lab:
         photographs: Photographs that are dragged, too; None without a folder of them.
         editor: Its frozen latent transformer, for the method of that name; None if there is none.
         pairs: Pictures looked at so far, see `framework.evaluation.drag.targets.pairs`.
+        put_in: Puts a picture into the model; None where that is not wanted.
     """
 
     generator: Generator
@@ -48,6 +50,7 @@ class Lab:
     photographs: Photographs | None = None
     editor: LatentTransformer | None = None
     pairs: list[Any] = field(default_factory=list)
+    put_in: PutIn | None = None
     _warm: set[str] = field(default_factory=set)
 
     @cached_property
@@ -62,6 +65,10 @@ class Lab:
             UserError: If they cannot look at this model's pictures.
         """
         self.look(self.picture(self.latents(self.first_seed)))
+        return self.drawing_judges()
+
+    def drawing_judges(self) -> dict[str, Any]:
+        """Facts on those who judge toy cars, whatever the model draws by itself."""
         facts = self.judge.facts
         return {
             "judge": {

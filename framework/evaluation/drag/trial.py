@@ -13,6 +13,7 @@ from framework.errors import UserError
 from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.stopwatch import Stopwatch
+from framework.models.diffusion.generator import DiffusionGenerator
 from framework.models.stylegan2 import Discriminator, Generator
 
 Point = tuple[float, float]
@@ -66,13 +67,20 @@ def counted(module: nn.Module) -> Iterator[Passes]:
         handle.remove()
 
 
+def first_layer(generator: Any) -> nn.Module:
+    """The layer that every pass goes through: a synthesis' first block, a U-Net's first layer."""
+    if isinstance(generator, DiffusionGenerator):
+        return generator.unet.get_submodule("conv_in")
+    return generator.synthesis.blocks[0]
+
+
 @contextmanager
 def costs(generator: Generator, discriminator: Discriminator | None) -> Iterator[dict[str, Any]]:
     """Fill the facts with passes, times and memory of what is done meanwhile, at its end."""
     facts: dict[str, Any] = {}
     critic = Passes()
     with ExitStack() as stack:
-        synthesis = stack.enter_context(counted(generator.synthesis.blocks[0]))
+        synthesis = stack.enter_context(counted(first_layer(generator)))
         if discriminator is not None:
             critic = stack.enter_context(counted(discriminator))
         watch = Stopwatch(next(generator.parameters()).device)
@@ -97,16 +105,28 @@ def run_trial(
     handles: Sequence[Point],
     targets: Sequence[Point],
     mask: Tensor | None = None,
+    generator: Any = None,
 ) -> Trial:
-    """Drag points of a picture; a drag that is refused leaves it as it was, with its reason."""
+    """Drag points of a picture; a drag that is refused leaves it as it was, with its reason.
+
+    Args:
+        lab: The model, and those who watch.
+        spec: The method.
+        ws: Latents of the picture.
+        handles: Points (x, y) in pixels.
+        targets: Where they should go.
+        mask: What may change, or None.
+        generator: The picture's own generator; None for the model's.
+    """
+    own = lab.generator if generator is None else generator
     lab.warm_up(spec)
     facts: dict[str, Any] = {"status": "refused", "steps": 0}
     end, points = ws, list(handles)
-    with costs(lab.generator, lab.discriminator) as spent:
+    with costs(own, lab.discriminator) as spent:
         try:
             steps = drag_points(
-                lab.generator, ws, handles, targets, mask, spec.settings,
-                discriminator=lab.discriminator, editor=lab.editor,
+                own, ws, handles, targets, mask, spec.settings,
+                discriminator=lab.discriminator, editor=lab.editor, origin=lab.generator,
             )  # fmt: skip
             step = deque(steps, maxlen=1)[0]
             end, points = step.ws, [(float(x), float(y)) for x, y in step.points.tolist()]

@@ -18,7 +18,8 @@ class BenchRequest:
         what: What is measured.
         out: New or empty folder, or that of the same benchmark, which goes on.
         model: Zoo name, model folder or file.
-        protocol: What is done: landmarks, mask, paired, roundtrip, tracking; one or more.
+        protocol: What is done: ablations, drawn, landmarks, mask, paired, roundtrip,
+            tracking; one or more.
         methods: Presets or methods, with changes of their settings: draggan+tracker=nearest.
         n: Tasks of each kind.
         images: Folder or zip of photographs that are inverted and dragged, too, by roundtrip;

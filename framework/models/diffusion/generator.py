@@ -55,10 +55,10 @@ class DiffusionGenerator(Digested):
         if not 0 < strength <= 1:
             raise UserError(f"{strength:g}: expected a share, above 0 and at most 1", "strength")
         self.unet, self.space, self.schedule = unet, space, schedule
-        self.strength, self.reference = strength, reference
+        self.reference = reference
         self.steps = steps = min(steps, len(schedule))
         self._times = schedule.timesteps(steps)
-        self.level = max(1, round(steps * strength))
+        self.strength = strength
         config: Any = unet.config
         side = config.sample_size
         self.channels = int(config.in_channels)
@@ -67,6 +67,11 @@ class DiffusionGenerator(Digested):
         self.num_ws, self.w_dim = 2 * self.channels, self.places[0] * self.places[1]
         self.z_dim = self.channels * self.w_dim
         self.provenance: dict[str, Any] = {}
+
+    @property
+    def level(self) -> int:
+        """Evaluations between latents and picture."""
+        return max(1, round(self.steps * self.strength))
 
     @property
     def t(self) -> int:

@@ -36,8 +36,10 @@ def tiny_folder(folder: Path, half: bool = False, **sizes: Any) -> Path:
     return save_diffusion_folder(folder, tiny_unet(**sizes), SCHEDULER, {"data": "none"}, "", half)
 
 
-def tiny_generator(folder: Path, **choices: Any) -> DiffusionGenerator:
-    return load_diffusion(tiny_folder(folder), **{**CHOICES, **choices})
+def tiny_generator(
+    folder: Path, size: tuple[int, int] = (32, 32), **choices: Any
+) -> DiffusionGenerator:
+    return load_diffusion(tiny_folder(folder, size=size), **{**CHOICES, **choices})
 
 
 def stable_folder(folder: Path, half: bool = False) -> Path:
