@@ -129,9 +129,9 @@ class Drawn:
         " another one's axle, or roof. Handle and target are as exact as the drawings,"
         f" {BETWEEN_PX[0]:g} to {BETWEEN_PX[1]:g} px apart. A StyleGAN2 gets the drawing by all"
         " stages of its inversion, a diffusion model by an identity LoRA and DDIM; rows of a"
-        " diffusion model say what is left out. All changes are measured from the drawing, so that what an inversion"
-        " loses counts. The measures against the true drawing are in the spirit of RealDrag's four,"
-        " whose formulas were not to be had."
+        " diffusion model say what is left out. All changes are measured from the drawing, so that"
+        " what an inversion loses counts. The measures against the true drawing are in the spirit"
+        " of RealDrag's four, whose formulas were not to be had."
     )  # fmt: skip
     groups: Sequence[str] = tuple(PARTS)
     columns: Sequence[Column] = COLUMNS
