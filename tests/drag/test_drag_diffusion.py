@@ -97,7 +97,7 @@ def test_the_pull_moves_content_toward_the_target(generator, ws):
      ((15.0, 31.0), (1.0, 0.0))],
 )  # fmt: skip
 def test_a_handle_at_the_rim_is_pulled(handle, step):
-    """The public code's patches of different shapes: here both are cut alike."""
+    """C27f. The public code's patches of different shapes: here both are cut alike."""
     features = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     features.requires_grad_(True)
     points, steps = torch.tensor([handle]), torch.tensor([step])
@@ -118,7 +118,7 @@ def test_the_loss_is_the_published_one_in_the_middle():
 
 
 def test_a_handle_keeps_its_fraction_of_a_pixel(generator, ws):
-    """The public code rounds handles to whole pixels."""
+    """C27f. The public code rounds handles to whole pixels."""
     first = drag(generator, ws, [(10.4, 12.6)], [(20, 12)])[0]
     assert first.points.tolist() == [[pytest.approx(10.4), pytest.approx(12.6)]]
     features = Diffusion(generator).view(ws).features.detach()
@@ -130,7 +130,7 @@ def test_a_handle_keeps_its_fraction_of_a_pixel(generator, ws):
 
 
 def test_without_a_mask_everything_may_change(generator, ws):
-    """The public page holds everything where nothing is drawn."""
+    """C27f. The public page holds everything where nothing is drawn."""
     model = Diffusion(generator)
     view = model.view(ws)
     loss = square_loss(view.features, torch.tensor([[10.0, 12.0]]), torch.ones(1, 2), 3, (32, 32))
@@ -139,7 +139,7 @@ def test_without_a_mask_everything_may_change(generator, ws):
 
 
 def test_a_point_that_has_arrived_is_still_held(generator, ws):
-    """The public code leaves points within 2 pixels of their targets alone."""
+    """C27f. The public code leaves points within 2 pixels of their targets alone."""
     both = drag(generator, ws, [(10, 12), (24, 20)], [(20, 12), (25, 20)])
     one = drag(generator, ws, [(10, 12)], [(20, 12)])
     assert both[0].distance_px[1] == 1  # so it would not be pulled there …

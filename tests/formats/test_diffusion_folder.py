@@ -66,7 +66,7 @@ def test_it_is_a_pipeline_of_diffusers(shared):
 
 
 def test_half_precision_is_read_into_float32_on_any_device(tmp_path):
-    """Nothing is computed in float16 on a CPU, where it is slow or missing."""
+    """C23f. Nothing is computed in float16 on a CPU, where it is slow or missing."""
     generator = load_diffusion(tiny_folder(tmp_path, half=True))
     assert {p.dtype for p in generator.parameters()} == {torch.float32}
     expected = tiny_unet().state_dict()["conv_in.weight"].half().float()
@@ -109,11 +109,13 @@ def refused(folder: Path, about: str, kind: type[UserError] = UserError, **choic
     ],
 )  # fmt: skip
 def test_a_pipeline_of_an_unknown_kind(folder, values, about):
+    """C20f."""
     changed(folder / "model_index.json", **values)
     refused(folder, about)
 
 
 def test_a_scheduler_that_is_missing_or_of_another_kind(folder):
+    """C21f."""
     path = folder / "scheduler" / "scheduler_config.json"
     changed(path, beta_schedule="sigmoid")
     refused(folder, r"scheduler_config.json: beta_schedule 'sigmoid': linear")
@@ -122,6 +124,7 @@ def test_a_scheduler_that_is_missing_or_of_another_kind(folder):
 
 
 def test_sizes_that_do_not_fit(folder):
+    """C22f."""
     path = folder / "unet" / "config.json"
     changed(path, block_out_channels=[16, 16, 32])
     refused(folder, "tensors do not fit unet/config.json", BrokenCheckpoint)
@@ -134,6 +137,7 @@ def test_sizes_that_do_not_fit(folder):
 
 
 def test_parts_of_different_models(stable_copy):
+    """C22f."""
     path = stable_copy / "vae" / "config.json"
     changed(path, latent_channels=3)
     refused(stable_copy, "do not fit vae/config.json", BrokenCheckpoint)
@@ -142,6 +146,7 @@ def test_parts_of_different_models(stable_copy):
 
 
 def test_channels_that_are_no_pictures(tmp_path):
+    """C22f."""
     unet: Any = tiny_unet()
     config = {**dict(unet.config), "in_channels": 5, "out_channels": 5}
     odd = type(unet).from_config(config)
@@ -149,6 +154,7 @@ def test_channels_that_are_no_pictures(tmp_path):
 
 
 def test_weights_that_are_half_downloaded(folder):
+    """C24f."""
     path = folder / "unet" / WEIGHTS
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -160,11 +166,13 @@ def test_weights_that_are_half_downloaded(folder):
 
 
 def test_weights_as_pickles_are_not_opened(folder):
+    """C24f."""
     (folder / "unet" / WEIGHTS).rename(folder / "unet" / "diffusion_pytorch_model.bin")
     refused(folder, "weights as pickles; fetch the same as safetensors")
 
 
 def test_weights_that_are_not_finite(tmp_path):
+    """C24f."""
     unet: Any = tiny_unet()
     unet.conv_in.weight[0, 0, 0, 0] = float("nan")
     folder = save_diffusion_folder(tmp_path, unet, SCHEDULER)
@@ -172,6 +180,7 @@ def test_weights_that_are_not_finite(tmp_path):
 
 
 def test_a_changed_byte_of_our_own_folder(shared, tmp_path):
+    """C24f."""
     folder = Path(shutil.copytree(shared, tmp_path / "m"))
     changed(folder / "scheduler" / "scheduler_config.json", beta_end=0.03)
     refused(folder, "its digest is not the one in config.json", BrokenCheckpoint)
@@ -180,6 +189,7 @@ def test_a_changed_byte_of_our_own_folder(shared, tmp_path):
 
 
 def test_a_text_encoder_that_is_missing_or_damaged(stable_copy):
+    """C26f."""
     path = stable_copy / "text_encoder" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:500])
     refused(stable_copy, "its text encoder does not open", BrokenCheckpoint)
@@ -188,12 +198,14 @@ def test_a_text_encoder_that_is_missing_or_damaged(stable_copy):
 
 
 def test_a_text_that_is_too_long_or_not_taken(stable, shared):
+    """C26f."""
     refused(stable, r"prompt 42 words and signs: this model reads 16", prompt="a " * 40)
     with pytest.raises(UserError, match=r"prompt 'a car': this model takes no text"):
         load_prompted(open_model(shared), "a car")
 
 
 def test_without_diffusers_it_is_one_line(shared, monkeypatch):
+    """C25f."""
     monkeypatch.setitem(sys.modules, "diffusers", None)
     refused(shared, r"pip install 'dragline\[diffusion\]'")
 
@@ -213,6 +225,7 @@ def test_a_drag_on_the_command_line_makes_the_same_files(shared, tmp_path, capsy
 
 
 def test_a_mistake_about_the_model_is_one_line_on_the_command_line(folder, tmp_path, capsys):
+    """C20f."""
     changed(folder / "model_index.json", unet=["diffusers", "UNet3DConditionModel"])
     words = ["drag", "--model", str(folder), "--seed", "3", "--points", "10,12:20,12", "--out",
              str(tmp_path / "out")]  # fmt: skip

@@ -57,17 +57,20 @@ def test_points_may_be_arrays_and_numbers_of_numpy(tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_not_its_layout_is_one_line(tmp_path, changes):
+    """C28f."""
     with pytest.raises(BrokenCheckpoint, match="are not as DragBench has them"):
         list(read_dragbench(sample(tmp_path, **changes)))
 
 
 def test_a_pickle_that_runs_something_is_not_run(tmp_path, capsys):
+    """C28f."""
     with pytest.raises(UnsafeCheckpoint):
         list(read_dragbench(sample(tmp_path, prompt=Harmful())))
     assert "run" not in capsys.readouterr().out
 
 
 def test_missing_and_damaged_files_are_one_line(tmp_path):
+    """C28f."""
     with pytest.raises(UserError, match=r"give DragBench's folder"):
         list(read_dragbench(tmp_path))
     folder = sample(tmp_path)

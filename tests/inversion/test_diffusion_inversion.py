@@ -109,6 +109,7 @@ def test_a_time_limit_ends_a_lora(generator, picture):
 
 
 def test_what_does_not_fit_is_one_line(generator, picture, monkeypatch):
+    """C25f."""
     with pytest.raises(UserError, match=r"pictures \(1, 3, 16, 32\): expected \(1, 3, 32, 32\)"):
         invert_diffusion(generator, picture[:, :, :16])
     with pytest.raises(UserError, match="NaN or infinity"):
@@ -119,6 +120,7 @@ def test_what_does_not_fit_is_one_line(generator, picture, monkeypatch):
 
 
 def test_a_lack_of_memory_says_what_to_lower():
+    """C25f."""
     with pytest.raises(UserError, match=r"not enough memory for the LoRA: .*tune\.rank"):
         with memory_in_words():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")

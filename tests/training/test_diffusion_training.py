@@ -46,7 +46,8 @@ def trained(folder: Path, batches: int, start: int | None = None) -> dict[str, A
     return {name: held[name] for name in ("state_dict", "optimizer_states", "dragline")}
 
 
-def test_a_resumed_run_is_bit_equal(tmp_path):
+def test_a_resumed_diffusion_run_is_bit_equal(tmp_path):
+    """C29f."""
     whole = trained(tmp_path / "whole", 4)
     first = trained(tmp_path / "parts", 2)
     assert differing(first["state_dict"], whole["state_dict"]) != []
@@ -101,7 +102,7 @@ def test_attention_is_where_the_settings_say():
     assert assembled(attention_px=0).unet.config["down_block_types"] == ("DownBlock2D",) * 2
 
 
-def test_without_diffusers_it_is_one_line(monkeypatch):
+def test_a_training_without_diffusers_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"pip install 'dragline\[diffusion\]'"):
         check_diffusers()

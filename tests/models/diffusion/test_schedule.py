@@ -96,6 +96,7 @@ def test_cells_and_back():
     ],
 )
 def test_a_schedule_of_another_kind_is_named(config, about):
+    """C21f."""
     with pytest.raises(UserError, match=about):
         schedule_of(config)
 
