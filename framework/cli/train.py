@@ -33,6 +33,7 @@ from framework.threads import use_threads
 from framework.training.callbacks import FolderWatch, RunCheckpoints, StopAtKimg, StopSignals
 from framework.training.checkpoint_io import WholeCheckpointIO
 from framework.training.data import TrainingImages
+from framework.training.diffusion.lora import LoraTraining
 from framework.training.diffusion.module import DiffusionTraining
 from framework.training.encoder.module import EncoderTraining
 from framework.training.failures import failures_in_words
@@ -322,7 +323,7 @@ class TrainCLI(LightningCLI):
         if not self.model.needs_pictures:
             raise UserError("an editor is measured by dragging: edit.py drag --config FILE with "
                             "method: latent-transformer")  # fmt: skip
-        if isinstance(self.model, DiffusionTraining):
+        if isinstance(self.model, DiffusionTraining | LoraTraining):
             raise UserError(
                 "a diffusion model is measured by dragging: edit.py bench drag; its errors are in "
                 f"{self.run_settings.dir}/stats.jsonl"

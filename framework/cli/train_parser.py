@@ -13,6 +13,7 @@ from framework.errors import UserError
 from framework.evaluation.generator.measure import MetricSettings
 from framework.settings import Settings
 from framework.training.data import TrainingImages
+from framework.training.diffusion.lora import LoraSettings
 from framework.training.diffusion.settings import DiffusionSettings
 from framework.training.editor.settings import EditorSettings
 from framework.training.encoder.settings import EncoderSettings
@@ -26,12 +27,14 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "EncoderTraining": EncoderSettings,
     "EditorTraining": EditorSettings,
     "DiffusionTraining": DiffusionSettings,
+    "LoraTraining": LoraSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
     "EncoderTraining": "framework.training.encoder.module.EncoderTraining",
     "EditorTraining": "framework.training.editor.module.EditorTraining",
     "DiffusionTraining": "framework.training.diffusion.module.DiffusionTraining",
+    "LoraTraining": "framework.training.diffusion.lora.LoraTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"

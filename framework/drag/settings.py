@@ -157,6 +157,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "freedrag": {"method": "freedrag"},
     "official": {"method": "official", "learning_rate": 1e-3},
+    "latent-transformer": {
+        "method": "latent-transformer",
+        "tracker": "patch",
+        "tracking_radius": 24.0,
+        "template_radius_px": 4,
+        "feature_resolution": 32,
+        "stop_distance_px": 0.5,
+        "max_steps": 12,
+        "layers": 6,
+    },
     "dragdiffusion": {
         "method": "dragdiffusion",
         "motion_radius": 2.0,
@@ -172,16 +182,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.02,
         "stop_distance_px": 0.5,
         "max_steps": 80,
-    },
-    "latent-transformer": {
-        "method": "latent-transformer",
-        "tracker": "patch",
-        "tracking_radius": 24.0,
-        "template_radius_px": 4,
-        "feature_resolution": 32,
-        "stop_distance_px": 0.5,
-        "max_steps": 12,
-        "layers": 6,
     },
 }
 

@@ -86,6 +86,32 @@ def save_diffusion_folder(
     return folder
 
 
+def save_tuned_folder(
+    folder: Path, unet: nn.Module, provenance: Mapping[str, Any], card: str = ""
+) -> Path:
+    """Write other weights of the U-Net into a copy of a model's folder.
+
+    Args:
+        folder: The copy, whose other parts stay as they are.
+        unet: The U-Net.
+        provenance: Origin of the weights; JSON values.
+        card: Markdown of the model card.
+    """
+    for old in (folder / UNET).glob("*.safetensors"):
+        old.unlink()
+    tensors = {
+        n: t.detach().to("cpu", copy=True).contiguous() for n, t in unet.state_dict().items()
+    }
+    write_tensors(folder / UNET / WEIGHTS, tensors, {"format": "pt"})
+    if card:
+        write_text(folder / CARD, card)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.parent != folder)
+    digests = {str(path.relative_to(folder)): sha256_file(path) for path in files}
+    description = {"format": FORMAT, "version": FORMAT_VERSION, "provenance": dict(provenance)}
+    _write(folder / CONFIG, {**description, DIGEST: digests})
+    return folder
+
+
 def recognises(folder: Path) -> bool:
     """Whether a folder is a model of diffusers."""
     return (folder / INDEX).is_file()

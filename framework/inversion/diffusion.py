@@ -185,19 +185,23 @@ def denoising_loss(
     Args:
         generator: The model.
         x0: What the U-Net works on, shape (1, C, h, w).
-        rng: Source of levels and noise, on the CPU.
+        rng: Source of levels and noise, on any device.
         batch: Levels at once.
     """
-    schedule = generator.schedule
-    t = torch.randint(len(schedule), (batch,), generator=rng).to(x0.device)
-    noise = torch.randn(batch, *x0.shape[1:], generator=rng).to(x0)
-    x0 = x0.expand(batch, -1, -1, -1)
+    return denoising_errors(generator, x0.expand(batch, -1, -1, -1), rng).mean()
+
+
+def denoising_errors(generator: DiffusionGenerator, x0: Tensor, rng: torch.Generator) -> Tensor:
+    """Mean squared errors at a random level of each picture, (N, C, h, w) to (N,)."""
+    schedule, count = generator.schedule, len(x0)
+    t = torch.randint(len(schedule), (count,), generator=rng, device=rng.device).to(x0.device)
+    noise = torch.randn(x0.shape, generator=rng, device=rng.device).to(x0)
     unet: Any = generator.unet
-    output = unet(schedule.noised(x0, noise, t), t, **generator.space.condition(batch)).sample
+    output = unet(schedule.noised(x0, noise, t), t, **generator.space.condition(count)).sample
     target = {"epsilon": noise, "sample": x0}.get(schedule.prediction)
     if target is None:
         target = schedule.velocity(x0, noise, t)
-    return (output - target).square().mean()
+    return (output - target).square().mean(dim=(1, 2, 3))
 
 
 Factors = dict[str, tuple[Tensor, Tensor, float]]

@@ -117,7 +117,9 @@ def test_numbers_that_are_none_are_not_dragged():
         next(drag_state(Card(), torch.full((2,), float("nan")), [HANDLE], [TARGET]))
 
 
-ADAPTERS = {"stylegan2.py", "algorithm.py", "session.py", "edit_file.py"}
+ADAPTERS = {
+    "stylegan2.py", "diffusion.py", "adapters.py", "algorithm.py", "session.py", "edit_file.py"
+}  # fmt: skip
 
 
 def test_only_adapters_know_what_a_stylegan2_is():

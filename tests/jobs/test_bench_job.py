@@ -142,7 +142,7 @@ def test_a_method_that_cannot_run_is_skipped_by_name(tmp_path):
         ({"n": 0}, "n 0: give a number"),
         ({"processes": 0}, "processes 0: give 1"),
         ({"first_seed": -1}, "first_seed -1"),
-        ({"protocol": ("landmark",)}, "protocol landmark: expected one of landmarks"),
+        ({"protocol": ("landmark",)}, "protocol landmark: expected one of ablations"),
         ({"only": ("ships",)}, "only ships: in none of: wheels, real mix; "),
         ({"methods": ("none",)}, "methods none: 'none' is none of"),
     ],

@@ -5,18 +5,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from diffusers import UNet2DModel
 
 from framework.errors import UserError
 from framework.files import sha256_file
+from framework.formats.opening import load_generator
 from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.models.diffusion.unet import check_diffusers
 from framework.training.callbacks import RunCheckpoints
+from framework.training.diffusion.lora import LoraTraining
 from framework.training.diffusion.module import DiffusionTraining
 from framework.training.diffusion.settings import DiffusionSettings
 from framework.training.phases import Micro
+from framework.training.trainer import TRAINER_DEFAULTS
+from tests.models.diffusion.tiny import tiny_folder
 from tests.training.test_training_resume import differing
 from tests.training.tiny import in_groups, tiny_data, train
 
@@ -127,3 +132,62 @@ def test_a_size_that_cannot_be_halved_is_named():
 def test_settings_that_cannot_be_are_named(wrong, about):
     with pytest.raises(UserError, match=about):
         DiffusionSettings(**in_groups(DiffusionSettings, **{**TINY, **wrong}))
+
+
+# ------------------------------------------------------------------------------- identity LoRAs
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("model") / "m")
+
+
+def lora_of(model: Path, **settings: Any) -> LoraTraining:
+    return LoraTraining(**{"generator": str(model), "rank": 2, "lr": 0.02, **settings})
+
+
+def lora_trained(model: Path, folder: Path, batches: int, start: int | None = None) -> dict:
+    saving = RunCheckpoints(folder, 1000.0, 1000.0, 99)
+    begin = None if start is None else checkpoint_path(folder, start * BATCH)
+    data = tiny_data(BATCH, source="toycars:1", size=32)
+    train(lora_of(model), batches * BATCH, data, (saving,), begin)  # type: ignore[arg-type]
+    held = read_checkpoint(checkpoint_path(folder, batches * BATCH))
+    return {name: held[name] for name in ("state_dict", "optimizer_states", "dragline")}
+
+
+def test_a_stopped_lora_resumes_bit_for_bit(model, tmp_path):
+    """C29f."""
+    whole = lora_trained(model, tmp_path / "whole", 4)
+    first = lora_trained(model, tmp_path / "parts", 2)
+    assert differing(first["state_dict"], whole["state_dict"]) != []
+    assert differing(lora_trained(model, tmp_path / "parts", 4, 2), whole) == []
+    assert all(name.startswith("lora.") for name in whole["state_dict"])  # not the model
+
+
+def test_a_loras_snapshot_is_the_model_with_its_changes(model, tmp_path):
+    module = lora_of(model)
+    module.assemble((32, 32), 3, 0, torch.device("cpu"), BATCH)
+    with torch.no_grad():
+        module.lora[1].normal_(generator=torch.Generator().manual_seed(0))
+    folder = tmp_path / "network-1"
+    folder.mkdir()
+    module.write_model(folder, module.provenance({"count": 1}), module.card("n", {
+        "count": 1, "source": "x"
+    }))  # fmt: skip
+    opened, original = load_generator(folder), load_generator(model)
+    assert opened.digest != original.digest
+    x = torch.randn(1, 12, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        assert torch.allclose(opened.output(x, 20), module._network[0].output(x, 20), atol=1e-4)
+    assert opened.provenance["lora"]["training"]["rank"] == 2
+    data = tiny_data(source="toycars:1", size=32)
+    data.setup("fit")
+    assert module.exhibit(data, 4, 8).now()["fakes"].shape == (8, 32, 32, 3)
+
+
+def test_a_lora_of_another_size_or_model_is_one_line(model):
+    trainer = lightning.Trainer(**{**TRAINER_DEFAULTS, "accelerator": "cpu"})
+    with pytest.raises(UserError, match=r"data.size 16: this model has 32x32 RGB"):
+        lora_of(model).foresee(trainer, tiny_data(BATCH))
+    with pytest.raises(UserError, match="toycars64: no diffusion model"):
+        _ = lora_of(Path("toycars64")).opened
