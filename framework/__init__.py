@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from framework.compositing.photograph import Photograph as Photograph
+    from framework.control.directions_file import Directions as Directions
+    from framework.control.layers import LayerMap as LayerMap
     from framework.drag.algorithm import drag_points as drag_points
     from framework.drag.edit_file import EditFile as EditFile
     from framework.drag.session import DragSession as DragSession
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Directions": "control.directions_file",
     "DragSession": "drag.session",
     "DragSettings": "drag.settings",
     "DragStep": "drag.step",
     "EditFile": "drag.edit_file",
     "InversionSettings": "inversion.settings",
     "InvertedImage": "inversion.inverted_image",
+    "LayerMap": "control.layers",
     "Photograph": "compositing.photograph",
     "RefineSettings": "inversion.settings",
     "TuneSettings": "inversion.settings",

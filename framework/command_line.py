@@ -297,7 +297,7 @@ def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None
     """Add the flag of a parameter, with the parameter's type and default.
 
     A parameter that is `Shown(in_place=True)` has no flag: `export MODEL --out PATH`. A list takes
-    one word or more.
+    one word or more; where there is none by default, its flag may be given repeatedly.
     """
     kind, look = shown(parameter)
     if look.in_place:
@@ -317,6 +317,7 @@ def add_option(group: Any, parameter: inspect.Parameter, help_text: str) -> None
             flag, type=get_args(kind)[0] if several else kind, default=default, required=required,
             metavar=look.placeholder or "|".join(_choices(kind)) or None, help=help_text,
             **({"nargs": "+"} if several else {}),
+            **({"action": "extend"} if several and default == [] else {}),
         )  # fmt: skip
     elif default:
         action = ActionYesNo(yes_prefix="", no_prefix="no-")

@@ -36,27 +36,31 @@ ROOMS: dict[str, set[str]] = {
     "data": {"media", "compositing", "command_line", "fields"},
     "models": {"ops"},
     "formats": {"ops", "models", "zoo"},
+    "control": {"models"},
     "inversion": {"models", "compositing"},
     "drag": {"models"},
     "training": {
-        "ops", "models", "formats", "data", "media", "inversion", "dashboard",
+        "ops", "models", "control", "formats", "data", "media", "inversion", "dashboard",
     },
     "evaluation": {
-        "ops", "models", "training", "formats", "data", "inversion", "drag", "media",
+        "ops", "models", "control", "training", "formats", "data", "inversion", "drag", "media",
         "command_line", "threads",
     },
     "jobs": {
-        "ops", "models", "training", "formats", "data", "inversion", "drag", "evaluation", "media",
-        "compositing", "dashboard", "command_line", "threads", "settings_file", "fields",
+        "ops", "models", "control", "training", "formats", "data", "inversion", "drag",
+        "evaluation", "media", "compositing", "dashboard", "command_line", "threads",
+        "settings_file", "fields",
     },
-    "studio": {"jobs", "drag", "inversion", "formats", "media", "command_line", "fields"},
+    "studio": {
+        "jobs", "control", "drag", "inversion", "formats", "media", "command_line", "fields",
+    },
     "cli": {
         "jobs", "studio", "training", "command_line", "threads", "settings_file", "fields",
         "ops", "models", "formats", "data", "evaluation", "dashboard",  # of train.py
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
-MOST_IN_FUNCTIONS = 44
+MOST_IN_FUNCTIONS = 47
 MOST_FOR_TYPES = 5
 MOST_LINES_OF_CLI = 2400
 TRAINS = {"training", "cli"}
@@ -264,7 +268,7 @@ def test_a_verb_knows_its_job_and_nothing_below(name: str):
 
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
     edits = [n for n in MODULES if room_of(n) in ("cli", "jobs") and n not in OF_TRAIN]
-    assert sum(in_functions(TREES[n]) for n in edits) <= 17
+    assert sum(in_functions(TREES[n]) for n in edits) <= 20
     assert not sum(for_types_only(TREES[n]) for n in edits)
 
 

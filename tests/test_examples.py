@@ -12,7 +12,9 @@ from PIL import Image
 from tests.cli.conftest import save_small_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-VERBS = ("train", "generate", "invert", "drag", "continue_edit", "walk_video")
+VERBS = (
+    "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
+)  # fmt: skip
 
 
 def example(name: str) -> dict:
@@ -38,6 +40,16 @@ def test_generate(tiny_model, tmp_path):
     sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
     assert sheet.shape == (256, 256, 3)
     assert not np.array_equal(sheet[:64, :64], sheet[:64, 64:128])
+
+
+def test_directions_and_edit(tiny_model, tmp_path, capsys):
+    example("directions")["main"](str(tiny_model), str(tmp_path / "new" / "walks.png"))
+    rows = np.asarray(Image.open(tmp_path / "new" / "walks.png"))
+    assert rows.shape == (9 * 64, 5 * 64, 3)
+    assert not np.array_equal(rows[:64, :64], rows[:64, -64:])
+    assert capsys.readouterr().out.startswith("pca0, pca1, pca2, sefa-pose0")
+    example("edit")["main"](str(tiny_model), str(tmp_path / "mixed.png"))
+    assert np.asarray(Image.open(tmp_path / "mixed.png")).shape == (64, 5 * 64, 3)
 
 
 def test_drag_then_continue(tiny_model, tmp_path, capsys):

@@ -15,8 +15,10 @@ import docstring_parser
 
 from framework.cli.bench import bench
 from framework.cli.demo import demo
+from framework.cli.directions import directions
 from framework.cli.doctor import doctor
 from framework.cli.drag import drag
+from framework.cli.edit_picture import edit
 from framework.cli.export_model import export
 from framework.cli.fill import fill
 from framework.cli.generate import generate
@@ -24,6 +26,7 @@ from framework.cli.import_model import import_
 from framework.cli.invert import invert
 from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
+from framework.cli.layers import layers
 from framework.cli.studio import studio
 from framework.cli.terminal import Terminal
 from framework.cli.video import video
@@ -48,6 +51,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "video": video,
     "fill": fill,
+    "layers": layers,
+    "directions": directions,
+    "edit": edit,
     "studio": studio,
     "import": import_,
     "export": export,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from framework.files import check_new_folder, new_folder
-from framework.jobs.models import open_generator, render, seed_latents
+from framework.jobs.models import Networks, render, seed_latents
 from framework.jobs.requests.pictures import GenerateRequest, parse_seeds
+from framework.jobs.steering import open_steering
 from framework.media.images import grid, save_png
 
 
@@ -34,10 +35,12 @@ def generate(request: GenerateRequest) -> GenerateOutcome:
     """
     seeds = parse_seeds(request.seeds)
     check_new_folder(request.out)
-    generator = open_generator(request.model, request.device)
+    networks = Networks(request.model, request.device)
+    generator, steering = networks.generator, open_steering(request, networks)
 
     def draw(seed: int) -> np.ndarray:
-        return render(generator, seed_latents(generator, seed, request.psi, request.class_))
+        ws = seed_latents(generator, seed, request.psi, request.class_)
+        return render(generator, steering.moved(ws))
 
     folder = Path(request.out)
     pictures: list[np.ndarray] = []

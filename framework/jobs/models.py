@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from framework.control.layers import FILE, LayerMap
 from framework.errors import UserError, blame
 from framework.formats.devices import usable_device
 from framework.formats.opening import OpenedModel, load_prompted, open_model
@@ -103,6 +104,28 @@ class Networks:
         """The generator's digest, as files name it."""
         return state_digest(self.generator)
 
+    @cached_property
+    def layers(self) -> LayerMap:
+        """The layers: as measured, if the model folder carries that, else by resolution."""
+        file, generator = self.opened.path / FILE, self.layered
+        with blame("model", self.model):
+            if file.is_file():
+                return LayerMap.read(file, generator, self.model)
+        return LayerMap.of(generator)
+
+    @property
+    def layered(self) -> Generator:
+        """The generator, of a model whose latents have layers and directions.
+
+        Raises:
+            UserError: If it is a diffusion model.
+        """
+        if self.diffuses:
+            raise UserError(
+                f"{self.model}: a diffusion model, whose latents have no layers", "model"
+            )
+        return self.generator
+
     def digest_of(self, generator: Generator) -> str:
         """Return the digest of a generator, this one or an inverted image's own."""
         return self.digest if generator is self.generator else state_digest(generator)
@@ -170,8 +193,7 @@ def seed_latents(
     """
     if not 0 <= seed <= MAX_SEED:
         raise UserError(f"{seed}: give a number from 0 to {MAX_SEED}", "seed")
-    if not abs(psi) <= MAX_PSI:
-        raise UserError(f"{psi:g}: give a number up to {MAX_PSI}, usually 0.5 to 1", "psi")
+    check_psi(psi)
     device = next(generator.parameters()).device
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, generator.z_dim)).float()
     label = _label(generator, class_index)
@@ -188,25 +210,14 @@ def any_ws(generator: Generator) -> Tensor:
     return mean_ws(generator)
 
 
-def mixed_latents(ws: Tensor, other: Tensor, first: int, last: int) -> Tensor:
-    """Return latents with another picture's styles in some layers (Karras et al. 2019, 3.1).
-
-    Args:
-        ws: Latents (1, num_ws, w_dim).
-        other: The other picture's, likewise.
-        first: First layer that takes the other's style, counted from 0: the coarsest.
-        last: Last one, included.
+def check_psi(psi: float) -> None:
+    """Refuse a truncation with which networks return noise.
 
     Raises:
-        UserError: If there are no such layers.
+        UserError: Naming the field.
     """
-    if not 0 <= first <= last < ws.shape[1]:
-        raise UserError(
-            f"{first} to {last}: this model has layers 0 to {ws.shape[1] - 1}", "layers"
-        )
-    result = ws.clone()
-    result[:, first : last + 1] = other[:, first : last + 1]
-    return result
+    if not abs(psi) <= MAX_PSI:
+        raise UserError(f"{psi:g}: give a number up to {MAX_PSI}, usually 0.5 to 1", "psi")
 
 
 def render(generator: Generator, ws: Tensor) -> np.ndarray:

@@ -21,6 +21,7 @@ from framework.jobs.paste import OpenImage, open_image, open_linked
 from framework.jobs.photograph import Photo, read_photo
 from framework.jobs.picture_files import kind_of, picked_latents, picture_file
 from framework.jobs.placing import Pull, placed, placed_mask, placed_points
+from framework.jobs.requests.control import EditRequest
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
 from framework.jobs.requests.invert import InversionChoice
 from framework.jobs.settings import drag_settings
@@ -176,7 +177,7 @@ def open_drag(
     return _of_inverted(request, networks, inverted, pull).checked(watcher)
 
 
-def model_of(request: DragRequest) -> str:
+def model_of(request: DragRequest | EditRequest) -> str:
     """Return the name of the model to open: the request's, else that of its edit or picture.
 
     Raises:

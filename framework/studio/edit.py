@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from framework.control.layers import mix
 from framework.drag.edit_file import EditFile
 from framework.drag.session import DragSession
 from framework.drag.settings import DragSettings, usual_preset
 from framework.drag.step import DragStep
 from framework.errors import UserError, spoken
-from framework.jobs.models import Networks, mixed_latents, portable_name, render, seed_latents
+from framework.jobs.models import Networks, portable_name, render, seed_latents
 from framework.jobs.outcomes import InvertOutcome, end_in_words
 from framework.jobs.outputs import EDIT
 from framework.jobs.paste import OpenImage, open_image, open_linked
@@ -66,7 +67,8 @@ class Edit:
         ws = seed_latents(generator, source.seed, source.psi, label)
         if source.mix_seed is not None:
             other = seed_latents(generator, source.mix_seed, source.psi, label)
-            ws = mixed_latents(ws, other, *source.mix_layers)
+            first, last = source.mix_layers
+            ws = mix(ws, other, range(first, last + 1))
         drag = DragSession(generator, ws)
         return cls(networks, drag, replace(source, class_index=label)).choose(Choose("auto"))
 

@@ -86,7 +86,19 @@ GOOD = {
         " --no-editability --out {out}"
     ],
     "edit latents": ["{inv} --to npy --out {out}.npy"],
-    "edit generate": ["--model {model} --seeds 1 --out {out}"],
+    "edit generate": [
+        "--model {model} --seeds 1 --out {out}",
+        "--model {model} --seeds 1 --direction pca0=1 --directions {directions} --out {out}",
+    ],
+    "edit layers": ["--model {model} --pairs 1 --out {out}"],
+    "edit directions": [
+        "--model {model} {little} --out {out}",
+        "--model {model} {little} --attributes {marks} --out {out}",
+    ],
+    "edit edit": [
+        "--model {model} --seed 3 --direction pca0=1 --directions {directions} --out {out}",
+        "--image {inv} --style-seed 1 --layers pose --variants 1 --out {out}",
+    ],
     "edit video": [
         "--model {model} --seeds 1,2 --frames 1 --out {out}.gif",
         "--edit {edit} --out {out}.gif",
@@ -108,6 +120,7 @@ GOOD = {
 
 ONCE = "--refine-steps 1 --tune-steps 1"
 FEW = "--steps 1 --no-video --preset draggan"
+LITTLE = "--methods pca --count 1 --samples 20 --seeds 1"
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +153,9 @@ def places(tmp_path_factory) -> dict[str, Path]:
     seed = ["--seed", "3", "--points", "5,8:7,8", *FEW.split(), "--out", str(root / "d")]
     assert edit.main(["invert", str(photo), "--model", str(model), *refine]) == 0
     assert edit.main(["drag", "--model", str(model), *seed]) == 0
+    (root / "marks.csv").write_text("seed,a\n" + "\n".join(f"{i},{i % 7}" for i in range(25)))
+    found = ["--model", str(model), *LITTLE.split(), "--out", str(root / "found")]
+    assert edit.main(["directions", *found]) == 0
     shards = ["shard", str(root / "photos"), "--size", "16", "--out", str(root / "shards")]
     assert data.main(shards) == 0
     return {
@@ -147,6 +163,8 @@ def places(tmp_path_factory) -> dict[str, Path]:
         "inv": root / "i" / "0.inv.safetensors", "edit": root / "d" / "edit.safetensors",
         "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
         "shards": root / "shards", "mask": root / "mask.png",
+        "shards": root / "shards", "marks": root / "marks.csv",
+        "directions": root / "found" / "directions.safetensors",
     }  # fmt: skip
 
 
@@ -175,7 +193,7 @@ def no_report(monkeypatch):
 
 def command_line(line: str, places: dict[str, Path], out: Path) -> list[str]:
     """Words of a line; a place keeps its blanks."""
-    words = line.replace("{few}", FEW).replace("{once}", ONCE).split()
+    words = line.replace("{few}", FEW).replace("{once}", ONCE).replace("{little}", LITTLE).split()
     return [word.format(**places, out=out) for word in words]
 
 

@@ -13,7 +13,32 @@ Show = Literal["model", "photo"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateRequest:
+class Steered:
+    """Pictures that are moved along directions.
+
+    Args:
+        direction: How far along a direction, in standard deviations: NAME=1.5, or
+            NAME@LAYERS=1.5 for some layers alone (pose, shape, colour, detail, 0-2,5); several add
+            up.
+        directions: File of them, as directions writes it, or rosinality's factor.pt; by default the
+            model folder's own directions.safetensors.
+    """
+
+    direction: Annotated[tuple[str, ...], Shown("NAME=VALUE")] = ()
+    directions: Annotated[str | None, Shown("FILE")] = None
+
+    def __post_init__(self) -> None:
+        """Check that there is something to move along.
+
+        Raises:
+            UserError: Naming the field.
+        """
+        if self.directions is not None and not self.direction:
+            raise UserError(f"{self.directions}: say with `direction` which of them", "directions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(Steered):
     """Pictures of seeds.
 
     Args:
@@ -43,6 +68,7 @@ class GenerateRequest:
         Raises:
             UserError: Naming the field.
         """
+        super().__post_init__()
         parse_seeds(self.seeds)
         if self.columns is not None and self.columns < 1:
             raise UserError(f"{self.columns}: give 1 or more", "columns")

@@ -2,14 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from framework.models.stylegan2 import Generator
+from framework.models.stylegan2.layers import FullyConnectedLayer
 
 _AT_ONCE = 500
 
 
-def affines(generator: Generator) -> list[nn.Module]:
+def affines(generator: Generator) -> list[FullyConnectedLayer]:
     """Return the layers that make style vectors, one for each of `ws`.
 
     They are those of the convolutions and of the last colour layer; the other colour layers share
