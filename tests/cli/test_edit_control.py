@@ -262,3 +262,21 @@ def test_bad_directions_are_one_line_and_leave_nothing(
     assert told.startswith("error: ") and told.count("\n") == 1
     assert complaint.format(**places) in told
     assert not out.exists()
+
+
+# G20f
+@pytest.mark.parametrize(
+    "words",
+    [["layers"], ["directions"], ["edit", "--seed", "3", "--direction", "pca0=1"],
+     ["generate", "--seeds", "3", "--direction", "pca0=1"]],
+)  # fmt: skip
+def test_a_model_whose_latents_have_no_layers_says_so(tmp_path, capsys, words):
+    pytest.importorskip("diffusers")
+    from tests.models.diffusion.tiny import tiny_folder
+
+    model = tiny_folder(tmp_path / "diffusion")
+    out = ["--model", str(model), "--out", str(tmp_path / "out")]
+    assert main([*words, *out]) == 2
+    told = capsys.readouterr().err
+    assert told == f"error: --model {model}: a diffusion model, whose latents have no layers\n"
+    assert not (tmp_path / "out").exists()

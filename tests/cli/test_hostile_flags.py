@@ -162,8 +162,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
         **here, "pipe": root / "pipe", "photos": root / "photos", "model": model, "photo": photo,
         "inv": root / "i" / "0.inv.safetensors", "edit": root / "d" / "edit.safetensors",
         "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
-        "shards": root / "shards", "mask": root / "mask.png",
-        "shards": root / "shards", "marks": root / "marks.csv",
+        "shards": root / "shards", "mask": root / "mask.png", "marks": root / "marks.csv",
         "directions": root / "found" / "directions.safetensors",
     }  # fmt: skip
 
