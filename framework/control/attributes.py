@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def read_attributes(path: str | Path) -> tuple[str, Table]:
         UserError: Naming the file and the row.
     """
     path = Path(path)
+    if not os.path.isfile(path):  # a pipe would block; Path.is_file raises for impossible names
+        raise UserError(f"{path}: no such file, or no ordinary one")
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise UserError(f"{path}: over {_LARGEST_FILE >> 20} MiB; give fewer pictures")

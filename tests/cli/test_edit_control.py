@@ -229,7 +229,7 @@ MISTAKES = [
     ("directions --model {m} --attributes {same}", "hue: is 2 in all 30 pictures"),
     ("directions --model {m} --attributes {odd}", "'car' is no seed"),
     ("directions --model {m} --attributes {odd} --latents {ws}", "names 'car', which"),
-    ("directions --model {m} --attributes {tmp}/no", "cannot be read as text"),
+    ("directions --model {m} --attributes {tmp}/no", "no: no such file"),
     ("directions --model {m} --factor {wide}", "directions of width 9"),
     ("layers --model {m} --pairs 0", "--pairs 0: give 1 to 10000"),
     ("layers --model {m} --psi 1000", "--psi 1000: give a number"),
