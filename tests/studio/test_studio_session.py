@@ -17,9 +17,11 @@ from framework.studio import messages, sessions
 from framework.studio.frames import HEADER, Frame
 from framework.studio.masks import pack
 from framework.studio.messages import BadMessage, State
+from framework.studio.models import Models
 from framework.studio.outbox import MAX_NOTES, MAX_ROWS, Outbox
 from framework.studio.session import MAX_WAITING, Session
 from framework.studio.sessions import Full, Sessions
+from tests.models.diffusion.tiny import tiny_folder
 from tests.studio.conftest import until
 
 PULL = messages.AddPoint((20, 30), (40, 34))
@@ -520,3 +522,26 @@ def test_a_worker_ends(studio):
     studio.worker.start()
     studio.worker.close()
     assert "studio worker" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_diffusion_model_is_previewed_dragged_and_recorded(tmp_path, storage):
+    models = Models(str(tiny_folder(tmp_path / "m")), None, "cpu")
+    session = Session(models, storage)
+    session.connected = True
+    session.put(messages.Open(models.first, seed=3))
+    session.put(messages.AddPoint((10, 12), (20, 12)))
+    session.turn()
+    assert state(session).settings["method"] == "dragdiffusion" and state(session).size == (32, 32)
+    before = session.edit.picture()
+    session.outbox.take()
+    session.put(messages.Hold((10, 12), (16, 12), 0))
+    turns(session, 2)
+    assert any(isinstance(m, bytes) for m in session.outbox.take())
+    session.put(messages.Release())
+    session.put(messages.Run())
+    turns(session, 3)
+    assert state(session).step >= 1 and (session.edit.picture() != before).any()
+    assert session.edit.record().ws.shape[1:] == (24, 256)
+    session.put(messages.Undo())
+    session.turn()
+    assert (session.edit.picture() == before).all()
