@@ -207,6 +207,11 @@ def _open_run(path: Path) -> OpenedModel:
         raise BrokenCheckpoint(f"{path}: a run checkpoint without weights")
     provenance = {"seen_images": plain(facts.get("seen_images"), str(path))}
 
+    if "scheduler" in facts or "rank" in facts:
+        raise UserError(
+            f"{path}: of a diffusion model's training run; its network-* folders beside the"
+            " checkpoints hold the model"
+        )
     if "generator_digest" in facts:
         kind = "editor" if "transformer" in facts else "encoder"
         raise UserError(

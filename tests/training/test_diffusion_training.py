@@ -58,6 +58,8 @@ def test_a_resumed_diffusion_run_is_bit_equal(tmp_path):
     assert differing(first["state_dict"], whole["state_dict"]) != []
     assert differing(trained(tmp_path / "parts", 4, 2), whole) == []
     assert whole["dragline"]["unet"]["channels"] == [16, 16]
+    with pytest.raises(UserError, match=r"its network-\* folders beside the checkpoints"):
+        load_generator(checkpoint_path(tmp_path / "whole", 4 * BATCH))
 
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
