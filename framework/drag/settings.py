@@ -176,10 +176,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "diffusion": {
         "method": "dragdiffusion",
-        "motion_radius_px": 3,
+        "motion_radius_px": 5,
         "tracking_radius_px": 2,
-        "template_radius_px": 1,
-        "learning_rate": 0.02,
+        "template_radius_px": 2,
+        "learning_rate": 0.05,
         "stop_distance_px": 0.5,
         "max_steps": 80,
     },

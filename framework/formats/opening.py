@@ -40,6 +40,7 @@ from framework.models.stylegan2 import Discriminator, Generator
 ZOO = Path(__file__).parents[1] / "zoo"
 MODEL_FOLDER = "model folder"  # dialect of our own models
 DIFFUSERS = "folder of diffusers"
+DIFFUSION = "diffusion"  # its one network: what is for a StyleGAN2 alone asks for "generator"
 _IN_RUN = {
     "generator": "generator_ema.",
     "training_generator": "generator.",
@@ -55,7 +56,7 @@ class OpenedModel:
         path: Path of the model.
         dialect: Name of the program that writes such models.
         networks: Networks in it, of `generator` (averaged, for use), `training_generator` (as
-            trained), `discriminator`, `editor` and `encoder`.
+            trained), `discriminator`, `editor` and `encoder`; or `diffusion` alone.
         network: Function that builds one of them but `encoder`, frozen, for evaluation, on the CPU.
         encoder: Function that copies the encoder's weights.
         notes: Notes on what was left out, computed or assumed, a sentence each.
@@ -102,7 +103,8 @@ def load_generator(model: str | Path, device: str | torch.device = "cpu") -> Gen
         UnsafeCheckpoint: If the file asks for code to be run.
     """
     where = usable_device(device)  # first, since it is checked at once
-    return open_model(model).network("generator").to(where)
+    opened = open_model(model)
+    return opened.network(usual_network(opened)).to(where)
 
 
 def load_discriminator(model: str | Path, device: str | torch.device = "cpu") -> Discriminator:
@@ -159,7 +161,7 @@ def open_model(model: str | Path, flag: str = "model") -> OpenedModel:
 def _open_folder(path: Path) -> OpenedModel:
     if diffusion_folder.recognises(path):
         return OpenedModel(
-            path, DIFFUSERS, ("generator",), partial(_diffusion, path), partial(_none, path)
+            path, DIFFUSERS, (DIFFUSION,), partial(_diffusion, path), partial(_none, path)
         )
     if hub_folder.recognises(path):
         contents, file_bytes, parts = hub_folder.read(path)
@@ -169,9 +171,14 @@ def _open_folder(path: Path) -> OpenedModel:
 
 
 def _diffusion(path: Path, kind: str) -> Any:
-    if kind != "generator":
-        raise UserError(f"{path}: a diffusion model has no {kind}")
+    if kind != DIFFUSION:
+        raise UserError(f"{path}: a diffusion model, which has no StyleGAN2's {kind}")
     return diffusion_folder.load_diffusion(path)
+
+
+def usual_network(model: OpenedModel) -> str:
+    """Return the name of the network that draws a model's pictures."""
+    return DIFFUSION if DIFFUSION in model.networks else "generator"
 
 
 def load_prompted(model: OpenedModel, prompt: str) -> DiffusionGenerator:

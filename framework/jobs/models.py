@@ -13,7 +13,7 @@ from torch import Tensor
 from framework.control.layers import FILE, LayerMap
 from framework.errors import UserError, blame
 from framework.formats.devices import usable_device
-from framework.formats.opening import OpenedModel, load_prompted, open_model
+from framework.formats.opening import OpenedModel, load_prompted, open_model, usual_network
 from framework.inversion.embed import mean_ws
 from framework.inversion.familiarity import Familiarity, familiarity
 from framework.jobs.requests.pictures import MAX_SEED
@@ -88,7 +88,7 @@ class Networks:
             if self.prompt:
                 generator = load_prompted(self.opened, self.prompt).to(where)
             else:
-                generator = self.opened.network("generator").to(where)
+                generator = self.opened.network(usual_network(self.opened)).to(where)
         if where.type == "cpu":
             of_diffusion = isinstance(generator, DiffusionGenerator)
             use_threads(generator.step_gflop if of_diffusion else synthesis_gflop(generator))

@@ -1,5 +1,6 @@
 """The report of how well a model inverts photographs that its encoder never saw."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def report(request: InvertReportRequest, watcher: Watcher = SILENT) -> ReportOut
     if check_place(request.out).is_file():
         raise UserError(f"{request.out}: is a file; give a new folder", "out")
     inverter = Inverter(Networks(request.model, request.device), request)
+    if inverter.networks.diffuses:
+        raise UserError(f"{request.model}: reports are for StyleGAN2; this diffuses", "model")
     inverter.prepare()
     questions = _questions(request, inverter, _open_parts(request, inverter, watcher), watcher)
     return _run(request, questions, inverter, watcher)
@@ -136,7 +139,7 @@ def _run(
             stop = interruption
         tables = Tables(
             folder.records, report.measures.names, report.runner.methods,
-            report.measures.ruler_name, inverter.usual, report.settings.seed,
+            report.measures.ruler_name, inverter.usual or math.inf, report.settings.seed,
         )  # fmt: skip
         files = _write(folder, tables, report, inverter, made_by, request.held_out)
     numbers = {name: tables.to_dict()[name] for name in ("counts", "reconstruction")}

@@ -55,9 +55,7 @@ def test_a_model_of_pixels_is_read_back(shared):
     assert generator.provenance == {"data": "none"} and generator.img_size == [32, 32]
     assert not any(p.requires_grad for p in generator.parameters())
     opened = open_model(shared)
-    assert opened.networks == ("generator",)
-    with pytest.raises(UserError, match="has no discriminator"):
-        opened.network("discriminator")
+    assert opened.networks == ("diffusion",)
 
 
 def test_it_is_a_pipeline_of_diffusers(shared):
@@ -233,3 +231,17 @@ def test_a_mistake_about_the_model_is_one_line_on_the_command_line(folder, tmp_p
     line = capsys.readouterr().err
     assert line.startswith("error: --model") and line.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["export", "{}", "--to", "onnx", "--out", "{out}"], ["import", "{}", "--out", "{out}"],
+     ["invert-report", "--model", "{}", "--data", "toycars:4", "--out", "{out}"]],
+)  # fmt: skip
+def test_what_is_for_a_stylegan2_alone_is_refused_in_one_line(shared, tmp_path, capsys, words):
+    """C20f."""
+    out = tmp_path / "out"
+    assert main([word.format(shared, out=out) for word in words]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1 and "diffus" in line
+    assert not out.exists()

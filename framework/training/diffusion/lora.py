@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from framework.errors import UserError
 from framework.formats import open_model
 from framework.formats.diffusion_folder import INDEX, save_tuned_folder
-from framework.formats.opening import DIFFUSERS
+from framework.formats.opening import DIFFUSERS, DIFFUSION
 from framework.inversion.deltas import personal
 from framework.inversion.diffusion import RANK, Factors, adapted, changes, denoising_errors
 from framework.models.diffusion.generator import DiffusionGenerator
@@ -81,7 +81,7 @@ class LoraTraining(PhasedTraining[LoraSettings]):
                 model = open_model(self.settings.generator, "--model.generator")
                 if model.dialect != DIFFUSERS:
                     raise UserError(f"{self.settings.generator}: no diffusion model", "generator")
-                self._opened = model.path, model.network("generator")
+                self._opened = model.path, model.network(DIFFUSION)
         return self._opened
 
     def foresee(
