@@ -362,6 +362,7 @@ def test_a_models_latent_transformer_draws_the_preview_and_drags(session):
     shown = session.outbox.take()
     assert any("no latent transformer" in str(message) for message in shown)
     session.put(messages.Ack(sum(isinstance(message, bytes) for message in shown)))
+    torch.manual_seed(0)  # whatever ran before: some networks are stuck after two steps
     editor = LatentTransformer(6, 24, 16, 32, width=16, heads=2, depth=1, hidden=16).eval()
     networks = session.edit.networks
     networks.__dict__["editor"] = editor.requires_grad_(False)
