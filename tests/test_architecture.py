@@ -37,7 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"ops"},
     "formats": {"ops", "models", "zoo"},
     "control": {"models"},
-    "inversion": {"models", "compositing"},
+    "inversion": {"models", "compositing", "media"},
     "drag": {"models"},
     "training": {
         "ops", "models", "control", "formats", "data", "media", "inversion", "dashboard",

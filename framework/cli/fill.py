@@ -14,6 +14,7 @@ def fill(request: FillRequest, terminal: Terminal, json: bool = False) -> None:
 
       python edit.py fill photo.jpg --mask mask.png --out out/filled
       python edit.py fill photo.jpg --mask mask.png --method smooth --out out/smooth
+      python edit.py fill car.png --mask mask.png --method gan --model toycars64 --out out/made-up
 
     Args:
         json: End with one line of JSON: method, size, status, steps, seconds, files.

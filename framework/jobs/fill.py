@@ -1,7 +1,7 @@
 """A hole in a photograph, filled."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,15 @@ from framework.compositing.filling import Filling, FillSettings, FillStep
 from framework.compositing.photograph import Photograph
 from framework.errors import blame
 from framework.files import check_new_folder, new_folder
+from framework.inversion.photo_fill import Painter, PriorFilling
+from framework.jobs.models import Networks
+from framework.jobs.photograph import frame
 from framework.jobs.requests.compositing import FillRequest
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.draw import titled
 from framework.media.images import save_png
 from framework.media.masks import read_mask
+from framework.models.features.distance import choose_distance
 from framework.ops.compiled import use_ops
 
 FILLED, SHEET = "filled.png", "side_by_side.png"
@@ -61,11 +65,8 @@ def fill(request: FillRequest, watcher: Watcher = SILENT) -> CompositeOutcome:
     for note in photo.notes:
         watcher.note(note)
     mask = read_mask(request.mask)
-    with blame("mask", request.mask):
-        filling = Filling(photo, mask)
-    settings = FillSettings(request.method, request.patch, request.seed)
-    use_ops("auto")
-    last, seconds, stop = last_of(filling.steps(settings), watcher)
+    filling, steps = _opened(request, photo, mask, watcher)
+    last, seconds, stop = last_of(steps, watcher)
     filled = filling.filled(last)
     folder = new_folder(request.out)
     filled.save(folder / FILLED)
@@ -80,6 +81,31 @@ def fill(request: FillRequest, watcher: Watcher = SILENT) -> CompositeOutcome:
         files=[str(folder / name) for name in (FILLED, SHEET)],
         stop=stop,
     )
+
+
+def _opened(
+    request: FillRequest, photo: Photograph, mask: np.ndarray, watcher: Watcher
+) -> tuple[Filling | PriorFilling, Iterator[FillStep]]:
+    """Return the filling that is asked for, checked, and its steps."""
+    if request.model is not None:
+        networks = Networks(request.model, request.device)
+        height, width = networks.generator.img_size
+        with blame("photo", request.photo):
+            geometry, notes = frame(request, photo.size, (height, width))
+        with blame("mask", request.mask):
+            by_model = PriorFilling(photo, mask, _painter(networks), geometry)
+        for note in notes:
+            watcher.note(note)
+        return by_model, by_model.steps()
+    with blame("mask", request.mask):
+        filling = Filling(photo, mask)
+    use_ops("auto")
+    return filling, filling.steps(FillSettings(request.method, request.patch, request.seed))
+
+
+def _painter(networks: Networks) -> Painter:
+    distance, _ = choose_distance("auto", networks.discriminator, None)
+    return Painter(networks.generator, distance.to(networks.where), networks.encoder)
 
 
 def last_of(

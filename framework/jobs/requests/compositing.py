@@ -6,39 +6,60 @@ from typing import Annotated
 from framework.compositing.fill_registry import DEFAULT_METHOD, fill_methods
 from framework.errors import UserError
 from framework.fields import Shown
+from framework.jobs.requests.framing import FRAMING, Framing
 from framework.jobs.requests.pictures import MAX_SEED
 
 MOST_PATCH_PX = 31
+BY_MODEL = "gan"
+METHODS = (*fill_methods(), BY_MODEL)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FillRequest:
-    """A photograph whose hole is filled from the rest of it.
+class FillRequest(Framing):
+    """A photograph whose hole is filled from the rest of it, or by a model of such pictures.
 
     Args:
         photo: Picture file: grey or colour, 8 or 16 bits, with or without transparency.
         mask: Picture of the same size, painted white where the photograph is to be made up.
         out: New or empty folder.
-        method: How: the name of a file in framework/compositing/fill_methods.
+        method: How: the name of a file in framework/compositing/fill_methods, or gan: by a model,
+            inverted with the inside of the mask free.
+        model: Zoo name, model folder or file, for gan.
         patch: Side in pixels of the patches that are compared; an odd number.
         seed: Seed of random searches.
+        crop: How the photograph gets the shape of the model's pictures, see invert; for gan, as all
+            that follows.
+        box: Part of the photograph that the model sees, "left,top,right,bottom" in its pixels; the
+            largest central one by default. It must hold the hole and something around it.
+        rotate: Degrees by which the photograph is turned counter-clockwise, see invert.
+        align: Two points of the photograph, "x,y:x,y", laid where `align_to` says, see invert.
+        align_to: Two points "x,y:x,y" of the model's picture, see invert.
+        device: auto, cpu, cuda, cuda:1 or mps.
     """
 
     photo: Annotated[str, Shown("PHOTO", in_place=True)]
     mask: Annotated[str, Shown("PATH")]
     out: Annotated[str, Shown("PATH")]
     method: Annotated[str, Shown("NAME")] = DEFAULT_METHOD
+    model: Annotated[str | None, Shown("MODEL")] = None
     patch: Annotated[int, Shown("PX", advanced=True)] = 7
     seed: Annotated[int, Shown("SEED", advanced=True)] = 0
+    device: Annotated[str, Shown("DEVICE", advanced=True)] = "auto"
 
     def __post_init__(self) -> None:
-        """Check method, patch and seed.
+        """Check method, patch, seed, and what goes with which method.
 
         Raises:
             UserError: Naming the field.
         """
-        if self.method not in fill_methods():
-            raise UserError(f"{self.method}: expected one of {', '.join(fill_methods())}", "method")
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise UserError(f"{self.method}: expected one of {', '.join(METHODS)}", "method")
+        if self.method == BY_MODEL and self.model is None:
+            raise UserError(": give the model that fills: a zoo name, a folder or a file", "model")
+        for name in () if self.method == BY_MODEL else ("model", *FRAMING):
+            if getattr(self, name) is not None:
+                raise UserError(f"{getattr(self, name)}: only with `method` {BY_MODEL}", name)
         check_patch(self.patch)
         check_seed(self.seed)
 
