@@ -20,7 +20,7 @@ from framework.compositing.detail import Carried
 ALIKE_LEVELS = 7.0  # of 255: root mean square difference of patches that show the same
 _SIMILAR_LEVELS = 20.0  # the same before a shift is found to the fraction of a pixel
 _REACH_PX = 2  # patches of 5 x 5
-_SAME_THING_LEVELS = 24.0  # neighbours that differ by more say little about a pixel's surface
+SAME_THING_LEVELS = 24.0  # neighbours that differ by more say little about a pixel's surface
 _MODEL_ERROR_LEVELS = 10.0  # mean difference of model and photograph: another thing is there
 _TEXTURE_REACH_PX, _OUTLIER = 5, 1.0  # what differs by so many times the median is no texture
 _MOST_SHIFTS, _FEWEST_PX = 24, 3
@@ -102,7 +102,7 @@ class _Level:
         self._patches = _windows(after)[tuple(targets.T)]
         middle = after[tuple(targets.T)][..., None, None]
         differs = np.abs(self._patches - middle).max(axis=1, keepdims=True)
-        self._weights = np.exp(-differs / _SAME_THING_LEVELS)
+        self._weights = np.exp(-differs / SAME_THING_LEVELS)
         self._weights /= self._weights.sum(axis=(2, 3), keepdims=True) * before.shape[2]
         self._moved_by: dict[tuple[float, ...], np.ndarray] = {}
 

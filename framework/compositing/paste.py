@@ -183,7 +183,7 @@ def _layers(
         # SciPy takes long to import, and pasting is a small part of what imports this.
         from framework.compositing.moved import moved
 
-        beside = _soft(change > CHANGED_LEVELS, _GROW_PX, _SOFT_PX)
+        beside = _soft(share[..., 0] > 0, _GROW_PX, _SOFT_PX)
         share, correction, pieces = moved(before, after, seen, share, beside)
         colours = colours + correction
         details = [Detail(piece, before, geometry, white) for piece in pieces]
