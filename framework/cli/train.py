@@ -37,6 +37,7 @@ from framework.training.diffusion.lora import LoraTraining
 from framework.training.diffusion.module import DiffusionTraining
 from framework.training.encoder.module import EncoderTraining
 from framework.training.failures import failures_in_words
+from framework.training.filling.module import FillingTraining
 from framework.training.network import choose_interface
 from framework.training.outlook import check_place, check_room
 from framework.training.run_folder import (
@@ -327,6 +328,11 @@ class TrainCLI(LightningCLI):
             raise UserError(
                 "a diffusion model is measured by dragging: edit.py bench drag; its errors are in "
                 f"{self.run_settings.dir}/stats.jsonl"
+            )
+        if isinstance(self.model, FillingTraining):
+            raise UserError(
+                "a network that fills holes is measured by filling some: python -m"
+                f" framework.evaluation fill; its errors are in {self.run_settings.dir}/stats.jsonl"
             )
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)

@@ -17,6 +17,7 @@ from framework.training.diffusion.lora import LoraSettings
 from framework.training.diffusion.settings import DiffusionSettings
 from framework.training.editor.settings import EditorSettings
 from framework.training.encoder.settings import EncoderSettings
+from framework.training.filling.settings import FillingSettings
 from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
 from framework.training.stylegan2.settings import StyleGAN2Settings
@@ -28,6 +29,7 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "EditorTraining": EditorSettings,
     "DiffusionTraining": DiffusionSettings,
     "LoraTraining": LoraSettings,
+    "FillingTraining": FillingSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
@@ -35,6 +37,7 @@ TRAINABLE = {
     "EditorTraining": "framework.training.editor.module.EditorTraining",
     "DiffusionTraining": "framework.training.diffusion.module.DiffusionTraining",
     "LoraTraining": "framework.training.diffusion.lora.LoraTraining",
+    "FillingTraining": "framework.training.filling.module.FillingTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"

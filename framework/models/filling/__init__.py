@@ -1,0 +1,1 @@
+"""Networks that fill holes in pictures."""
