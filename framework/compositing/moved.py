@@ -52,7 +52,9 @@ def _sticks_out(
     """
     if not gone.any():
         return gone
-    nearest = ndimage.distance_transform_edt(~gone, return_distances=False, return_indices=True)
+    nearest: np.ndarray = np.asarray(
+        ndimage.distance_transform_edt(~gone, return_distances=False, return_indices=True)
+    )
     same_ground = np.abs(after - after[tuple(nearest)]).max(axis=2) < SAME_THING_LEVELS
     return left_out(before, seen) & same_ground
 
