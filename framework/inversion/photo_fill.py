@@ -14,6 +14,7 @@ from framework.compositing.filling import FillStep
 from framework.compositing.geometry import Geometry, to_canvas, valid_mask
 from framework.compositing.photograph import Photograph
 from framework.compositing.poisson import blend, interpolate
+from framework.compositing.scales import Holed, membrane_in
 from framework.errors import UserError
 from framework.inversion.prior_fill import PriorFillSettings, fill_by_prior
 from framework.media.images import to_float, to_uint8
@@ -24,6 +25,7 @@ from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import style_statistics
 
 _RING_PX = 6  # of the model's picture, around the hole: whose colours the filling gets
+_SMOOTH_MARGIN_PX = 64  # of the photograph, around the hole: what its smooth colours are from
 _MARGIN_PX = 2  # of the photograph, around the hole: what Poisson blending continues from
 
 
@@ -106,11 +108,7 @@ class PriorFilling:
             made = colour_map(made[ring], self._seen[ring])(made)
         edited = np.rint(made).clip(0, WHITE).astype(np.uint8)
         pasted = self.photo.pasted(edited, self._geometry, seam="hard")
-        rows, columns = (
-            slice(max(0, int(ends[0]) - _MARGIN_PX), int(ends[-1]) + 1 + _MARGIN_PX)
-            for ends in (np.flatnonzero(self.hole.any(axis=axis)) for axis in (1, 0))
-        )
-        box, levels = np.s_[rows, columns], self.photo.levels.copy()
+        box, levels = self._around(_MARGIN_PX), self.photo.levels.copy()
         hole = self.hole[box]
         blended = pasted.levels[box] if hole.all() else blend(levels[box], pasted.levels[box], hole)
         levels[box][hole] = np.rint(blended[hole]).clip(0, self.photo.white)
@@ -118,8 +116,26 @@ class PriorFilling:
 
     @cached_property
     def _seen(self) -> np.ndarray:
-        """The photograph as the model sees it, uint8 (H, W, C)."""
-        return self.photo.canvas(self._geometry, self._by.generator.img_channels)
+        """The photograph as the model sees it, its hole smooth, uint8 (H, W, C).
+
+        Resampling looks around each pixel: what the hole showed must not shine through.
+        """
+        box, levels = self._around(_SMOOTH_MARGIN_PX), self.photo.levels.copy()
+        part = torch.from_numpy(levels[box].astype(np.float32)).movedim(2, 0)[None]
+        hole = self.hole[box]
+        if not hole.all():
+            smooth = membrane_in(Holed(part, torch.from_numpy(hole.copy())))[0].movedim(0, 2)
+            levels[box][hole] = np.rint(smooth.numpy()[hole]).clip(0, self.photo.white)
+        smoothed = replace(self.photo, levels=levels)
+        return smoothed.canvas(self._geometry, self._by.generator.img_channels)
+
+    def _around(self, margin_px: int) -> tuple[slice, slice]:
+        """Return rows and columns of the hole and so many pixels around it."""
+        rows, columns = (
+            slice(max(0, int(ends[0]) - margin_px), int(ends[-1]) + 1 + margin_px)
+            for ends in (np.flatnonzero(self.hole.any(axis=axis)) for axis in (1, 0))
+        )
+        return rows, columns
 
     def _outside(self) -> bool:
         """Whether some of the hole is beyond what the model sees."""

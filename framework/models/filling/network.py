@@ -1,6 +1,6 @@
 """A small network that fills holes, and the one that judges what it made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,13 +25,19 @@ class HoleFiller(nn.Module):
     Args:
         img_channels: Channels of the pictures.
         width: Channels at full depth, a multiple of 4.
+        img_size: (H, W) of the pictures that it is trained on.
     """
 
-    def __init__(self, img_channels: int = 3, width: int = 48) -> None:
+    def __init__(
+        self, img_channels: int = 3, width: int = 48, img_size: Sequence[int] = (64, 64)
+    ) -> None:
         super().__init__()
         if width < 4 or width % 4:
             raise UserError(f"{width}: give a multiple of 4", "width")
-        self.config: dict[str, Any] = {"img_channels": img_channels, "width": width}
+        self.img_size = int(img_size[0]), int(img_size[1])
+        self.config: dict[str, Any] = {
+            "img_channels": img_channels, "width": width, "img_size": list(self.img_size),
+        }  # fmt: skip
         half = width // 2
         self.stem = nn.Conv2d((img_channels + 1) * 4, half, 3, padding=1)
         self.down = nn.Conv2d(half, width, 4, stride=2, padding=1)

@@ -70,7 +70,7 @@ class FillingTraining(PhasedTraining[FillingSettings]):
         if size[0] % CELL_PX or size[1] % CELL_PX:
             raise UserError(f"{size[0]}x{size[1]}: must be multiples of {CELL_PX}", "data.size")
         width = self.settings.width
-        return {"filler": HoleFiller(channels, width), "judge": HoleJudge(channels, width)}
+        return {"filler": HoleFiller(channels, width, size), "judge": HoleJudge(channels, width)}
 
     def assemble(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device, batch: int
