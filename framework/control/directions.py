@@ -161,7 +161,9 @@ def find(name: str, directions: Mapping[str, Direction]) -> Direction:
     near = difflib.get_close_matches(name, directions, 1, 0.5)
     names = list(directions)
     more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
-    offer = f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:12])}{more}"
+    offer = (
+        f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:_MOST_LISTED])}{more}"
+    )
     raise UserError(f"{name}: no such direction; {offer}", "direction")
 
 

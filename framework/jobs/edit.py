@@ -1,7 +1,5 @@
 """One picture changed along directions or by another's layers, with no points."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,27 +119,27 @@ def edit(request: EditRequest, watcher: Watcher = SILENT) -> EditOutcome:
     folder = check_new_folder(request.out)
     networks = Networks(model_of(request), request.device)
     change = _change(request, networks)
-    with _start(request, networks, folder, watcher) as start:
-        before = render(start.generator, start.ws)
-        ws = change.of(start.ws.to(networks.where))
-        if not ws.isfinite().all():
-            raise UserError("the latents are no longer finite; give smaller values", "direction")
-        if start.inversion is None:
-            new_folder(folder)
-        file, beside = _write_latents(start, ws, folder)
-        mark_used(networks.model, file)
-        pictures = _write_pictures(request, start, before, render(start.generator, ws), folder)
-        if request.variants:
-            pictures.append(_write_variants(request, start, change, ws, folder))
-        return EditOutcome(
-            moves={f"{m.name}@{m.layers}" if m.layers else m.name: m.value
-                   for m in change.steering.moves},
-            layers=change.touched,
-            files=[str(folder / name) for name in (*pictures, *beside)],
-            file=file,
-            model=portable_name(networks.model),
-            inversion=start.inversion,
-        )  # fmt: skip
+    start = _start(request, networks, folder, watcher)
+    before = render(start.generator, start.ws)
+    ws = change.of(start.ws.to(networks.where))
+    if not ws.isfinite().all():
+        raise UserError("the latents are no longer finite; give smaller values", "direction")
+    if start.inversion is None:
+        new_folder(folder)
+    file, beside = _write_latents(start, ws, folder)
+    mark_used(networks.model, file)
+    pictures = _write_pictures(request, start, before, render(start.generator, ws), folder)
+    if request.variants:
+        pictures.append(_write_variants(request, start, change, ws, folder))
+    return EditOutcome(
+        moves={f"{m.name}@{m.layers}" if m.layers else m.name: m.value
+               for m in change.steering.moves},
+        layers=change.touched,
+        files=[str(folder / name) for name in (*pictures, *beside)],
+        file=file,
+        model=portable_name(networks.model),
+        inversion=start.inversion,
+    )  # fmt: skip
 
 
 def _change(request: EditRequest, networks: Networks) -> Change:
@@ -168,15 +166,11 @@ def _change(request: EditRequest, networks: Networks) -> Change:
     return change
 
 
-@contextmanager
-def _start(
-    request: EditRequest, networks: Networks, folder: Path, watcher: Watcher
-) -> Iterator[Start]:
+def _start(request: EditRequest, networks: Networks, folder: Path, watcher: Watcher) -> Start:
     """Open the picture that is changed; of a photograph, invert it first into `folder`."""
     generator = networks.generator
     if request.seed is not None:
-        yield Start(seed_latents(generator, request.seed, request.psi, request.class_), generator)
-        return
+        return Start(seed_latents(generator, request.seed, request.psi, request.class_), generator)
     if request.edit is not None:
         with blame("edit", request.edit):
             file = Path(request.edit)
@@ -185,21 +179,18 @@ def _start(
             own = generator if inverted is None else inverted.generator
             record.check_model(own)
         name = "" if inverted is None else inverted.file.name
-        yield Start(record.ws[-1:], own, inverted, name)
-        return
+        return Start(record.ws[-1:], own, inverted, name)
     file = picture_file(request.image or "")
     kind = kind_of(file)
     if kind == "photograph":
-        yield _inverted(request, networks, file, folder, watcher)
-        return
+        return _inverted(request, networks, file, folder, watcher)
     if kind == "latents":
         with blame("image", str(file)):
             ws = picked_latents(file, generator.num_ws, request.pick, watcher)
             ws = check_latents(generator, ws)
-        yield Start(ws, generator)
-        return
+        return Start(ws, generator)
     inverted = open_image(file, generator, request.photo, watcher)
-    yield Start(inverted.image.ws, inverted.generator, inverted, file.name)
+    return Start(inverted.image.ws, inverted.generator, inverted, file.name)
 
 
 def _inverted(
