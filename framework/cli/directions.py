@@ -36,3 +36,5 @@ def directions(request: DirectionsRequest, terminal: Terminal, json: bool = Fals
     )
     if json:
         terminal.json(outcome.to_dict())
+    if outcome.stop is not None:
+        raise outcome.stop

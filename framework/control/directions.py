@@ -73,14 +73,14 @@ def unit(
     Raises:
         UserError: If the vectors are zero, or w does not vary along them.
     """
-    vectors = vectors.float()
+    vectors = vectors.cpu().float()  # a device may have no float64
     length = vectors.square().sum(dim=1).mean().sqrt()
     vectors = vectors / length
-    variance = (w.double() @ vectors.T.double()).var(dim=0)
+    variance = (w.cpu().double() @ vectors.T.double()).var(dim=0)
     scale = variance.mean().sqrt().item()
     if not (math.isfinite(scale) and scale > 0):
         raise UserError(f"{name}: this model's latents do not vary along it")
-    return Direction(name, vectors.cpu(), tuple(sorted(layers)), scale, found, dict(facts or {}))
+    return Direction(name, vectors, tuple(sorted(layers)), scale, found, dict(facts or {}))
 
 
 @dataclass(frozen=True)

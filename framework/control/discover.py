@@ -34,7 +34,7 @@ def eigenvectors(symmetric: Tensor) -> tuple[Tensor, Tensor]:
 
     Each vector's largest coordinate is positive, so that every machine finds the same direction.
     """
-    values, vectors = torch.linalg.eigh(symmetric.double().cpu())
+    values, vectors = torch.linalg.eigh(symmetric.cpu().double())
     values, rows = values.flip(0), vectors.T.flip(0)
     largest = rows.gather(1, rows.abs().argmax(dim=1, keepdim=True))
     return values, rows * largest.sign()
@@ -48,7 +48,7 @@ def closed_form(generator: Generator, layers: Sequence[int]) -> tuple[Tensor, Te
     Returns:
         Eigenvalues, largest first, (w_dim,), and directions as rows, (w_dim, w_dim), float64.
     """
-    weights = affine_weights(generator, layers).double()
+    weights = affine_weights(generator, layers).cpu().double()
     return eigenvectors(weights.T @ weights)
 
 
@@ -58,7 +58,7 @@ def principal(w: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Variances, largest first, (w_dim,), and components as rows, (w_dim, w_dim), float64.
     """
-    return eigenvectors(w.double().T.cov())
+    return eigenvectors(w.cpu().double().T.cov())
 
 
 def sefa_directions(

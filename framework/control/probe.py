@@ -49,7 +49,7 @@ def fit_probe(w: Tensor, values: Tensor, name: str = "attribute") -> Probe:
     Raises:
         UserError: If there are too few latents, or the attribute never changes.
     """
-    w, values = w.double().cpu(), values.double().cpu()
+    w, values = w.cpu().double(), values.cpu().double()
     if len(w) < _FEWEST:
         raise UserError(f"{name}: {len(w)} pictures; a probe needs at least {_FEWEST}")
     if values.min() == values.max():

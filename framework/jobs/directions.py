@@ -49,11 +49,13 @@ class DirectionsOutcome:
         directions: What was found.
         file: Their file.
         files: All files that were written.
+        stop: The interruption that ended it early; what was found by then is written.
     """
 
     directions: Directions
     file: Path
     files: list[str]
+    stop: KeyboardInterrupt | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome for scripts, ready for JSON."""
@@ -62,6 +64,8 @@ class DirectionsOutcome:
 
 def directions(request: DirectionsRequest, watcher: Watcher = SILENT) -> DirectionsOutcome:
     """Find directions of a model, and write them into a new folder.
+
+    An interruption keeps what was found, without the pictures.
 
     Raises:
         UserError: Naming the field, if anything does not fit; then nothing is left behind.
@@ -74,20 +78,28 @@ def directions(request: DirectionsRequest, watcher: Watcher = SILENT) -> Directi
         seed_latents(networks.generator, seed, request.psi, request.class_)
         for seed in parse_seeds(request.seeds)
     ])  # fmt: skip
-    found = list(finder.all())
-    watcher.progress("measuring what each direction changes")
-    found = finder.described(found)
+    found, stop = [], None
+    try:
+        for direction in finder.all():
+            found.append(direction)
+        found = finder.described(found)
+        picture = _table(networks.generator, start, found, parse_seeds(request.seeds))
+    except KeyboardInterrupt as interruption:
+        if not found:
+            raise
+        stop, picture = interruption, None
     table = Directions(
         by_name(found), networks.digest, portable_name(request.model),
         networks.generator.num_ws, networks.generator.w_dim, finder.made_with(),
     )  # fmt: skip
-    picture = _table(networks.generator, start, found, parse_seeds(request.seeds))
     file = table.save(new_folder(folder) / NAME)
-    save_png(folder / PICTURES, picture)
+    if picture is not None:
+        save_png(folder / PICTURES, picture)
     facts = {"model": request.model, "generator_digest": networks.digest, **table.made_with}
     text = json.dumps(facts | {"directions": rows(table)}, indent=2)
     write_text(folder / NUMBERS, f"{text}\n")
-    return DirectionsOutcome(table, file, [str(folder / n) for n in (NAME, NUMBERS, PICTURES)])
+    names = (NAME, NUMBERS, *([] if picture is None else [PICTURES]))
+    return DirectionsOutcome(table, file, [str(folder / name) for name in names], stop)
 
 
 def rows(directions: Directions) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ class Finder:
         """Draw w, whose spread is the unit of every direction."""
         self.generator = self.networks.layered
         self.layer_map = self.networks.layers
-        self.w = sampled_w(self.generator, SAMPLES, self.request.seed).double().cpu()
+        self.w = sampled_w(self.generator, SAMPLES, self.request.seed).cpu().double()
 
     def all(self) -> Iterator[Direction]:
         """Yield the directions of everything that is asked for; files first, as they may not fit.
@@ -162,7 +174,8 @@ class Finder:
         styles = next(styles_of_seeds(self.generator, _PAIRS, self.request.seed))
         ws = self.generator.mapping.truncate(styles, self.request.psi)
         before, described = self._draw(ws), []
-        for direction in found:
+        for number, direction in enumerate(found, 1):
+            self.watcher.progress(f"what directions change: {number}/{len(found)}")
             step = _FAR * direction.step(self.generator.num_ws).to(ws)
             sides = [changes(before, self._draw(ws + sign * step)) for sign in (-1, 1)]
             means = {
@@ -214,10 +227,10 @@ class Finder:
     def _measured(self) -> Iterator[Direction]:
         """Measure pictures of the model, and fit a probe of every attribute that varies."""
         count, psi = self.request.samples, self.request.psi
-        self.watcher.progress(f"measuring {count} pictures")
         w, columns = [], []
         styles = styles_of_seeds(self.generator, count, self.request.seed + 1, at_once=_AT_ONCE)
-        for ws in styles:
+        for number, ws in enumerate(styles):
+            self.watcher.progress(f"measuring pictures: {number * _AT_ONCE}/{count}")
             ws = self.generator.mapping.truncate(ws, psi)
             w.append(ws[:, 0].cpu())
             columns.append({name: v.cpu() for name, v in measured(self._draw(ws)).items()})

@@ -106,7 +106,7 @@ def factor_directions(path: Path, networks: Networks) -> Directions:
             f"{path}: directions of width {width}, and w of {networks.model} has"
             f" {generator.w_dim}; give the factor file of this model"
         )
-    w = sampled_w(generator).double().cpu()
+    w = sampled_w(generator).cpu().double()
     layers = LayerMap.of(generator).group("all")
     rows = enumerate(factor.directions.split(1))
     facts = {"file": path.name, "ckpt": factor.model_name}

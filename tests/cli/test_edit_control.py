@@ -15,7 +15,10 @@ from framework.drag.edit_file import EditFile
 from framework.formats import load_generator
 from framework.formats.latents import read_latents, write_latents
 from framework.inversion.inverted_image import InvertedImage
+from framework.jobs.directions import directions
 from framework.jobs.models import render, seed_latents
+from framework.jobs.requests.control import DirectionsRequest
+from framework.jobs.watcher import Cancelled, Watcher
 from tests.cli.conftest import save_small_model
 
 FEW = ["--count", "2", "--samples", "40", "--seeds", "1"]
@@ -201,6 +204,27 @@ def test_rosinalitys_factor_file_moves_pictures(small_model, tmp_path):
     assert main([*words, "--methods", "sefa", *FEW, "--out", str(tmp_path / "all")]) == 0
     table = Directions.load(tmp_path / "all" / "directions.safetensors").table
     assert list(table)[:3] == ["factor0", "factor1", "sefa0"]
+
+
+class Stops(Watcher):
+    """Presses Ctrl-C while pictures are measured."""
+
+    def progress(self, text: str) -> None:
+        if text.startswith("measuring pictures"):
+            raise Cancelled
+
+
+# G24f
+def test_ctrl_c_keeps_the_directions_that_were_found(small_model, tmp_path):
+    few = {"model": str(small_model), "count": 2}
+    outcome = directions(DirectionsRequest(out=str(tmp_path / "out"), **few), Stops())
+    assert outcome.stop is not None and not (tmp_path / "out" / "directions.png").exists()
+    table = Directions.load(outcome.file).table
+    assert list(table)[:4] == ["pca0", "pca1", "sefa0", "sefa1"] and "brightness" not in table
+    with pytest.raises(Cancelled):
+        only = DirectionsRequest(out=str(tmp_path / "none"), methods=("measured",), **few)
+        directions(only, Stops())
+    assert not (tmp_path / "none").exists()
 
 
 MISTAKES = [
