@@ -154,7 +154,7 @@ class Formatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         if action.required and action.option_strings:
             return f"{text} (required)"
         # The default of a switch that is off, or of an option that may be left out, says nothing.
-        has_default = action.option_strings and action.default not in (None, False, SUPPRESS)
+        has_default = action.option_strings and action.default not in (None, False, SUPPRESS, [])
         return f"{text} (default: %(default)s)" if has_default else text
 
 
