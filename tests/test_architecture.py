@@ -44,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "evaluation": {
         "ops", "models", "control", "training", "formats", "data", "inversion", "drag", "media",
-        "command_line", "threads",
+        "compositing", "command_line", "threads",
     },
     "jobs": {
         "ops", "models", "control", "training", "formats", "data", "inversion", "drag",
@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     },
 }  # fmt: skip
 EVERYWHERE = {"errors", "files", "settings", "tensor_files", "machine"}
-MOST_IN_FUNCTIONS = 47
+MOST_IN_FUNCTIONS = 49
 MOST_FOR_TYPES = 5
 MOST_LINES_OF_CLI = 2400
 TRAINS = {"training", "cli"}
@@ -268,7 +268,7 @@ def test_a_verb_knows_its_job_and_nothing_below(name: str):
 
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
     edits = [n for n in MODULES if room_of(n) in ("cli", "jobs") and n not in OF_TRAIN]
-    assert sum(in_functions(TREES[n]) for n in edits) <= 20
+    assert sum(in_functions(TREES[n]) for n in edits) <= 22
     assert not sum(for_types_only(TREES[n]) for n in edits)
 
 

@@ -14,6 +14,7 @@ from tests.cli.conftest import save_small_model
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VERBS = (
     "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
+    "fill", "texture",
 )  # fmt: skip
 
 
@@ -105,3 +106,20 @@ def test_train_makes_the_model_that_its_text_names(tmp_path, monkeypatch):
     named = re.search(r"first/(network-\d+)", script.read_text())
     assert named and len(named[1]) == len(network.name)
     example("generate")["main"](str(network), str(tmp_path / "sheet.png"))
+
+
+def test_fill(photo, tmp_path):
+    mask = np.zeros((20, 24), np.uint8)
+    mask[6:12, 8:16] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "new" / "filled.png"
+    example("fill")["main"](str(photo), str(tmp_path / "mask.png"), str(out))
+    before, after = (np.asarray(Image.open(path)) for path in (photo, out))
+    assert np.array_equal(before[mask == 0], after[mask == 0])
+    assert not np.array_equal(before, after)
+
+
+def test_texture(photo, tmp_path):
+    example("texture")["main"](str(photo), str(photo), str(tmp_path / "new"))
+    assert Image.open(tmp_path / "new" / "texture.png").size == (48, 40)
+    assert Image.open(tmp_path / "new" / "transfer.png").size == (24, 20)

@@ -29,6 +29,8 @@ from framework.cli.latents import latents
 from framework.cli.layers import layers
 from framework.cli.studio import studio
 from framework.cli.terminal import Terminal
+from framework.cli.texture import texture
+from framework.cli.transfer import transfer
 from framework.cli.video import video
 from framework.command_line import (
     Formatter,
@@ -51,6 +53,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": generate,
     "video": video,
     "fill": fill,
+    "texture": texture,
+    "transfer": transfer,
     "layers": layers,
     "directions": directions,
     "edit": edit,

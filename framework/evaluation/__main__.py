@@ -27,6 +27,10 @@ VERBS = {
         "framework.evaluation.drag.keypoint_training:train_judge",
         "train the judge that finds key points of toy cars",
     ),
+    "fill": (
+        "framework.evaluation.filling:fill",
+        "compare ways to fill holes, and two libraries', where the truth is known",
+    ),
 }
 
 

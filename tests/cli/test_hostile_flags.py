@@ -104,6 +104,11 @@ GOOD = {
         "--edit {edit} --out {out}.gif",
     ],
     "edit fill": ["{photo} --mask {mask} --out {out}"],
+    "edit texture": ["{photo} --size 20x16 --out {out}"],
+    "edit transfer": [
+        "{photo} --texture {photo} --out {out}",
+        "{photo} --texture {photo} --before {photo} --out {out}",
+    ],
     "edit import": ["{lone} --out {out}"],
     "edit export": ["{model} --to rosinality --out {out}.pt"],
     # The judge takes pictures of toy cars alone: this model is refused, in one line.

@@ -5,7 +5,7 @@ Wexler et al. 2007 (Space-time completion of video) on the nearest-neighbour fie
 patches vote for the pixels they share.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,38 +23,50 @@ _QUANTILE = 0.75  # of the distances: the width of the similarity (section 3.2)
 
 def run(picture: Tensor, hole: Tensor, settings: FillSettings) -> Iterator[FillStep]:
     """Fill from the coarsest picture to the finest."""
-    side = fitting_side(picture, hole, settings.patch_px)
+    side = fitting_side(hole, settings.patch_px)
     levels = scales(Holed(picture, hole), COARSEST_OF_PATCH * side)
+    return agreed(levels, membrane_in(levels[0]), side, settings.seed)
+
+
+def agreed(
+    levels: Sequence[Holed], start: Tensor, side: int, seed: int, before: int = 0
+) -> Iterator[FillStep]:
+    """Search and vote by turns, level by level.
+
+    Args:
+        levels: The picture and its hole, coarse to fine.
+        start: What the coarsest begins with, float32 (1, C, H, W).
+        side: Side of a patch; 1 where no larger one is known, then the filling is smooth.
+        seed: Seed of the searches.
+        before: Steps that were done before.
+    """
     rounds = _rounds(len(levels))
-    step, steps = 0, sum(rounds)
-    current, field = membrane_in(levels[0]), None
+    step, steps = before, before + sum(rounds)
+    current, field = start, None
     for number, (level, count) in enumerate(zip(levels, rounds, strict=True)):
         active, allowed = touching(level.hole, side), ~touching(level.hole, side)
-        seed = settings.seed * 1000 + number
         if side < 3 or not allowed.any():
-            current = membrane_in(level)
-            step += count
+            current, step = membrane_in(level), step + count
             yield FillStep(current, "smooth", step, steps)
             continue
-        certainty = certainties(level.hole, side)
+        certainty, of_level = certainties(level.hole, side), seed * 1000 + number
+        current = enlarged(current, level)
         if field is None:
-            current = membrane_in(level) if number == 0 else _enlarged(current, level)
-            field = PatchField.random(active, allowed, side, seed)
+            field = PatchField.random(active, allowed, side, of_level)
         else:
-            field = field.finer(active, allowed, seed)
-            current = voted(_enlarged(current, level), level, field, certainty)
+            field = field.finer(active, allowed, of_level)
+            current = voted(level, field, certainty)
         for again in range(count):
             image = _planes(current)
-            field = field.improved(image, image, iterations=2, seed=seed * 100 + again)
-            current = voted(current, level, field, certainty)
-            step += 1
+            field = field.improved(image, image, iterations=2, seed=of_level * 100 + again)
+            current, step = voted(level, field, certainty), step + 1
             yield FillStep(current, f"level {number + 1} of {len(levels)}", step, steps)
 
 
-def fitting_side(picture: Tensor, hole: Tensor, patch_px: int) -> int:
+def fitting_side(hole: Tensor, patch_px: int) -> int:
     """The largest odd side up to `patch_px` of which some patch is known; 1 if there is none."""
     for side in range(patch_px, 1, -2):
-        if side <= min(picture.shape[2:]) and not touching(hole, side).all():
+        if side <= min(hole.shape) and not touching(hole, side).all():
             return side
     return 1
 
@@ -65,26 +77,27 @@ def certainties(hole: Tensor, side: int) -> Tensor:
     return _GAMMA ** -depths(hole)[half : height - half, half : width - half].float()
 
 
-def voted(current: Tensor, level: Holed, field: PatchField, certainty: Tensor) -> Tensor:
+def voted(level: Holed, field: PatchField, certainty: Tensor) -> Tensor:
     """Replace the hole by the weighted mean of all votes for its pixels."""
     size = (level.hole.shape[0], level.hole.shape[1])
     distances = field.distances[field.active]
     width = torch.quantile(distances[:: 1 + len(distances) // 100_000], _QUANTILE).clamp(min=1e-6)
     weights = torch.exp(-field.distances / (2 * width)) * certainty
-    sums, total = field.votes(_planes(current), weights + 1e-12, size)
+    sums, total = field.votes(_planes(level.picture), weights + 1e-12, size)
     mean = (sums / total.clamp(min=1e-20)).reshape(1, *size, -1).movedim(3, 1)
     return torch.where(level.hole, mean, level.picture)
+
+
+def enlarged(current: Tensor, level: Holed) -> Tensor:
+    """Put what a coarser level shows into the hole of a finer one."""
+    height, width = level.hole.shape
+    larger = F.interpolate(current, (height, width), mode="bilinear")
+    return torch.where(level.hole, larger, level.picture)
 
 
 def _planes(picture: Tensor) -> Tensor:
     """Turn (1, C, H, W) into (H, W, C)."""
     return picture[0].movedim(0, 2).contiguous()
-
-
-def _enlarged(current: Tensor, level: Holed) -> Tensor:
-    size = level.hole.shape
-    larger = F.interpolate(current, (size[0], size[1]), mode="bilinear")
-    return torch.where(level.hole, larger, level.picture)
 
 
 def _rounds(count: int) -> list[int]:

@@ -1,7 +1,8 @@
-"""What a person asks around the drag: filled holes. Needs no torch."""
+"""What a person asks around the drag: filled holes, textures. Needs no torch."""
 
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from framework.compositing.fill_registry import DEFAULT_METHOD, fill_methods
 from framework.errors import UserError
@@ -12,6 +13,8 @@ from framework.jobs.requests.pictures import MAX_SEED
 MOST_PATCH_PX = 31
 BY_MODEL = "gan"
 METHODS = (*fill_methods(), BY_MODEL)
+MOST_SIDE_PX = 4096
+TextureMethod = Literal["quilting", "field", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,89 @@ class FillRequest(Framing):
         for name in () if self.method == BY_MODEL else ("model", *FRAMING):
             if getattr(self, name) is not None:
                 raise UserError(f"{getattr(self, name)}: only with `method` {BY_MODEL}", name)
+        check_patch(self.patch)
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureRequest:
+    """More of a texture.
+
+    Args:
+        exemplar: Picture file of the texture, of any size.
+        out: New or empty folder.
+        size: Width and height of the result, such as 512x512; by default twice the exemplar's.
+        method: quilting lays blocks that are cut where they differ least, field lets patches
+            agree, pixels grows the texture pixel by pixel (slow).
+        patch: Side in pixels of blocks, patches or of the window; an odd number. By default 25 for
+            quilting, 9 for field, 11 for pixels.
+        seed: Seed of the choice among what fits.
+    """
+
+    exemplar: Annotated[str, Shown("EXEMPLAR", in_place=True)]
+    out: Annotated[str, Shown("PATH")]
+    size: Annotated[str | None, Shown("WxH")] = None
+    method: TextureMethod = "quilting"
+    patch: Annotated[int | None, Shown("PX", advanced=True)] = None
+    seed: Annotated[int, Shown("SEED", advanced=True)] = 0
+
+    def __post_init__(self) -> None:
+        """Check size, patch and seed.
+
+        Raises:
+            UserError: Naming the field.
+        """
+        _ = self.pixels
+        if self.patch is not None:
+            check_patch(self.patch)
+        check_seed(self.seed)
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """(height, width) of the result; None for twice the exemplar's."""
+        if self.size is None:
+            return None
+        match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", self.size)
+        width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not (1 <= width <= MOST_SIDE_PX and 1 <= height <= MOST_SIDE_PX):
+            raise UserError(
+                f"{self.size!r}: give width x height such as 512x512, each at most {MOST_SIDE_PX}",
+                "size",
+            )
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRequest:
+    """A photograph in the texture, or in the manner, of another picture.
+
+    Args:
+        photo: Picture file that is drawn anew.
+        texture: Picture file of the texture, of any size.
+        out: New or empty folder.
+        before: What the texture's picture was made from, pixel on pixel. Then the photograph gets
+            what was done there (an image analogy); without it only light and dark correspond.
+        likeness: How much the photograph counts against the texture's own continuity.
+        patch: Side in pixels of the patches that are compared; an odd number.
+        seed: Seed of random searches.
+    """
+
+    photo: Annotated[str, Shown("PHOTO", in_place=True)]
+    texture: Annotated[str, Shown("PATH")]
+    out: Annotated[str, Shown("PATH")]
+    before: Annotated[str | None, Shown("PATH")] = None
+    likeness: float = 2.0
+    patch: Annotated[int, Shown("PX", advanced=True)] = 5
+    seed: Annotated[int, Shown("SEED", advanced=True)] = 0
+
+    def __post_init__(self) -> None:
+        """Check numbers.
+
+        Raises:
+            UserError: Naming the field.
+        """
+        if not 0 <= self.likeness <= 100:
+            raise UserError(f"{self.likeness:g}: give 0 to 100", "likeness")
         check_patch(self.patch)
         check_seed(self.seed)
 
