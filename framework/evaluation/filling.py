@@ -16,7 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from framework.compositing.fill_registry import fill_methods
+from framework.compositing.fill_registry import DEFAULT_METHOD, fill_methods
 from framework.compositing.filling import Filling, FillSettings
 from framework.compositing.photograph import Photograph
 from framework.data.sources import FolderSource
@@ -248,9 +248,9 @@ def _difference(row: Mapping[str, Any]) -> str:
 
 
 def _sheet(tasks: Sequence[Task], results: Mapping[str, Sequence[Mapping[str, Any]]]) -> np.ndarray:
-    """All results of a set, those first where the last method is farthest from the truth."""
-    last = list(results.values())[-1]
-    order = sorted(range(len(tasks)), key=lambda i: -last[i]["lite0"])
+    """All results of a set, those first where the default is farthest from the truth."""
+    judged = results.get(DEFAULT_METHOD, list(results.values())[-1])
+    order = sorted(range(len(tasks)), key=lambda i: -judged[i]["lite0"])
     rows = []
     for i in order:
         task = tasks[i]
