@@ -39,6 +39,7 @@ TOYCARS = "toycars"
 LIBRARIES = ("telea", "navier-stokes", "biharmonic")
 NUMBERS, PAGE = "report.json", "report.md"
 _TOYCARS_PX, _TOYCARS_SEED = 128, 5
+_MOST_PX = 128  # longer side of the pictures of folders
 _AREA = 0.1  # of the picture that a hole takes, about
 _RADIUS_PX = 5  # of OpenCV's methods
 _COLUMNS = ("psnr", "ms_ssim", "lite0", "seconds")
@@ -65,8 +66,8 @@ def fill(
     """Compare ways to fill holes.
 
     Every method fills the same holes (rectangles, ellipses and strokes of about a tenth of the
-    picture) in toy cars and in pictures of the given folders. OpenCV's Telea and Navier-Stokes and
-    scikit-image's biharmonic stand beside the methods where these packages are installed.
+    picture) in toy cars and in pictures of the given folders, shrunk to 128 px. OpenCV's Telea and
+    Navier-Stokes and scikit-image's biharmonic stand beside them where they are installed.
 
     Args:
         out: New or empty folder for report.json, report.md and a sheet of pictures for each set,
@@ -175,9 +176,16 @@ def _sets(data: str | None, n: int, seed: int) -> dict[str, Iterator[Task]]:
             if len(names) < n:
                 raise UserError(f"{len(names)} pictures, {n} are needed")
             chosen = [names[i * len(names) // n] for i in range(n)]
-            pictures = [(name, Photograph.read(path / name).shown()) for name in chosen]
+            pictures = [(name, _shrunk(Photograph.read(path / name).shown())) for name in chosen]
         sets[printable(path.resolve().name)] = _tasks(pictures, seed)
     return sets
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    """The picture, at most `_MOST_PX` long: sets mix sizes, and numbers depend on them."""
+    image = Image.fromarray(picture)
+    image.thumbnail((_MOST_PX, _MOST_PX))
+    return np.array(image)
 
 
 def _tasks(pictures: Any, seed: int) -> Iterator[Task]:
