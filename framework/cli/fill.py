@@ -13,7 +13,7 @@ def fill(request: FillRequest, terminal: Terminal, json: bool = False) -> None:
     Examples::
 
       python edit.py fill photo.jpg --mask mask.png --out out/filled
-      python edit.py fill photo.jpg --mask mask.png --method criminisi --out out/structure
+      python edit.py fill photo.jpg --mask mask.png --method patches --out out/agreed
       python edit.py fill car.png --mask mask.png --method gan --model toycars64 --out out/made-up
 
     Args:

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-DEFAULT_METHOD = "patches"
+DEFAULT_METHOD = "criminisi"
 _FOLDER = "fill_methods"
 
 
