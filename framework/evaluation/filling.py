@@ -5,7 +5,7 @@ python -m framework.evaluation fill --data my_pictures --out report
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,7 @@ from framework.compositing.photograph import Photograph
 from framework.data.sources import FolderSource
 from framework.data.toycars import ToyCars
 from framework.errors import UserError, blame
+from framework.evaluation.filling_models import BY_MODEL, Fill
 from framework.evaluation.formatting import interval, markdown_table, strict
 from framework.evaluation.image_metrics import ms_ssim, psnr
 from framework.evaluation.intervals import Interval, bootstrap, paired
@@ -32,8 +33,6 @@ from framework.files import check_new_folder, new_folder, write_text
 from framework.media.images import printable, save_png, to_float
 from framework.models.features.distance import Distance, choose_distance
 from framework.ops.compiled import use_ops
-
-Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]  # uint8 (H, W, 3), bool (H, W) -> uint8
 
 TOYCARS = "toycars"
 LIBRARIES = ("telea", "navier-stokes", "biharmonic")
@@ -74,7 +73,8 @@ def fill(
             worst first.
         data: Folders of pictures, with commas between.
         n: Holes of each set.
-        methods: Names of methods with commas between; all by default.
+        methods: Names of methods with commas between; all by default. `gan=MODEL` adds filling by a
+            generator of such pictures, `learned=FOLDER` by a network that was trained to.
         seed: Seed of the holes.
 
     Returns:
@@ -155,12 +155,19 @@ def method_fill(name: str) -> Fill:
 def _ways(methods: str | None) -> dict[str, Fill]:
     """Every way to fill, by name: libraries first."""
     chosen = fill_methods() if methods is None else tuple(methods.split(","))
-    if unknown := [name for name in chosen if name not in fill_methods()]:
-        known = ", ".join(fill_methods())
+    known_ones = (*fill_methods(), *(f"{name}=MODEL" for name in BY_MODEL))
+    by_model = [name for name in chosen if name.partition("=")[0] in BY_MODEL and "=" in name]
+    if unknown := [name for name in chosen if name not in (*fill_methods(), *by_model)]:
+        known = ", ".join(known_ones)
         raise UserError(f"{printable(unknown[0])}: expected some of {known}", "methods")
     libraries = {name: library_fill(name) for name in LIBRARIES}
     ways = {name: function for name, function in libraries.items() if function is not None}
-    return ways | {name: method_fill(name) for name in chosen}
+    ways |= {name: method_fill(name) for name in chosen if name not in by_model}
+    for name in by_model:
+        way, _, model = name.partition("=")
+        with blame("methods", name):
+            ways[way] = BY_MODEL[way](model)
+    return ways
 
 
 def _sets(data: str | None, n: int, seed: int) -> dict[str, Iterator[Task]]:
