@@ -223,6 +223,19 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         """Return a network's learning rate at this point of the run."""
         return self.settings.lr
 
+    def warmed_up(self, warmup_kimg: float) -> float:
+        """Return the share of the learning rate, which rises from 0 over the first images."""
+        warm = warmup_kimg * 1000
+        return min(1.0, (self.seen_images + self.batch_size) / warm) if warm else 1.0
+
+    def move_learning_rates(self) -> None:
+        """Give each optimizer the learning rate of this point of the run; log the first one's."""
+        speeds = [(network, self.speed(network)) for network in self.networks()]
+        for network, speed in speeds:
+            for group in self._optimizer(network).param_groups:
+                group.update(speed)
+        self.stats.report("Progress/lr", speeds[0][1]["lr"])
+
     def watchers(self, tick_kimg: float, total_kimg: float) -> list[lightning.Callback]:
         """Return callbacks that measure before each status line."""
         return []
@@ -260,12 +273,16 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         save_model_folder(folder, **self.published(), provenance=provenance, card=card)
 
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return where the published networks come from; JSON values.
+        """Return images seen, data and settings of what is published; JSON values.
 
         Args:
             data: Facts of the data.
         """
-        raise NotImplementedError
+        return {
+            "seen_kimg": self.seen_images / 1000,
+            "data": data,
+            "training": self.settings.to_dict(),
+        }
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of snapshot `name`, Markdown; `data` as in `provenance`."""

@@ -178,9 +178,7 @@ class LoraTraining(PhasedTraining[LoraSettings]):
 
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return the model's provenance, with the LoRA's beside it."""
-        of_lora = {"seen_kimg": self.seen_images / 1000, "data": data}
-        of_lora["training"] = self.settings.to_dict()
-        return {**self.opened[1].provenance, "lora": of_lora}
+        return {**self.opened[1].provenance, "lora": super().provenance(data)}
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""

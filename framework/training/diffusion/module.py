@@ -116,15 +116,12 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
 
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
-        warm = self.settings.warmup_kimg * 1000
-        begun = min(1.0, (self.seen_images + self.batch_size) / warm) if warm else 1.0
+        begun = self.warmed_up(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
 
     def begin_batch(self) -> None:
         """Move the learning rate to the images seen."""
-        for group in self._optimizer(self.unet).param_groups:
-            group.update(self.speed(self.unet))
-        self.stats.report("Progress/lr", self.speed(self.unet)["lr"])
+        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""
@@ -159,14 +156,6 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
         save_diffusion_folder(
             folder, self.unet_ema, self.settings.scheduler(), provenance=provenance, card=card
         )
-
-    def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return where the network comes from."""
-        return {
-            "seen_kimg": self.seen_images / 1000,
-            "data": data,
-            "training": self.settings.to_dict(),
-        }
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""

@@ -148,15 +148,12 @@ class EditorTraining(PhasedTraining[EditorSettings]):
 
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
-        warm = self.settings.warmup_kimg * 1000
-        begun = min(1.0, (self.seen_images + self.batch_size) / warm) if warm else 1.0
+        begun = self.warmed_up(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
 
     def begin_batch(self) -> None:
         """Move the learning rate to the paths seen."""
-        for group in self._optimizer(self.editor).param_groups:
-            group.update(self.speed(self.editor))
-        self.stats.report("Progress/lr", self.speed(self.editor)["lr"])
+        self.move_learning_rates()
 
     # What it shows
 

@@ -171,11 +171,8 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     def begin_batch(self) -> None:
         """Move the schedules to the images seen."""
         self.objective.advance(self.seen_images)
-        for network in self.networks():
-            for group in self._optimizer(network).param_groups:
-                group.update(self.speed(network))
         stage = self.objective.stage
-        self.stats.report("Progress/lr", self.speed(self.encoder)["lr"])
+        self.move_learning_rates()
         if stage is not None:
             self.stats.report("Progress/stage", stage)
 
@@ -204,12 +201,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
         """Return the generator's provenance, with the encoder's beside it."""
         of_generator = getattr(self.opened.generator, "provenance", {})
-        of_encoder = {
-            "seen_kimg": self.seen_images / 1000,
-            "data": data,
-            "training": self.settings.to_dict(),
-        }
-        return {**of_generator, "encoder": {**of_encoder, **self.facts()}}
+        return {**of_generator, "encoder": {**super().provenance(data), **self.facts()}}
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""

@@ -101,10 +101,7 @@ class FillingTraining(PhasedTraining[FillingSettings]):
 
     def begin_batch(self) -> None:
         """Move the learning rates to the images seen."""
-        for network in self.networks():
-            for group in self._optimizer(network).param_groups:
-                group.update(self.speed(network))
-        self.stats.report("Progress/lr", self.speed(self.filler)["lr"])
+        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""
@@ -120,14 +117,6 @@ class FillingTraining(PhasedTraining[FillingSettings]):
     def write_model(self, folder: Path, provenance: dict[str, Any], card: str) -> None:
         """Write the averaged network."""
         save_filler(folder, self.filler_ema, provenance, card)
-
-    def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return where the network comes from."""
-        return {
-            "seen_kimg": self.seen_images / 1000,
-            "data": data,
-            "training": self.settings.to_dict(),
-        }
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""

@@ -241,14 +241,6 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         """Return the averaged generator, and its opponent for fine-tuning."""
         return {"generator": self.generator_ema, "discriminator": self.discriminator}
 
-    def provenance(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return images seen, data and settings."""
-        return {
-            "seen_kimg": self.seen_images / 1000,
-            "data": data,
-            "training": self.settings.to_dict(),
-        }
-
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""
         return generator_card(name, self.seen_images / 1000, data)
