@@ -31,9 +31,9 @@ def test_the_cases_are_all_there():
 # C3f
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_every_number_may_be_numpys_or_a_tensor(kind, name):
-    for number in (np.int64(8), np.uint8(8), np.array(8), torch.tensor(8)):
+    for number in (np.int64(9), np.uint8(9), np.array(9), torch.tensor(9)):
         value = getattr(kind(**{name: number}), name)
-        assert value == 8 and type(value) is int
+        assert value == 9 and type(value) is int
     if "float" in str(kind.__dataclass_fields__[name].type):
         value = getattr(kind(**{name: np.float32(0.5)}), name)
         assert value == 0.5 and type(value) is float

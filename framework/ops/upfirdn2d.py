@@ -133,9 +133,6 @@ class _Adjoint(torch.autograd.Function):
         ctx.save_for_backward(kernel)
         ctx.stride, ctx.padding = stride, padding
         channels, taps = size[1], kernel.shape
-        if stride == 1 and taps[0] == taps[1] > padding:  # a correlation, at half of the time
-            weight = kernel.flip(0, 1).expand(channels, 1, *taps)
-            return F.conv2d(grad, weight, padding=taps[0] - 1 - padding, groups=channels)
         rest = [
             size[axis] - ((grad.shape[axis] - 1) * stride - 2 * padding + taps[axis - 2])
             for axis in (2, 3)

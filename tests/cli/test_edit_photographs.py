@@ -183,7 +183,9 @@ def test_the_clip_of_a_photograph_shows_all_of_it(dragged, tmp_path, monkeypatch
         assert frames[-1].shape == (400, 600, 3) and 20 < marked.sum() < 4000
         assert not marked[:, :90].any() and not marked[:, 210:].any()
     else:
-        assert np.array_equal(frames[-1], pasted)
+        # As pasted.png, without the detail that follows what has moved.
+        apart = np.abs(frames[-1].astype(int) - pasted).max(axis=2)
+        assert not apart[:, :90].any() and not apart[:, 210:].any() and (apart > 8).mean() < 0.01
         unedited = Photograph.read(dragged / "original.png").shown()
         assert np.array_equal(frames[0], unedited) and not np.array_equal(frames[-1], unedited)
 
