@@ -183,7 +183,7 @@ def missing(low: str, device: str) -> str | None:
     """Why a low precision cannot be measured on a device; None if it can."""
     import torch
 
-    from framework.training.stylegan2.precision import has_native_bfloat16
+    from framework.training.precision import has_native_bfloat16
 
     on_cpu = device == "cpu"
     if low == "float16" and on_cpu:

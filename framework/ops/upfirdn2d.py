@@ -140,8 +140,8 @@ class _Adjoint(torch.autograd.Function):
         # In bfloat16 a CPU takes 20 to 70 times as long for this; a third of a training step.
         dtype = torch.float32 if grad.is_cpu and grad.dtype == torch.bfloat16 else grad.dtype
         weight = kernel.to(dtype).expand(channels, 1, *taps)
-        wide = F.conv_transpose2d(grad.to(dtype), weight, None, stride, padding, rest, channels)
-        return wide.to(grad.dtype)
+        result = F.conv_transpose2d(grad.to(dtype), weight, None, stride, padding, rest, channels)
+        return result.to(grad.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:

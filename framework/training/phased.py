@@ -223,7 +223,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         """Return a network's learning rate at this point of the run."""
         return self.settings.lr
 
-    def warmed_up(self, warmup_kimg: float) -> float:
+    def warmup_share(self, warmup_kimg: float) -> float:
         """Return the share of the learning rate, which rises from 0 over the first images."""
         warm = warmup_kimg * 1000
         return min(1.0, (self.seen_images + self.batch_size) / warm) if warm else 1.0

@@ -75,7 +75,5 @@ def two_machines(disk: Path) -> Iterator[tuple[Machine, Machine]]:
 
 
 def _wait(condition) -> None:
-    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end
         time.sleep(0.01)

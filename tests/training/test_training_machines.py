@@ -78,12 +78,11 @@ def test_two_machines_come_to_what_one_process_comes_to_though_one_crashes(tmp_p
     logs = [tmp_path / f"log{i}" for i in range(2)]
     with two_machines(disk) as machines:
         jobs = launch(machines, line(run_dir, 1000, disk), logs)
-        deadline = time.monotonic() + 300
         while latest_whole(run_dir) is None:
-            assert jobs[0].poll() is None and time.monotonic() < deadline, logs[0].read_text()
+            assert jobs[0].poll() is None, logs[0].read_text()
             time.sleep(0.05)
         machines[1].crash()
-        assert jobs[0].wait(60) != 0
+        assert jobs[0].wait() != 0
         errors = [said for said in logs[0].read_text().splitlines() if said.startswith("error: ")]
         assert len(errors) == 1 and "another process of this run is gone" in errors[0]
         cached = [subprocess.check_output(m.command("ls", str(disk))) for m in machines]
@@ -95,7 +94,7 @@ def test_two_machines_come_to_what_one_process_comes_to_though_one_crashes(tmp_p
         images = done + 16
         again = [tmp_path / f"again{i}" for i in range(2)]
         jobs = launch(machines, line(run_dir, images / 1000, disk), again)
-        assert [job.wait(300) for job in jobs] == [0, 0], again[0].read_text()
+        assert [job.wait() for job in jobs] == [0, 0], again[0].read_text()
         assert f"training from {done / 1000:g} to {images / 1000:g} kimg" in again[0].read_text()
         assert "training from" not in again[1].read_text()
 

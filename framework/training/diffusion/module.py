@@ -21,8 +21,8 @@ from framework.training.diffusion.exhibit import FixedNoise
 from framework.training.diffusion.objectives import Denoising
 from framework.training.diffusion.settings import DiffusionSettings
 from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.precision import pick_low_precision
 from framework.training.run_folder import CONFIG
-from framework.training.stylegan2.precision import pick_low_precision
 
 
 class DiffusionTraining(PhasedTraining[DiffusionSettings]):
@@ -116,7 +116,7 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
 
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
-        begun = self.warmed_up(self.settings.warmup_kimg)
+        begun = self.warmup_share(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
 
     def begin_batch(self) -> None:

@@ -5,8 +5,8 @@ from typing import Literal, get_args
 
 from framework.errors import UserError
 from framework.models.diffusion.schedule import PREDICTIONS
+from framework.training.precision import Choice
 from framework.training.settings import AnnealedSettings, TrainingGroup
-from framework.training.stylegan2.precision import Choice
 
 Noise = Literal["cosine", "linear"]
 _MOST_CHANNELS, _GROUPS = 4096, 16

@@ -148,7 +148,7 @@ class EditorTraining(PhasedTraining[EditorSettings]):
 
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
-        begun = self.warmed_up(self.settings.warmup_kimg)
+        begun = self.warmup_share(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
 
     def begin_batch(self) -> None:

@@ -15,9 +15,9 @@ from framework.models.stylegan2 import Discriminator, Generator
 from framework.ops.compiled import use_ops
 from framework.training.data import TrainingImages
 from framework.training.phased import Average, Headline, PhasedTraining, Sign
+from framework.training.precision import pick_low_precision, slow_remark
 from framework.training.stylegan2.build import build_game, build_networks, frozen_layers
 from framework.training.stylegan2.health import Diversity, signs
-from framework.training.stylegan2.precision import pick_low_precision, slow_remark
 from framework.training.stylegan2.samples import FixedLatents, generator_card
 from framework.training.stylegan2.settings import StyleGAN2Settings
 from framework.training.stylegan2.state import EMA, ema_names, fitted

@@ -7,11 +7,11 @@ from typing import Any, Literal, get_args
 from framework.errors import UserError, blame
 from framework.ops.compiled import Mode
 from framework.settings import is_number
+from framework.training.precision import Choice
 from framework.training.settings import MOST_IMAGES, TrainingGroup, TrainingSettings
 from framework.training.stylegan2.ada import parse_changes
 from framework.training.stylegan2.augment import parse_policy
 from framework.training.stylegan2.objectives import LossName, Penalty
-from framework.training.stylegan2.precision import Choice
 
 _MOST_AVERAGES, _MOST_UNITS, _MOST_CHANNEL_BASE, _MOST_LAYERS = 8, 8192, 2**20, 64
 
