@@ -14,9 +14,8 @@ from framework.errors import UserError
 from framework.formats import save_model_folder
 from framework.formats.run_checkpoint import write_checkpoint
 from framework.models.stylegan2 import Discriminator, Generator
-from framework.training import outlook
+from framework.training import outlook, precision
 from framework.training.run_settings import RunSettings
-from framework.training.stylegan2 import precision
 from framework.training.stylegan2.transfer import misfits, start_from
 
 CHOICES: tuple[precision.Choice, ...] = ("auto", "none", "float16", "bfloat16")
