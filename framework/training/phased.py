@@ -14,6 +14,7 @@ from framework.data.images import NO_PICTURES
 from framework.errors import UserError
 from framework.formats import save_model_folder
 from framework.formats.run_checkpoint import FORMAT_VERSION
+from framework.models.sketch import sketching
 from framework.models.stylegan2.work import synthesis_gflop
 from framework.training.batch import Batch
 from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_of
@@ -25,7 +26,7 @@ from framework.training.randomness import keyed_generator
 from framework.training.same_run import check_same_run
 from framework.training.settings import TrainingSettings
 from framework.training.stats import StatsCollector
-from framework.training.trainer import check_trainer
+from framework.training.trainer import check_share, check_trainer, micro_batch
 
 S = TypeVar("S", bound=TrainingSettings)
 _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
@@ -156,8 +157,19 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         Raises:
             UserError: If something is impossible.
         """
-        check_trainer(trainer)
-        micro_batch(self.settings.micro_batch, data.even_share(trainer.world_size))
+        check_share(self.settings, trainer, data)
+        if data.size is None:
+            data.size = self.own_size()
+        with sketching():
+            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
+
+    def own_size(self) -> tuple[int, int]:
+        """Return the (H, W) of pictures whose size was left open.
+
+        Raises:
+            UserError: If it has to be given.
+        """
+        raise UserError(": give one", "data.size")
 
     def settled(self) -> dict[str, Any]:
         """Return the settings that were open until `foresee`, by group and name."""
@@ -522,18 +534,3 @@ def _resumed_state(state: dict[str, Any], fresh: torch.optim.Optimizer) -> dict[
         for index, table in state["state"].items()
     }
     return {"state": moments, "param_groups": fresh.state_dict()["param_groups"]}
-
-
-def micro_batch(size: int | None, share: int) -> int:
-    """Return how many images of its `share` of a batch a process works on at once; all if None.
-
-    Raises:
-        UserError: If the number does not divide the share.
-    """
-    size = min(size or share, share)
-    if share % size:
-        raise UserError(
-            f"{size}: must divide the {share} images that each process has of a batch",
-            "micro_batch",
-        )
-    return size

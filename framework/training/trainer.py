@@ -9,6 +9,8 @@ import lightning
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from framework.errors import UserError
+from framework.training.data import TrainingImages
+from framework.training.settings import TrainingSettings
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "max_epochs": -1,
@@ -122,3 +124,30 @@ def check_trainer(trainer: lightning.Trainer) -> None:
             f"--trainer.strategy {type(trainer.strategy).__name__}: the networks must be whole in "
             "every process; use ddp, ddp_spawn or auto"
         )
+
+
+def micro_batch(size: int | None, share: int) -> int:
+    """Return how many images of its `share` of a batch a process works on at once; all if None.
+
+    Raises:
+        UserError: If the number does not divide the share.
+    """
+    size = min(size or share, share)
+    if share % size:
+        raise UserError(
+            f"{size}: must divide the {share} images that each process has of a batch",
+            "micro_batch",
+        )
+    return size
+
+
+def check_share(
+    settings: TrainingSettings, trainer: lightning.Trainer, data: TrainingImages
+) -> None:
+    """Check, without opening a picture, that a batch can be shared out among the processes.
+
+    Raises:
+        UserError: If it cannot, or the trainer is not set up for it.
+    """
+    check_trainer(trainer)
+    micro_batch(settings.micro_batch, data.even_share(trainer.world_size))

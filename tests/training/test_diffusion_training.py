@@ -189,7 +189,7 @@ def test_a_loras_snapshot_is_the_model_with_its_changes(model, tmp_path):
 
 def test_a_lora_of_another_size_or_model_is_one_line(model):
     trainer = lightning.Trainer(**{**TRAINER_DEFAULTS, "accelerator": "cpu"})
-    with pytest.raises(UserError, match=r"data.size 16: this model has 32x32 RGB"):
+    with pytest.raises(UserError, match=r"data.size 16x16: this model has 32x32 RGB"):
         lora_of(model).foresee(trainer, tiny_data(BATCH))
     with pytest.raises(UserError, match="toycars64: no diffusion model"):
         _ = lora_of(Path("toycars64")).opened

@@ -84,19 +84,10 @@ class LoraTraining(PhasedTraining[LoraSettings]):
                 self._opened = model.path, model.network(DIFFUSION)
         return self._opened
 
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
+    def own_size(self) -> tuple[int, int]:
+        """Return the model's size; see `PhasedTraining`."""
         height, width = self.opened[1].img_size
-        if data.size is None:
-            data.size = (height, width)
-        if data.img_size != (height, width) or data.channels != 3:
-            raise UserError(f"{data.size}: this model has {height}x{width} RGB", "data.size")
+        return height, width
 
     def fresh(self) -> "LoraTraining":
         """Return the same module, not built, with the same opened model."""
@@ -114,7 +105,12 @@ class LoraTraining(PhasedTraining[LoraSettings]):
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
-        """Return the changes' factors."""
+        """Return the changes' factors; refuse pictures unlike the model's."""
+        height, width = self.own_size()
+        if size != (height, width) or channels != 3:
+            raise UserError(
+                f"{size[0]}x{size[1]}: this model has {height}x{width} RGB", "data.size"
+            )
         with torch.device("cpu"):
             _, factors = adapted(self.opened[1], self.settings.rank, self.seed)
         return {"lora": listed(factors)}

@@ -15,7 +15,6 @@ from framework.formats.diffusion_folder import save_diffusion_folder
 from framework.models.diffusion.sampling import sample
 from framework.models.diffusion.schedule import schedule_of
 from framework.models.diffusion.unet import check_diffusers, pixel_unet, to_cells, to_pictures
-from framework.models.sketch import sketching
 from framework.training.data import TrainingImages
 from framework.training.diffusion.exhibit import FixedNoise
 from framework.training.diffusion.objectives import Denoising
@@ -46,20 +45,6 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
 
     # Construction
 
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
-        check_diffusers()
-        if data.size is None:
-            raise UserError(": give one", "data.size")
-        with sketching():
-            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
-
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Check that this can be trained; see `PhasedTraining`."""
         unet = {**asdict(self.settings.unet), "channels": list(self.settings.unet.channels)}
@@ -70,6 +55,7 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
         """Return the U-Net."""
+        check_diffusers()
         return {"unet": self._new(size, channels)}
 
     def _new(self, size: tuple[int, int], channels: int) -> nn.Module:

@@ -76,20 +76,9 @@ class EditorTraining(PhasedTraining[EditorSettings]):
                 )
         return self._opened
 
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
-        check_opencv()
-        check_size(self.opened.generator.img_size)
-        if data.size is None:
-            data.size = self.opened.generator.img_size
-        with sketching():
-            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
+    def own_size(self) -> tuple[int, int]:
+        """Return the generator's size; see `PhasedTraining`."""
+        return self.opened.generator.img_size
 
     def fresh(self) -> "EditorTraining":
         """Return the same module, not built, with the same opened model."""
@@ -112,7 +101,9 @@ class EditorTraining(PhasedTraining[EditorSettings]):
     def sketch(
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
-        """Return the editor."""
+        """Return the editor; refuse what it cannot be trained on."""
+        check_opencv()
+        check_size(self.opened.generator.img_size)
         return {"editor": self._new()}
 
     def _new(self) -> LatentTransformer:

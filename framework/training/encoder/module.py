@@ -69,18 +69,9 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         frozen, self.note = with_judges(self.settings, generator, discriminator)
         return frozen
 
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
-        if data.size is None:
-            data.size = self.opened.generator.img_size
-        with sketching():
-            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
+    def own_size(self) -> tuple[int, int]:
+        """Return the generator's size; see `PhasedTraining`."""
+        return self.opened.generator.img_size
 
     def fresh(self) -> "EncoderTraining":
         """Return the same module, not built, with the same opened generator."""

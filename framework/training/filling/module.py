@@ -13,7 +13,6 @@ from framework.errors import UserError
 from framework.formats.filler_folder import save_filler
 from framework.media.images import to_float, to_uint8
 from framework.models.filling.network import CELL_PX, HoleFiller, HoleJudge
-from framework.models.sketch import sketching
 from framework.training.data import TrainingImages
 from framework.training.filling.objectives import Filling, draw_holes
 from framework.training.filling.settings import FillingSettings
@@ -44,19 +43,6 @@ class FillingTraining(PhasedTraining[FillingSettings]):
     def __init__(self, **settings: Any) -> None:
         super().__init__(FillingSettings(**settings))
         self._size = (0, 0)
-
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
-        if data.size is None:
-            raise UserError(": give one", "data.size")
-        with sketching():
-            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Check that this can be trained; see `PhasedTraining`."""

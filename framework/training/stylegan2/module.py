@@ -29,6 +29,7 @@ from framework.training.stylegan2.transfer import (
     sizes_of,
     start_from,
 )
+from framework.training.trainer import check_share
 
 
 class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
@@ -63,7 +64,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         about_run: dict[str, Any] | None = None,
     ) -> None:
         """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
+        check_share(self.settings, trainer, data)
         self._settle(about_run, data)
         if data.size is not None:
             with sketching(), blame("--data.size", str(data.size)):
