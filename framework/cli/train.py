@@ -55,11 +55,12 @@ from framework.training.snapshot_folders import latest_model
 from framework.training.snapshots import Snapshots
 from framework.training.status import StatusLine
 from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
+from framework.training.translation.module import TranslationTraining
 from framework.training.wandb_logger import open_logger
 
 DESCRIPTION = """Train StyleGAN2 on a folder of pictures, a zip, or procedural toy cars; an encoder
-that reads such pictures into its styles; an editor that moves points in its pictures; or a
-diffusion model."""
+that reads such pictures into its styles; an editor that moves points in its pictures; a diffusion
+model; or a translation from sketches or labels to pictures."""
 HELP = {
     "fit": """Train, or go on: the same command in the same --run.dir continues where it stopped.
 
@@ -333,6 +334,11 @@ class TrainCLI(LightningCLI):
             raise UserError(
                 "a network that fills holes is measured by filling some: python -m"
                 f" framework.evaluation fill; its errors are in {self.run_settings.dir}/stats.jsonl"
+            )
+        if isinstance(self.model, TranslationTraining):
+            raise UserError(
+                "a translation is measured by translating: python -m framework.evaluation"
+                f" translation; its errors are in {self.run_settings.dir}/stats.jsonl"
             )
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)

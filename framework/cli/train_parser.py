@@ -21,6 +21,11 @@ from framework.training.filling.settings import FillingSettings
 from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
 from framework.training.stylegan2.settings import StyleGAN2Settings
+from framework.training.translation.settings import (
+    CycleGANSettings,
+    Pix2PixSettings,
+    SpadeSettings,
+)
 
 MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
 SETTINGS: dict[str, type[TrainingSettings]] = {
@@ -30,6 +35,9 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "DiffusionTraining": DiffusionSettings,
     "LoraTraining": LoraSettings,
     "FillingTraining": FillingSettings,
+    "Pix2PixTraining": Pix2PixSettings,
+    "CycleGANTraining": CycleGANSettings,
+    "SpadeTraining": SpadeSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
@@ -38,6 +46,9 @@ TRAINABLE = {
     "DiffusionTraining": "framework.training.diffusion.module.DiffusionTraining",
     "LoraTraining": "framework.training.diffusion.lora.LoraTraining",
     "FillingTraining": "framework.training.filling.module.FillingTraining",
+    "Pix2PixTraining": "framework.training.translation.pix2pix.Pix2PixTraining",
+    "CycleGANTraining": "framework.training.translation.cyclegan.CycleGANTraining",
+    "SpadeTraining": "framework.training.translation.spade.SpadeTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"

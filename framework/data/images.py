@@ -293,17 +293,23 @@ def describe(scan: Scan, source: Source) -> dict[str, Any]:
     }
 
 
+def toy_numbers(spec: str) -> tuple[int, int]:
+    """Return count and seed of `toycars[:count[:seed]]`; a `UserError` if it is something else."""
+    try:
+        numbers = [int(text) for text in spec.split(":")[1:]]
+        count, seed = [*numbers, *(TOY_COUNT, 0)[len(numbers) :]]
+    except ValueError:
+        raise UserError(f"{spec}: give toycars, toycars:COUNT or toycars:COUNT:SEED") from None
+    if not 1 <= count <= MAX_TOYS or not 0 <= seed < 2**63:
+        raise UserError(f"{spec}: from 1 to {MAX_TOYS:,} toy cars, of a seed of 0 to 2^63 - 1")
+    return count, seed
+
+
 class ToyDataset(ImageDataset):
     """The procedural toy cars as a data set; `spec` is `toycars[:count[:seed]]`."""
 
     def __init__(self, spec: str, size: tuple[int, int], channels: int) -> None:
-        try:
-            numbers = [int(text) for text in spec.split(":")[1:]]
-            count, seed = [*numbers, *(TOY_COUNT, 0)[len(numbers) :]]
-        except ValueError:
-            raise UserError(f"{spec}: give toycars, toycars:COUNT or toycars:COUNT:SEED") from None
-        if not 1 <= count <= MAX_TOYS or not 0 <= seed < 2**63:
-            raise UserError(f"{spec}: from 1 to {MAX_TOYS:,} toy cars, of a seed of 0 to 2^63 - 1")
+        count, seed = toy_numbers(spec)
         self._cars = ToyCars(size, count, seed)
         self.size, self.channels = size, channels
         parameters = json.dumps(["toycars", LOOK, count, seed, size, channels])

@@ -17,6 +17,7 @@ from framework.data.fit import size_pair
 from framework.data.holdout import LARGEST_SHARE, split
 from framework.data.images import NO_PICTURES
 from framework.data.opening import open_pictures
+from framework.data.pairs import open_pairs
 from framework.data.shards import PREFIX, ShardDataset
 from framework.errors import UserError, named
 from framework.media.images import MODES
@@ -94,6 +95,9 @@ class TrainingImages(lightning.LightningDataModule):
         shuffle_buffer: Undecoded pictures of shards from which each worker draws.
         held_out: Share of the pictures that training never sees, 0 to 0.5, to measure on; which
             ones follows from their names alone. Not for shards.
+        condition: Take pictures with what they are made from, for translations: `sketch`, `labels`
+            or `picture`, of a data set of pairs (docs/data.md) or of toy cars.
+        paired: Whether picture and condition belong together.
     """
 
     def __init__(
@@ -109,6 +113,8 @@ class TrainingImages(lightning.LightningDataModule):
         workers: int | None = None,
         shuffle_buffer: int = 1024,
         held_out: float = 0.0,
+        condition: Literal["none", "sketch", "labels", "picture"] = "none",
+        paired: bool = True,
     ) -> None:
         super().__init__()
         for name, value, least, most in (
@@ -139,7 +145,13 @@ class TrainingImages(lightning.LightningDataModule):
                 "leave it at 0 and keep some pictures out of the shards",
                 "data.held_out",
             )
+        if condition != "none" and source.startswith(PREFIX):
+            raise UserError(f"{condition}: not for shards, which hold no pairs", "data.condition")
+        if condition != "none" and labels != "none":
+            raise UserError(f"{labels}: pairs have no classes; leave it at none", "data.labels")
         self.source, self.size, self.channels = source, size, channels
+        self.condition: Literal["none", "sketch", "labels", "picture"] = condition
+        self.paired = paired
         self.batch_size, self.labels = batch_size, labels
         self.crop: Literal["center", "pad", "stretch"] = crop
         self.on_bad: Literal["error", "skip"] = on_bad
@@ -157,6 +169,12 @@ class TrainingImages(lightning.LightningDataModule):
         """The pictures' (height, width); `size` must not be None."""
         assert self.size is not None
         return size_pair(self.size)
+
+    @property
+    def all_channels(self) -> int:
+        """Channels of the pictures, and of their conditions."""
+        kinds = {"none": 0, "picture": self.channels}
+        return self.channels + kinds.get(self.condition, 1)
 
     def share(self, processes: int) -> int:
         """Return the number of pictures of a batch that each of `processes` works on.
@@ -187,13 +205,17 @@ class TrainingImages(lightning.LightningDataModule):
     def dataset(self) -> ImageDataset:
         """The pictures to train on; every file has been checked."""
         if self._dataset is None:
-            use_labels = self.labels != "none"
-            self._dataset = open_pictures(
-                self.source, self.size, self.channels, use_labels, self.crop, self.on_bad
-            )
+            self._dataset = self._opened()
             if self.held_out_share > 0:
                 self._dataset, self.held_out_dataset = split(self._dataset, self.held_out_share)
         return self._dataset
+
+    def _opened(self) -> ImageDataset:
+        source, size, channels, crop = self.source, self.size, self.channels, self.crop
+        if self.condition != "none":
+            paired = self.paired
+            return open_pairs(source, size, self.condition, paired, channels, crop, self.on_bad)
+        return open_pictures(source, size, channels, self.labels != "none", crop, self.on_bad)
 
     @property
     def shards(self) -> ShardDataset | None:
@@ -221,6 +243,7 @@ class TrainingImages(lightning.LightningDataModule):
         """Return what must not change in a run: a digest of the data, and the facts behind it."""
         facts = {**self.dataset.facts(), "source": self.source, "held_out": self.held_out_share}
         names = ("count", "source", "size", "channels", "label_dim", "crop", "held_out")
+        names += ("condition", "paired")
         pictures = {name: facts[name] for name in names if name in facts}
         return {"data": self.dataset.fingerprint, "pictures": pictures}
 

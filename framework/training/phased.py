@@ -112,6 +112,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
         headlines: Numbers of the status line.
         generates: Whether the result is a generator, which `--metrics.*` can measure.
         needs_pictures: Whether it learns from pictures of the data.
+        takes_condition: Whether it learns from pairs of pictures and conditions.
         longest_gradient: Norm to which a phase's gradient is shortened; None for no limit.
         remedy: Advice, in words, about numbers that are not finite.
         widths: Settings that make the networks wider.
@@ -124,6 +125,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
     headlines: tuple[Headline, ...] = ()
     generates: bool = False
     needs_pictures: bool = True
+    takes_condition: bool = False
     longest_gradient: float | None = None
     remedy: str = "a lower --model.lr"
     widths: tuple[str, ...] = ("channel_base", "channel_max")
@@ -158,10 +160,13 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             UserError: If something is impossible.
         """
         check_share(self.settings, trainer, data)
+        if data.condition != "none" and not self.takes_condition:
+            text = f"{data.condition}: this learns from pictures alone; leave it at none"
+            raise UserError(text, "data.condition")
         if data.size is None:
             data.size = self.own_size()
         with sketching():
-            self.sketch(data.img_size, data.channels, 0, trainer.strategy.root_device)
+            self.sketch(data.img_size, data.all_channels, 0, trainer.strategy.root_device)
 
     def own_size(self) -> tuple[int, int]:
         """Return the (H, W) of pictures whose size was left open.

@@ -14,6 +14,7 @@ _WORDS_ONLY = ("pictures.", "generator_name")
 _PICTURES = {
     "count": "{}", "source": "of {}", "size": "size {}", "channels": "channels {}",
     "label_dim": "labels of length {}", "crop": "crop {}", "held_out": "held out {}",
+    "condition": "condition {}", "paired": "paired {}",
 }  # fmt: skip
 # Flags whose names are not those of the settings that networks are built from.
 _FLAGS = {

@@ -222,6 +222,8 @@ CONFIGS = {
     "StyleGAN2Training": "stylegan2/debug_cpu.yaml", "EncoderTraining": "encoder/small.yaml",
     "EditorTraining": "editor/toycars64.yaml", "DiffusionTraining": "diffusion/toycars64.yaml",
     "LoraTraining": "diffusion/lora.yaml", "FillingTraining": "filling/toycars64.yaml",
+    "Pix2PixTraining": "translation/pix2pix.yaml",
+    "CycleGANTraining": "translation/cyclegan.yaml", "SpadeTraining": "translation/spade.yaml",
 }  # fmt: skip
 PARTS = {"run": RunSettings, "data": TrainingImages, "metrics": MetricSettings}
 

@@ -1,0 +1,1 @@
+"""Networks from a condition (a sketch, labels, another picture) to a picture."""

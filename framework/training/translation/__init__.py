@@ -1,0 +1,1 @@
+"""Trainings of translations: from sketches, labels or other pictures to pictures."""
