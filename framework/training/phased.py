@@ -160,9 +160,6 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             UserError: If something is impossible.
         """
         check_share(self.settings, trainer, data)
-        if data.condition != "none" and not self.takes_condition:
-            text = f"{data.condition}: this learns from pictures alone; leave it at none"
-            raise UserError(text, "data.condition")
         if data.size is None:
             data.size = self.own_size()
         with sketching():
@@ -190,6 +187,9 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
             UserError: If something is impossible.
         """
         check_trainer(trainer)
+        if data.condition != "none" and not self.takes_condition:
+            text = f"{data.condition}: this learns from pictures alone; leave it at none"
+            raise UserError(text, "data.condition")
         micro_batch(self.settings.micro_batch, data.share(trainer.world_size))
         if self.needs_pictures and data.source == NO_PICTURES:
             raise UserError(f"{data.source}: this learns from pictures; name some", "data.source")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from framework.formats.translator_folder import WEIGHTS, load_translator
 from framework.media.images import to_float
 from framework.training.callbacks import RunCheckpoints
 from framework.training.phases import Micro
+from framework.training.trainer import TRAINER_DEFAULTS
 from framework.training.translation import losses
 from framework.training.translation.cyclegan import CycleGANTraining
 from framework.training.translation.module import TranslationTraining
@@ -25,7 +27,7 @@ from framework.training.translation.settings import (
 )
 from framework.training.translation.spade import SpadeTraining
 from tests.training.test_training_resume import differing
-from tests.training.tiny import tiny_data, train
+from tests.training.tiny import tiny_data, tiny_module, train
 
 BATCH, SIZE = 2, (16, 16)
 JUDGE: dict[str, Any] = {"judge_width": 4, "judge_layers": 1}
@@ -68,8 +70,9 @@ def trained(folder: Path, kind: str, batches: int, start: int | None = None) -> 
     return {name: held[name] for name in ("state_dict", "optimizer_states", "dragline")}
 
 
+# G30f
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_run_is_bit_equal(kind, tmp_path):
+def test_a_resumed_translation_is_bit_equal(kind, tmp_path):
     whole = trained(tmp_path / "whole", kind, 3)
     first = trained(tmp_path / "parts", kind, 2)
     assert differing(first["state_dict"], whole["state_dict"]) != []
@@ -200,6 +203,24 @@ def test_a_folder_without_a_translation_or_with_a_damaged_one_is_one_line(tmp_pa
     (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:-9])
     with pytest.raises(UserError, match=WEIGHTS):
         load_translator(tmp_path)
+
+
+# G32f
+def test_labels_that_a_run_does_not_know_are_named(tmp_path):
+    trainer = lightning.Trainer(**TRAINER_DEFAULTS, accelerator="cpu", devices=1)
+    module = SpadeTraining(**{**KINDS["spade"][1], "num_labels": 5})
+    module.foresee(trainer, data_of("spade"))
+    with pytest.raises(UserError, match=r"num_labels 5: toycars:24 has labels up to 9; give 10"):
+        module.plan(trainer, data_of("spade"))
+    with pytest.raises(UserError, match=r"data.condition none: spade learns from pairs"):
+        module.foresee(trainer, tiny_data(BATCH))
+    with pytest.raises(UserError, match=r"data.size 18x16: must be multiples of 8"):
+        module = Pix2PixTraining(**KINDS["pix2pix"][1])
+        module.foresee(trainer, tiny_data(BATCH, condition="sketch", size=(18, 16)))
+    with pytest.raises(UserError, match=r"data.condition labels: a number has no way back"):
+        CycleGANTraining().foresee(trainer, data_of("spade"))
+    with pytest.raises(UserError, match=r"data.condition sketch: this learns from pictures alone"):
+        tiny_module().plan(trainer, data_of("pix2pix"))
 
 
 @pytest.mark.parametrize(
