@@ -26,6 +26,7 @@ from framework.training.translation.settings import (
     Pix2PixSettings,
     SpadeSettings,
 )
+from framework.training.text.settings import TextSettings
 
 MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
 SETTINGS: dict[str, type[TrainingSettings]] = {
@@ -38,6 +39,7 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "Pix2PixTraining": Pix2PixSettings,
     "CycleGANTraining": CycleGANSettings,
     "SpadeTraining": SpadeSettings,
+    "TextTraining": TextSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
@@ -49,6 +51,7 @@ TRAINABLE = {
     "Pix2PixTraining": "framework.training.translation.pix2pix.Pix2PixTraining",
     "CycleGANTraining": "framework.training.translation.cyclegan.CycleGANTraining",
     "SpadeTraining": "framework.training.translation.spade.SpadeTraining",
+    "TextTraining": "framework.training.text.module.TextTraining",
 }
 # Classes that settings may name: importing anything else would run whatever lies on the path.
 _LIGHTNING = "lightning.pytorch"

@@ -78,6 +78,10 @@ class Part(ImageDataset):
         """Label of picture `index` as `dataset.json` holds it."""
         return self.whole.raw_label(self.numbers[index])
 
+    def captions(self, index: int, count: int) -> list[str]:
+        """Texts that describe picture `index`, as the whole has them."""
+        return self.whole.captions(self.numbers[index], count)
+
     def remarks(self) -> list[str]:
         """Remarks of the whole."""
         return self.whole.remarks()

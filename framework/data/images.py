@@ -19,6 +19,8 @@ from framework.data.labels import Labels, LabelSource, read_labels
 from framework.data.scan import OnBad, Progress, Scan, in_threads, judge, scan, summary
 from framework.data.sources import Source, open_source
 from framework.data.toycars import LOOK, ToyCars
+from framework.data.toycars_captions import captions, full_caption
+from framework.data.toycars_parameters import describe as describe_car
 from framework.errors import UserError
 from framework.media.images import MODES, ImageRefused, decode, printable
 
@@ -63,6 +65,10 @@ class ImageDataset(ABC):
     def raw_label(self, index: int) -> int | list[float] | None:
         """Label of picture `index` as `dataset.json` holds it: class number, vector or None."""
         return None
+
+    def captions(self, index: int, count: int) -> list[str]:
+        """Texts that describe picture `index`, at most `count` and two more; none if unknown."""
+        return []
 
     def remarks(self) -> list[str]:
         """Remarks for the user before the data are used, a line each."""
@@ -329,6 +335,12 @@ class ToyDataset(ImageDataset):
     def name(self, index: int) -> str:
         """`toycar00000123`."""
         return f"toycar{index:08d}"
+
+    def captions(self, index: int, count: int) -> list[str]:
+        """`count` captions that name some of what is seen, the usual sentence, and all."""
+        p = self._cars.parameters(index)
+        varied = [caption.text for caption in captions(p, self._cars.seed, index, count)]
+        return [*varied, describe_car(p), full_caption(p).text]
 
     def facts(self) -> dict[str, Any]:
         """Count, size and the source's name."""

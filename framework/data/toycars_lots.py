@@ -11,9 +11,9 @@ Color = tuple[int, int, int]
 class Lots:
     """A keyed stream of draws that uses only what Python promises never to change."""
 
-    def __init__(self, seed: int, index: int) -> None:
-        """Begin the stream of car `index` of the set `seed`."""
-        self._random = random.Random(f"toycars/{seed}/{index}").random
+    def __init__(self, seed: int, index: int, stream: str = "toycars") -> None:
+        """Begin a stream of car `index` of the set `seed`."""
+        self._random = random.Random(f"{stream}/{seed}/{index}").random
 
     def between(self, low: float, high: float) -> float:
         """Draw a number in [low, high), all equally likely."""

@@ -68,6 +68,20 @@ def embed(
     return _embed(generator, target, encoder, settings)
 
 
+@torch.no_grad()
+def codes_of(generator: Generator, encoder: StyleEncoder, pictures: Tensor) -> Tensor:
+    """Return an encoder's latents (N, num_ws, w_dim) of pictures in [-1, 1] at its first look.
+
+    The pictures may lie on another device than the networks.
+    """
+    pictures = pictures.to(next(encoder.parameters()).device)
+    if not encoder.residual:
+        return encoder(pictures)
+    ws = mean_ws(generator, len(pictures))
+    synthesis = in_float32(shell(generator)).synthesis
+    return encoder(pictures, current=(synthesis(ws, noise_mode=NOISE_MODE), ws))
+
+
 def _embed(
     generator: Generator, target: Target, encoder: StyleEncoder | None, settings: EmbedSettings
 ) -> Iterator[InversionStep]:

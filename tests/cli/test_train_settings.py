@@ -224,6 +224,7 @@ CONFIGS = {
     "LoraTraining": "diffusion/lora.yaml", "FillingTraining": "filling/toycars64.yaml",
     "Pix2PixTraining": "translation/pix2pix.yaml",
     "CycleGANTraining": "translation/cyclegan.yaml", "SpadeTraining": "translation/spade.yaml",
+    "TextTraining": "text/toycars64.yaml",
 }  # fmt: skip
 PARTS = {"run": RunSettings, "data": TrainingImages, "metrics": MetricSettings}
 

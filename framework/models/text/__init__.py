@@ -1,0 +1,1 @@
+"""Towers of text: from words, or from sentences of a packaged model, to features."""
