@@ -21,12 +21,12 @@ from framework.training.filling.settings import FillingSettings
 from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
 from framework.training.stylegan2.settings import StyleGAN2Settings
+from framework.training.text.settings import TextSettings
 from framework.training.translation.settings import (
     CycleGANSettings,
     Pix2PixSettings,
     SpadeSettings,
 )
-from framework.training.text.settings import TextSettings
 
 MODEL = "framework.training.stylegan2.module.StyleGAN2Training"
 SETTINGS: dict[str, type[TrainingSettings]] = {
