@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "formats": {"ops", "models", "zoo"},
     "control": {"models"},
     "inversion": {"models", "compositing", "media"},
-    "drag": {"models"},
+    "drag": {"models", "compositing"},
     "training": {
         "ops", "models", "control", "formats", "data", "media", "inversion", "dashboard",
     },

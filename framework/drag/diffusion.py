@@ -84,6 +84,11 @@ class Diffusion:
         """The picture, denoised from the latents."""
         return self.generator.synthesis(state)
 
+    def showing(self, picture: Tensor, state: Tensor) -> Tensor:
+        """The latents of a picture, which the model draws again exactly, referring to itself."""
+        with gradients(False):
+            return self.generator.inverted(picture.to(state.dtype).clamp(-1, 1))
+
     def finer(self, state: Tensor) -> Tensor | None:
         """Nothing: the features are the finest but one that there are."""
         return None

@@ -76,6 +76,15 @@ class Draggable(Protocol):
         """The picture, shape (1, C, H, W), about [-1, 1]; faster from the state's own view."""
         ...
 
+    def showing(self, picture: Tensor, state: Any) -> Any:
+        """The state that shows a picture, (1, C, H, W), as well as the model can.
+
+        Args:
+            picture: What is to be shown.
+            state: A state that shows about the same.
+        """
+        ...
+
     def finer(self, state: Any) -> Tensor | None:
         """Features of a larger block, for the last check; None where there is none."""
         ...

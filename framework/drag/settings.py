@@ -167,6 +167,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "max_steps": 12,
         "layers": 6,
     },
+    "warp": {
+        "method": "warp",
+        "motion_radius": 56.0,
+        "tracking_radius": 16.0,
+        "template_radius_px": 2,
+        "layers": 64,
+        "max_steps": 1,
+    },
     "dragdiffusion": {
         "method": "dragdiffusion",
         "motion_radius": 2.0,

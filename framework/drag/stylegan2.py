@@ -12,13 +12,14 @@ from framework.drag.statistics import Statistics, effects_of, scales_of, spread_
 from framework.drag.statistics_cache import cached_statistics, is_cached
 from framework.errors import InvalidEdit, UserError
 from framework.models.editors.latent_transformer import LatentTransformer
-from framework.models.frozen import NOISE_MODE, gradients
+from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.work import synthesis_gflop
 
 W_SAMPLES, PSI = 8192, 0.7
 MOST_TOGETHER, TOGETHER_GFLOP = 32, 64.0  # pictures at once
 LEAST_PROBES, MOST_PROBES, BUDGET_GFLOP = 16, 192, 1500.0  # more were no better
+REDRAWING_STEPS, REDRAWING_RATE = 100, 0.02  # of a given picture, by Adam
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
 
 
@@ -93,6 +94,20 @@ class StyleGAN2:
         if view is None:
             return self.synthesis(state, noise_mode=NOISE_MODE)
         return self.synthesis.finish(view.rest, state, noise_mode=NOISE_MODE)
+
+    def showing(self, picture: Tensor, state: Tensor) -> Tensor:
+        """Latents whose picture is near to a given one, by a descent from those of another."""
+        optimizer = Adam.new(self.trainable(state))
+        for _ in range(REDRAWING_STEPS):
+            with gradients(True):
+                ws = state.detach().requires_grad_(True)
+                shown = self.synthesis(ws, noise_mode=NOISE_MODE)
+                loss = (shown.to(ws.dtype) - picture).abs().mean()
+                gradient = self.gradient(View(state, ws, shown), loss)
+            with gradients(False):
+                optimizer, update = adam_update(optimizer, gradient, REDRAWING_RATE)
+                state = self.moved(state, update)
+        return state
 
     def finer(self, state: Tensor) -> Tensor | None:
         """Features of the last block, where the feature block is an earlier one."""

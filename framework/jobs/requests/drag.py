@@ -17,6 +17,7 @@ Preset = Literal[
     "freedrag",
     "official",
     "latent-transformer",
+    "warp",
     "dragdiffusion",
     "diffusion",
 ]
@@ -70,9 +71,10 @@ class DragRequest(Framing):
         prompt: Text of the picture, for diffusion models that take one.
         preset: Settings: few steps (dragline, which auto takes), as published (draggan), as
             published but for small pictures (small), by a network that was trained for the model
-            (latent-transformer), as FreeDrag has them (freedrag), or as the public code of DragGAN
-            does it (official), for comparison; of diffusion models as published (dragdiffusion), or
-            for small pictures (diffusion, which auto takes).
+            (latent-transformer), by moving pixels that the model then redraws (warp), as FreeDrag
+            has them (freedrag), or as the public code of DragGAN does it (official), for
+            comparison; of diffusion models as published (dragdiffusion), or for small pictures
+            (diffusion, which auto takes).
         config: YAML file with settings, such as configs/edit/drag/draggan.yaml; in place of a
             preset.
         steps: Steps at most; overrides the preset's.
