@@ -14,6 +14,7 @@ def bench(request: BenchRequest, terminal: Terminal, json: bool = False) -> None
     Examples::
 
       python edit.py bench drag --n 8 --methods dragline small --out out/bench
+      python edit.py bench drag --protocol drawn --methods dragline MODEL:diffusion --out out/both
       python edit.py bench drag --protocol landmarks mask --processes 4 --out out/bench
 
     Args:

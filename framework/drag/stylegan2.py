@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from framework.drag.interface import View
+from framework.drag.redrawing import apart, importance
 from framework.drag.settings import DragSettings
 from framework.drag.statistics import Statistics, effects_of, scales_of, spread_of
 from framework.drag.statistics_cache import cached_statistics, is_cached
@@ -19,7 +20,7 @@ from framework.models.stylegan2.work import synthesis_gflop
 W_SAMPLES, PSI = 8192, 0.7
 MOST_TOGETHER, TOGETHER_GFLOP = 32, 64.0  # pictures at once
 LEAST_PROBES, MOST_PROBES, BUDGET_GFLOP = 16, 192, 1500.0  # more were no better
-REDRAWING_STEPS, REDRAWING_RATE = 100, 0.02  # of a given picture, by Adam
+REDRAWING_STEPS, REDRAWING_RATE = 100, 0.05  # of a given picture, by Adam
 PAPER_BLOCK = 5  # index of the paper's feature block, the sixth: b4, b8, b16, b32, b64, b128
 
 
@@ -97,15 +98,16 @@ class StyleGAN2:
 
     def showing(self, picture: Tensor, state: Tensor) -> Tensor:
         """Latents whose picture is near to a given one, by a descent from those of another."""
-        optimizer = Adam.new(self.trainable(state))
-        for _ in range(REDRAWING_STEPS):
+        optimizer, weights = Adam.new(self.trainable(state)), None
+        for step in range(REDRAWING_STEPS):
             with gradients(True):
                 ws = state.detach().requires_grad_(True)
-                shown = self.synthesis(ws, noise_mode=NOISE_MODE)
-                loss = (shown.to(ws.dtype) - picture).abs().mean()
-                gradient = self.gradient(View(state, ws, shown), loss)
+                shown = self.synthesis(ws, noise_mode=NOISE_MODE).to(ws.dtype)
+                weights = importance(shown.detach(), picture) if weights is None else weights
+                gradient = self.gradient(View(state, ws, shown), apart(shown, picture, weights))
             with gradients(False):
-                optimizer, update = adam_update(optimizer, gradient, REDRAWING_RATE)
+                rate = REDRAWING_RATE * min(1, 2 * (1 - step / REDRAWING_STEPS))
+                optimizer, update = adam_update(optimizer, gradient, rate)
                 state = self.moved(state, update)
         return state
 

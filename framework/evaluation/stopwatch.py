@@ -20,12 +20,16 @@ class Stopwatch:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         self._has_peak = device.type == "cuda" or _reset_peak()
+        self._first_mb = _resident_mb("VmRSS") if self._has_peak and device.type != "cuda" else 0.0
         self._start, self._start_cpu = time.perf_counter(), time.process_time()
 
     def spent(self) -> dict[str, float | None]:
         """Times and memory until now, by the names of a report's columns."""
         seconds, work_seconds = self.seconds(), self.work_seconds()
-        return {"seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb()}
+        return {
+            "seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb(),
+            "grown_mb": self.grown_mb(),
+        }  # fmt: skip
 
     def seconds(self) -> float:
         """Seconds until now; waits for the GPU."""
@@ -47,8 +51,12 @@ class Stopwatch:
             return None
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e6
-        status = Path("/proc/self/status").read_text()
-        return float(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+        return _resident_mb("VmHWM")
+
+    def grown_mb(self) -> float | None:
+        """By how much memory grew at most since the creation; None where it is unknown."""
+        peak_mb = self.peak_mb()
+        return None if peak_mb is None else max(0.0, peak_mb - self._first_mb)
 
 
 def memory_protocol(device: torch.device) -> str:
@@ -56,6 +64,12 @@ def memory_protocol(device: torch.device) -> str:
     if device.type == "cuda":
         return "most memory that torch held on the GPU"
     return "largest resident size of the process, networks and libraries included"
+
+
+def _resident_mb(which: str) -> float:
+    """The process's resident size: VmRSS is the one now, VmHWM the largest."""
+    status = Path("/proc/self/status").read_text()
+    return float(status.partition(f"{which}:")[2].split()[0]) * 1024 / 1e6
 
 
 def _reset_peak() -> bool:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from framework.evaluation.drag.lab import Lab
 from framework.evaluation.drag.numbers import report_numbers
 from framework.evaluation.drag.photographs import Photographs
 from framework.evaluation.drag.protocol import Result
+from framework.evaluation.drag.protocols.drawn import Drawn
 from framework.evaluation.drag.put_in import PutIn
 from framework.evaluation.drag.registry import protocol, protocol_names
 from framework.evaluation.drag.specs import MethodSpec, parse_specs
@@ -92,6 +93,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
     groups = _groups(request)
     if check_place(request.out).is_file():
         raise UserError(f"{request.out}: is a file; give a new folder", "out")
+    _check_models(request, specs)
     lab = open_lab(request)
     facts = {name: protocol(name).identity(lab) for name in request.protocol}
     made_by = identity(lab, request.model, request.psi)
@@ -104,7 +106,7 @@ def bench(request: BenchRequest, watcher: Watcher = SILENT) -> BenchOutcome:
             note_protocol(folder, name, facts[name])
         specs, skipped = _runnable(lab, specs, watcher)
         for spec in specs:
-            note_method(folder, spec)
+            note_method(folder, lab, spec)
         todo: list[Unit] = []
         done = 0
         try:
@@ -139,8 +141,32 @@ def _groups(request: BenchRequest) -> dict[str, list[str]]:
     return chosen
 
 
+def _check_models(request: BenchRequest, specs: Sequence[MethodSpec]) -> None:
+    """Refuse other models where tasks are pictures of the first one."""
+    models = {spec.model for spec in specs if spec.model}
+    own = [name for name in request.protocol if not isinstance(protocol(name), Drawn)]
+    if models and own:
+        named = ", ".join(sorted(models))
+        raise UserError(
+            f"{named}: in {', '.join(own)} pictures of the model are dragged; several models only"
+            " with drawn or ablations",
+            "methods",
+        )
+    if len({Path(model).name for model in models}) < len(models):
+        raise UserError(f"{', '.join(sorted(models))}: two of one name", "methods")
+
+
 def open_lab(request: BenchRequest) -> Lab:
-    """Open the model, on the CPU with one thread, and its judges."""
+    """Open the models, on the CPU with one thread, and their judges."""
+    others = {spec.of: spec.model for spec in parse_specs(request.methods) if spec.model}
+    labs = {
+        name: _lab(replace(request, model=model, images=None)) for name, model in others.items()
+    }
+    return replace(_lab(request), others=labs)
+
+
+def _lab(request: BenchRequest) -> Lab:
+    """Open one model."""
     networks = Networks(request.model, "cpu")
     generator = networks.generator
     torch.set_num_threads(1)
@@ -182,7 +208,7 @@ def _runnable(
     skipped = {}
     for spec in specs:
         watcher.progress(f"{spec.text}: trying a step")
-        if reason := lab.warm_up(spec):
+        if reason := lab.of(spec.of).warm_up(spec):
             skipped[spec.text] = reason
             watcher.note(f"{spec.text} is skipped: {reason}")
     return [spec for spec in specs if spec.text not in skipped], skipped

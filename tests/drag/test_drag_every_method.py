@@ -24,6 +24,7 @@ every_method = pytest.mark.parametrize("method", METHODS)
 def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "statistics"))
     monkeypatch.setattr(stylegan2, "MOST_PROBES", 16)
+    monkeypatch.setattr(stylegan2, "REDRAWING_STEPS", 3)
 
 
 def settings_of(method, **changes):

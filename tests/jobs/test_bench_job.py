@@ -28,7 +28,7 @@ class NoTime:
         pass
 
     def spent(self):
-        return {"seconds": 0.25, "work_seconds": 0.125, "peak_mb": 100.0}
+        return {"seconds": 0.25, "work_seconds": 0.125, "peak_mb": 100.0, "grown_mb": 10.0}
 
 
 @pytest.fixture(autouse=True)
@@ -169,3 +169,10 @@ def test_processes_give_what_one_gives(tmp_path, monkeypatch):
             for name, group in groups.items()
         })  # fmt: skip
     assert reports[0] == reports[1] and reports[0][WHEELS]["dragline"][1]["mean"] > 0
+
+
+def test_another_model_is_refused_where_pictures_are_the_first_ones(tmp_path):
+    with pytest.raises(UserError, match=r"other: in landmarks pictures of the model are dragged"):
+        bench(request(tmp_path / "out", methods=("other:small",)))
+    with pytest.raises(UserError, match=r"a/m, b/m: two of one name"):
+        bench(request(tmp_path / "out", methods=("a/m:small", "b/m:small"), protocol=("drawn",)))

@@ -91,9 +91,11 @@ def note_protocol(folder: ReportFolder, name: str, facts: Facts) -> None:
     _agree(folder, kind_of(_PROTOCOL, name), {"name": name, "sha256_of_source": source, **facts})
 
 
-def note_method(folder: ReportFolder, spec: MethodSpec) -> None:
+def note_method(folder: ReportFolder, lab: Lab, spec: MethodSpec) -> None:
     """Write a method's settings into the log, or compare them with those of its results there."""
-    facts = {"text": spec.text, "settings": spec.settings.to_dict()}
+    facts: Facts = {"text": spec.text, "settings": spec.settings.to_dict()}
+    if spec.model:
+        facts |= {"model": spec.of, "sha256_of_weights": lab.of(spec.of).generator.digest}
     _agree(folder, kind_of(_METHOD, spec.text), facts)
 
 
@@ -129,6 +131,12 @@ def methods_of(folder: ReportFolder) -> list[MethodSpec]:
     """The methods in the log, first to last."""
     records = [line for line in folder.records if line["kind"].startswith(f"{_METHOD}/")]
     return [MethodSpec.parse(record["text"]) for record in records]
+
+
+def models_of(folder: ReportFolder) -> dict[str, str]:
+    """Digests of the weights of the other models in the log, by their names."""
+    records = [line for line in folder.records if line["kind"].startswith(f"{_METHOD}/")]
+    return {r["model"]: r["sha256_of_weights"] for r in records if "model" in r}
 
 
 def protocols_of(folder: ReportFolder) -> dict[str, Facts]:

@@ -124,6 +124,8 @@ def _protocol(numbers: Facts) -> Table:
         "model": f"`{model['name']}`, {model['size']} px, weights"
         f" `{model['sha256_of_weights'][:12]}`"
         + ("" if model["discriminator"] else ", without a discriminator"),
+        **{f"beside it, {i + 1}": f"`{name}`, weights `{digest[:12]}`"
+           for i, (name, digest) in enumerate(numbers["models"].items())},
         "pictures": f"truncation {facts['psi']:g}, seeds from {facts['first_seed']}",
         "sources": f"`{facts['sha256_of_sources'][:12]}`, of drags and measures",
         "machine": f"{session['processor']}, {session['cores']} cores,"
@@ -131,7 +133,7 @@ def _protocol(numbers: Facts) -> Table:
         "libraries": f"torch {session['torch']}, Python {session['python']}",
         "dates": ", ".join(dict.fromkeys(s["date"][:10] for s in numbers["sessions"])),
         "runs": "each task once",
-    }
+    }  # fmt: skip
     return Table(["", ""], [list(row) for row in rows.items()])
 
 

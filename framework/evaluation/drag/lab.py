@@ -1,6 +1,6 @@
 """What one process of the benchmark works with: the model, and those who judge its pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,7 @@ class Lab:
         editor: Its frozen latent transformer, for the method of that name; None if there is none.
         pairs: Pictures looked at so far, see `framework.evaluation.drag.targets.pairs`.
         put_in: Puts a picture into the model; None where that is not wanted.
+        others: Labs of other models by their names, for tasks that are no model's own.
     """
 
     generator: Generator
@@ -51,7 +52,12 @@ class Lab:
     editor: LatentTransformer | None = None
     pairs: list[Any] = field(default_factory=list)
     put_in: PutIn | None = None
+    others: "Mapping[str, Lab]" = field(default_factory=dict)
     _warm: set[str] = field(default_factory=set)
+
+    def of(self, model: str) -> "Lab":
+        """The lab of a model by its name; empty for this one."""
+        return self.others[model] if model else self
 
     @cached_property
     def judge(self) -> KeypointJudge:

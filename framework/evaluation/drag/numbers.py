@@ -10,6 +10,7 @@ from framework.evaluation.drag.bench import (
     kind_of,
     lines_of,
     methods_of,
+    models_of,
     protocols_of,
     tasks_of,
 )
@@ -39,6 +40,7 @@ def report_numbers(
     return {
         "identity": identity,
         "sessions": folder.sessions,
+        "models": models_of(folder),
         "methods": {spec.text: spec.settings.to_dict() for spec in specs},
         "skipped": dict(skipped),
         "protocols": {

@@ -1,11 +1,13 @@
 """A method as a benchmark names it: a preset or a method, with what differs from its settings.
 
-`dragline`, `draggan+tracker=patch`, `small+max_steps=60+stop_distance_px=1`. Needs no torch.
+`dragline`, `draggan+tracker=patch`, `small+max_steps=60+stop_distance_px=1`; with a model of its
+own before it, `toycars64-diffusion:diffusion`. Needs no torch.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Self
 
 from framework.drag.registry import names
@@ -18,29 +20,40 @@ class MethodSpec:
     """A method in a table.
 
     Args:
-        text: What the user called it; its name in tables.
+        text: What the user called it; its name in tables. Of its model, the last part of the path.
         settings: The settings of its drags.
+        model: The model that it drags; empty for the benchmark's.
     """
 
     text: str
     settings: DragSettings
+    model: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read NAME+SETTING=VALUE+…; NAME is a preset, or a method with its default settings.
+        """Read MODEL:NAME+SETTING=VALUE+…; NAME is a preset, or a method with its defaults.
+
+        MODEL: may be left out.
 
         Raises:
             UserError: If there is no such preset, method or setting, or a value does not fit.
         """
-        name, *changes = text.split("+")
+        head, *changes = text.split("+")
+        model, colon, name = head.rpartition(":")
         known = list(dict.fromkeys([*PRESETS, *names("methods")]))
         if name not in known:
             raise UserError(f"{text}: {name!r} is none of {', '.join(known)}", "methods")
         settings = DragSettings.preset(name) if name in PRESETS else DragSettings(method=name)
         try:
-            return cls(text, replace(settings, **dict(map(_change, changes))))
+            shown = f"{Path(model).name}{colon}{text[len(model) + len(colon) :]}"
+            return cls(shown, replace(settings, **dict(map(_change, changes))), model)
         except UserError as error:
             raise UserError(f"{text}: {error}", "methods") from None
+
+    @property
+    def of(self) -> str:
+        """The name of its model; empty for the benchmark's."""
+        return Path(self.model).name
 
 
 def parse_specs(texts: Sequence[str]) -> list[MethodSpec]:

@@ -20,7 +20,8 @@ class BenchRequest:
         model: Zoo name, model folder or file.
         protocol: What is done: ablations, drawn, landmarks, mask, paired, roundtrip,
             tracking; one or more.
-        methods: Presets or methods, with changes of their settings: draggan+tracker=nearest.
+        methods: Presets or methods, with changes of their settings: draggan+tracker=nearest; with
+            a model of their own: toycars64-diffusion:diffusion (protocols drawn, ablations).
         n: Tasks of each kind.
         images: Folder or zip of photographs that are inverted and dragged, too, by roundtrip;
             best ones that the encoder was not trained on.

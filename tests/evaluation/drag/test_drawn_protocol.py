@@ -73,6 +73,23 @@ def test_a_drag_is_measured_against_the_true_drawing(lab):
         column.text(column.summary([start.facts]))
 
 
+def test_two_models_stand_in_one_table(lab):
+    both = replace(lab, others={"other": lab})
+    specs = [MethodSpec.parse("dragline"), MethodSpec.parse("some/where/other:warp+max_steps=1")]
+    assert [(spec.text, spec.of, spec.model) for spec in specs] == [
+        ("dragline", "", ""), ("other:warp+max_steps=1", "other", "some/where/other")
+    ]  # fmt: skip
+    rows = PROTOCOL.rows("wheels", specs)
+    assert list(rows) == [NO_EDIT, f"other: {NO_EDIT}", "dragline", "other:warp+max_steps=1"]
+    (task,) = islice(PROTOCOL.tasks(both, "wheels"), 1)
+    quick = replace(PROTOCOL, variants={"": Variant(lora_steps=0)})
+    start = quick.run(both, "wheels", task, f"other: {NO_EDIT}", None)
+    moved = quick.run(both, "wheels", task, specs[1].text, specs[1])
+    assert moved.facts["px"] != start.facts["px"] and moved.facts["grown_mb"] >= 0
+    with pytest.raises(KeyError):
+        quick.run(lab, "wheels", task, specs[1].text, specs[1])
+
+
 def test_variants_are_put_in_as_they_say(lab):
     (task,) = islice(PROTOCOL.tasks(lab, "wheels"), 1)
     image, put_in = drawings("wheels", task["car"])[0].image, lab.put_in

@@ -27,7 +27,7 @@ from framework.models.frozen import gradients
 SEED = 4242  # of the drawings; training has another
 MATES = 1_000_000  # cars from which a part is taken begin here
 BETWEEN_PX = (2.5, 7.0)
-NO_EDIT = "no edit"
+NO_EDIT, OF = "no edit", ": "
 MOST_DB = 100.0  # an exact reconstruction would have no mean
 VARIANTS: Mapping[str, Variant] = {
     "": Variant(),
@@ -73,6 +73,7 @@ COLUMNS: Sequence[Column] = (
     middle("wall_seconds", "wall s, median", part=COST),
     middle("peak_mb", "peak MB, median", ".0f", "largest resident size of the process during a"
            " drag, networks and libraries included", COST),
+    middle("grown_mb", "drag MB, median", ".0f", "by how much that grew during the drag", COST),
     count("judge_unsure", "judge unsure", lambda line: line["judge_confidence"] < SURE, part=COST),
     ends("ended"),
 )  # fmt: skip
@@ -150,13 +151,16 @@ class Drawn:
 
     def identity(self, lab: Lab) -> Facts:
         """Facts on drawings, judges and how drawings are put into the model."""
-        if lab.put_in is None or list(lab.generator.img_size) != [64, 64]:
+        labs = [lab, *lab.others.values()]
+        if any(one.put_in is None or list(one.generator.img_size) != [64, 64] for one in labs):
             raise UserError("drawn: for models of 64x64 px", "protocol")
         return {"drawings": {"seed": SEED, "look": LOOK}, **lab.drawing_judges()}
 
     def rows(self, group: str, specs: Sequence[MethodSpec]) -> dict[str, MethodSpec | None]:
-        """The inversion alone, and the methods; what a diffusion model can leave out is a row."""
+        """The inversions alone, and the methods; what a diffusion model can leave out is a row."""
+        models = dict.fromkeys(spec.of for spec in specs if spec.model)
         rows: dict[str, MethodSpec | None] = {NO_EDIT: None}
+        rows |= {f"{name}{OF}{NO_EDIT}": None for name in models}
         for spec in specs:
             diffuses = spec.settings.method == "dragdiffusion"
             rows |= {spec.text + name: spec for name in (self.variants if diffuses else ("",))}
@@ -168,9 +172,12 @@ class Drawn:
 
     def run(self, lab: Lab, group: str, task: Task, row: str, spec: MethodSpec | None) -> Result:
         """Put the drawing in, drag, and compare with the true drawing."""
+        lab = lab.of(row.removesuffix(NO_EDIT).removesuffix(OF) if spec is None else spec.of)
         assert lab.put_in is not None
         before, true = drawings(group, task["car"])
         variant = self.variants["" if spec is None else row.removeprefix(spec.text)]
+        if spec is not None and spec.settings.method == "warp":  # moves pixels, whatever the LoRA
+            variant = replace(variant, lora_steps=0)
         inverted = lab.put_in(before.image, variant)
         generator, ws, trial = inverted.generator, inverted.ws, None
         if spec is not None:
