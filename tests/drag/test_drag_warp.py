@@ -1,4 +1,4 @@
-"""Pixels that move with points, the ground that they uncover, and models that redraw the picture."""
+"""Pixels that move with points, the ground they uncover, and models that redraw the picture."""
 
 from dataclasses import replace
 
