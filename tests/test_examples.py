@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from framework.formats.translator_folder import save_translator
+from framework.models.translation.condition import Condition
+from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VERBS = (
     "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
-    "fill", "texture",
+    "fill", "texture", "from_sketch",
 )  # fmt: skip
 
 
@@ -123,3 +126,12 @@ def test_texture(photo, tmp_path):
     example("texture")["main"](str(photo), str(photo), str(tmp_path / "new"))
     assert Image.open(tmp_path / "new" / "texture.png").size == (48, 40)
     assert Image.open(tmp_path / "new" / "transfer.png").size == (24, 20)
+
+
+def test_from_sketch(photo, tmp_path):
+    save_translator(
+        tmp_path / "model", "pix2pix", {"picture": UNet(1, 3, 4, 3)}, Condition("sketch"), (16, 16)
+    )
+    out = tmp_path / "new" / "drawn.png"
+    example("from_sketch")["main"](str(photo), str(tmp_path / "model"), str(out), "3")
+    assert Image.open(out).size == (64, 16)

@@ -21,6 +21,7 @@ from framework.cli.drag import drag
 from framework.cli.edit_picture import edit
 from framework.cli.export_model import export
 from framework.cli.fill import fill
+from framework.cli.from_condition import from_label, from_sketch
 from framework.cli.generate import generate
 from framework.cli.import_model import import_
 from framework.cli.invert import invert
@@ -52,6 +53,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latents": latents,
     "generate": generate,
     "video": video,
+    "from-sketch": from_sketch,
+    "from-label": from_label,
     "fill": fill,
     "texture": texture,
     "transfer": transfer,

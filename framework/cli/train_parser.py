@@ -12,6 +12,7 @@ from framework import settings_file
 from framework.errors import UserError
 from framework.evaluation.generator.measure import MetricSettings
 from framework.settings import Settings
+from framework.training.alignment.conditions import ConditionEncoderSettings
 from framework.training.data import TrainingImages
 from framework.training.diffusion.lora import LoraSettings
 from framework.training.diffusion.settings import DiffusionSettings
@@ -40,6 +41,7 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "CycleGANTraining": CycleGANSettings,
     "SpadeTraining": SpadeSettings,
     "TextTraining": TextSettings,
+    "ConditionEncoderTraining": ConditionEncoderSettings,
 }
 TRAINABLE = {
     "StyleGAN2Training": MODEL,
@@ -50,6 +52,7 @@ TRAINABLE = {
     "FillingTraining": "framework.training.filling.module.FillingTraining",
     "Pix2PixTraining": "framework.training.translation.pix2pix.Pix2PixTraining",
     "CycleGANTraining": "framework.training.translation.cyclegan.CycleGANTraining",
+    "ConditionEncoderTraining": "framework.training.alignment.conditions.ConditionEncoderTraining",
     "SpadeTraining": "framework.training.translation.spade.SpadeTraining",
     "TextTraining": "framework.training.text.module.TextTraining",
 }

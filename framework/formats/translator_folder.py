@@ -41,6 +41,17 @@ class Translator:
     condition: Condition
     img_size: tuple[int, int]
 
+    @property
+    def varies(self) -> bool:
+        """Whether it draws several pictures of one condition."""
+        network: Any = self.networks[PICTURE]
+        return isinstance(network, SpadeGenerator) or network.config.get("dropout", 0) > 0
+
+    def check_style(self) -> None:
+        """Raise `UserError` if it reads no styles."""
+        if "style" not in self.networks:
+            raise UserError(f"{self.method} takes no style from a picture; spade does")
+
     def pictures(
         self, levels: Tensor, rng: torch.Generator | None = None, style: Tensor | None = None
     ) -> Tensor:
@@ -57,8 +68,7 @@ class Translator:
         conditions = self.condition.encode(levels)
         if style is None:
             return self.networks[PICTURE](conditions, rng)
-        if "style" not in self.networks:
-            raise UserError(f"{self.method} takes no style from a picture; spade does", "style")
+        self.check_style()
         mean, _ = self.networks["style"](style)
         return self.networks[PICTURE](conditions, style=mean.expand(len(conditions), -1))
 

@@ -22,8 +22,11 @@ import framework.cli.edit as edit
 import framework.data.__main__ as data
 from framework.command_line import flag_of, shown
 from framework.files import new_folder
+from framework.formats.translator_folder import save_translator
 from framework.jobs.report import ReportOutcome
 from framework.jobs.requests.pictures import MAX_SEED
+from framework.models.translation.condition import Condition
+from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
 
 TEXTS = [
@@ -109,6 +112,8 @@ GOOD = {
         "{photo} --texture {photo} --out {out}",
         "{photo} --texture {photo} --before {photo} --out {out}",
     ],
+    "edit from-sketch": ["{photo} --model {sketch} --n 1 --out {out}"],
+    "edit from-label": ["{mask} --model {labels} --n 1 --out {out}"],
     "edit import": ["{lone} --out {out}"],
     "edit export": ["{model} --to rosinality --out {out}.pt"],
     # The judge takes pictures of toy cars alone: this model is refused, in one line.
@@ -161,6 +166,9 @@ def places(tmp_path_factory) -> dict[str, Path]:
     (root / "marks.csv").write_text("seed,a\n" + "\n".join(f"{i},{i % 7}" for i in range(25)))
     found = ["--model", str(model), *LITTLE.split(), "--out", str(root / "found")]
     assert edit.main(["directions", *found]) == 0
+    for condition in (Condition("sketch"), Condition("labels", 1, 256)):
+        unet = UNet(condition.channels, 3, 4, 3)
+        save_translator(root / condition.kind, "pix2pix", {"picture": unet}, condition, (16, 16))
     shards = ["shard", str(root / "photos"), "--size", "16", "--out", str(root / "shards")]
     assert data.main(shards) == 0
     return {
@@ -169,6 +177,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
         "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
         "shards": root / "shards", "mask": root / "mask.png", "marks": root / "marks.csv",
         "directions": root / "found" / "directions.safetensors",
+        "sketch": root / "sketch", "labels": root / "labels",
     }  # fmt: skip
 
 

@@ -223,6 +223,7 @@ CONFIGS = {
     "EditorTraining": "editor/toycars64.yaml", "DiffusionTraining": "diffusion/toycars64.yaml",
     "LoraTraining": "diffusion/lora.yaml", "FillingTraining": "filling/toycars64.yaml",
     "Pix2PixTraining": "translation/pix2pix.yaml",
+    "ConditionEncoderTraining": "translation/sketch_encoder.yaml",
     "CycleGANTraining": "translation/cyclegan.yaml", "SpadeTraining": "translation/spade.yaml",
     "TextTraining": "text/toycars64.yaml",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from framework.training.phases import Micro
 from framework.training.trainer import TRAINER_DEFAULTS
 from framework.training.translation import losses
 from framework.training.translation.cyclegan import CycleGANTraining
-from framework.training.translation.module import TranslationTraining
+from framework.training.translation.module import TranslationTraining, condition_of
 from framework.training.translation.pix2pix import Pix2PixTraining
 from framework.training.translation.settings import (
     CycleGANSettings,
@@ -53,7 +53,7 @@ def data_of(kind: str):
 def built(kind: str, **settings: Any) -> Any:
     """A module built for toy cars, as a run builds it."""
     module, data = KINDS[kind][0](**{**KINDS[kind][1], **settings}), data_of(kind)
-    module.condition = module._condition_of(data)
+    module.condition = condition_of(data, 10, kind)
     module._size = SIZE
     module.build(data, torch.device("cpu"))
     return module
@@ -64,7 +64,7 @@ def trained(folder: Path, kind: str, batches: int, start: int | None = None) -> 
     saving = RunCheckpoints(folder, 1000.0, 1000.0, 99)
     begin = None if start is None else checkpoint_path(folder, start * BATCH)
     module, data = KINDS[kind][0](**KINDS[kind][1]), data_of(kind)
-    module.condition = module._condition_of(data)
+    module.condition = condition_of(data, 10, kind)
     train(module, batches * BATCH, data, (saving,), begin)  # type: ignore[arg-type]
     held = read_checkpoint(checkpoint_path(folder, batches * BATCH))
     return {name: held[name] for name in ("state_dict", "optimizer_states", "dragline")}

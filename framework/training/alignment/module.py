@@ -88,6 +88,10 @@ class AlignmentTraining(PhasedTraining[A]):
         """Return the inputs of all pictures, (M, several, ...), of either part of the data."""
         raise NotImplementedError
 
+    def pictures_of(self, images: Tensor) -> Tensor:
+        """Return the pictures among the channels of the data, (M, C, H, W)."""
+        return images
+
     # Construction
 
     @property
@@ -126,7 +130,7 @@ class AlignmentTraining(PhasedTraining[A]):
         super().foresee(trainer, data, about_run)
         if data.size is None:
             data.size = self.opened.generator.img_size
-        self._check_pictures(data.img_size, data.channels)
+        self._check_pictures(data.img_size, data.all_channels)
 
     def fresh(self) -> "AlignmentTraining[A]":
         """Return the same module, not built, with the same opened model."""
@@ -177,6 +181,7 @@ class AlignmentTraining(PhasedTraining[A]):
 
         opened = self.opened
         tables = {False: data.images, True: data.held_out}
+        tables = {part: b if b is None else self.pictures_of(b) for part, b in tables.items()}
         pairs: dict[bool, Pairs] = {}
         for held_out, pictures in tables.items():
             dataset = data.held_out_dataset if held_out else data.dataset

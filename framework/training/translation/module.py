@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,31 +85,12 @@ class TranslationTraining(PhasedTraining[T]):
         about_run: dict[str, Any] | None = None,
     ) -> None:
         """Check all but the pictures; see `PhasedTraining`."""
-        self.condition = self._condition_of(data)
+        self.condition = condition_of(data, self.settings.num_labels, self.method)
         super().foresee(trainer, data, about_run)
-
-    def _condition_of(self, data: TrainingImages) -> Condition:
-        kind, labels = data.condition, self.settings.num_labels
-        if kind == "none":
-            raise UserError(
-                f"none: {self.method} learns from pairs; give sketch, labels or picture",
-                "data.condition",
-            )
-        channels = data.channels if kind == "picture" else 1
-        return Condition(kind, channels, labels if kind == "labels" else 0)
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Check that this can be trained; see `PhasedTraining`."""
-        facts = data.facts()
-        most, labels = facts.get("num_labels", 0), self.settings.num_labels
-        if self.condition.kind == "labels" and most > labels:
-            raise UserError(
-                f"{labels}: {data.source} has labels up to {most - 1}; give {most} or more",
-                "num_labels",
-            )
-        names = tuple(facts.get("label_names", ()))[:labels]
-        self.condition = Condition(self.condition.kind, self.condition.img_channels,
-                                   self.condition.num_labels, names)  # fmt: skip
+        self.condition = named_condition(self.condition, data)
         self._size = data.img_size
         return {
             "method": self.method,
@@ -250,6 +232,36 @@ class Translations:
                 missing = self.columns - len(row)
                 rows.append(np.pad(row, ((0, missing), *((0, 0),) * 3), constant_values=255))
         return np.concatenate(rows)
+
+
+def condition_of(data: TrainingImages, num_labels: int, learner: str) -> Condition:
+    """Return what the data's conditions are, their labels not named yet.
+
+    Raises:
+        UserError: If the data have none.
+    """
+    if data.condition == "none":
+        raise UserError(
+            f"none: {learner} learns from pairs; give sketch, labels or picture", "data.condition"
+        )
+    channels = data.channels if data.condition == "picture" else 1
+    return Condition(data.condition, channels, num_labels if data.condition == "labels" else 0)
+
+
+def named_condition(condition: Condition, data: TrainingImages) -> Condition:
+    """Return the same with the labels' names, if the data have some.
+
+    Raises:
+        UserError: If the data have labels that the condition does not.
+    """
+    facts = data.facts()
+    most, labels = facts.get("num_labels", 0), condition.num_labels
+    if most > labels:
+        raise UserError(
+            f"{labels}: {data.source} has labels up to {most - 1}; give {most} or more",
+            "num_labels",
+        )
+    return replace(condition, names=tuple(facts.get("label_names", ())))
 
 
 def shown_conditions(condition: Condition, pictures: np.ndarray) -> np.ndarray:
