@@ -8,7 +8,7 @@ bottom), in whole pixels from the corner.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -209,6 +209,30 @@ def photo_box(geometry: Geometry) -> tuple[int, int, int, int]:
         min(width, math.ceil(snapped(end_x))),
         min(height, math.ceil(snapped(end_y))),
     )
+
+
+def to_photo_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """Return the photograph's pixels that lie under a mask of the canvas, bool (h, w).
+
+    Args:
+        mask: (H, W), above 0.5 inside.
+        geometry: Place of the photograph on the canvas.
+    """
+    inside = (mask > 0.5) & (valid_mask(geometry) > 0)
+    result = np.zeros(geometry.photo_size, bool)
+    if not inside.any():
+        return result
+    (top, bottom), (left, right) = (
+        np.flatnonzero(inside.any(axis=axis))[[0, -1]].tolist() for axis in (1, 0)
+    )
+    painted = replace(geometry, valid_box=(left, top, right + 1, bottom + 1))
+    x, y, end_x, end_y = photo_box(painted)
+    columns = np.arange(x, end_x)
+    for row in range(y, end_y):  # a row at a time: photographs are large
+        at = geometry.to_canvas_points(np.stack([columns, np.full_like(columns, row)], axis=1))
+        across, down = np.rint(at).astype(int).T.clip(0, np.array(inside.shape)[::-1, None] - 1)
+        result[row, x:end_x] = inside[down, across]
+    return result
 
 
 def check_photo(photo: np.ndarray, geometry: Geometry) -> None:

@@ -282,6 +282,11 @@ class DragSession:
         with self._exclusive():
             self._cursor = min(len(self._states) - 1, self._cursor + count)
 
+    def forget_undone(self) -> None:
+        """Forget what was undone, as every change does."""
+        with self._exclusive():
+            self._states = self._states[: self._cursor + 1]
+
     def reset(self) -> None:
         """Return to the picture at the session's start, without points or mask; can be undone."""
         with self._exclusive():

@@ -64,12 +64,41 @@ def read_photo(path: Path, generator: Generator, framing: Framing | None = None)
         UserError: If the file is no picture, or the framing does not fit it.
     """
     height, width = generator.img_size
-    channels = generator.img_channels
-    if channels not in MODES:
-        raise UserError(f": its pictures have {channels} channels; photographs 1, 3 or 4", "model")
+    check_channels(generator)
     whole = Photograph.read(path)
     with blame(printable(str(path))):
         geometry, outside = frame(framing or Framing(), whole.size, (height, width))
+    return framed_photo(path, whole, geometry, generator, outside)
+
+
+def check_channels(generator: Generator) -> None:
+    """Refuse a model whose pictures are none that photographs can be.
+
+    Raises:
+        UserError: Naming the model.
+    """
+    channels = generator.img_channels
+    if channels not in MODES:
+        raise UserError(f": its pictures have {channels} channels; photographs 1, 3 or 4", "model")
+
+
+def framed_photo(
+    path: Path,
+    whole: Photograph,
+    geometry: Geometry,
+    generator: Generator,
+    outside: Sequence[str] = (),
+) -> Photo:
+    """Return a photograph, the content of a file, as a model sees it at a place.
+
+    Args:
+        path: File of the photograph.
+        whole: Its content.
+        geometry: Place of the model's picture in it.
+        generator: The generator whose size and channels count.
+        outside: Notes about parts of the picture outside the photograph.
+    """
+    (height, width), channels = generator.img_size, generator.img_channels
     notes = [*whole.notes, *outside]
     if whole.alpha is not None and channels != 4:
         notes.append("transparency laid on white for the model; the cut-out keeps it")

@@ -64,6 +64,15 @@ def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
     return operations
 
 
+def use_if_built(op: str) -> None:
+    """Let one operation run compiled on CPUs if it has been built; all others stay as they are.
+
+    For programs that cannot wait for a compiler, or whose other numbers must not change.
+    """
+    if prospects("cpu") == "built" and _load("cpu") is None:
+        _active["cpu"] = tuple({*_active.get("cpu", ()), op})
+
+
 def runs_compiled(op: str, x: Tensor) -> bool:
     """Whether `op` runs compiled on `x`."""
     return op in _active.get(x.device.type, ())

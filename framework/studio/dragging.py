@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,8 +18,7 @@ from framework.jobs.invert import Places, carrying_out
 from framework.jobs.log import StepLog
 from framework.jobs.models import Networks
 from framework.jobs.outcomes import InvertOutcome
-from framework.jobs.photograph import read_photo
-from framework.jobs.requests.framing import Framing
+from framework.jobs.photograph import Photo
 from framework.jobs.requests.invert import InversionChoice
 from framework.jobs.stages import inverter_of
 from framework.jobs.watcher import SILENT, Cancelled
@@ -132,33 +130,33 @@ class Inverting:
     Args:
         networks: The model's networks.
         source: What the page had chosen.
-        file: File of the photograph, in a folder of its own, where results are written, too.
-        choice: Framing and stages.
+        photo: The photograph, in a folder of its own, where results are written, too.
+        stages: Stages of the inversion, with commas between.
         show: Shows a step's picture.
         done: Takes the edit that begins with the result.
 
     Raises:
-        UserError: If the photograph cannot be used.
+        UserError: If the stages do not fit.
     """
 
-    is_coarse = False
+    is_coarse = True  # until the next edit is there
 
     def __init__(
         self,
         networks: Networks,
         source: Open,
-        file: Path,
-        choice: tuple[Framing, InversionChoice],
+        photo: Photo,
+        stages: str,
         show: Show,
         done: Callable[[Edit], None],
     ) -> None:
         self._networks, self._source, self._show, self._done = networks, source, show, done
-        inverter = inverter_of(networks, choice[1])
-        photo = read_photo(file, networks.generator, choice[0])
+        inverter = inverter_of(networks, InversionChoice(stages=stages))
         inverter.prepare()
         self._settings = inverter.settings
+        folder = photo.path.parent
         self._stream: Generator[InversionStep, None, InvertOutcome] = carrying_out(
-            inverter, photo, inverter.stream(photo), Places(file.parent, file.parent, "photo"),
+            inverter, photo, inverter.stream(photo), Places(folder, folder, "photo"),
             SILENT, "disabled",
         )  # fmt: skip
         self._at: InversionStep | None = None

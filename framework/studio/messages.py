@@ -79,6 +79,17 @@ class SetMask:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Fill what the mask covers from the rest, and put the result into the model again.
+
+    Args:
+        method: How, as in `edit.py fill --method`; None for the usual one.
+    """
+
+    method: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """Start the drag."""
 
@@ -158,8 +169,8 @@ class Ack:
 
 
 Command = (
-    Open | AddPoint | MovePoint | RemovePoint | SetMask | Run | Stop | Undo | Redo | Go | Reset
-    | Choose | Log | Hold | Release | Ack
+    Open | AddPoint | MovePoint | RemovePoint | SetMask | Fill | Run | Stop | Undo | Redo | Go
+    | Reset | Choose | Log | Hold | Release | Ack
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------ from server to page

@@ -95,13 +95,13 @@ class Outbox:
         with self._lock:
             events: list[Event] = [*self._notes]
             self._notes.clear()
-            if self._mask is not None:
-                events.append(self._mask)
             if self._rows or self._fresh:
                 events.append(Rows(ROW_NAMES, [*self._rows], self._fresh))
                 self._rows.clear()
             if self._state is not None:
                 events.append(self._state)
+            if self._mask is not None:  # after the state, with which the mask's size comes
+                events.append(self._mask)
             self._mask, self._state, self._fresh = None, None, False
             frame, number = None, 0
             if self._frame is not None and self._sent - self._shown < MAX_IN_FLIGHT:

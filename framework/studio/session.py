@@ -21,12 +21,13 @@ from framework.drag.step import DragStep
 from framework.errors import UserError
 from framework.files import new_folder
 from framework.jobs.log import StepLog
+from framework.jobs.photograph import read_photo
 from framework.jobs.requests.framing import Framing
-from framework.jobs.requests.invert import InversionChoice
 from framework.studio import messages
 from framework.studio.dragging import Activity, Dragging, Inverting, Preview
 from framework.studio.edit import Edit
 from framework.studio.faults import in_a_line
+from framework.studio.filling import Filling
 from framework.studio.frames import Frame
 from framework.studio.masks import pack, unpack
 from framework.studio.messages import BadMessage, Command, Note, State
@@ -35,8 +36,11 @@ from framework.studio.outbox import Outbox
 from framework.studio.storage import Storage
 
 MAX_WAITING = 256  # commands
+MOST_EARLIER = 4  # edits that undo leads back to: each may have weights of its own
+_REPLACING = (Inverting, Filling)  # what ends with another edit
 _OF_ONE_KIND = (messages.Go, messages.Hold)  # of several in a row only the last counts
 _Question = tuple[Callable[[], Any], Future]
+_Kept = tuple[Edit, Path | None]  # an edit, and what is stored for it
 
 
 class Session:
@@ -59,7 +63,10 @@ class Session:
         self._edits = 0  # so far
         self._activity: Activity | None = None
         self._preview: Preview | None = None
-        self._folder: Path | None = None  # of the photograph or edit that was sent
+        self._folder: Path | None = None  # of the edit's photograph or file
+        self._coming: Path | None = None  # what is stored for the edit that is being made
+        self._earlier: list[_Kept] = []  # edits of which the next one was made, by filling
+        self._later: list[_Kept] = []  # those that were undone
         self._logs, self._logged = False, 0  # drags to W&B; how many so far
         self._known_mask: Any = None  # what the page shows
         self._due: tuple[Callable[[], np.ndarray], int] | None = None  # a picture not shown yet
@@ -148,6 +155,8 @@ class Session:
         held = self._preview.point if self._preview is not None else None
         return replace(
             state,
+            can_undo=state.can_undo or bool(self._earlier),
+            can_redo=state.can_redo or bool(self._later),
             edit=self._edits,
             busy=busy,
             held=held,
@@ -165,11 +174,12 @@ class Session:
         edit = self.edit
         self._stop()
         self._say("reading the photograph")
-        choice = framing, InversionChoice(stages=stages)
+        photo = read_photo(file, edit.networks.generator, framing)
         self._activity = Inverting(
-            edit.networks, edit.source, file, choice, self._offer,
+            edit.networks, edit.source, photo, stages, self._offer,
             lambda edit: self._begin(edit, file.parent),
         )  # fmt: skip
+        self._coming = file.parent
 
     def go_on(self, file: Path) -> None:
         """Go on with an edit, a file of the storage.
@@ -184,6 +194,9 @@ class Session:
     def forget(self) -> None:
         """Remove what was stored for it."""
         self._storage.remove(self._folder)
+        self._discard()
+        self._earlier = self._without(self._earlier)
+        self._later = self._without(self._later)
 
     def _append(self, item: Command | _Question) -> None:
         with self._lock:
@@ -229,7 +242,7 @@ class Session:
             case messages.Stop():
                 self._stop()
                 return
-        if isinstance(self._activity, Inverting) and not isinstance(command, messages.Open):
+        if isinstance(self._activity, _REPLACING) and not isinstance(command, messages.Open):
             return  # the picture that this is about is on its way out
         match command:
             case messages.Open():
@@ -258,27 +271,82 @@ class Session:
                     self.edit.choose(command)
             case messages.Log(wandb):
                 self._logs = wandb
+            case messages.Fill(method):
+                self._fill(method)
             case messages.Run():
                 self._start()
             case messages.Undo():
-                self._go(-self.edit.drag.last_change)
+                self._undo()
             case messages.Redo():
-                self._go(self.edit.drag.next_change)
+                self._redo()
             case messages.Go(place):
                 self._go(place - self.edit.drag.can_undo)
             case messages.Reset():
                 self._stop()
+                self._later = self._without(self._later)
                 self.edit.drag.reset()
                 self._moved()
 
     def _begin(self, edit: Edit, folder: Path | None) -> None:
         """Show another edit from now on."""
+        self._coming = None
         self.forget()
+        self._turn_to(edit, folder)
+
+    def _turn_to(self, edit: Edit, folder: Path | None) -> None:
         self._edit, self._folder = edit, folder
         self._edits += 1
         self._known_mask = None
         self.outbox.clear_rows()
         self._moved()
+
+    def _fill(self, method: str | None) -> None:
+        """Begin to fill what is painted."""
+        self._stop()
+        self._say("filling")
+        self._activity = Filling(self.edit, method, self._new_folder, self._offer, self._follow)
+
+    def _new_folder(self) -> Path:
+        self._coming = self._storage.new_folder()
+        return self._coming
+
+    def _follow(self, edit: Edit, folder: Path) -> None:
+        """Go on with an edit that was made of this one; undo leads back."""
+        self._later = self._without(self._later)
+        self._coming = None
+        self.edit.drag.forget_undone()
+        kept = [*self._earlier, (self.edit, self._folder)]
+        self._without(kept[:-MOST_EARLIER])
+        self._earlier = kept[-MOST_EARLIER:]
+        self._turn_to(edit, folder)
+
+    def _undo(self) -> None:
+        """Undo the last change of the edit; before its first one, what the edit was made by."""
+        steps = self.edit.drag.last_change
+        if steps or not self._earlier:
+            self._go(-steps)
+        else:
+            self._exchange(self._later, self._earlier)
+
+    def _redo(self) -> None:
+        """Make the next change again, which may be the one that led to another edit."""
+        steps = self.edit.drag.next_change
+        if steps or not self._later:
+            self._go(steps)
+        else:
+            self._exchange(self._earlier, self._later)
+
+    def _exchange(self, put: list[_Kept], take: list[_Kept]) -> None:
+        """Leave the edit, and take up the last one of a list."""
+        self._stop()
+        put.append((self.edit, self._folder))
+        self._turn_to(*take.pop())
+
+    def _without(self, edits: list[_Kept]) -> list[_Kept]:
+        """Remove what is stored for edits that nothing leads to any more; return an empty list."""
+        for _, folder in edits:
+            self._storage.remove(folder)
+        return []
 
     def _set_mask(self, bits: str | None) -> None:
         with self._paused() as drag:
@@ -299,6 +367,7 @@ class Session:
         """Begin or continue the drag."""
         self._release()
         if self._activity is None:
+            self._later = self._without(self._later)
             if self.edit.drag.last_step is None:
                 self.outbox.clear_rows()
             log = self._new_log() if self._logs else None
@@ -326,6 +395,7 @@ class Session:
         if activity is not None:
             activity.stop()
             self._finish(activity)
+        self._discard()
 
     def _finish(self, activity: Activity) -> None:
         """Show the whole picture, if the last one was unfinished."""
@@ -338,12 +408,21 @@ class Session:
         self._release()
         if isinstance(activity, Dragging):
             activity.stop()
+        elif activity is not None:
+            self._finish(activity)
+        self._discard()
+
+    def _discard(self) -> None:
+        """Remove what is stored for an edit that did not come."""
+        self._storage.remove(self._coming)
+        self._coming = None
 
     @contextmanager
     def _paused(self) -> Iterator[DragSession]:
         """Change the edit between two steps; a drag that was under way goes on."""
         drag, running = self.edit.drag, self._activity is not None
         self._stop()
+        self._later = self._without(self._later)
         yield drag
         if running and drag.points:
             self._start()

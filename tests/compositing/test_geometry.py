@@ -14,6 +14,7 @@ from framework.compositing.geometry import (
     fit_geometry,
     photo_box,
     to_canvas,
+    to_photo_mask,
     valid_mask,
 )
 from framework.data.fit import fit
@@ -251,3 +252,19 @@ def test_large_photos_are_read_when_asked_without_a_warning(monkeypatch, recwarn
     photo = decode(buffer.getvalue(), max_pixels=2001).pixels
     assert photo.shape == (40, 50, 3) and not recwarn.list
     assert MAX_PHOTO_PIXELS > 100e6
+
+
+@pytest.mark.parametrize("rotate_deg", [0, 25])
+def test_a_painted_mask_covers_the_photographs_pixels_under_it(rotate_deg):
+    geometry = fit_geometry((60, 90), (16, 24), "center", (10, 5, 80, 52), rotate_deg)
+    mask = np.zeros((16, 24), np.float32)
+    mask[3:9, 4:11] = 1
+    inside = mask * valid_mask(geometry) > 0
+    wanted = np.zeros((60, 90), bool)
+    for y in range(60):
+        for x in range(90):
+            across, down = np.rint(geometry.to_canvas_points((x, y))).astype(int)
+            if 0 <= across < 24 and 0 <= down < 16:
+                wanted[y, x] = inside[down, across]
+    assert wanted.sum() > 100 and (to_photo_mask(mask, geometry) == wanted).all()
+    assert not to_photo_mask(0 * mask, geometry).any()

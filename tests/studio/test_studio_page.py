@@ -207,6 +207,33 @@ def test_a_mask_is_painted_and_erased_to_the_pixel(window):
     assert "bright" in mask
 
 
+def test_what_is_painted_is_filled_and_undo_brings_it_back(window):
+    page = window.page
+    assert page.is_disabled("#fill")
+    page.keyboard.press("f")
+    page.wait_for_selector("#notes p:has-text('nothing is painted')")
+    page.keyboard.press("b")
+    page.mouse.move(*window.place(20, 30))
+    page.mouse.down()
+    page.mouse.up()
+    until(lambda: window.state.has_mask)
+    picture = window.session.edit.picture()
+    page.click("#fill")
+    page.wait_for_selector("#status:has-text('filling')")
+    until(lambda: window.state.busy.startswith("refine"))
+    page.focus("#picture")
+    page.keyboard.press("Space")  # the inversion so far is enough
+    until(lambda: window.state.kind == "photo")
+    changed = (window.session.edit.inverted.photo.levels != picture).any(axis=2)
+    assert changed[30, 20] and not changed[:, 40:].any()
+    page.wait_for_selector("#photo-box:not([hidden])")
+    assert page.is_disabled("#fill")
+    page.keyboard.press("Control+z")
+    page.wait_for_selector("#fill:enabled")
+    assert window.state.kind == "seed" and window.state.can_redo
+    assert window.complaints == []
+
+
 def test_start_frames_stop_and_undo(window):
     page = window.page
     window.pull(window.place(20, 30), window.place(40, 34))

@@ -129,7 +129,8 @@ def test_a_mask_comes_back_with_undo(session):
     session.outbox.take()
     session.put(messages.Undo())
     session.turn()
-    assert any('"Mask", "bits": null' in m for m in session.outbox.take() if isinstance(m, str))
+    told = [m for m in session.outbox.take() if isinstance(m, str)]
+    assert '"State"' in told[-2] and '"Mask", "bits": null' in told[-1]  # its size comes first
 
 
 # F14
@@ -293,6 +294,106 @@ def test_a_photograph_is_no_reason_to_wait_for_somebody_else(session, storage, p
     session.leave()
     session.turn()
     assert not session.has_work
+
+
+@pytest.fixture
+def painted(session, storage, photograph) -> Session:
+    """A session with a photograph, larger than the model's picture, and a painted mask."""
+    photo = photograph(size=(110, 80)).read_bytes()
+    session.ask(lambda: session.invert(storage.photograph(photo), Framing(), "embed"))
+    until(lambda: session.turn() or not session._activity)
+    mask = torch.zeros(64, 64)
+    mask[20:32, 8:20] = 1
+    session.put(messages.SetMask(pack(mask)))
+    session.turn()
+    return session
+
+
+def told(session: Session) -> str:
+    return "".join(m for m in session.outbox.take() if isinstance(m, str))
+
+
+def filled(session: Session) -> None:
+    """Fill what is painted, to the end."""
+    edit = session.edit
+    session.put(messages.Fill())
+    until(lambda: session.turn() or session.edit is not edit)
+
+
+def test_what_is_painted_is_filled_in_the_photograph_and_undo_leads_back(painted):
+    before, folder = painted.edit, painted._folder
+    filled(painted)
+    after = painted.edit
+    old, new = (edit.inverted.photo.levels.astype(int) for edit in (before, after))
+    changed = (old != new).any(axis=2)
+    hole = changed[25:40, 25:40]  # 80 px are the model's 64, and 15 beside it are not seen
+    assert hole.mean() > 0.5 and changed.sum() == hole.sum() > 0
+    shown = state(painted)
+    assert shown.kind == "photo" and not shown.has_mask and shown.busy == ""
+    assert [facts.stage for facts in shown.photo.stages] == ["embed"]
+    assert (after.pasted() == new).all()
+    painted.outbox.take()
+    painted.put(messages.Undo())
+    painted.turn()
+    assert painted.edit is before and folder.exists() and '"bits": "A' in told(painted)
+    assert state(painted).has_mask and state(painted).can_redo
+    painted.put(messages.Redo())
+    painted.turn()
+    assert painted.edit is after and not state(painted).can_redo
+    painted.put(messages.Undo())
+    painted.turn()
+    left = after.inverted.file.parent
+    assert left.exists()
+    painted.put(PULL)  # another way from here
+    painted.turn()
+    assert not state(painted).can_redo and not left.exists()
+    painted.forget()
+    assert not folder.exists()
+
+
+# F29f
+def test_a_filling_is_dropped_by_stop_and_shows_the_edit_again(painted):
+    edit, stored = painted.edit, set(painted._storage._folder.iterdir())
+    painted.connected = True
+    painted.put(messages.Fill())
+    turns(painted, 3)
+    assert state(painted).busy.startswith("filling, ") and " of " in state(painted).busy
+    painted.put(messages.SetMask(None))  # of which picture?
+    painted.put(messages.Stop())
+    painted.turn()
+    assert state(painted).busy == "" and painted.edit is edit and state(painted).has_mask
+    assert set(painted._storage._folder.iterdir()) == stored
+    assert painted._due is None or (painted._due[0]() == edit.picture()).all()
+
+
+# F29f
+def test_a_hole_that_is_nothing_or_everything_is_refused_in_a_line(session):
+    session.put(messages.Fill())
+    session.turn()
+    assert "nothing is painted" in told(session)
+    session.put(messages.SetMask(pack(torch.ones(64, 64))))
+    session.put(messages.Fill())
+    session.turn()
+    assert "it covers everything" in told(session)
+    half = torch.zeros(64, 64)
+    half[:32] = 1
+    session.put(messages.SetMask(pack(half)))
+    session.put(messages.Fill("../paint"))
+    session.turn()
+    assert '"field": "method"' in told(session) and state(session).busy == ""
+
+
+def test_a_picture_of_a_seed_becomes_a_photograph_when_it_is_filled(session):
+    seen, mask = session.edit.picture(), torch.zeros(64, 64)
+    mask[4:20, 30:60] = 1
+    session.put(messages.SetMask(pack(mask)))
+    session.put(messages.Fill())
+    until(lambda: session.turn() or state(session).busy.startswith("refine"))
+    session.put(messages.Stop())
+    session.turn()
+    photo = session.edit.inverted.photo.levels
+    assert state(session).kind == "photo" and (photo[20:] == seen[20:]).all()
+    assert (photo[4:20, 30:60] != seen[4:20, 30:60]).any()
 
 
 def test_an_edit_file_goes_on_as_if_it_had_not_ended(session, models, storage):

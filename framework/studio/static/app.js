@@ -151,6 +151,7 @@ function show(state) {
     ? "Only what is bright may change."
     : "Everything may change. Paint with the brush to allow only a part.";
   $("clear-mask").disabled = !state.has_mask;
+  $("fill").disabled = !state.has_mask || Boolean(state.busy);
   showStatus(state);
 }
 
@@ -317,7 +318,7 @@ const toggle = () => wire.send(page.state?.running || page.state?.busy ? "Stop" 
 const KEYS = {
   " ": toggle, d: () => setTool("drag"), b: () => setTool("brush"), e: () => setTool("eraser"),
   "[": () => setBrush(stage.brush / 1.25 - 0.5), "]": () => setBrush(stage.brush * 1.25 + 0.5),
-  g: () => showGallery(page.gallery), l: () => setLive(!page.live), r: () => $("random").click(), 0: () => $("fit").click(), c: () => compare(true),
+  f: () => wire.send("Fill"), g: () => showGallery(page.gallery), l: () => setLive(!page.live), r: () => $("random").click(), 0: () => $("fit").click(), c: () => compare(true),
 };
 
 addEventListener("keydown", (event) => {
@@ -361,6 +362,7 @@ $("clear-mask").addEventListener("click", () => {
   stage.mask.clear();
   wire.send("SetMask", { bits: null });
 });
+$("fill").addEventListener("click", () => wire.send("Fill"));
 $("preset").append(...described.presets.map((name) => new Option(name, name)));
 $("logs").addEventListener("change", () => wire.send("Log", { wandb: $("logs").checked }));
 $("preset").addEventListener("change", () => wire.send("Choose", { preset: $("preset").value }));
