@@ -32,7 +32,7 @@ from framework.media.images import read_image, to_float  # noqa: E402
 from framework.ops.compiled import use_ops  # noqa: E402
 from framework.ops.nearest_patches import patches  # noqa: E402
 
-SIDE, ITERATIONS, AREA = 7, 5, 0.1
+SIDE, ITERATIONS, AFTER_TREE, AREA = 7, 5, 2, 0.1
 
 
 def main() -> None:
@@ -82,15 +82,21 @@ def compare(name: str, target: Tensor, source: Tensor) -> None:
     active = torch.ones(patches(target, SIDE).shape[:2], dtype=torch.bool)
     for mode in ("compiled", "torch"):
         use_ops(mode)
-        start = PatchField.random(active, active, SIDE)
-        seconds, field = seconds_of(lambda s=start: s.improved(target, source, ITERATIONS))
-        found = field.distances.flatten()
-        squared, root = found.mean() / exact.mean(), found.sqrt().mean() / exact.sqrt().mean()
-        print(
-            f"{name}, {target.shape[0]} px, {mode}: {seconds:.3f} s, exhaustive {exact_sec:.1f} s"
-            f" ({exact_sec / seconds:.0f} times); mean distance {root - 1:+.1%},"
-            f" squared {squared - 1:+.1%}"
-        )
+        starts: dict[str, tuple[Callable[[], PatchField], int]] = {
+            "random start": (lambda: PatchField.random(active, active, SIDE), ITERATIONS),
+            "tree": (lambda: PatchField.likely(target, source, active, active, SIDE), AFTER_TREE),
+        }
+        for start, (begun, iterations) in starts.items():
+            seconds, field = seconds_of(
+                lambda b=begun, n=iterations: b().improved(target, source, n)
+            )
+            found = field.distances.flatten()
+            squared, root = found.mean() / exact.mean(), found.sqrt().mean() / exact.sqrt().mean()
+            print(
+                f"{name}, {target.shape[0]} px, {mode}, {start} and {iterations} iterations:"
+                f" {seconds:.3f} s, exhaustive {exact_sec:.1f} s ({exact_sec / seconds:.0f} times);"
+                f" mean distance {root - 1:+.1%}, squared {squared - 1:+.1%}"
+            )
 
 
 def exhaustive(target: Tensor, source: Tensor) -> Tensor:

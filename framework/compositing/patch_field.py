@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from framework.ops.nearest_patches import nearest_patches
+from framework.ops.patch_tree import likely_patches
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,14 @@ class PatchField:
         choices = allowed.nonzero().int()
         picks = torch.randint(len(choices), active.shape, generator=rng)
         return cls(choices[picks], torch.zeros(active.shape), active, allowed, side)
+
+    @classmethod
+    def likely(
+        cls, target: Tensor, source: Tensor, active: Tensor, allowed: Tensor, side: int
+    ) -> "PatchField":
+        """Begin near: with the leaves of a tree of the source's patches; see `likely_patches`."""
+        neighbours = likely_patches(target, source, active, allowed, side)
+        return cls(neighbours, torch.zeros(active.shape), active, allowed, side)
 
     def improved(
         self, target: Tensor, source: Tensor, iterations: int = 5, seed: int = 0

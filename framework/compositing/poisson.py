@@ -6,7 +6,7 @@ that holds no gradients, faster.
 """
 
 import numpy as np
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_matrix, csr_matrix, identity
 from scipy.sparse.linalg import cg, splu
 
 from framework.errors import UserError
@@ -57,6 +57,53 @@ def interpolate(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         UserError: As `blend`.
     """
     return blend(values, np.zeros_like(values), mask)
+
+
+def screened(
+    colours: np.ndarray,
+    slopes: tuple[np.ndarray, np.ndarray],
+    picture: np.ndarray,
+    mask: np.ndarray,
+    pull: float,
+) -> np.ndarray:
+    """Fill a mask with colours and slopes that need not agree: the screened Poisson equation.
+
+    Minimises the squared differences to the colours, plus `pull` times those to the slopes (Bhat et
+    al. 2008, Fourier analysis of the 2D screened Poisson equation).
+
+    Args:
+        colours: Wanted colours, (H, W, C); those in the mask count.
+        slopes: Wanted differences from each pixel to the one below it, and to the right, (H, W, C).
+        picture: What is around, (H, W, C).
+        mask: Where to solve, bool (H, W).
+        pull: Weight of the slopes.
+
+    Returns:
+        float64 (H, W, C), equal to the picture outside the mask.
+    """
+    index = np.arange(mask.size).reshape(mask.shape)
+    pairs = [(index[:-1], index[1:]), (index[:, :-1], index[:, 1:])]
+    first, second = (np.concatenate([pair[end].ravel() for pair in pairs]) for end in (0, 1))
+    wanted = np.concatenate([
+        slope.reshape(mask.size, -1)[pair[0].ravel()]
+        for slope, pair in zip(slopes, pairs, strict=True)
+    ])  # fmt: skip
+    inside = mask.ravel()
+    near = inside[first] | inside[second]
+    first, second, wanted = first[near], second[near], wanted[near].astype(np.float64)
+    number = np.cumsum(inside) - 1
+    known = picture.reshape(mask.size, -1).astype(np.float64)
+    differences = csr_matrix((first.size, int(inside.sum())))
+    for end, sign in ((first, -1.0), (second, 1.0)):
+        free = inside[end]
+        wanted[~free] -= sign * known[end[~free]]
+        place = np.flatnonzero(free), number[end[free]]
+        differences += csr_matrix((np.full(free.sum(), sign), place), differences.shape)
+    start = colours[mask].astype(np.float64)
+    matrix = identity(len(start), format="csr") + pull * (differences.T @ differences)
+    result = picture.astype(np.float64)
+    result[mask] = _iterated(matrix, start + pull * (differences.T @ wanted), start)
+    return result
 
 
 def checked_mask(mask: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from framework.compositing.copies import TURNS, Copies
 from framework.compositing.fill_registry import fill_methods
 from framework.compositing.filling import Filling, FillSettings
 from framework.compositing.patch_field import PatchField, depths, touching
 from framework.compositing.photograph import Photograph
+from framework.compositing.poisson import screened
 from framework.errors import UserError
 
 Y, X = np.mgrid[:48, :56]
@@ -169,3 +171,85 @@ def test_votes_are_the_mean_of_what_neighbours_show():
         count[y : y + 3, x : x + 3] += weights[y, x]
     torch.testing.assert_close(sums, naive.reshape(72, 2))
     torch.testing.assert_close(total[:, 0], count.flatten())
+
+
+# ------------------------------------------------------------------------------------- melding
+
+
+def error(truth: np.ndarray, mask: np.ndarray, method: str) -> float:
+    """Mean absolute error in a hole that was filled."""
+    result = filled(np.where(mask[..., None] > 0, np.uint8(0), truth), mask, method=method)
+    return float(np.abs(result.astype(float) - truth)[mask > 0].mean())
+
+
+def grain(height: int, width: int) -> np.ndarray:
+    """Blurred noise, which nowhere repeats."""
+    noise = torch.randn(1, 1, height, width, generator=torch.Generator().manual_seed(5))
+    soft = torch.nn.functional.avg_pool2d(noise, 5, 1, 2)[0, 0].numpy()
+    return np.repeat((127 + 250 * soft).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize(
+    "turned", [np.fliplr, lambda x: np.rot90(x, 3)], ids=["mirrored", "turned"]
+)
+def test_melding_finds_what_is_there_mirrored_or_turned(turned):
+    half = grain(40, 40)
+    truth = np.concatenate([half, turned(half)], axis=1)
+    mask = hole(54, 14, 66, 26, size=(40, 80))
+    assert error(truth, mask, "meld") < 0.5 * error(truth, mask, "criminisi")
+
+
+def test_melding_takes_a_pattern_into_a_light_that_is_nowhere_else():
+    y, x = np.mgrid[:64, :64]
+    light = 1 - np.hypot(y - 32, x - 32) / 50  # brightest in the hole
+    levels = 60 + 120 * light + 30 * ((x // 4 + y // 4) % 2)
+    truth = np.repeat(levels.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    mask = hole(24, 24, 40, 40, size=(64, 64))
+    assert error(truth, mask, "meld") < 0.5 * error(truth, mask, "patches")
+
+
+def test_a_screened_poisson_equation_is_the_least_squares_of_colours_and_slopes():
+    rng = np.random.default_rng(0)
+    mask = rng.random((5, 6)) < 0.4
+    mask[0, 0], mask[4, 5] = True, False
+    colours, down, across, picture = rng.normal(size=(4, 5, 6, 2))
+    solved = screened(colours, (down, across), picture, mask, 3.0)
+    rows, wanted = [], []
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        rows.append(np.eye(30)[y * 6 + x])
+        wanted.append(colours[y, x])
+    for slope, (dy, dx) in ((down, (1, 0)), (across, (0, 1))):
+        for y in range(5 - dy):
+            for x in range(6 - dx):
+                if mask[y, x] or mask[y + dy, x + dx]:
+                    row = np.eye(30)[(y + dy) * 6 + x + dx] - np.eye(30)[y * 6 + x]
+                    rows.append(3.0**0.5 * row)
+                    wanted.append(3.0**0.5 * slope[y, x])
+    rows, wanted, free = np.array(rows), np.array(wanted), mask.ravel()
+    wanted -= rows[:, ~free] @ picture.reshape(30, 2)[~free]
+    naive = np.linalg.lstsq(rows[:, free], wanted, rcond=None)[0]
+    assert np.allclose(solved[mask], naive, atol=1e-4)
+    assert np.array_equal(solved[~mask], picture[~mask])
+
+
+def test_copies_are_turned_and_mirrored_and_a_finer_field_stays_in_its_copy():
+    picture = torch.arange(24.0).view(4, 6, 1)
+    known = picture[..., 0] != 7
+    copies = Copies.of(picture, known)
+    assert len(copies.tops) == 8 and copies.known.sum() == 8 * 23
+    for top, (height, width), (quarters, flip) in zip(
+        copies.tops.tolist(), copies.sizes.tolist(), TURNS, strict=True
+    ):
+        wanted = np.rot90(picture.numpy(), quarters)
+        wanted = wanted[:, ::-1] if flip else wanted
+        assert np.array_equal(copies.picture[top : top + height, :width].numpy(), wanted)
+        assert not copies.known[top + height].any()
+    larger = Copies.of(torch.zeros(8, 12, 1), torch.ones(8, 12) > 0)
+    field = PatchField.random(torch.ones(2, 4) > 0, ~touching(~copies.known, 3), 3, seed=1)
+    allowed = ~touching(~larger.known, 3)
+    finer = copies.finer(field, larger, torch.ones(6, 10) > 0, allowed, seed=2)
+    y, x = finer.neighbours.long().unbind(dim=2)
+    assert allowed[y, x].all()
+    of = [torch.bucketize(rows.contiguous(), c.tops, right=True) - 1
+          for rows, c in ((field.neighbours[..., 0].long(), copies), (y, larger))]  # fmt: skip
+    assert torch.equal(of[1][::2, ::2][:2, :4], of[0])

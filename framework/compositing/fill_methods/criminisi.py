@@ -5,7 +5,7 @@ small picture, where looking at all patches is quick; finer sizes follow by the 
 (`framework.compositing.fill_methods.patches`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,17 +25,28 @@ _SHOWN_EVERY = 8  # patches between two steps that are shown
 def run(picture: Tensor, hole: Tensor, settings: FillSettings) -> Iterator[FillStep]:
     """Copy patches into a small version of the hole, then let patches of finer ones agree."""
     side = fitting_side(hole, settings.patch_px)
-    levels = scales(Holed(picture, hole), COARSEST_OF_PATCH * side)
+    levels = small_first(Holed(picture, hole), side)
+    current, step = yield from structure_first(levels[0], side)
+    yield from agreed(levels, current, side, settings.seed, before=step)
+
+
+def small_first(whole: Holed, side: int) -> list[Holed]:
+    """Return a picture at several sizes, the first one small enough to look at all patches."""
+    levels = scales(whole, COARSEST_OF_PATCH * side)
     while len(levels) > 1 and levels[1].hole.numel() <= MOST_PIXELS:
         levels = levels[1:]
-    usable = side >= 3 and not touching(levels[0].hole, side).all()
-    current, step = membrane_in(levels[0]), 0
-    if usable:
-        for step, current in enumerate(copied(levels[0], side), start=1):
+    return levels
+
+
+def structure_first(level: Holed, side: int) -> Generator[FillStep, None, tuple[Tensor, int]]:
+    """Copy patches into a small picture; return it, and the number of patches."""
+    current, step = membrane_in(level), 0
+    if side >= 3 and not touching(level.hole, side).all():
+        for step, current in enumerate(copied(level, side), start=1):
             if step % _SHOWN_EVERY == 0:
-                steps = step + int(levels[0].hole.sum()) // side  # about
+                steps = step + int(level.hole.sum()) // side  # about
                 yield FillStep(current, "structure first", step, steps)
-    yield from agreed(levels, current, side, settings.seed, before=step)
+    return current, step
 
 
 @dataclass(eq=False)

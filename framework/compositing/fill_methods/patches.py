@@ -40,7 +40,7 @@ def agreed(
         seed: Seed of the searches.
         before: Steps that were done before.
     """
-    rounds = _rounds(len(levels))
+    rounds = rounds_of(len(levels))
     step, steps = before, before + sum(rounds)
     current, field = start, None
     for number, (level, count) in enumerate(zip(levels, rounds, strict=True)):
@@ -57,7 +57,7 @@ def agreed(
             field = field.finer(active, allowed, of_level)
             current = voted(level, field, certainty)
         for again in range(count):
-            image = _planes(current)
+            image = planes(current)
             field = field.improved(image, image, iterations=2, seed=of_level * 100 + again)
             current, step = voted(level, field, certainty), step + 1
             yield FillStep(current, f"level {number + 1} of {len(levels)}", step, steps)
@@ -80,12 +80,16 @@ def certainties(hole: Tensor, side: int) -> Tensor:
 def voted(level: Holed, field: PatchField, certainty: Tensor) -> Tensor:
     """Replace the hole by the weighted mean of all votes for its pixels."""
     size = (level.hole.shape[0], level.hole.shape[1])
-    distances = field.distances[field.active]
-    width = torch.quantile(distances[:: 1 + len(distances) // 100_000], _QUANTILE).clamp(min=1e-6)
-    weights = torch.exp(-field.distances / (2 * width)) * certainty
-    sums, total = field.votes(_planes(level.picture), weights + 1e-12, size)
+    sums, total = field.votes(planes(level.picture), vote_weights(field, certainty), size)
     mean = (sums / total.clamp(min=1e-20)).reshape(1, *size, -1).movedim(3, 1)
     return torch.where(level.hole, mean, level.picture)
+
+
+def vote_weights(field: PatchField, certainty: Tensor) -> Tensor:
+    """Weights of votes: those of patches by their place, and the more the nearer the neighbour."""
+    distances = field.distances[field.active]
+    width = torch.quantile(distances[:: 1 + len(distances) // 100_000], _QUANTILE).clamp(min=1e-6)
+    return torch.exp(-field.distances / (2 * width)) * certainty + 1e-12
 
 
 def enlarged(current: Tensor, level: Holed) -> Tensor:
@@ -95,12 +99,12 @@ def enlarged(current: Tensor, level: Holed) -> Tensor:
     return torch.where(level.hole, larger, level.picture)
 
 
-def _planes(picture: Tensor) -> Tensor:
+def planes(picture: Tensor) -> Tensor:
     """Turn (1, C, H, W) into (H, W, C)."""
     return picture[0].movedim(0, 2).contiguous()
 
 
-def _rounds(count: int) -> list[int]:
+def rounds_of(count: int) -> list[int]:
     """Rounds of the levels, coarse to fine."""
     if count == 1:
         return [MOST_ROUNDS]
