@@ -1,7 +1,7 @@
 """Draw the pictures of docs/compositing.md that show fillings and textures.
 
 python docs/make_compositing_images.py
-python docs/make_compositing_images.py REPORT/toycars.png     # also the sheet of worst fillings
+python docs/make_compositing_images.py REPORT/toycars.png REPORT/hands.png     # also worst fillings
 """
 
 import sys
@@ -24,7 +24,7 @@ from framework.ops.compiled import use_ops  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 SIDE_PX, BRICK_PX = 160, (20, 10)
-SHOWN_PX = 932  # of the sheet of fillings: its six worst rows
+SHOWN_PX = 932, 766  # of the sheets of fillings: their six worst rows
 
 
 def bricks(side_px: int = 64) -> np.ndarray:
@@ -47,7 +47,7 @@ def last(steps: Iterator[FillStep]) -> np.ndarray:
     return np.asarray(picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.NEAREST))
 
 
-def main(sheet: str | None = None) -> None:
+def main(*sheets: str) -> None:
     """Write the pictures."""
     use_ops("auto")
     wall = bricks()
@@ -69,9 +69,9 @@ def main(sheet: str | None = None) -> None:
     }
     strip = Image.fromarray(titled(list(panels.values()), list(panels)))
     strip.save(IMAGES / "textures.webp", quality=80)
-    if sheet is not None:
+    for sheet, name, height in zip(sheets, ("fillings", "fillings_hands"), SHOWN_PX, strict=False):
         worst = Image.open(sheet).convert("RGB")
-        worst.crop((0, 0, worst.width, SHOWN_PX)).save(IMAGES / "fillings.webp", quality=80)
+        worst.crop((0, 0, worst.width, height)).save(IMAGES / f"{name}.webp", quality=80)
 
 
 if __name__ == "__main__":
