@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from framework.ops.nearest_patches import nearest_patches
-from framework.ops.patch_tree import likely_patches
+from framework.compositing.patch_tree import likely_patches
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ import torch
 from framework.data.toycars import ToyCars
 from framework.ops.compiled import use_ops
 from framework.ops.nearest_patches import nearest_patches, patch_distances, patches
-from framework.ops.patch_tree import likely_patches
 
 SIDE = 5
 
@@ -93,47 +92,3 @@ def test_a_picture_finds_itself(mode):
     start[3:] = 0  # the rest follows by propagation
     field, distances = nearest_patches(picture, picture, active, allowed, start, SIDE, 4)
     assert distances.max() == 0 and field[25, 25].tolist() == [25, 25]
-
-
-# -------------------------------------------------------------------------- a tree as a start
-
-
-def grain(seed: int, side_px: int = 48) -> torch.Tensor:
-    """Noise, a little blurred: every patch has its nearest somewhere else."""
-    noise = torch.randn(1, 3, side_px, side_px, generator=torch.Generator().manual_seed(seed))
-    return torch.nn.functional.avg_pool2d(noise, 3, 1, 1)[0].movedim(0, 2).contiguous()
-
-
-def test_after_a_tree_two_iterations_go_farther_than_five_from_a_random_start(mode):
-    target, source = grain(0), grain(1)
-    active = allowed = everything(target)
-    nearest = exact(target, source, active, allowed).mean()
-    from_tree, from_random = (
-        nearest_patches(target, source, active, allowed, start, SIDE, iterations)[1].sqrt().mean()
-        for start, iterations in (
-            (likely_patches(target, source, active, allowed, SIDE), 2),
-            (random_start(active, allowed), 5),
-        )
-    )
-    assert nearest * 0.9999 <= from_tree < from_random
-    assert from_tree < 1.05 * nearest
-
-
-@pytest.mark.parametrize("count", [1, 2, 17, 300])
-def test_a_tree_gives_every_active_patch_an_allowed_one(count):
-    target, source = car(0), car(1)[:, :40].contiguous()
-    active, allowed = everything(target), torch.zeros_like(everything(source))
-    active[:, ::3] = False
-    allowed.flatten()[torch.randperm(allowed.numel())[:count]] = True
-    field = likely_patches(target, source, active, allowed, SIDE)
-    assert field.dtype == torch.int32 and not field[~active].any()
-    y, x = field[active].long().unbind(dim=1)
-    assert allowed[y, x].all()
-
-
-def test_a_tree_finds_a_patch_that_is_there_to_the_bit():
-    picture = grain(2, 40)
-    active = allowed = everything(picture)
-    field = likely_patches(picture, picture, active, allowed, SIDE)
-    own = torch.stack(torch.meshgrid(torch.arange(36), torch.arange(36), indexing="ij"), dim=2)
-    assert (field == own).all(dim=2).float().mean() > 0.99
