@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.ops.nearest_patches import nearest_patches
 from framework.compositing.patch_tree import likely_patches
+from framework.ops.nearest_patches import nearest_patches
 
 
 @dataclass(frozen=True, eq=False)
