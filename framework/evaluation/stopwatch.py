@@ -26,10 +26,7 @@ class Stopwatch:
     def spent(self) -> dict[str, float | None]:
         """Times and memory until now, by the names of a report's columns."""
         seconds, work_seconds = self.seconds(), self.work_seconds()
-        return {
-            "seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb(),
-            "grown_mb": self.grown_mb(),
-        }  # fmt: skip
+        return {"seconds": seconds, "work_seconds": work_seconds, "peak_mb": self.peak_mb()}
 
     def seconds(self) -> float:
         """Seconds until now; waits for the GPU."""

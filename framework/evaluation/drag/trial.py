@@ -95,7 +95,7 @@ def costs(generator: Generator, discriminator: Discriminator | None) -> Iterator
                 "wall_seconds": spent["seconds"],
                 "cpu_seconds": spent["work_seconds"],
                 "peak_mb": spent["peak_mb"],
-                "grown_mb": spent["grown_mb"],
+                "grown_mb": watch.grown_mb(),
             }
 
 
