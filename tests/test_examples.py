@@ -13,10 +13,11 @@ from framework.formats.translator_folder import save_translator
 from framework.models.translation.condition import Condition
 from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
+from tests.cli.describable import add_text_encoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VERBS = (
-    "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
+    "text", "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
     "fill", "texture", "from_sketch",
 )  # fmt: skip
 
@@ -54,6 +55,15 @@ def test_directions_and_edit(tiny_model, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("pca0, pca1, pca2, sefa-pose0")
     example("edit")["main"](str(tiny_model), str(tmp_path / "mixed.png"))
     assert np.asarray(Image.open(tmp_path / "mixed.png")).shape == (64, 5 * 64, 3)
+
+
+def test_text(tmp_path, capsys):
+    model = add_text_encoder(save_small_model(tmp_path / "model", encoder=True))
+    example("text")["main"](str(model), "a red car", str(tmp_path / "new" / "red.png"))
+    sheet = np.asarray(Image.open(tmp_path / "new" / "red.png"))
+    assert sheet.shape == (2 * 16, 4 * 16, 3)
+    assert not np.array_equal(sheet[:16], sheet[16:])
+    assert "decides of the layers {" in capsys.readouterr().out
 
 
 def test_drag_then_continue(tiny_model, tmp_path, capsys):

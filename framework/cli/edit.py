@@ -30,6 +30,7 @@ from framework.cli.latents import latents
 from framework.cli.layers import layers
 from framework.cli.studio import studio
 from framework.cli.terminal import Terminal
+from framework.cli.text import text
 from framework.cli.texture import texture
 from framework.cli.transfer import transfer
 from framework.cli.video import video
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "layers": layers,
     "directions": directions,
     "edit": edit,
+    "text": text,
     "studio": studio,
     "import": import_,
     "export": export,

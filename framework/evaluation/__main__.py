@@ -27,6 +27,14 @@ VERBS = {
         "framework.evaluation.drag.keypoint_training:train_judge",
         "train the judge that finds key points of toy cars",
     ),
+    "traits": (
+        "framework.evaluation.text.judge:train",
+        "train the judge that reads traits off toy cars",
+    ),
+    "text": (
+        "framework.evaluation.text.report:text",
+        "measure a text encoder: retrieval, what texts draw, change and keep",
+    ),
     "fill": (
         "framework.evaluation.filling:fill",
         "compare ways to fill holes, and two libraries', where the truth is known",

@@ -24,6 +24,7 @@ from framework.jobs.picture_files import kind_of, picked_latents, picture_file
 from framework.jobs.pictures import tiles
 from framework.jobs.requests.control import EditRequest
 from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.requests.text import TextRequest
 from framework.jobs.stages import Inverter
 from framework.jobs.starts import model_of
 from framework.jobs.steering import Steering, open_steering
@@ -33,6 +34,7 @@ from framework.media.images import grid, save_png
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import styles_of_seeds
 
+Starting = EditRequest | TextRequest
 LATENTS = "latents.safetensors"
 _COLUMNS = 8
 
@@ -119,16 +121,17 @@ def edit(request: EditRequest, watcher: Watcher = SILENT) -> EditOutcome:
     folder = check_new_folder(request.out)
     networks = Networks(model_of(request), request.device)
     change = _change(request, networks)
-    start = _start(request, networks, folder, watcher)
+    start = open_start(request, networks, folder, watcher)
     before = render(start.generator, start.ws)
     ws = change.of(start.ws.to(networks.where))
     if not ws.isfinite().all():
         raise UserError("the latents are no longer finite; give smaller values", "direction")
     if start.inversion is None:
         new_folder(folder)
-    file, beside = _write_latents(start, ws, folder)
+    file, beside = write_start(start, ws, folder)
     mark_used(networks.model, file)
-    pictures = _write_pictures(request, start, before, render(start.generator, ws), folder)
+    after = render(start.generator, ws)
+    pictures = write_pictures(request, start, before, after, folder, _title(request))
     if request.variants:
         pictures.append(_write_variants(request, start, change, ws, folder))
     return EditOutcome(
@@ -166,11 +169,13 @@ def _change(request: EditRequest, networks: Networks) -> Change:
     return change
 
 
-def _start(request: EditRequest, networks: Networks, folder: Path, watcher: Watcher) -> Start:
-    """Open the picture that is changed; of a photograph, invert it first into `folder`."""
+def open_start(request: Starting, networks: Networks, folder: Path, watcher: Watcher) -> Start:
+    """Open the picture that is changed; of a photograph, invert it first into `folder`.
+
+    Raises:
+        UserError: Naming the field, if it cannot be opened or is another model's.
+    """
     generator = networks.generator
-    if request.seed is not None:
-        return Start(seed_latents(generator, request.seed, request.psi, request.class_), generator)
     if request.edit is not None:
         with blame("edit", request.edit):
             file = Path(request.edit)
@@ -180,7 +185,10 @@ def _start(request: EditRequest, networks: Networks, folder: Path, watcher: Watc
             record.check_model(own)
         name = "" if inverted is None else inverted.file.name
         return Start(record.ws[-1:], own, inverted, name)
-    file = picture_file(request.image or "")
+    if request.image is None:
+        ws = seed_latents(generator, request.seed or 0, request.psi, request.class_)
+        return Start(ws, generator)
+    file = picture_file(request.image)
     kind = kind_of(file)
     if kind == "photograph":
         return _inverted(request, networks, file, folder, watcher)
@@ -194,7 +202,7 @@ def _start(request: EditRequest, networks: Networks, folder: Path, watcher: Watc
 
 
 def _inverted(
-    request: EditRequest, networks: Networks, file: Path, folder: Path, watcher: Watcher
+    request: Starting, networks: Networks, file: Path, folder: Path, watcher: Watcher
 ) -> Start:
     """Invert a photograph into `folder`/inversion, and open it."""
     inverter = Inverter(networks, InversionChoice(stages=request.stages))
@@ -213,7 +221,7 @@ def _inverted(
     return Start(inverted.image.ws, inverted.generator, inverted, outcome.file.name, outcome)
 
 
-def _write_latents(start: Start, ws: Tensor, folder: Path) -> tuple[Path, list[str]]:
+def write_start(start: Start, ws: Tensor, folder: Path) -> tuple[Path, list[str]]:
     """Write what a drag continues from; return its file and all names."""
     if start.inverted is None:
         return write_latents(folder / LATENTS, ws, "dragline"), [LATENTS]
@@ -223,8 +231,13 @@ def _write_latents(start: Start, ws: Tensor, folder: Path) -> tuple[Path, list[s
     return file, inverted.copy_to(folder)
 
 
-def _write_pictures(
-    request: EditRequest, start: Start, before: np.ndarray, after: np.ndarray, folder: Path
+def write_pictures(
+    request: Starting,
+    start: Start,
+    before: np.ndarray,
+    after: np.ndarray,
+    folder: Path,
+    title: str,
 ) -> list[str]:
     """Write the pictures before and after, both side by side, and the photograph with the edit."""
     factor = enlargement(*before.shape[:2])
@@ -232,7 +245,7 @@ def _write_pictures(
     pictures = {
         "picture": after,
         "before": before,
-        "side_by_side": titled(panels, _titles(request)),
+        "side_by_side": titled(panels, ["before", title[:40]]),
     }
     for name, picture in pictures.items():
         save_png(folder / f"{name}.png", picture)
@@ -245,11 +258,11 @@ def _write_pictures(
     return names
 
 
-def _titles(request: EditRequest) -> list[str]:
+def _title(request: EditRequest) -> str:
     words = [*request.direction]
     if request.style_seed is not None:
         words.insert(0, f"{request.layers} of {request.style_seed}")
-    return ["before", " ".join(words)[:40]]
+    return " ".join(words)
 
 
 @torch.no_grad()

@@ -14,6 +14,8 @@ from framework.control.layers import FILE, LayerMap
 from framework.errors import UserError, blame
 from framework.formats.devices import usable_device
 from framework.formats.opening import OpenedModel, load_prompted, open_model, usual_network
+from framework.formats.text_file import MAKES_ENCODER, MAKES_ONE, load_text_encoder
+from framework.formats.text_file import NAME as TEXT_FILE
 from framework.inversion.embed import mean_ws
 from framework.inversion.familiarity import Familiarity, familiarity
 from framework.jobs.requests.pictures import MAX_SEED
@@ -26,6 +28,7 @@ from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import DiscriminatorDistance
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.work import synthesis_gflop
+from framework.models.text.encoder import TextEncoder
 from framework.ops.memory import tune_malloc
 from framework.threads import use_threads
 
@@ -160,6 +163,30 @@ class Networks:
             return None
         with blame("model", self.model):
             return build_encoder(self.opened.encoder(), self.generator)
+
+    def text_encoder(self, file: str | None = None) -> TextEncoder:
+        """The model's text encoder, from a file or folder; the model folder's own if None.
+
+        Raises:
+            UserError: Naming the command that makes what is missing.
+        """
+        encoder = self.encoder
+        if encoder is None:
+            raise UserError(
+                f"{self.model}: has no encoder of pictures, which a text needs; {MAKES_ENCODER}"
+                f" {self.model} trains one, give the model folder that it writes",
+                "model",
+            )
+        path = self.opened.path / TEXT_FILE if file is None else Path(file)
+        if file is None and not path.is_file():
+            raise UserError(
+                f"{self.model}: has no text encoder; {MAKES_ONE} {self.model} trains one, give what"
+                " it writes as `text_encoder`",
+                "model",
+            )
+        with blame("model" if file is None else "text_encoder", str(path)):
+            loaded = load_text_encoder(path, self.digest, state_digest(encoder), self.model)
+        return loaded.to(self.where)
 
     @cached_property
     def familiarity(self) -> Familiarity | None:

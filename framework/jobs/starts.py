@@ -24,6 +24,7 @@ from framework.jobs.placing import Pull, placed, placed_mask, placed_points
 from framework.jobs.requests.control import EditRequest
 from framework.jobs.requests.drag import OF_PHOTOGRAPHS, DragRequest
 from framework.jobs.requests.invert import InversionChoice
+from framework.jobs.requests.text import TextRequest
 from framework.jobs.settings import drag_settings
 from framework.jobs.stages import Inverter, inverter_of
 from framework.jobs.watcher import SILENT, Watcher
@@ -177,7 +178,7 @@ def open_drag(
     return _of_inverted(request, networks, inverted, pull).checked(watcher)
 
 
-def model_of(request: DragRequest | EditRequest) -> str:
+def model_of(request: DragRequest | EditRequest | TextRequest) -> str:
     """Return the name of the model to open: the request's, else that of its edit or picture.
 
     Raises:

@@ -28,6 +28,7 @@ from framework.jobs.requests.pictures import MAX_SEED
 from framework.models.translation.condition import Condition
 from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
+from tests.cli.describable import add_text_encoder
 
 TEXTS = [
     "", " ", "a\0b", "a\nb", "\udcff\udc00", "\udcff", "x" * 5000, "x" * 300, "{dir}", "{file}",
@@ -102,6 +103,10 @@ GOOD = {
         "--model {model} --seed 3 --direction pca0=1 --directions {directions} --out {out}",
         "--image {inv} --style-seed 1 --layers pose --variants 1 --out {out}",
     ],
+    "edit text": [
+        "red --model {model} --n 1 --looks 1 --out {out}",
+        "red --image {inv} --looks 1 --out {out}",
+    ],
     "edit video": [
         "--model {model} --seeds 1,2 --frames 1 --out {out}.gif",
         "--edit {edit} --out {out}.gif",
@@ -156,7 +161,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
     mask = Image.new("L", (40, 30))
     mask.paste(255, (8, 8, 14, 16))
     mask.save(root / "mask.png")
-    model = save_small_model(root / "small", encoder=True)
+    model = add_text_encoder(save_small_model(root / "small", encoder=True))
     photo = root / "photos" / "0.png"
     (root / "tasks.jsonl").write_text('{"seed": 3, "points": "5,8:7,8"}\n')
     refine = ["--stages", "refine", "--refine-steps", "1", "--out", str(root / "i")]

@@ -36,13 +36,16 @@ def check_package() -> None:
 def _model() -> tuple[Any, Any]:
     """Return MiniLM and its tokenizer, opened once."""
     check_package()
-    from transformers import AutoModel, AutoTokenizer
+    import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     spec = find_spec(PACKAGE)
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "model"
-    model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True
+    )
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return model.eval().requires_grad_(False), tokenizer
 
 

@@ -1,0 +1,77 @@
+"""Pictures changed until an image encoder reads from them what a text, or another input, says.
+
+Xia et al. 2021 (TediGAN, 3.3 and 3.4) take the layers that a text is about from the text's code and
+the others from a picture's, and then optimise the result against both. Here coordinates of codes
+take the place of layers, and looks at the picture take the place of gradients: what the input
+leaves open is not touched, and what it decides is corrected until it is seen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from framework.models.alignment.code_space import Belief, CodeSpace
+
+LEAST_SHARE = 0.05  # of what varies in a layer: below, a text does not touch it
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A picture on its way to what is said.
+
+    Attributes:
+        ws: Its latents, (N, num_ws, w_dim).
+        missed: How far it is from where it is to go, (N,): the root mean square over what is
+            decided, in the standard deviations of all pictures.
+        look: Number of corrections so far.
+    """
+
+    ws: Tensor
+    missed: Tensor
+    look: int
+
+
+@torch.no_grad()
+def described(
+    space: CodeSpace,
+    belief: Belief,
+    ws: Tensor,
+    read: Callable[[Tensor], Tensor],
+    strength: float = 1.0,
+) -> Iterator[Described]:
+    """Change latents, look by look, toward what an input says; endless.
+
+    Args:
+        space: The coordinates of codes.
+        belief: What the input says, of one or of N.
+        ws: Latents (N, num_ws, w_dim) of the pictures to change.
+        read: From latents to the image encoder's codes of their pictures, likewise.
+        strength: Share of the way; more than 1 exaggerates.
+
+    Yields:
+        The pictures as they are, then after each correction.
+    """
+    decided, goal, look = space.decided(belief), None, 0
+    while True:
+        now = space.coordinates(read(ws))
+        if goal is None:
+            goal = now + strength * (belief.mean - now)
+        yield Described(ws, missed(space, belief, goal - now), look)
+        ws, look = ws + space.step(decided * (goal - now)), look + 1
+
+
+def missed(space: CodeSpace, belief: Belief, gap: Tensor) -> Tensor:
+    """How large a gap of coordinates (N, K) is, (N,); see `Described.missed`."""
+    decided = space.decided(belief)
+    total = decided.sum(dim=1).clamp(min=1e-6)
+    return ((decided * (gap / space.spread).square()).sum(dim=1) / total).sqrt()
+
+
+def touched(space: CodeSpace, belief: Belief) -> Tensor:
+    """Return how much of what varies in each layer an input decides, (N, num_ws), 0 to 1."""
+    unmixed = torch.linalg.solve(space.mixing, torch.eye(len(space.spread)).to(space.mixing))
+    effect = (space.up @ unmixed).unflatten(0, (space.num_ws, space.w_dim)) * space.spread
+    by_layer = effect.square().sum(dim=1)  # (num_ws, K)
+    return space.decided(belief) @ (by_layer / by_layer.sum(dim=1, keepdim=True)).T

@@ -1,0 +1,413 @@
+"""A text encoder measured: retrieval, what texts draw, what they change and what they keep.
+
+    python -m framework.evaluation text --model toycars64 --out out/text
+
+All texts are captions of toy cars that no training saw; a judge of traits that knows drawings alone
+reads every picture.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.control.describing import described
+from framework.data.toycars import ToyCars
+from framework.data.toycars_captions import TRAITS, Caption, captions, full_caption
+from framework.data.toycars_parameters import CarParameters, describe
+from framework.errors import UserError, blame
+from framework.evaluation.formatting import markdown_table, strict
+from framework.evaluation.intervals import bootstrap, wilson
+from framework.evaluation.session import session_facts
+from framework.evaluation.sheet import sheet
+from framework.evaluation.text.judge import SIZE_PX, TraitJudge, cached_judge
+from framework.files import check_new_folder, new_folder, write_text
+from framework.formats import open_model
+from framework.formats.text_file import MAKES_ONE, NAME, load_text_encoder
+from framework.inversion.embed import codes_of
+from framework.media.draw import enlarge
+from framework.media.images import save_png, to_uint8
+from framework.models.alignment.code_space import Belief
+from framework.models.digest import state_digest
+from framework.models.encoders.loading import build_encoder
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.distance import Distance, choose_distance
+from framework.models.frozen import NOISE_MODE
+from framework.models.stylegan2 import Generator
+from framework.models.stylegan2.statistics import styles_of_seeds
+from framework.models.text.encoder import TextEncoder
+from framework.training.alignment.retrieval import GROUP, retrieval
+
+CARS_SEED = 99_001  # of the captions; no training and no judge has these cars
+NUMBERS, PAGE = "report.json", "report.md"
+_LOOKS, _PSI, _AT_ONCE, _NEIGHBOURS, _VARIANTS = 4, 0.7, 16, 400, 4
+TEXTS = (
+    "a red car facing left under a clear sky", "a yellow van with big wheels",
+    "a navy sedan under a dusky sky", "a tall green car", "a low white car under a golden sky",
+    "a pink car facing right with white-wall tyres", "a teal pickup under a stormy sky",
+    "an orange car with a cream roof", "a long purple sedan under a rosy sky",
+    "a charcoal car with small wheels under a hazy sky",
+)  # fmt: skip
+PARAPHRASES = {
+    "auto": "car", "vehicle": "car", "automobile": "car", "crimson": "red", "scarlet": "red",
+    "golden-yellow": "yellow", "azure": "sky blue", "violet": "purple", "huge": "big",
+}  # fmt: skip
+_SENTENCES = {"car": "a red {} facing left", "big": "a red car with {} wheels"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A model with what reads its texts and its pictures.
+
+    Attributes:
+        generator: The generator.
+        encoder: Its encoder of pictures.
+        texts: Its text encoder.
+        judge: The judge of traits.
+        distance: A perceptual distance.
+    """
+
+    generator: Generator
+    encoder: StyleEncoder
+    texts: TextEncoder
+    judge: TraitJudge
+    distance: Distance
+
+    @torch.no_grad()
+    def draw(self, ws: Tensor) -> Tensor:
+        """Draw pictures, (N, 3, H, W) in [-1, 1]."""
+        parts = [self.generator.synthesis(w, noise_mode=NOISE_MODE) for w in ws.split(_AT_ONCE)]
+        return torch.cat(parts).clamp(-1, 1)
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """Read the codes of pictures."""
+        parts = pictures.split(_AT_ONCE)
+        return torch.cat([codes_of(self.generator, self.encoder, part) for part in parts])
+
+    def changed(self, texts: Sequence[str], ws: Tensor) -> Tensor:
+        """Change pictures to what texts say, as the verb `text` does; latents of each text."""
+        belief, parts = self.texts.read(texts), []
+        for rows in torch.arange(len(texts)).split(_AT_ONCE):
+            said = Belief(belief.mean[rows], belief.log_std[rows])
+            steps = described(self.texts.space, said, ws[rows], lambda w: self.codes(self.draw(w)))
+            _, best, *later = islice(steps, _LOOKS + 1)
+            latents, missed = best.ws, best.missed
+            for step in later:
+                nearer = (step.missed < missed)[:, None, None]
+                latents = torch.where(nearer, step.ws, latents)
+                missed = torch.minimum(step.missed, missed)
+            parts.append(latents)
+        return torch.cat(parts)
+
+    def seeds(self, count: int, seed: int) -> Tensor:
+        """Latents of random pictures."""
+        styles = torch.cat([*styles_of_seeds(self.generator, count, seed, at_once=_AT_ONCE)])
+        return self.generator.mapping.truncate(styles, _PSI)
+
+
+def text(
+    out: str,
+    model: str = "toycars64",
+    text_encoder: str | None = None,
+    n: int = 200,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure a text encoder of a model of toy cars.
+
+    The judge of traits is trained once, in some minutes, and kept in the cache folder.
+
+    Args:
+        out: New or empty folder for report.json, report.md, texts.png and edits.png.
+        model: Zoo name or model folder with an encoder, of toy cars of 64 px.
+        text_encoder: File or folder of the text encoder; the model folder's own if None.
+        n: Captions; retrieval takes whole groups of 100 of them.
+        seed: Seed of the pictures that are changed.
+
+    Returns:
+        Retrieval, and the share of named traits that were right, in brief.
+    """
+    if not 20 <= n <= 10_000:
+        raise UserError(f"{n}: give 20 to 10000", "n")
+    check_new_folder(out)
+    measured = _open(model, text_encoder)
+    folder = new_folder(out)
+    cars = ToyCars(SIZE_PX, n, CARS_SEED)
+    parameters = [cars.parameters(i) for i in range(n)]
+    pictures = torch.stack([
+        torch.from_numpy(cars.drawn(p).image).permute(2, 0, 1).float() / 127.5 - 1
+        for p in parameters
+    ])  # fmt: skip
+    codes = measured.codes(pictures)
+    report: dict[str, Any] = {
+        "session": session_facts(torch.device("cpu")), "model": model, "captions": n,
+        "tower": measured.texts.config["tower"], "distance": measured.distance.name,
+        "judge": measured.judge.facts,
+        "retrieval": retrieved(measured, parameters, codes),
+    }  # fmt: skip
+    varied = [captions(p, CARS_SEED, i, 1)[0] for i, p in enumerate(parameters)]
+    report["text_to_image"] = drawn_from(measured, varied, codes, pictures, seed)
+    report["manipulation"], edits = changed_by(measured, parameters, codes, seed)
+    report["diversity"], texts = diversity(measured, seed)
+    report["paraphrases"] = paraphrased(measured, seed)
+    save_png(folder / "texts.png", texts)
+    save_png(folder / "edits.png", edits)
+    write_text(folder / NUMBERS, json.dumps(strict(report), indent=2) + "\n")
+    write_text(folder / PAGE, page(report))
+    named = report["text_to_image"]["named"]["the text"]
+    return {
+        "R@1": report["retrieval"]["everything"]["R@1"]["share"],
+        "named_traits_right": named["all"]["share"],
+        "unrelated_kept": report["manipulation"]["kept"]["all"]["share"],
+    }
+
+
+def _open(model: str, file: str | None) -> Measured:
+    with blame("model", model):
+        opened = open_model(model)
+        generator = opened.network("generator")
+        if tuple(generator.img_size) != (SIZE_PX, SIZE_PX) or "encoder" not in opened.networks:
+            raise UserError(f"no model of toy cars of {SIZE_PX} px with an encoder")
+        encoder = build_encoder(opened.encoder(), generator)
+        path = opened.path / NAME if file is None else file
+        if file is None and not (opened.path / NAME).is_file():
+            raise UserError(f"has no text encoder; {MAKES_ONE} {model} trains one")
+    with blame("text_encoder", str(path)):
+        texts = load_text_encoder(path, generator.digest, state_digest(encoder), model)
+        texts.check_packages()
+    own = opened.network("discriminator") if "discriminator" in opened.networks else None
+    distance, _ = choose_distance("auto", own)
+    return Measured(generator, encoder, texts, cached_judge(), distance)
+
+
+# ----------------------------------------------------------------------------------------- measures
+
+
+def retrieved(
+    measured: Measured, parameters: Sequence[CarParameters], codes: Tensor
+) -> dict[str, Any]:
+    """R@1 and R@5 of 100 by kind of caption, and by what compares."""
+    space = measured.texts.space
+    kinds = {
+        "everything": [full_caption(p).text for p in parameters],
+        "the usual sentence": [describe(p) for p in parameters],
+        "some traits": [captions(p, CARS_SEED, i, 1)[0].text for i, p in enumerate(parameters)],
+    }
+
+    def plain(belief: Belief, layers: Tensor) -> Tensor:
+        """Squared distance in W+, each layer in its own variance."""
+        meant = (space.mean + space.step(belief.mean.flatten(0, -2))).unflatten(
+            0, belief.mean.shape[:-1]
+        )
+        return ((layers - meant).square().sum(-1) / spread).sum(-1)
+
+    spread = codes.var(dim=0).sum(dim=1)
+    found = {}
+    for kind, texts in kinds.items():
+        belief = measured.texts.read(texts)
+        result = retrieval(belief, space.coordinates(codes))
+        by_layers = retrieval(belief, codes, plain)
+        found[kind] = {
+            "R@1": _share(result.first), "R@5": _share(result.fifth),
+            "R@1 by distance of layers": _share(by_layers.first),
+            "different captions": len(set(texts[: len(texts) // GROUP * GROUP])),
+        }  # fmt: skip
+    return found
+
+
+def drawn_from(
+    measured: Measured, named: Sequence[Caption], codes: Tensor, pictures: Tensor, seed: int
+) -> dict[str, Any]:
+    """Which of the traits that captions name their pictures have, and what else was tried."""
+    texts = [caption.text for caption in named]
+    start = measured.seeds(len(texts), seed)
+    pool = measured.seeds(_NEIGHBOURS, seed + 1)
+    pool_pictures = measured.draw(pool)
+    belief = measured.texts.read(texts)
+    places = measured.texts.space.coordinates(measured.codes(pool_pictures))
+    said = Belief(belief.mean[:, None], belief.log_std[:, None])
+    nearest = said.surprise(places[None]).argmin(dim=1)
+    ways = {
+        "the text": measured.draw(measured.changed(texts, start)),
+        "chance: the pictures before": measured.draw(start),
+        f"nearest code of {_NEIGHBOURS} pictures": pool_pictures[nearest],
+        "the code of the real picture": measured.draw(codes),
+        "the real picture": pictures,
+    }
+    table = {}
+    for way, shown in ways.items():
+        found = measured.judge(shown)
+        hits: dict[str, list[bool]] = {trait: [] for trait in TRAITS}
+        for i, caption in enumerate(named):
+            for trait, value in caption.named.items():
+                hits[trait].append(found[trait][i] == value)
+        everything = [hit for each in hits.values() for hit in each]
+        table[way] = {"all": wilson(sum(everything), len(everything))} | {
+            trait: wilson(sum(each), len(each)) for trait, each in hits.items()
+        }
+    return {"named": table}
+
+
+def changed_by(
+    measured: Measured, parameters: Sequence[CarParameters], codes: Tensor, seed: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Name one trait with another value, and look which traits changed; worst ones on a sheet."""
+    rng = np.random.default_rng(seed)
+    count = min(len(codes), 100)
+    tried = ("colour", "sky", "facing", "height", "wheels", "length", "body")
+    before = measured.draw(codes[:count])
+    was = measured.judge(before)
+    asked, texts = [], []
+    for i in range(count):
+        trait = tried[i % len(tried)]
+        others = [v for v in TRAITS[trait] if v not in (was[trait][i], "medium")]
+        value = others[rng.integers(len(others))]
+        asked.append((trait, value))
+        texts.append(sentence_of(trait, value))
+    after = measured.draw(measured.changed(texts, codes[:count]))
+    unrelated = measured.draw(measured.seeds(count, seed + 2))
+    again = measured.draw(measured.codes(before))
+    now, other, repeated = (measured.judge(shown) for shown in (after, unrelated, again))
+    with torch.no_grad():
+        far, apart = measured.distance(before, after), measured.distance(before, unrelated)
+    hits = {t: [] for t in tried}
+    kept: dict[str, list[bool]] = {t: [] for t in TRAITS}
+    chance: list[bool] = []
+    same: list[bool] = []
+    for i, (trait, value) in enumerate(asked):
+        hits[trait].append(now[trait][i] == value)
+        for t in TRAITS:
+            if t != trait:
+                kept[t].append(now[t][i] == was[t][i])
+                chance.append(other[t][i] == was[t][i])
+                same.append(repeated[t][i] == was[t][i])
+    everything = [hit for each in hits.values() for hit in each]
+    every_kept = [k for each in kept.values() for k in each]
+    facts = {
+        "named": {"all": wilson(sum(everything), len(everything))}
+        | {t: wilson(sum(each), len(each)) for t, each in hits.items()},
+        "kept": {"all": wilson(sum(every_kept), len(every_kept)),
+                 "by chance": wilson(sum(chance), len(chance)),
+                 "encoded and drawn again": wilson(sum(same), len(same))}
+        | {t: wilson(sum(each), len(each)) for t, each in kept.items()},
+        "distance": bootstrap(far.tolist()).to_dict(),
+        "distance of unrelated pictures": bootstrap(apart.tolist()).to_dict(),
+    }  # fmt: skip
+    order = sorted(range(count), key=lambda i: sum(now[t][i] == was[t][i] for t in TRAITS)
+                   + 5 * (now[asked[i][0]][i] == asked[i][1]))[:24]  # fmt: skip
+    tiles = [(f"{texts[i]}", [_tile(before[i]), _tile(after[i])]) for i in order]
+    return facts, sheet(["before", "after"], tiles)
+
+
+def sentence_of(trait: str, value: str) -> str:
+    """A text that names one trait."""
+    patterns = {
+        "colour": "a {} car", "sky": "a car under a {} sky", "facing": "a car facing {}",
+        "height": "a {} car", "wheels": "a car with {} wheels", "length": "a {} car",
+        "body": "a {}",
+    }  # fmt: skip
+    return patterns[trait].format(value)
+
+
+def diversity(measured: Measured, seed: int) -> tuple[dict[str, Any], np.ndarray]:
+    """How far the pictures of one text lie apart, and a sheet of them."""
+    start = measured.seeds(_VARIANTS, seed + 3)
+    rows, apart = [], []
+    unrelated = _pairwise(measured.distance, measured.draw(start))
+    for words in TEXTS:
+        try:
+            pictures = measured.draw(measured.changed([words] * _VARIANTS, start))
+        except UserError:
+            continue
+        apart.append(_pairwise(measured.distance, pictures))
+        rows.append((words, [_tile(one) for one in pictures]))
+    facts = {"of a text": bootstrap(apart).to_dict(), "of the pictures before": unrelated}
+    return facts, sheet([f"{i + 1}" for i in range(_VARIANTS)], rows)
+
+
+def paraphrased(measured: Measured, seed: int) -> dict[str, Any]:
+    """Whether a word that no caption had draws what the word does that they have."""
+    found = {}
+    for word, plain in PARAPHRASES.items():
+        pattern = _SENTENCES.get(plain, "a {} car facing left")
+        trait = "wheels" if plain == "big" else "colour"
+        value = {"car": "red", "big": "big"}.get(plain, plain)
+        texts = [pattern.format(word)] * 10
+        try:
+            pictures = measured.draw(measured.changed(texts, measured.seeds(10, seed + 4)))
+        except UserError:
+            found[word] = None
+            continue
+        hits = [one == value for one in measured.judge(pictures)[trait]]
+        found[word] = wilson(sum(hits), len(hits)) | {"for": f"{trait} {value}"}
+    return found
+
+
+def _pairwise(distance: Any, pictures: Tensor) -> float:
+    pairs = torch.combinations(torch.arange(len(pictures)))
+    with torch.no_grad():
+        return distance(pictures[pairs[:, 0]], pictures[pairs[:, 1]]).mean().item()
+
+
+def _share(values: Tensor) -> dict[str, Any]:
+    return wilson(int(values.sum()), len(values))
+
+
+def _tile(picture: Tensor) -> np.ndarray:
+    return enlarge(to_uint8(picture[None])[0], 2, "bicubic")
+
+
+# --------------------------------------------------------------------------------------------- page
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The tables as Markdown."""
+    n, tower = report["captions"], report["tower"]
+    lines = [f"# Texts of {report['model']}, tower {tower}: {n} captions of cars never seen\n"]
+    heads = ["captions name", "R@1", "R@5", "R@1 by distance of layers", "different captions"]
+    rows = [
+        [kind, *(_percent(row[h]) for h in heads[1:4]), row["different captions"]]
+        for kind, row in report["retrieval"].items()
+    ]
+    lines += ["## Retrieval of 100\n", markdown_table(heads, rows) + "\n"]
+    named = report["text_to_image"]["named"]
+    held_out = report["judge"]["held_out"]
+    rows = [
+        [trait, *(_percent(table[trait]) for table in named.values()),
+         f"{held_out[trait]:.0%}" if trait in held_out else ""]
+        for trait in ("all", *TRAITS)
+    ]  # fmt: skip
+    heads = ["named trait", *named, "the judge on drawings"]
+    lines += ["## Text to picture: named traits that are right\n", markdown_table(heads, rows)
+              + "\n"]  # fmt: skip
+    manipulation = report["manipulation"]
+    rows = [
+        [trait, _percent(manipulation["named"].get(trait)), _percent(manipulation["kept"][trait])]
+        for trait in ("all", *TRAITS, "by chance", "encoded and drawn again")
+    ]
+    lines += ["## One trait changed\n", markdown_table(["trait", "named and right", "kept"], rows)
+              + "\n"]  # fmt: skip
+    apart, before = report["diversity"]["of a text"], report["diversity"]["of the pictures before"]
+    far, unrelated = manipulation["distance"], manipulation["distance of unrelated pictures"]
+    lines.append(
+        f"By the distance {report['distance']}, pictures of a text lie {apart['mean'] / before:.0%}"
+        f" as far apart as those before; a picture that one trait was changed in lies"
+        f" {far['mean']:.3f} from before, unrelated ones {unrelated['mean']:.3f}.\n"
+    )
+    rows = [
+        [word, "refused: never seen" if row is None else row["for"], _percent(row)]
+        for word, row in report["paraphrases"].items()
+    ]
+    lines += ["## Words that no caption had\n", markdown_table(["word", "means", "right"], rows)
+              + "\n"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _percent(row: Mapping[str, Any] | None) -> str:
+    if row is None or row["share"] is None:
+        return ""
+    return f"{row['share']:.0%} ({row['low']:.0%}-{row['high']:.0%})"

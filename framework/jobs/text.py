@@ -1,0 +1,219 @@
+"""Pictures that a text describes: of seeds, or one that is changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.control.describing import LEAST_SHARE, Described, described, touched
+from framework.errors import UserError, blame
+from framework.files import check_new_folder, new_folder
+from framework.formats.latents import write_latents
+from framework.formats.used_by import mark_used
+from framework.inversion.embed import codes_of
+from framework.jobs.edit import LATENTS, open_start, write_pictures, write_start
+from framework.jobs.models import Networks, portable_name, render, seed_latents
+from framework.jobs.outcomes import InvertOutcome
+from framework.jobs.pictures import tiles
+from framework.jobs.requests.text import TextRequest
+from framework.jobs.starts import model_of
+from framework.jobs.watcher import SILENT, Watcher
+from framework.media.images import grid, save_png
+from framework.models.alignment.code_space import Belief
+from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.frozen import NOISE_MODE
+from framework.models.stylegan2 import Generator
+from framework.models.text.encoder import TextEncoder
+
+_FAR = 0.6  # of the standard deviations of what a text decides: a result that is not what it says
+
+
+@dataclass(frozen=True)
+class TextOutcome:
+    """The outcome of `text`.
+
+    Args:
+        text: The text.
+        layers: Share of what varies in each layer that the text decides, for layers that it
+            touches.
+        missed: How far each picture is from the text as the image encoder sees it, in standard
+            deviations of what the text decides.
+        missed_before: The same of the pictures before.
+        files: Files that were written.
+        file: The one that a drag, or the next text, continues from.
+        model: The model's name.
+        inversion: Outcome of the photograph's inversion before, if any.
+    """
+
+    text: str
+    layers: dict[int, float]
+    missed: list[float]
+    missed_before: list[float]
+    files: list[str]
+    file: Path
+    model: str
+    inversion: InvertOutcome | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome for scripts, ready for JSON."""
+        facts = {**vars(self), "file": str(self.file)}
+        return facts | {"inversion": self.inversion and self.inversion.to_dict()}
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A text as a model's text encoder reads it.
+
+    Args:
+        belief: What it says, of one text.
+        text_encoder: The text encoder.
+        encoder: The encoder of pictures.
+    """
+
+    belief: Belief
+    text_encoder: TextEncoder
+    encoder: StyleEncoder
+
+    @classmethod
+    def open(cls, networks: Networks, text: str, file: str | None = None) -> "Reader":
+        """Open a model's text encoder, and read a text.
+
+        Raises:
+            UserError: Naming what is missing, or wrong with the text.
+        """
+        _ = networks.layered  # refuses diffusion models
+        text_encoder, encoder = networks.text_encoder(file), networks.encoder
+        assert encoder is not None
+        with blame("text", repr(text[:60])):
+            return cls(text_encoder.read([text]), text_encoder, encoder)
+
+    def codes(self, generator: Generator) -> Callable[[Tensor], Tensor]:
+        """Return the function from latents to the codes that are read from their pictures."""
+
+        def read(ws: Tensor) -> Tensor:
+            pictures = generator.synthesis(ws, noise_mode=NOISE_MODE).clamp(-1, 1)
+            return codes_of(generator, self.encoder, pictures)
+
+        return read
+
+    def changed(
+        self, generator: Generator, ws: Tensor, strength: float, looks: int
+    ) -> tuple[Described, Described]:
+        """Return pictures as they were, and each as it was nearest to the text.
+
+        Args:
+            generator: The generator, an inverted image's own or the model's.
+            ws: Latents (N, num_ws, w_dim).
+            strength: Share of the way.
+            looks: Corrections; the first makes the change.
+        """
+        space = self.text_encoder.space
+        steps = described(space, self.belief, ws, self.codes(generator), strength)
+        before, best, *later = islice(steps, looks + 1)
+        for step in later:
+            nearer = (step.missed < best.missed)[:, None, None]
+            latents = torch.where(nearer, step.ws, best.ws)
+            best = Described(latents, torch.minimum(step.missed, best.missed), step.look)
+        return before, best
+
+    def layers(self) -> dict[int, float]:
+        """Return the layers that the text touches, with the share of each that it decides."""
+        shares = touched(self.text_encoder.space, self.belief)[0].tolist()
+        return {i: round(share, 3) for i, share in enumerate(shares) if share >= LEAST_SHARE}
+
+
+def text(request: TextRequest, watcher: Watcher = SILENT) -> TextOutcome:
+    """Write what a text describes into a new folder.
+
+    Raises:
+        UserError: Naming the field, if anything does not fit; then nothing is left behind.
+    """
+    folder = check_new_folder(request.out)
+    networks = Networks(model_of(request), request.device)
+    reader = Reader.open(networks, request.text, request.text_encoder)
+    if not reader.layers():
+        watcher.note("the text decides next to nothing: the pictures stay as they are")
+    if request.starts_with_seeds:
+        return _of_seeds(request, networks, reader, folder, watcher)
+    return _of_picture(request, networks, reader, folder, watcher)
+
+
+def _of_seeds(
+    request: TextRequest, networks: Networks, reader: Reader, folder: Path, watcher: Watcher
+) -> TextOutcome:
+    """Change the pictures of some seeds."""
+    generator = networks.generator
+    seeds = range(request.seed, request.seed + request.n)
+    ws = torch.cat([seed_latents(generator, s, request.psi, request.class_) for s in seeds])
+    before, after = reader.changed(generator, ws, request.strength, request.looks)
+    _check_finite(after.ws)
+    new_folder(folder)
+    pictures = tiles(generator, after.ws)
+    names = [f"seed{seed:04d}.png" for seed in seeds]
+    for name, one in zip(names, after.ws.split(1), strict=True):
+        save_png(folder / name, render(generator, one))
+    sheet = np.stack([*tiles(generator, before.ws), *pictures])
+    save_png(folder / "grid.png", grid(sheet, request.n))
+    file = write_latents(folder / LATENTS, after.ws, "dragline")
+    mark_used(networks.model, file)
+    return _outcome(request, networks, reader, before, after, folder, [*names, "grid.png"], file,
+                    [LATENTS], watcher)  # fmt: skip
+
+
+def _of_picture(
+    request: TextRequest, networks: Networks, reader: Reader, folder: Path, watcher: Watcher
+) -> TextOutcome:
+    """Change one picture, inverted first if it is a photograph."""
+    start = open_start(request, networks, folder, watcher)
+    generator, ws = start.generator, start.ws.to(networks.where)
+    before, after = reader.changed(generator, ws, request.strength, request.looks)
+    _check_finite(after.ws)
+    if start.inversion is None:
+        new_folder(folder)
+    file, beside = write_start(start, after.ws, folder)
+    mark_used(networks.model, file)
+    drawn = render(generator, before.ws), render(generator, after.ws)
+    pictures = write_pictures(request, start, *drawn, folder, request.text)
+    outcome = _outcome(request, networks, reader, before, after, folder, pictures, file, beside,
+                       watcher)  # fmt: skip
+    return TextOutcome(**{**vars(outcome), "inversion": start.inversion})
+
+
+def _outcome(
+    request: TextRequest,
+    networks: Networks,
+    reader: Reader,
+    before: Described,
+    after: Described,
+    folder: Path,
+    pictures: list[str],
+    file: Path,
+    beside: list[str],
+    watcher: Watcher,
+) -> TextOutcome:
+    rounded = [[round(value, 3) for value in one.missed.tolist()] for one in (before, after)]
+    far = sum(value > _FAR for value in rounded[1])
+    if far and request.strength == 1:
+        watcher.note(
+            f"{far} of {len(rounded[1])} pictures are not what the text says, as far as the encoder"
+            " sees: this model may not draw it"
+        )
+    return TextOutcome(
+        text=request.text,
+        layers=reader.layers(),
+        missed=rounded[1],
+        missed_before=rounded[0],
+        files=[str(folder / name) for name in (*pictures, *beside)],
+        file=file,
+        model=portable_name(networks.model),
+    )
+
+
+def _check_finite(ws: Tensor) -> None:
+    if not ws.isfinite().all():
+        raise UserError("the latents are no longer finite; give a smaller one", "strength")

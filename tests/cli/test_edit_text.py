@@ -1,0 +1,167 @@
+"""`edit.py text`: what a text describes, what it changes, and every mistake in one line."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from framework.cli.edit import main
+from framework.control.describing import described, touched
+from framework.errors import UserError
+from framework.formats import load_generator
+from framework.formats.latents import read_latents
+from framework.formats.text_file import NAME
+from framework.jobs.models import render
+from framework.jobs.requests.text import TextRequest
+from framework.models.alignment.code_space import Belief, CodeSpace
+from tests.cli.conftest import save_small_model
+from tests.cli.describable import add_text_encoder
+
+TEXT = "a red car"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A model with an encoder of pictures and a text encoder."""
+    folder = tmp_path_factory.mktemp("models") / "described"
+    return add_text_encoder(save_small_model(folder, encoder=True))
+
+
+def run(*words: object) -> int:
+    return main(["text", *map(str, words)])
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+# G54f
+def test_pictures_of_seeds_are_changed_and_dragged_on(model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(TEXT, "--model", model, "--n", 3, "--seed", 5, "--out", out, "--json") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["text"] == TEXT and told["layers"] and told["inversion"] is None
+    assert len(told["missed"]) == len(told["missed_before"]) == 3
+    ws, generator = read_latents(out / "latents.safetensors"), load_generator(model)
+    assert len(ws) == 3
+    for i in range(3):
+        assert np.array_equal(
+            picture(out / f"seed{5 + i:04d}.png"), render(generator, ws[i : i + 1])
+        )
+    again = tmp_path / "again"
+    assert run(TEXT, "--model", model, "--n", 1, "--seed", 6, "--out", again) == 0
+    assert torch.allclose(read_latents(again / "latents.safetensors")[0], ws[1], atol=1e-4)
+    drag = ["drag", "--model", str(model), "--image", told["file"], "--pick", "1", "--points",
+            "5,8:7,8", "--steps", "2", "--no-video", "--out", str(tmp_path / "drag")]  # fmt: skip
+    assert main(drag) == 0
+
+
+# G54f
+def test_a_photograph_is_described_twice_and_its_files_follow(model, tmp_path):
+    photo = tmp_path / "photo.png"
+    noise = np.random.default_rng(0).integers(0, 255, (24, 24, 3), np.uint8)
+    Image.fromarray(noise).save(photo)
+    first, second = tmp_path / "first", tmp_path / "second"
+    words = ["--model", model, "--image", photo, "--stages", "embed"]
+    assert run(TEXT, *words, "--out", first) == 0
+    names = {path.name for path in first.iterdir()}
+    assert {"picture.png", "before.png", "side_by_side.png", "pasted.png", "inversion"} <= names
+    assert not np.array_equal(picture(first / "picture.png"), picture(first / "before.png"))
+    assert run("blue", "--image", first, "--out", second) == 0
+    assert np.array_equal(picture(second / "before.png"), picture(first / "picture.png"))
+
+
+# G54f
+def test_the_last_picture_of_a_drag_is_described(model, tmp_path):
+    drag = ["drag", "--model", str(model), "--seed", "3", "--points", "5,8:7,8", "--steps", "1",
+            "--no-video", "--out", str(tmp_path / "drag")]  # fmt: skip
+    assert main(drag) == 0
+    out = tmp_path / "out"
+    assert run(TEXT, "--edit", tmp_path / "drag" / "edit.safetensors", "--out", out) == 0
+    assert read_latents(out / "latents.safetensors").shape[0] == 1
+
+
+def space() -> CodeSpace:
+    torch.manual_seed(1)
+    made = CodeSpace(4, 5, 6)
+    made.set_codes((torch.randn(200, 8) @ torch.randn(8, 20)).unflatten(1, (4, 5)))
+    return made
+
+
+def test_looks_correct_what_a_picture_did_not_follow():
+    """A picture that follows by half is there after some looks; what is left open stays."""
+    made = space()
+    belief = Belief(torch.full((1, 6), 2.0), torch.tensor([[-9.0, -9, -9, 0, 0, 0]]))
+    ws = torch.randn(2, 4, 5)
+
+    def read(latents: torch.Tensor) -> torch.Tensor:
+        return ws + (latents - ws) / 2
+
+    steps = described(made, belief, ws, read)
+    seen = [next(steps) for _ in range(6)]
+    missed = [step.missed.max().item() for step in seen]
+    assert all(b < 0.6 * a for a, b in pairwise(missed))
+    before, after = made.coordinates(ws), made.coordinates(seen[-1].ws)
+    assert torch.allclose(after[:, 3:], before[:, 3:], atol=1e-2)
+    half = described(made, belief, ws, lambda latents: latents, strength=0.5)
+    next(half)
+    went = made.coordinates(next(half).ws)
+    assert torch.allclose(went[:, :3], (before[:, :3] + 2) / 2, atol=1e-2)
+
+
+def test_touched_layers_are_those_of_the_decided_coordinates():
+    made = space()
+    nothing = Belief(torch.zeros(1, 6), torch.zeros(1, 6))
+    everything = Belief(torch.zeros(1, 6), torch.full((1, 6), -9.0))
+    assert touched(made, nothing).max() < 1e-5
+    assert torch.allclose(touched(made, everything), torch.ones(1, 4), atol=1e-4)
+
+
+# G55f
+@pytest.mark.parametrize(
+    ("words", "about"),
+    [
+        (["", "--model", "{model}"], "empty"),
+        (["a crimson car", "--model", "{model}"], "no 'crimson'"),
+        (["a rad car", "--model", "{model}"], "did you mean red?"),
+        (["x" * 500, "--model", "{model}"], "500 characters"),
+        (["a red car"], "model"),
+        (["a red car", "--model", "{bare}"], "has no text encoder; python train.py fit"),
+        (["a red car", "--model", "{none}"], "has no encoder of pictures"),
+        (["a red car", "--model", "{bare}", "--text-encoder", "{model}/" + NAME], "trains its own"),
+        (["a red car", "--model", "{model}", "--text-encoder", "{model}/config.json"],
+         "cannot be read as a text encoder"),
+        (["a red car", "--model", "{model}", "--text-encoder", "nowhere"], "no such file"),
+        (["a red car", "--model", "{model}", "--n", "0"], "--n 0"),
+        (["a red car", "--model", "{model}", "--strength", "9"], "--strength 9"),
+        (["a red car", "--model", "{model}", "--looks", "0"], "--looks 0"),
+        (["a red car", "--model", "{model}", "--pick", "1"], "only with --image"),
+        (["a red car", "--model", "{model}", "--image", "a.png", "--edit", "b"], "one of them"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_texts_are_one_line_and_leave_nothing(
+    model, bare, small_model, tmp_path, capsys, words, about
+):
+    places = {"model": model, "bare": bare, "none": small_model}
+    out = tmp_path / "out"
+    assert run(*(str(word).format(**places) for word in words), "--out", out) == 2
+    err = capsys.readouterr().err
+    assert about in err and err.count("\n") == 1 and not out.exists()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> Path:
+    """A model with an encoder of pictures, of other weights, and no text encoder."""
+    return save_small_model(tmp_path_factory.mktemp("models") / "bare", encoder=True, seed=5)
+
+
+def test_a_request_says_where_it_starts():
+    assert TextRequest(text="a", out="o", model="m").starts_with_seeds
+    assert not TextRequest(text="a", out="o", image="i").starts_with_seeds
+    with pytest.raises(UserError, match="text is empty"):
+        TextRequest(text=" \n", out="o", model="m")
