@@ -1,4 +1,4 @@
-"""A model that texts can be put to: an untrained text encoder, which decides something all the same."""
+"""A model that texts can be put to: its text encoder is untrained, and decides something anyway."""
 
 from pathlib import Path
 
