@@ -17,7 +17,8 @@ from tests.cli.describable import add_text_encoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 VERBS = (
-    "text", "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
+    "text",
+    "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
     "fill", "texture", "from_sketch",
 )  # fmt: skip
 
