@@ -37,6 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"ops"},
     "formats": {"ops", "models", "zoo"},
     "control": {"models"},
+    "style": {"models", "compositing", "media"},
     "inversion": {"models", "compositing", "media"},
     "drag": {"models", "compositing"},
     "training": {
@@ -48,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "jobs": {
         "ops", "models", "control", "training", "formats", "data", "inversion", "drag",
-        "evaluation", "media", "compositing", "dashboard", "command_line", "threads",
+        "evaluation", "media", "compositing", "style", "dashboard", "command_line", "threads",
         "settings_file", "fields",
     },
     "studio": {

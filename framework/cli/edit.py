@@ -29,6 +29,7 @@ from framework.cli.invert_report import invert_report
 from framework.cli.latents import latents
 from framework.cli.layers import layers
 from framework.cli.studio import studio
+from framework.cli.style import style
 from framework.cli.terminal import Terminal
 from framework.cli.text import text
 from framework.cli.texture import texture
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fill": fill,
     "texture": texture,
     "transfer": transfer,
+    "style": style,
     "layers": layers,
     "directions": directions,
     "edit": edit,

@@ -54,6 +54,7 @@ from framework.training.same_run import check_same_run
 from framework.training.snapshot_folders import latest_model
 from framework.training.snapshots import Snapshots
 from framework.training.status import StatusLine
+from framework.training.style.module import StyleTraining
 from framework.training.trainer import TRAINER_DEFAULTS, check_trainer_settings
 from framework.training.translation.module import TranslationTraining
 from framework.training.wandb_logger import open_logger
@@ -339,6 +340,11 @@ class TrainCLI(LightningCLI):
             raise UserError(
                 "a translation is measured by translating: python -m framework.evaluation"
                 f" translation; its errors are in {self.run_settings.dir}/stats.jsonl"
+            )
+        if isinstance(self.model, StyleTraining):
+            raise UserError(
+                "a decoder of styles is judged by what it makes: edit.py style --method adain;"
+                f" its errors are in {self.run_settings.dir}/stats.jsonl"
             )
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)

@@ -21,6 +21,7 @@ from framework.training.encoder.settings import EncoderSettings
 from framework.training.filling.settings import FillingSettings
 from framework.training.run_settings import RunSettings
 from framework.training.settings import TrainingSettings
+from framework.training.style.settings import StyleDecoderSettings
 from framework.training.stylegan2.settings import StyleGAN2Settings
 from framework.training.text.settings import TextSettings
 from framework.training.translation.settings import (
@@ -37,6 +38,7 @@ SETTINGS: dict[str, type[TrainingSettings]] = {
     "DiffusionTraining": DiffusionSettings,
     "LoraTraining": LoraSettings,
     "FillingTraining": FillingSettings,
+    "StyleTraining": StyleDecoderSettings,
     "Pix2PixTraining": Pix2PixSettings,
     "CycleGANTraining": CycleGANSettings,
     "SpadeTraining": SpadeSettings,
@@ -50,6 +52,7 @@ TRAINABLE = {
     "DiffusionTraining": "framework.training.diffusion.module.DiffusionTraining",
     "LoraTraining": "framework.training.diffusion.lora.LoraTraining",
     "FillingTraining": "framework.training.filling.module.FillingTraining",
+    "StyleTraining": "framework.training.style.module.StyleTraining",
     "Pix2PixTraining": "framework.training.translation.pix2pix.Pix2PixTraining",
     "CycleGANTraining": "framework.training.translation.cyclegan.CycleGANTraining",
     "ConditionEncoderTraining": "framework.training.alignment.conditions.ConditionEncoderTraining",

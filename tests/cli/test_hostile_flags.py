@@ -22,9 +22,11 @@ import framework.cli.edit as edit
 import framework.data.__main__ as data
 from framework.command_line import flag_of, shown
 from framework.files import new_folder
+from framework.formats.decoder_folder import DECODERS
 from framework.formats.translator_folder import save_translator
 from framework.jobs.report import ReportOutcome
 from framework.jobs.requests.pictures import MAX_SEED
+from framework.models.style.network import StyleDecoder
 from framework.models.translation.condition import Condition
 from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
@@ -119,6 +121,10 @@ GOOD = {
     ],
     "edit from-sketch": ["{photo} --model {sketch} --n 1 --out {out}"],
     "edit from-label": ["{mask} --model {labels} --n 1 --out {out}"],
+    "edit style": [
+        "{photo} --style {photo} --steps 1 --work 32 --out {out}",
+        "{photo} --style {photo} --method adain --decoder {decoder} --work 32 --out {out}",
+    ],
     "edit import": ["{lone} --out {out}"],
     "edit export": ["{model} --to rosinality --out {out}.pt"],
     # The judge takes pictures of toy cars alone: this model is refused, in one line.
@@ -174,6 +180,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
     for condition in (Condition("sketch"), Condition("labels", 1, 256)):
         unet = UNet(condition.channels, 3, 4, 3)
         save_translator(root / condition.kind, "pix2pix", {"picture": unet}, condition, (16, 16))
+    DECODERS.save(root / "decoder", StyleDecoder(8))
     shards = ["shard", str(root / "photos"), "--size", "16", "--out", str(root / "shards")]
     assert data.main(shards) == 0
     return {
@@ -181,6 +188,7 @@ def places(tmp_path_factory) -> dict[str, Path]:
         "inv": root / "i" / "0.inv.safetensors", "edit": root / "d" / "edit.safetensors",
         "tasks": root / "tasks.jsonl", "lone": model / "generator.safetensors",
         "shards": root / "shards", "mask": root / "mask.png", "marks": root / "marks.csv",
+        "decoder": root / "decoder",
         "directions": root / "found" / "directions.safetensors",
         "sketch": root / "sketch", "labels": root / "labels",
     }  # fmt: skip

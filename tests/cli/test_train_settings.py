@@ -222,6 +222,7 @@ CONFIGS = {
     "StyleGAN2Training": "stylegan2/debug_cpu.yaml", "EncoderTraining": "encoder/small.yaml",
     "EditorTraining": "editor/toycars64.yaml", "DiffusionTraining": "diffusion/toycars64.yaml",
     "LoraTraining": "diffusion/lora.yaml", "FillingTraining": "filling/toycars64.yaml",
+    "StyleTraining": "style/small.yaml",
     "Pix2PixTraining": "translation/pix2pix.yaml",
     "ConditionEncoderTraining": "translation/sketch_encoder.yaml",
     "CycleGANTraining": "translation/cyclegan.yaml", "SpadeTraining": "translation/spade.yaml",

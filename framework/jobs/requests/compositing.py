@@ -1,4 +1,4 @@
-"""What a person asks around the drag: filled holes, textures. Needs no torch."""
+"""What a person asks around the drag: filled holes, textures, style. Needs no torch."""
 
 import re
 from dataclasses import dataclass
@@ -9,6 +9,15 @@ from framework.errors import UserError
 from framework.fields import Shown
 from framework.jobs.requests.framing import FRAMING, Framing
 from framework.jobs.requests.pictures import MAX_SEED
+from framework.style.registry import (
+    BY_DECODER,
+    LEAST_WORK_PX,
+    MOST_STEPS,
+    MOST_STRENGTH,
+    MOST_WORK_PX,
+    style_methods,
+)
+from framework.style.registry import DEFAULT_METHOD as DEFAULT_STYLE
 
 MOST_PATCH_PX = 31
 BY_MODEL = "gan"
@@ -148,6 +157,57 @@ class TransferRequest:
             raise UserError(f"{self.likeness:g}: give 0 to 100", "likeness")
         check_patch(self.patch)
         check_seed(self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleRequest:
+    """A photograph in the manner of another picture.
+
+    Args:
+        content: Picture file that is drawn anew: grey or colour, 8 or 16 bits, with or without
+            transparency.
+        style: Picture file whose manner it gets, of any size and kind.
+        out: New or empty folder.
+        method: How: gatys optimises pixels, photo does so within the photograph's edges, adain
+            decodes features in one pass.
+        strength: Weight of the style: 0 is the photograph, 1 is usual; more, to 10, counts only for
+            gatys and photo.
+        decoder: Folder that the training of a decoder wrote, for adain.
+        work: Longer side in pixels at which both are worked on, at most; the result has the
+            photograph's full size.
+        steps: Steps at each size, coarse to fine.
+        device: auto, cpu, cuda, cuda:1 or mps.
+    """
+
+    content: Annotated[str, Shown("CONTENT", in_place=True)]
+    style: Annotated[str, Shown("PATH")]
+    out: Annotated[str, Shown("PATH")]
+    method: Annotated[str, Shown("NAME")] = DEFAULT_STYLE
+    strength: float = 1.0
+    decoder: Annotated[str | None, Shown("PATH")] = None
+    work: Annotated[int, Shown("PX", advanced=True)] = 512
+    steps: Annotated[int, Shown("N", advanced=True)] = 40
+    device: Annotated[str, Shown("DEVICE", advanced=True)] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check method and numbers.
+
+        Raises:
+            UserError: Naming the field.
+        """
+        if self.method not in style_methods():
+            methods = ", ".join(style_methods())
+            raise UserError(f"{self.method}: expected one of {methods}", "method")
+        if self.method == BY_DECODER and self.decoder is None:
+            raise UserError(": give the folder that training wrote; docs/compositing.md", "decoder")
+        if self.method != BY_DECODER and self.decoder is not None:
+            raise UserError(f"{self.decoder}: only with `method` {BY_DECODER}", "decoder")
+        if not 0 <= self.strength <= MOST_STRENGTH:
+            raise UserError(f"{self.strength:g}: give 0 to {MOST_STRENGTH}", "strength")
+        if not LEAST_WORK_PX <= self.work <= MOST_WORK_PX:
+            raise UserError(f"{self.work}: give {LEAST_WORK_PX} to {MOST_WORK_PX}", "work")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise UserError(f"{self.steps}: give 1 to {MOST_STEPS}", "steps")
 
 
 def check_patch(side: int) -> None:

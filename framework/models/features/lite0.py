@@ -27,6 +27,7 @@ STAGES = (
 STEM_CHANNELS, NUM_FEATURES, NUM_CLASSES = 32, 1280, 1000
 _EPSILON = 1e-3
 _LAST_OF_A_SIZE = (0, 2, 4, 10, 15)  # the blocks before each halving, and the last block
+_FIRST_OF_A_SIZE = (1, 3, 5, 11)  # the blocks that halve
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -60,10 +61,17 @@ class InvertedResidual(nn.Module):
         self._project_conv = nn.Conv2d(inner, out, 1, bias=False)
         self._bn2 = _norm(out)
 
+    def expanded(self, x: Tensor) -> Tensor:
+        """Return the inner features, (N, C * expansion, H, W), before they are filtered."""
+        return F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
+
     def forward(self, x: Tensor) -> Tensor:
         """Map features (N, C, H, W) to (N, O, H / stride, W / stride)."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        return self.projected(self.expanded(x), x)
+
+    def projected(self, expanded: Tensor, x: Tensor) -> Tensor:
+        """Return the block's output from its input and its inner features."""
+        y = F.relu6(self._bn1(self._depthwise_conv(expanded)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -96,6 +104,24 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
             if index in _LAST_OF_A_SIZE:
                 outputs.append(x)
+        return outputs
+
+    def rectified(self, images: Tensor) -> list[Tensor]:
+        """Return what the network rectifies before each halving, 1/2 to 1/16, finest first.
+
+        The stem, then the first expansion of blocks that halve: many channels, not negative, where
+        the blocks' outputs are few and linear. What lies behind the last of them is not computed.
+        """
+        x = F.relu6(self._bn0(self._conv_stem(images)))
+        outputs = [x]
+        for index, block in enumerate(self._blocks):
+            assert isinstance(block, InvertedResidual)
+            expanded = block.expanded(x)
+            if index in _FIRST_OF_A_SIZE:
+                outputs.append(expanded)
+            if index == _FIRST_OF_A_SIZE[-1]:
+                break
+            x = block.projected(expanded, x)
         return outputs
 
     def pooled(self, images: Tensor) -> Tensor:

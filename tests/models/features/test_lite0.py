@@ -190,3 +190,14 @@ def test_the_distance_is_lpips_formula_with_equal_heads():
         unit = [x / x.norm(dim=1, keepdim=True) for x in (one, other)]
         levels.append((unit[0] - unit[1]).square().sum(dim=1).mean())
     assert distance(a, b).item() == pytest.approx(torch.stack(levels).mean().item(), rel=1e-4)
+
+
+def test_what_is_rectified_is_what_enters_the_blocks_that_halve():
+    network, seen = EfficientNetLite0(), []
+    for part in (network, *(network._blocks[i] for i in (1, 3, 5, 11))):
+        part._bn0.register_forward_hook(lambda *facts: seen.append(facts[2].clamp(0, 6)))
+    outputs = network.rectified(waves(37, 50))
+    assert [tuple(f.shape[1:]) for f in outputs] == [
+        (32, 19, 25), (96, 19, 25), (144, 10, 13), (240, 5, 7), (672, 3, 4),
+    ]  # fmt: skip
+    assert all(torch.equal(own, hooked) for own, hooked in zip(outputs, seen, strict=True))

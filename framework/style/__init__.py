@@ -1,0 +1,1 @@
+"""A photograph in the manner of another picture."""

@@ -1,0 +1,1 @@
+"""Training of a decoder of styles."""
