@@ -19,6 +19,7 @@ from framework.compositing.geometry import Geometry, photo_box, to_canvas
 from framework.compositing.paste import Seam, paste_back
 from framework.compositing.resample import composed
 from framework.files import whole_file
+from framework.media.draw import rgb
 from framework.media.images import MAX_PIXELS, open_plain, read_bytes
 from framework.media.modes import WHITE, eight_bit
 
@@ -217,8 +218,6 @@ class Photograph:
 
     def _in_own_colours(self, canvas: np.ndarray) -> np.ndarray:
         """Convert a model's picture, uint8 (H, W, 1, 3 or 4) in sRGB, to pixels of this kind."""
-        from framework.media.draw import rgb
-
         picture = self._from_srgb(rgb(canvas))
         channels = 1 if self.levels.shape[2] < 3 else 3
         return np.repeat(_grey(picture), channels, axis=2) if self.is_grey else picture
