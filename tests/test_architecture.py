@@ -269,7 +269,7 @@ def test_a_verb_knows_its_job_and_nothing_below(name: str):
 
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
     edits = [n for n in MODULES if room_of(n) in ("cli", "jobs") and n not in OF_TRAIN]
-    assert sum(in_functions(TREES[n]) for n in edits) <= 22
+    assert sum(in_functions(TREES[n]) for n in edits) <= 23
     assert not sum(for_types_only(TREES[n]) for n in edits)
 
 
