@@ -35,6 +35,14 @@ VERBS = {
         "framework.evaluation.text.report:text",
         "measure a text encoder: retrieval, what texts draw, change and keep",
     ),
+    "parts": (
+        "framework.evaluation.translation.reader:train_reader",
+        "train the judge that reads parts and sketches back from toy cars",
+    ),
+    "translation": (
+        "framework.evaluation.translation.bench:translation",
+        "compare ways from sketches or labels to pictures, on held-out toy cars",
+    ),
     "fill": (
         "framework.evaluation.filling:fill",
         "compare ways to fill holes, and two libraries', where the truth is known",

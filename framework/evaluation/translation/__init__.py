@@ -1,0 +1,1 @@
+"""Translations compared: how real, how faithful, how diverse, how fast."""
