@@ -15,7 +15,6 @@ from framework.errors import UserError
 from framework.formats import save_model_folder
 from framework.formats.run_checkpoint import FORMAT_VERSION
 from framework.models.sketch import sketching
-from framework.models.stylegan2.work import synthesis_gflop
 from framework.training.batch import Batch
 from framework.training.checkpoint_check import LAYOUT, CheckpointCheck, layout_of
 from framework.training.data import TrainingImages
@@ -317,8 +316,7 @@ class PhasedTraining(lightning.LightningModule, Generic[S]):
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass of `share` images, in 10^9, for the threads."""
-        generator: Any = sketch.get("generator") or self.opened.generator  # type: ignore[attr-defined]
-        return synthesis_gflop(generator, share)
+        raise NotImplementedError
 
     def fitted(self, about_run: dict[str, Any], state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a checkpoint's state as this run can load it.

@@ -12,6 +12,7 @@ from framework.models.editors.latent_transformer import LatentTransformer
 from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.training.data import TrainingImages
 from framework.training.editor.exhibit import Motions
 from framework.training.editor.flow import check_opencv, check_size
@@ -125,6 +126,10 @@ class EditorTraining(PhasedTraining[EditorSettings]):
         self.ema_kimg = [self.settings.ema_kimg]
         self.objective = Following(self.editor, generator, self.settings)
         self.phases = self.objective.phases()
+
+    def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
+        """Return the operations of a forward pass; see `PhasedTraining`."""
+        return synthesis_gflop(self.opened.generator, share)
 
     def networks(self) -> list[nn.Module]:
         """Return the editor."""

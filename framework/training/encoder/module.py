@@ -12,6 +12,7 @@ from framework.inversion.losses import pixel_loss
 from framework.models.encoders.loading import encoder_weights
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.sketch import sketching
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.training.callbacks import KimgCallback
 from framework.training.data import TrainingImages
 from framework.training.encoder.exhibit import Pairs
@@ -119,6 +120,10 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         self.encoder_ema = deepcopy(self.encoder).eval().requires_grad_(False)
         self.ema_kimg = [self.settings.averaging.ema_kimg]
         self.phases = self.objective.phases()
+
+    def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
+        """Return the operations of a forward pass; see `PhasedTraining`."""
+        return synthesis_gflop(self.opened.generator, share)
 
     def networks(self) -> list[nn.Module]:
         """Return the encoder, and the discriminators if there are any."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from framework.errors import UserError, blame
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
+from framework.models.stylegan2.work import synthesis_gflop
 from framework.ops.compiled import use_ops
 from framework.training.data import TrainingImages
 from framework.training.phased import Average, Headline, PhasedTraining, Sign
@@ -172,6 +173,10 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
         """Return generator and discriminator, by name."""
         networks = self.build_networks(size, channels, c_dim, device)
         return dict(zip(("generator", "discriminator"), networks, strict=True))
+
+    def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
+        """Return the operations of a forward pass; see `PhasedTraining`."""
+        return synthesis_gflop(cast(Generator, sketch["generator"]), share)
 
     def networks(self) -> list[nn.Module]:
         """Return generator and discriminator."""
