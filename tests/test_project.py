@@ -248,6 +248,18 @@ def help_of(*program: str) -> str:
     return done.stdout
 
 
+def test_places_named_in_documents_exist():
+    named = {
+        (relative(document), place)
+        for document in DOCUMENTS
+        if document.name != "CHANGELOG.md"
+        for place in re.findall(r"`((?:framework|tests|benchmarks|configs|docs)/[a-z0-9_./-]+)`",
+                                document.read_text("utf-8"))
+    }  # fmt: skip
+    assert len(named) > 50
+    assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
+
+
 @pytest.mark.parametrize("command", commands())
 def test_documents_show_commands_that_exist(command: str):
     words = command.split()[1:]
