@@ -114,6 +114,7 @@ class Progress:
         arrived: bool,
         points: Tensor,
         moves: Tensor | None = None,
+        in_common: bool = False,
     ) -> "Progress":
         """The progress after a step of Adam along the pulls, whose graph is used up.
 
@@ -122,7 +123,9 @@ class Progress:
         usual = self.usual_pull
         balance = pulls.together(usual if arrived else torch.zeros_like(usual))
         with gradients(False):
-            optimizer, update = adam_update(self.optimizer, balance.gradient, learning_rate)
+            optimizer, update = adam_update(
+                self.optimizer, balance.gradient, learning_rate, in_common
+            )
             state = draggable.moved(self.state, update)
             usual = usual if arrived else usual_length(usual, balance.pull_length)
         settled = self.settled + arrived

@@ -15,6 +15,7 @@ REDUCED_PX = 128  # height to which some methods reduce larger pictures, about
 SUBPIXEL_STOP = 0.3  # of a pixel of the reduced picture
 
 LatentSpace = Literal["w+", "w"]
+StepScale = Literal["each", "common"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class DragSettings(Settings):
         settle_steps: With a mask, further steps after the handles have arrived, in which they stay
             and the area outside the mask goes back to what it was; 0 for none.
         learning_rate: Step size of Adam on the latents.
+        step_scale: "each" number of the latents makes a step of about `learning_rate`, as Adam has
+            it; "common" scales all by one number, so that those which hardly move the points hardly
+            change. Methods "draggan" and "dragdiffusion" alone.
         layers: Number of the first layers of W+ that move (all of them where a model has fewer).
             Not used in W.
         latent_space: "w+" moves each of the first `layers` latents on its own; "w" moves all
@@ -76,6 +80,7 @@ class DragSettings(Settings):
     mask_weight: float = 0.5
     settle_steps: int = 20
     learning_rate: float = 2e-3
+    step_scale: StepScale = "each"
     layers: int = 6
     latent_space: LatentSpace = "w+"
     feature_resolution: int | None = None
@@ -92,6 +97,7 @@ class DragSettings(Settings):
         self._whole("settle_steps", most=MOST_STEPS)
         self._whole("feature_resolution", least=4)
         self._choice("latent_space", get_args(LatentSpace))
+        self._choice("step_scale", get_args(StepScale))
         self._choice("method", names("methods"))
         self._choice("tracker", names("trackers"))
         if not isinstance(self.tracker_weights, str | None) or self.tracker_weights == "":
@@ -187,7 +193,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "motion_radius_px": 5,
         "tracking_radius_px": 2,
         "template_radius_px": 2,
-        "learning_rate": 0.05,
+        "learning_rate": 0.003,
+        "step_scale": "common",
         "stop_distance_px": 0.5,
         "max_steps": 80,
     },

@@ -35,10 +35,18 @@ class Adam:
         return cls(0, torch.zeros_like(like), torch.zeros_like(like))
 
 
-def adam_update(state: Adam, gradient: Tensor, learning_rate: float) -> tuple[Adam, Tensor]:
-    """Return the next state, and what to add to the parameters (same shape as the gradient)."""
+def adam_update(
+    state: Adam, gradient: Tensor, learning_rate: float, in_common: bool = False
+) -> tuple[Adam, Tensor]:
+    """Return the next state, and what to add to the parameters (same shape as the gradient).
+
+    Adam gives every number a step of about `learning_rate`, however small its gradient is.
+    `in_common` divides all by one root mean square: what hardly matters hardly moves.
+    """
     count = state.count + 1
     mean = BETA1 * state.mean + (1 - BETA1) * gradient
-    square = BETA2 * state.square + (1 - BETA2) * gradient.square()
+    square = gradient.square()
+    square = square.mean().expand_as(square) if in_common else square
+    square = BETA2 * state.square + (1 - BETA2) * square
     scale = (square / (1 - BETA2**count)).sqrt() + EPSILON
     return Adam(count, mean, square), -learning_rate / (1 - BETA1**count) * mean / scale

@@ -454,6 +454,15 @@ def test_default_settings_work_on_every_size(size):
     assert steps[-1].status == "max_steps" and steps[-1].motion_loss > 0
 
 
+def test_a_common_scale_moves_most_what_matters_most():
+    gradient = torch.tensor([[1.0, 0.1, 0.0]])
+    _, each = adam_update(Adam.new(gradient), gradient, 0.01)
+    state, common = adam_update(Adam.new(gradient), gradient, 0.01, in_common=True)
+    torch.testing.assert_close(each, torch.tensor([[-0.01, -0.01, 0.0]]))
+    torch.testing.assert_close(common, -0.01 * gradient / gradient.square().mean().sqrt())
+    assert state.square.shape == gradient.shape
+
+
 def test_adam_is_torchs():
     start, reference = torch.randn(3, 4), torch.nn.Parameter(torch.zeros(3, 4))
     reference.data.copy_(start)

@@ -77,6 +77,18 @@ def test_only_the_noisy_picture_moves_and_the_model_is_only_read(generator, ws):
     assert all(p.grad is None for p in generator.parameters())
 
 
+def test_far_from_the_handle_little_changes_with_a_common_scale(generator, ws):
+    """Adam's own gives every place the same step, and the whole picture is repainted."""
+    far, near = {}, {}
+    for scale, rate in (("each", 0.05), ("common", 0.05)):
+        settings = replace(SETTINGS, step_scale=scale, learning_rate=rate, max_steps=3)
+        change = drag(generator, ws, [(6, 6)], [(12, 6)], settings=settings)[-1].ws - ws
+        moved = change[:, :12].abs().unflatten(2, (16, 16)).mean(dim=1)[0]
+        far[scale], near[scale] = float(moved[10:, 10:].mean()), float(moved[1:7, 1:7].mean())
+    assert far["each"] > 0.5 * near["each"]
+    assert far["common"] < 0.5 * near["common"] and far["common"] < 0.5 * far["each"]
+
+
 def test_the_pull_moves_content_toward_the_target(generator, ws):
     """After a few steps the features a pixel on are nearer to those that were at the handle."""
     model = Diffusion(generator)

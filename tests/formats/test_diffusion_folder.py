@@ -12,8 +12,10 @@ from diffusers import DDIMPipeline
 
 from framework.cli.edit import main
 from framework.errors import BrokenCheckpoint, UserError
+from framework.evaluation.drag.keypoints import KeypointJudge
 from framework.formats.diffusion_folder import load_diffusion, save_diffusion_folder
-from framework.formats.opening import load_generator, load_prompted, open_model
+from framework.formats.opening import ZOO, load_generator, load_prompted, open_model
+from framework.media.images import to_uint8
 from tests.models.diffusion.tiny import SCHEDULER, stable_folder, tiny_folder, tiny_unet
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -245,3 +247,23 @@ def test_what_is_for_a_stylegan2_alone_is_refused_in_one_line(shared, tmp_path, 
     line = capsys.readouterr().err
     assert line.startswith("error: ") and line.count("\n") == 1 and "diffus" in line
     assert not out.exists()
+
+
+def test_the_shipped_model_draws_cars():
+    """The judge of drawings is as sure of its cars as of drawings, and not of noise."""
+    folder = ZOO / "toycars64-diffusion"
+    assert sum(file.stat().st_size for file in folder.rglob("*.safetensors")) < 8e6
+    generator, judge = load_diffusion(folder, steps=10), KeypointJudge.load()
+    z = torch.randn(4, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        cars = to_uint8(generator.synthesis(generator.mapping(z)))
+    noise = to_uint8(generator.space.decode(z.view(4, 12, 32, 32)))
+    assert judge(cars).confidence.mean() > 0.6 > judge(noise).confidence.mean()
+    assert generator.provenance
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    words = r"a diffusion model needs diffusers: pip install 'dragline\[diffusion\]'"
+    with pytest.raises(UserError, match=words):
+        load_generator("toycars64-diffusion")

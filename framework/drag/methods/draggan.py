@@ -77,6 +77,7 @@ def run(
             return
 
         arrived = ends.reached(numbers.farthest_px)
-        at = at.moved(draggable, pulls, settings.learning_rate, arrived, points, moves)
+        in_common = settings.step_scale == "common"
+        at = at.moved(draggable, pulls, settings.learning_rate, arrived, points, moves, in_common)
         # Half the memory: this step's graph is freed before the next one is built.
         del view, motion, pulls

@@ -8,13 +8,16 @@ from framework.evaluation.drag.measures import NEAR_PX, NEARER_PX
 from framework.evaluation.drag.numbers import KID
 from framework.evaluation.drag.plots import dot_plot
 from framework.evaluation.drag.protocol import Column, DragProtocol, Facts
+from framework.evaluation.drag.protocols.drawn import Drawn
 from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.drag.strips import strips
 from framework.evaluation.formatting import markdown_table, number
+from framework.evaluation.intervals import Interval, paired
 from framework.evaluation.report_folder import ReportFolder
 from framework.files import whole_file, write_text
 
+DIFFERING = {"px": "px", "identity": "identity", "outside": "outside"}
 PAGE, PLOTS, STRIPS = "report.md", "plots", "strips"
 _STRIP = (
     "best, median and worst task. Arrows go from handles to targets; rings are targets, dots where"
@@ -157,10 +160,35 @@ def _of_protocol(
         for part in parts:
             columns = [column for column in of.columns if column.part == part]
             yield _table(columns, table["rows"], skipped, kid=of.pair and part == parts[0])
+        if isinstance(of, Drawn):
+            yield from _differences(of, lines_of(folder, of.name, group, specs), specs)
         yield from _plots(folder, of, group, specs)
         for row, data in strips(folder, of, group, specs).items():
             file = f"{STRIPS}/{_file_name(of.name, group, row)}.jpg"
             yield Strip(file, f"`{row}`: {_STRIP}", data)
+
+
+def _differences(
+    of: Drawn, lines: Mapping[str, Mapping[int, Facts]], specs: Sequence[MethodSpec]
+) -> Iterator[Block]:
+    """What leaving a part out changes, task by task: intervals of differences are far narrower."""
+    rows = []
+    for row, base in of.bases(specs).items():
+        both = sorted(set(lines.get(row, ())) & set(lines.get(base, ())))
+        if both:
+            facts = [([lines[line][i][fact] for i in both] for line in (row, base))
+                     for fact in DIFFERING]  # fmt: skip
+            rows.append([f"`{row}`", *(_difference(paired(*each)) for each in facts)])
+    if rows:
+        yield Paragraph(
+            "The same tasks as usual and so: mean differences, the row less the method as it is,"
+            " with 95 % intervals. Above 0 it is farther from its target, or has changed more."
+        )
+        yield Table(["", *DIFFERING.values()], rows)
+
+
+def _difference(found: Interval) -> str:
+    return f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
 
 def _plots(

@@ -15,7 +15,7 @@ from framework.inversion.diffusion import STEPS, invert_diffusion, suited
 from framework.inversion.settings import TuneSettings
 from framework.media.images import to_float
 from framework.models.diffusion.attention import DEPTH
-from framework.models.diffusion.generator import STRENGTH, DiffusionGenerator
+from framework.models.diffusion.generator import DiffusionGenerator
 
 _KEPT = 16  # inversions in memory: the rows of a task ask for the same ones
 
@@ -26,13 +26,13 @@ class Variant:
 
     Args:
         lora_steps: Steps of the identity LoRA; 0 for none.
-        strength: Share of DDIM's steps between picture and latents.
+        strength: Share of DDIM's steps between picture and latents; None for the model's.
         reference: Share of the attention layers before the first that is shared; 1 shares none.
         settings: Settings of the drag that differ.
     """
 
     lora_steps: int = STEPS
-    strength: float = STRENGTH
+    strength: float | None = None
     reference: float = DEPTH
     settings: tuple[tuple[str, Any], ...] = ()
 
@@ -62,7 +62,7 @@ class PutIn:
     def __init__(self, runner: Callable[[], StageRunner], generator: Any) -> None:
         self._make, self._generator = runner, generator
         self._runner: StageRunner | None = None
-        self._kept: dict[tuple[bytes, int, float], Own] = {}
+        self._kept: dict[tuple[bytes, int, float | None], Own] = {}
 
     def __call__(self, picture: np.ndarray, variant: Variant | None = None) -> Own:
         """Put a picture, uint8 (H, W, C), in; None is the usual way."""
@@ -100,5 +100,7 @@ class PutIn:
 def _suited(generator: DiffusionGenerator, variant: Variant) -> DiffusionGenerator:
     """A model around the same weights with a variant's level and attention."""
     changed: Any = shell(generator)  # type: ignore[arg-type]
-    changed.strength, changed.reference = variant.strength, variant.reference
+    changed.reference = variant.reference
+    if variant.strength is not None:
+        changed.strength = variant.strength
     return changed

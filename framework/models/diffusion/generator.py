@@ -17,7 +17,7 @@ from framework.models.diffusion.schedule import Schedule
 from framework.models.diffusion.spaces import Latents, Pixels
 from framework.models.digest import Digested
 
-STEPS, STRENGTH = 50, 0.7  # of DDIM, and the share of them that a picture goes up (DragDiffusion)
+STEPS = 50  # of DDIM
 REFINEMENTS = 2  # of a step of the inversion
 
 
@@ -29,7 +29,8 @@ class DiffusionGenerator(Digested):
         schedule: Its noise schedule.
         space: What the U-Net works on.
         steps: DDIM's steps between noise and picture; as many as there are, at most.
-        strength: Share of them that lies between a picture and its latents.
+        strength: Share of them that lies between a picture and its latents; None for what is usual
+            with what the U-Net works on.
         reference: Share of the attention layers before the first that is shared with the picture
             before the edit (see `framework.models.diffusion.attention`); 1 shares none.
 
@@ -48,10 +49,11 @@ class DiffusionGenerator(Digested):
         schedule: Schedule,
         space: Pixels | Latents,
         steps: int = STEPS,
-        strength: float = STRENGTH,
+        strength: float | None = None,
         reference: float = DEPTH,
     ) -> None:
         super().__init__()
+        strength = space.strength if strength is None else strength
         if not 0 < strength <= 1:
             raise UserError(f"{strength:g}: expected a share, above 0 and at most 1", "strength")
         self.unet, self.space, self.schedule = unet, space, schedule

@@ -15,6 +15,7 @@ class Pixels(nn.Module):
     """
 
     clips = True  # what is estimated are colours in [-1, 1]
+    strength = 0.7  # usual share of DDIM's steps between a picture and its latents
 
     def __init__(self, cell_px: int) -> None:
         super().__init__()
@@ -46,6 +47,7 @@ class Latents(nn.Module):
     """
 
     clips = False
+    strength = 0.7  # as published (DragDiffusion)
     text: Tensor
 
     def __init__(self, autoencoder: nn.Module, text: Tensor) -> None:

@@ -166,6 +166,11 @@ class Drawn:
             rows |= {spec.text + name: spec for name in (self.variants if diffuses else ("",))}
         return rows
 
+    def bases(self, specs: Sequence[MethodSpec]) -> dict[str, str]:
+        """The row that each row with something left out compares with."""
+        diffusing = [spec.text for spec in specs if spec.settings.method == "dragdiffusion"]
+        return {text + name: text for text in diffusing for name in self.variants if name}
+
     def tasks(self, lab: Lab, group: str) -> Iterator[Task]:
         """See `tasks_of`."""
         return tasks_of(group, lab.first_seed)
