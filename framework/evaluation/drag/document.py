@@ -13,7 +13,7 @@ from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.drag.strips import strips
 from framework.evaluation.formatting import markdown_table, number
-from framework.evaluation.intervals import Interval, paired
+from framework.evaluation.intervals import paired
 from framework.evaluation.report_folder import ReportFolder
 from framework.files import whole_file, write_text
 
@@ -176,9 +176,8 @@ def _differences(
     for row, base in of.bases(specs).items():
         both = sorted(set(lines.get(row, ())) & set(lines.get(base, ())))
         if both:
-            facts = [([lines[line][i][fact] for i in both] for line in (row, base))
-                     for fact in DIFFERING]  # fmt: skip
-            rows.append([f"`{row}`", *(_difference(paired(*each)) for each in facts)])
+            cells = [_difference(lines[row], lines[base], both, fact) for fact in DIFFERING]
+            rows.append([f"`{row}`", *cells])
     if rows:
         yield Paragraph(
             "The same tasks as usual and so: mean differences, the row less the method as it is,"
@@ -187,7 +186,10 @@ def _differences(
         yield Table(["", *DIFFERING.values()], rows)
 
 
-def _difference(found: Interval) -> str:
+def _difference(
+    row: Mapping[int, Facts], base: Mapping[int, Facts], both: Sequence[int], fact: str
+) -> str:
+    found = paired([row[i][fact] for i in both], [base[i][fact] for i in both])
     return f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
 
