@@ -8,7 +8,6 @@ from framework.evaluation.drag.measures import NEAR_PX, NEARER_PX
 from framework.evaluation.drag.numbers import KID
 from framework.evaluation.drag.plots import dot_plot
 from framework.evaluation.drag.protocol import Column, DragProtocol, Facts
-from framework.evaluation.drag.protocols.drawn import Drawn
 from framework.evaluation.drag.registry import protocol
 from framework.evaluation.drag.specs import MethodSpec
 from framework.evaluation.drag.strips import strips
@@ -160,8 +159,8 @@ def _of_protocol(
         for part in parts:
             columns = [column for column in of.columns if column.part == part]
             yield _table(columns, table["rows"], skipped, kid=of.pair and part == parts[0])
-        if isinstance(of, Drawn):
-            yield from _differences(of, lines_of(folder, of.name, group, specs), specs)
+        if bases := getattr(of, "bases", None):  # of protocols whose rows leave parts out
+            yield from _differences(bases(specs), lines_of(folder, of.name, group, specs))
         yield from _plots(folder, of, group, specs)
         for row, data in strips(folder, of, group, specs).items():
             file = f"{STRIPS}/{_file_name(of.name, group, row)}.jpg"
@@ -169,11 +168,11 @@ def _of_protocol(
 
 
 def _differences(
-    of: Drawn, lines: Mapping[str, Mapping[int, Facts]], specs: Sequence[MethodSpec]
+    bases: Mapping[str, str], lines: Mapping[str, Mapping[int, Facts]]
 ) -> Iterator[Block]:
     """What leaving a part out changes, task by task: intervals of differences are far narrower."""
     rows = []
-    for row, base in of.bases(specs).items():
+    for row, base in bases.items():
         both = sorted(set(lines.get(row, ())) & set(lines.get(base, ())))
         if both:
             cells = [_difference(lines[row], lines[base], both, fact) for fact in DIFFERING]
