@@ -23,8 +23,8 @@ class Described:
 
     Attributes:
         ws: Its latents, (N, num_ws, w_dim).
-        missed: How far it is from where it is to go, (N,): the root mean square over what is
-            decided, in the standard deviations of all pictures.
+        missed: How far it is from where it is to go, (N,): the root mean square over the
+            coordinates, in the standard deviations of all pictures.
         look: Number of corrections so far.
     """
 
@@ -40,6 +40,7 @@ def described(
     ws: Tensor,
     read: Callable[[Tensor], Tensor],
     strength: float = 1.0,
+    keep: bool = False,
 ) -> Iterator[Described]:
     """Change latents, look by look, toward what an input says; endless.
 
@@ -49,24 +50,22 @@ def described(
         ws: Latents (N, num_ws, w_dim) of the pictures to change.
         read: From latents to the image encoder's codes of their pictures, likewise.
         strength: Share of the way; more than 1 exaggerates.
+        keep: Keep what the input does not decide for certain (`CodeSpace.approached`), for a
+            picture that is somebody's; else `CodeSpace.transported`.
 
     Yields:
         The pictures as they are, then after each correction.
     """
-    decided, goal, look = space.decided(belief), None, 0
+    goal, look = None, 0
     while True:
         now = space.coordinates(read(ws))
         if goal is None:
-            goal = now + strength * (belief.mean - now)
-        yield Described(ws, missed(space, belief, goal - now), look)
-        ws, look = ws + space.step(decided * (goal - now)), look + 1
-
-
-def missed(space: CodeSpace, belief: Belief, gap: Tensor) -> Tensor:
-    """How large a gap of coordinates (N, K) is, (N,); see `Described.missed`."""
-    decided = space.decided(belief)
-    total = decided.sum(dim=1).clamp(min=1e-6)
-    return ((decided * (gap / space.spread).square()).sum(dim=1) / total).sqrt()
+            move = space.approached if keep else space.transported
+            goal = now + strength * (move(now, belief) - now)
+        gap = goal - now
+        yield Described(ws, (gap / space.spread).square().mean(dim=1).sqrt(), look)
+        # Also where nothing was decided: what an earlier correction took along goes back.
+        ws, look = ws + space.step(gap), look + 1
 
 
 def touched(space: CodeSpace, belief: Belief) -> Tensor:

@@ -30,7 +30,7 @@ from framework.models.frozen import NOISE_MODE
 from framework.models.stylegan2 import Generator
 from framework.models.text.encoder import TextEncoder
 
-_FAR = 0.6  # of the standard deviations of what a text decides: a result that is not what it says
+_FAR = 0.7  # standard deviations of all pictures: a result that is not what the text says
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TextOutcome:
         text: The text.
         layers: Share of what varies in each layer that the text decides, for layers that it
             touches.
-        missed: How far each picture is from the text as the image encoder sees it, in standard
-            deviations of what the text decides.
+        missed: How far each picture is from where the text takes it, as the image encoder sees it:
+            root mean square over the coordinates, in the standard deviations of all pictures.
         missed_before: The same of the pictures before.
         files: Files that were written.
         file: The one that a drag, or the next text, continues from.
@@ -102,7 +102,7 @@ class Reader:
         return read
 
     def changed(
-        self, generator: Generator, ws: Tensor, strength: float, looks: int
+        self, generator: Generator, ws: Tensor, strength: float, looks: int, keep: bool = False
     ) -> tuple[Described, Described]:
         """Return pictures as they were, and each as it was nearest to the text.
 
@@ -111,9 +111,10 @@ class Reader:
             ws: Latents (N, num_ws, w_dim).
             strength: Share of the way.
             looks: Corrections; the first makes the change.
+            keep: Keep what the text does not decide for certain.
         """
         space = self.text_encoder.space
-        steps = described(space, self.belief, ws, self.codes(generator), strength)
+        steps = described(space, self.belief, ws, self.codes(generator), strength, keep)
         before, best, *later = islice(steps, looks + 1)
         for step in later:
             nearer = (step.missed < best.missed)[:, None, None]
@@ -171,7 +172,7 @@ def _of_picture(
     """Change one picture, inverted first if it is a photograph."""
     start = open_start(request, networks, folder, watcher)
     generator, ws = start.generator, start.ws.to(networks.where)
-    before, after = reader.changed(generator, ws, request.strength, request.looks)
+    before, after = reader.changed(generator, ws, request.strength, request.looks, keep=True)
     _check_finite(after.ws)
     if start.inversion is None:
         new_folder(folder)

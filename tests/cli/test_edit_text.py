@@ -11,13 +11,17 @@ from PIL import Image
 
 from framework.cli.edit import main
 from framework.control.describing import described, touched
+from framework.data.toycars import ToyCars
 from framework.errors import UserError
 from framework.formats import load_generator
 from framework.formats.latents import read_latents
 from framework.formats.text_file import NAME
-from framework.jobs.models import render
+from framework.inversion.embed import codes_of
+from framework.jobs.models import Networks, render, seed_latents
 from framework.jobs.requests.text import TextRequest
+from framework.jobs.text import Reader
 from framework.models.alignment.code_space import Belief, CodeSpace
+from framework.training.alignment.retrieval import retrieval
 from tests.cli.conftest import save_small_model
 from tests.cli.describable import add_text_encoder
 
@@ -96,7 +100,8 @@ def space() -> CodeSpace:
 def test_looks_correct_what_a_picture_did_not_follow():
     """A picture that follows by half is there after some looks; what is left open stays."""
     made = space()
-    belief = Belief(torch.full((1, 6), 2.0), torch.tensor([[-9.0, -9, -9, 0, 0, 0]]))
+    mean, log_std = torch.tensor([[2.0, 2, 2, 0, 0, 0]]), torch.tensor([[-9.0, -9, -9, 0, 0, 0]])
+    belief = Belief(mean, log_std)
     ws = torch.randn(2, 4, 5)
 
     def read(latents: torch.Tensor) -> torch.Tensor:
@@ -165,3 +170,19 @@ def test_a_request_says_where_it_starts():
     assert not TextRequest(text="a", out="o", image="i").starts_with_seeds
     with pytest.raises(UserError, match="text is empty"):
         TextRequest(text=" \n", out="o", model="m")
+
+
+def test_the_shipped_text_encoder_finds_pictures_and_draws_what_is_said():
+    networks = Networks("toycars64")
+    reader = Reader.open(networks, "a red car")  # if it fits no more: train it anew, docs/text.md
+    cars = ToyCars(64, 50, seed=31)
+    pictures = torch.stack([torch.from_numpy(car.image) for car in cars]).permute(0, 3, 1, 2)
+    codes = codes_of(networks.generator, reader.encoder, pictures.float() / 127.5 - 1)
+    belief = reader.text_encoder.read([car.caption for car in cars])
+    found = retrieval(belief, reader.text_encoder.space.coordinates(codes))
+    assert found.first.mean() > 0.6 and found.fifth.mean() > 0.9
+    ws = torch.cat([seed_latents(networks.generator, seed) for seed in range(4)])
+    before, after = reader.changed(networks.generator, ws, 1.0, 3)
+    shown = [networks.generator.synthesis(each.ws, noise_mode="const") for each in (before, after)]
+    red = [(one[:, 0] - one[:, 1:].mean(dim=1))[:, 32:48, 16:48].mean() for one in shown]
+    assert red[1] > red[0] + 0.2

@@ -41,10 +41,11 @@ from framework.models.frozen import NOISE_MODE
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import styles_of_seeds
 from framework.models.text.encoder import TextEncoder
-from framework.training.alignment.retrieval import GROUP, retrieval
+from framework.training.alignment.retrieval import retrieval
 
 CARS_SEED = 99_001  # of the captions; no training and no judge has these cars
 NUMBERS, PAGE = "report.json", "report.md"
+_WORST, _SHOWN = 8, 5
 _LOOKS, _PSI, _AT_ONCE, _NEIGHBOURS, _VARIANTS = 4, 0.7, 16, 400, 4
 TEXTS = (
     "a red car facing left under a clear sky", "a yellow van with big wheels",
@@ -52,6 +53,10 @@ TEXTS = (
     "a pink car facing right with white-wall tyres", "a teal pickup under a stormy sky",
     "an orange car with a cream roof", "a long purple sedan under a rosy sky",
     "a charcoal car with small wheels under a hazy sky",
+)  # fmt: skip
+EDITS = (
+    "a yellow car", "a car under a dusky sky", "a car facing left", "a tall car",
+    "a car with white-wall tyres",
 )  # fmt: skip
 PARAPHRASES = {
     "auto": "car", "vehicle": "car", "automobile": "car", "crimson": "red", "scarlet": "red",
@@ -89,12 +94,12 @@ class Measured:
         parts = pictures.split(_AT_ONCE)
         return torch.cat([codes_of(self.generator, self.encoder, part) for part in parts])
 
-    def changed(self, texts: Sequence[str], ws: Tensor) -> Tensor:
+    def changed(self, texts: Sequence[str], ws: Tensor, keep: bool = False) -> Tensor:
         """Change pictures to what texts say, as the verb `text` does; latents of each text."""
         belief, parts = self.texts.read(texts), []
         for rows in torch.arange(len(texts)).split(_AT_ONCE):
             said = Belief(belief.mean[rows], belief.log_std[rows])
-            steps = described(self.texts.space, said, ws[rows], lambda w: self.codes(self.draw(w)))
+            steps = described(self.texts.space, said, ws[rows], self._read, keep=keep)
             _, best, *later = islice(steps, _LOOKS + 1)
             latents, missed = best.ws, best.missed
             for step in later:
@@ -103,6 +108,9 @@ class Measured:
                 missed = torch.minimum(step.missed, missed)
             parts.append(latents)
         return torch.cat(parts)
+
+    def _read(self, ws: Tensor) -> Tensor:
+        return self.codes(self.draw(ws))
 
     def seeds(self, count: int, seed: int) -> Tensor:
         """Latents of random pictures."""
@@ -122,7 +130,8 @@ def text(
     The judge of traits is trained once, in some minutes, and kept in the cache folder.
 
     Args:
-        out: New or empty folder for report.json, report.md, texts.png and edits.png.
+        out: New or empty folder for report.json, report.md, and sheets: texts.png, edits.png and
+            worst.png.
         model: Zoo name or model folder with an encoder, of toy cars of 64 px.
         text_encoder: File or folder of the text encoder; the model folder's own if None.
         n: Captions; retrieval takes whole groups of 100 of them.
@@ -151,11 +160,12 @@ def text(
     }  # fmt: skip
     varied = [captions(p, CARS_SEED, i, 1)[0] for i, p in enumerate(parameters)]
     report["text_to_image"] = drawn_from(measured, varied, codes, pictures, seed)
-    report["manipulation"], edits = changed_by(measured, parameters, codes, seed)
+    report["manipulation"], worst = changed_by(measured, parameters, codes, seed)
     report["diversity"], texts = diversity(measured, seed)
     report["paraphrases"] = paraphrased(measured, seed)
     save_png(folder / "texts.png", texts)
-    save_png(folder / "edits.png", edits)
+    save_png(folder / "worst.png", worst)
+    save_png(folder / "edits.png", edited(measured, pictures, codes))
     write_text(folder / NUMBERS, json.dumps(strict(report), indent=2) + "\n")
     write_text(folder / PAGE, page(report))
     named = report["text_to_image"]["named"]["the text"]
@@ -214,7 +224,7 @@ def retrieved(
         found[kind] = {
             "R@1": _share(result.first), "R@5": _share(result.fifth),
             "R@1 by distance of layers": _share(by_layers.first),
-            "different captions": len(set(texts[: len(texts) // GROUP * GROUP])),
+            "different captions": len(set(texts)),
         }  # fmt: skip
     return found
 
@@ -268,7 +278,7 @@ def changed_by(
         value = others[rng.integers(len(others))]
         asked.append((trait, value))
         texts.append(sentence_of(trait, value))
-    after = measured.draw(measured.changed(texts, codes[:count]))
+    after = measured.draw(measured.changed(texts, codes[:count], keep=True))
     unrelated = measured.draw(measured.seeds(count, seed + 2))
     again = measured.draw(measured.codes(before))
     now, other, repeated = (measured.judge(shown) for shown in (after, unrelated, again))
@@ -297,10 +307,27 @@ def changed_by(
         "distance": bootstrap(far.tolist()).to_dict(),
         "distance of unrelated pictures": bootstrap(apart.tolist()).to_dict(),
     }  # fmt: skip
-    order = sorted(range(count), key=lambda i: sum(now[t][i] == was[t][i] for t in TRAITS)
-                   + 5 * (now[asked[i][0]][i] == asked[i][1]))[:24]  # fmt: skip
-    tiles = [(f"{texts[i]}", [_tile(before[i]), _tile(after[i])]) for i in order]
-    return facts, sheet(["before", "after"], tiles)
+    order = sorted(
+        range(count),
+        key=lambda i: (now[asked[i][0]][i] == asked[i][1],
+                       sum(now[t][i] == was[t][i] for t in TRAITS)),
+    )[:_WORST]  # fmt: skip
+    tiles = [[_tile(before[i]), _tile(after[i])] for i in order]
+    captions_of = [texts[i] for i in order]
+    return facts, sheet(["before", "after"], list(zip(captions_of, tiles, strict=True)))
+
+
+def edited(measured: Measured, pictures: Tensor, codes: Tensor) -> np.ndarray:
+    """A sheet of drawings, and what texts make of them."""
+    rows = []
+    for i in range(_SHOWN):
+        try:
+            ws = measured.changed(EDITS, codes[i : i + 1].expand(len(EDITS), -1, -1), keep=True)
+        except UserError:
+            continue
+        shown = [pictures[i], measured.draw(codes[i : i + 1])[0], *measured.draw(ws)]
+        rows.append((f"drawing {i}", [_tile(one) for one in shown]))
+    return sheet(["drawing", "as the model has it", *EDITS], rows)
 
 
 def sentence_of(trait: str, value: str) -> str:
@@ -370,7 +397,7 @@ def page(report: Mapping[str, Any]) -> str:
     lines = [f"# Texts of {report['model']}, tower {tower}: {n} captions of cars never seen\n"]
     heads = ["captions name", "R@1", "R@5", "R@1 by distance of layers", "different captions"]
     rows = [
-        [kind, *(_percent(row[h]) for h in heads[1:4]), row["different captions"]]
+        [kind, *(_percent(row[h]) for h in heads[1:4]), str(row["different captions"])]
         for kind, row in report["retrieval"].items()
     ]
     lines += ["## Retrieval of 100\n", markdown_table(heads, rows) + "\n"]

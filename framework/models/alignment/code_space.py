@@ -131,11 +131,19 @@ class CodeSpace(nn.Module):
         """
         return self.mean + self.step(belief.mean + psi * belief.log_std.exp() * random)
 
-    def toward(self, codes: Tensor, belief: Belief, strength: float = 1.0) -> Tensor:
-        """Return the change of codes (N, num_ws, w_dim) that makes them what an input describes.
+    def transported(self, coordinates: Tensor, belief: Belief) -> Tensor:
+        """Return what an input makes of coordinates, (N, K).
 
-        Every coordinate goes to the input's value as far as the input decides it, and stays as far
-        as it does not: what is not named is kept.
+        The optimal transport from the Gaussian of all codes to that of the input (Peyre and Cuturi
+        2019, remark 2.31): a coordinate that is named goes to its value, one that is left open
+        stays, and what lies between keeps its place in a narrower spread.
         """
-        missed = belief.mean - self.coordinates(codes)
-        return self.step(strength * self.decided(belief) * missed)
+        narrowing = (belief.log_std - self.spread.log()).clamp(max=0).exp()
+        return belief.mean + narrowing * coordinates
+
+    def approached(self, coordinates: Tensor, belief: Belief) -> Tensor:
+        """Return coordinates taken to an input's mean only as far as it decides them, (N, K).
+
+        More careful than `transported`: a picture that is already what is said hardly changes.
+        """
+        return coordinates + self.decided(belief) * (belief.mean - coordinates)

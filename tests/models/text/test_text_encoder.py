@@ -83,16 +83,22 @@ def test_coordinates_have_variance_one_and_lead_back():
 
 def test_what_is_decided_is_reached_and_what_is_left_open_is_kept():
     space, codes = filled()
-    mean = torch.tensor([[0.5, -1.0, 2.0, 7.0, 7.0, 7.0]])
-    log_std = torch.tensor([[-9.0, -9.0, -9.0, 0.0, 0.0, 1.0]])  # three coordinates are named
+    mean = torch.tensor([[0.5, -1.0, 2.0, 0.0, 0.0, 1.0]])
+    log_std = torch.tensor([[-9.0, -9.0, -9.0, 0.0, 1.0, -0.7]])  # three coordinates are named
     belief = Belief(mean, log_std)
-    assert torch.allclose(space.decided(belief), torch.tensor([[1.0, 1, 1, 0, 0, 0]]), atol=1e-5)
-    before = space.coordinates(codes[:4])
-    after = space.coordinates(codes[:4] + space.toward(codes[:4], belief))
-    assert torch.allclose(after[:, :3], mean[:, :3].expand(4, -1), atol=1e-3)
-    assert torch.allclose(after[:, 3:], before[:, 3:], atol=1e-3)
-    half = space.coordinates(codes[:4] + space.toward(codes[:4], belief, 0.5))
-    assert torch.allclose(half[:, :3], (before[:, :3] + mean[:, :3]) / 2, atol=1e-3)
+    open_to = 1 - torch.tensor(-1.4).exp()
+    wanted = torch.tensor([[1.0, 1, 1, 0, 0, open_to]])
+    assert torch.allclose(space.decided(belief), wanted, atol=1e-5)
+    before = space.coordinates(codes)
+    after = space.transported(before, belief)
+    assert torch.allclose(after[:, :3], mean[:, :3].expand(200, -1), atol=1e-3)
+    assert torch.equal(after[:, 3:5], before[:, 3:5])
+    assert after[:, 5].mean().item() == pytest.approx(1, abs=1e-3)
+    assert after[:, 5].std(correction=0).item() == pytest.approx(0.4966, abs=1e-2)  # exp(-0.7)
+    careful = space.approached(before, belief)
+    assert torch.allclose(careful[:, :5], after[:, :5], atol=1e-3)
+    halfway = before[:, 5] + open_to * (1 - before[:, 5])
+    assert torch.allclose(careful[:, 5], halfway, atol=1e-4)
     drawn = space.coordinates(space.drawn(belief, torch.ones(1, 6), psi=0.0))
     assert torch.allclose(drawn, mean, atol=1e-3)
 
