@@ -130,6 +130,8 @@ class Finder:
         self.generator = self.networks.layered
         self.layer_map = self.networks.layers
         self.w = sampled_w(self.generator, SAMPLES, self.request.seed).cpu().double()
+        if self.request.texts:
+            self.text_encoder = self.networks.text_encoder()
 
     def all(self) -> Iterator[Direction]:
         """Yield the directions of everything that is asked for; files first, as they may not fit.
@@ -148,6 +150,9 @@ class Finder:
         if request.attributes is not None:
             with blame("attributes", request.attributes):
                 yield from self._of_file(Path(request.attributes))
+        for words in request.texts:
+            with blame("texts", repr(words[:60])):
+                yield self._of_texts(words)
         if "pca" in request.methods:
             yield from pca_directions(self.layer_map, self.w, request.count)
         if "sefa" in request.methods:
@@ -222,6 +227,22 @@ class Finder:
                 f"{path}: names {unknown[0][:40]!r}, which {latents} does not hold ({some} …)"
             )
         return ws[[numbers[key] for key in keys]].mean(dim=1)
+
+    @torch.no_grad()
+    def _of_texts(self, words: str) -> Direction:
+        """Read NAME=TEXT|TEXT: the difference of the codes that the two texts mean."""
+        name, equals, pair = words.partition("=")
+        first, bar, second = pair.partition("|")
+        if not (equals and bar and name.strip()):
+            raise UserError("give NAME=TEXT|TEXT such as tall=a low car|a tall car")
+        encoder = self.text_encoder
+        means = encoder.read([first, second]).mean
+        change = encoder.space.step(means[1:] - means[:1])[0].cpu()
+        layers = self.layer_map.group("all")
+        found = unit(name.strip(), change, layers, self.w, "text")
+        # So many deviations lead from the one text to the other.
+        whole = change.square().sum(dim=1).mean().sqrt().item() / found.scale
+        return replace(found, facts={"texts": [first, second], "difference": round(whole, 4)})
 
     @torch.no_grad()
     def _measured(self) -> Iterator[Direction]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from framework.cli.edit import main
 from framework.control.describing import described, touched
+from framework.control.directions_file import Directions
 from framework.data.toycars import ToyCars
 from framework.errors import UserError
 from framework.formats import load_generator
@@ -170,6 +171,35 @@ def test_a_request_says_where_it_starts():
     assert not TextRequest(text="a", out="o", image="i").starts_with_seeds
     with pytest.raises(UserError, match="text is empty"):
         TextRequest(text=" \n", out="o", model="m")
+
+
+FEW = ["--methods", "pca", "--count", "1", "--samples", "20", "--seeds", "1"]
+
+
+# G54f
+def test_two_texts_are_the_ends_of_a_direction(model, tmp_path):
+    out = tmp_path / "out"
+    words = ["directions", "--model", str(model), *FEW, "--texts", "red=a blue car|a red car"]
+    assert main([*words, "--out", str(out)]) == 0
+    direction = Directions.load(out / "directions.safetensors").table["red"]
+    encoder = Networks(str(model)).text_encoder()
+    means = encoder.read(["a blue car", "a red car"]).mean
+    wanted = encoder.space.step(means[1:] - means[:1])
+    step = direction.step(encoder.space.num_ws) * direction.facts["difference"]
+    assert torch.allclose(step, wanted, rtol=1e-2, atol=1e-4)
+
+
+# G55f
+@pytest.mark.parametrize(
+    ("texts", "about"),
+    [("red", "give NAME=TEXT"), ("red=a car", "give NAME=TEXT"), ("red=a car|crimson", "crimson"),
+     ("red=a car|", "empty"), ("red=a car|a car", "red")],
+)  # fmt: skip
+def test_two_texts_that_are_no_direction_are_one_line(model, tmp_path, capsys, texts, about):
+    words = ["directions", "--model", str(model), *FEW, "--texts", texts]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert about in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
 def test_the_shipped_text_encoder_finds_pictures_and_draws_what_is_said():

@@ -62,6 +62,8 @@ class DirectionsRequest:
             attributes, which are numbers, yes and no, or words.
         latents: File with the latents of the pictures that `attributes` are of, by name or number.
         factor: factor.pt of rosinality's closed_form_factorization.py, whose directions are added.
+        texts: Directions from one text to another, of a model with a text encoder, as
+            "tall=a low car|a tall car".
         seeds: Seeds of the pictures in the table.
         psi: Truncation of pictures, those of `attributes` too.
         samples: Pictures that are measured.
@@ -77,6 +79,7 @@ class DirectionsRequest:
     attributes: Annotated[str | None, Shown("FILE")] = None
     latents: Annotated[str | None, Shown("FILE")] = None
     factor: Annotated[str | None, Shown("FILE")] = None
+    texts: Annotated[tuple[str, ...], Shown("NAME=TEXT|TEXT")] = ()
     seeds: Annotated[str, Shown("LIST", advanced=True)] = "1,2"
     psi: Annotated[float, Shown("PSI", advanced=True)] = 0.7
     samples: Annotated[int, Shown("N", advanced=True)] = 1000
