@@ -49,6 +49,18 @@ class Card:
     def picture(self, state, view=None):
         return self.draw(state)[:, :3]
 
+    def showing(self, picture, state):
+        """The shift by whole pixels that fits best where the picture has changed."""
+        changed = (picture - self.picture(state)).abs().amax(dim=1, keepdim=True) > 0.1
+        moves = [
+            torch.tensor(move, dtype=torch.float32) for move in product(range(-8, 9), repeat=2)
+        ]
+
+        def misfit(move):
+            return float(((self.picture(state + move) - picture).abs() * changed).sum())
+
+        return state + min(moves, key=misfit)
+
     def finer(self, state):
         return None
 

@@ -110,6 +110,10 @@ class MovingFeatures:
         """The picture, moved in the same way."""
         return self._warped(state, self._picture)
 
+    def showing(self, picture: Tensor, state: Tensor) -> Tensor:
+        """The state as it is: nothing is dragged here."""
+        return state
+
     def finer(self, state: Tensor) -> Tensor | None:
         """The features of a larger block, moved in the same way."""
         return None if self._finer is None else self._warped(state, self._finer)
