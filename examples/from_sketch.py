@@ -1,7 +1,7 @@
 """Draw pictures from a sketch, with a translation that training wrote.
 
 python train.py fit --config configs/train/translation/pix2pix.yaml --run.dir runs/pix2pix
-python examples/from_sketch.py sketch.png runs/pix2pix/network-000040 out/drawn.png
+python examples/from_sketch.py sketch.png runs/pix2pix/network-000036 out/drawn.png
 """
 
 import sys
@@ -19,7 +19,7 @@ from framework.media.sketches import as_sketch
 
 def main(
     sketch: str = "sketch.png",
-    model: str = "runs/pix2pix/network-000040",
+    model: str = "runs/pix2pix/network-000036",
     out: str = "out/drawn.png",
     count: str = "4",
 ) -> None:

@@ -15,7 +15,7 @@ def from_sketch(request: FromSketchRequest, terminal: Terminal, json: bool = Fal
     Examples::
 
       python edit.py from-sketch car.png --model toycars64 --encoder ENCODER --n 8 --out out/cars
-      python edit.py from-sketch car.png --model runs/pix2pix/network-000040 --out out/translated
+      python edit.py from-sketch car.png --model runs/pix2pix/network-000036 --out out/translated
 
     Args:
         json: End with one line of JSON: method, size, seconds, notes, files, file.
@@ -31,7 +31,7 @@ def from_label(request: FromLabelRequest, terminal: Terminal, json: bool = False
 
     Examples::
 
-      python edit.py from-label parts.png --model runs/spade/network-000016 --n 8 --out out/cars
+      python edit.py from-label parts.png --model runs/spade/network-000014 --n 8 --out out/cars
       python edit.py from-label parts.png --model MODEL --style car.png --out out/styled
 
     Args:
