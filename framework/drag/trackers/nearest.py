@@ -49,8 +49,11 @@ def search(
     distances = differences(window, templates, 2 * radius_px + 1)
     distances = distances.masked_fill(~inside(points, radius_px, img_size), float("inf")).flatten(1)
     moves = _moves(radius_px, points.device)
-    drift, choice = _first_min(distances[:, moves[:, 2]])
-    return points + moves[choice, :2].to(points.dtype), drift
+    choice = distances[:, moves[:, 2]].argmin(dim=1)  # the first of those that are as near
+    found = points + moves[choice, :2].to(points.dtype)
+    # Measured there alone: in a window, the last bit depends on the place within it.
+    there = patches(features, found, template_radius, img_size)
+    return found, differences(there, templates, 1)[:, 0, 0]
 
 
 def _moves(radius_px: int, device: torch.device) -> Tensor:
@@ -60,9 +63,3 @@ def _moves(radius_px: int, device: torch.device) -> Tensor:
     moves = torch.stack([dx.flatten(), dy.flatten(), torch.arange(dx.numel(), device=device)], 1)
     order = moves[:, :2].square().sum(dim=1).argsort(stable=True)
     return moves[order]
-
-
-def _first_min(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest value of each row and the first place that has it (`min` may give any)."""
-    choice = values.argmin(dim=1)
-    return values.gather(1, choice[:, None])[:, 0], choice
