@@ -6,11 +6,10 @@ for photographs.
 
 import colorsys
 from collections.abc import Callable
+from importlib import import_module  # SciPy is late: every training imports this file
 
 import numpy as np
 from PIL import Image, ImageDraw
-from scipy.ndimage import gaussian_filter
-from scipy.spatial import KDTree
 
 _COLOURS = 6
 _TONES = 1.8  # standard deviations of a field from the first to the last colour
@@ -111,7 +110,9 @@ def _tint(rng: np.random.Generator, value: float) -> np.ndarray:
 
 def _field(rng: np.random.Generator, side: int, width_px: float) -> np.ndarray:
     """Smooth noise (side, side) that wraps, of mean 0 and deviation 1."""
-    noise = gaussian_filter(rng.normal(size=(side, side)), width_px, mode="wrap")
+    noise = import_module("scipy.ndimage").gaussian_filter(
+        rng.normal(size=(side, side)), width_px, mode="wrap"
+    )
     return (noise - noise.mean()) / max(noise.std(), 1e-9)
 
 
@@ -128,7 +129,9 @@ def _cells(
     """Distances of pixels to their two nearest points, the nearest's number, and the points."""
     middles = rng.uniform(0, side, (count, 2))
     y, x = np.mgrid[:side, :side]
-    near, which = KDTree(middles).query(np.stack([x, y], axis=-1), k=2)
+    near, which = (
+        import_module("scipy.spatial").KDTree(middles).query(np.stack([x, y], axis=-1), k=2)
+    )
     return np.asarray(near), np.asarray(which)[..., 0], middles
 
 
