@@ -8,6 +8,7 @@ leaves open is not touched, and what it decides is corrected until it is seen.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -66,6 +67,21 @@ def described(
         yield Described(ws, (gap / space.spread).square().mean(dim=1).sqrt(), look)
         # Also where nothing was decided: what an earlier correction took along goes back.
         ws, look = ws + space.step(gap), look + 1
+
+
+def nearest(steps: Iterator[Described], looks: int) -> tuple[Described, Described]:
+    """Return pictures as they were, and each as it was nearest to what is said within some looks.
+
+    Args:
+        steps: Of `described`.
+        looks: Corrections, at least one; the first makes the change.
+    """
+    before, best, *later = islice(steps, looks + 1)
+    for step in later:
+        nearer = (step.missed < best.missed)[:, None, None]
+        ws = torch.where(nearer, step.ws, best.ws)
+        best = Described(ws, torch.minimum(step.missed, best.missed), step.look)
+    return before, best
 
 
 def touched(space: CodeSpace, belief: Belief) -> Tensor:

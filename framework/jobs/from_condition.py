@@ -29,6 +29,7 @@ from framework.media.images import grid, read_bytes, read_image, save_png, to_fl
 from framework.media.label_maps import coloured, read_label_map
 from framework.media.sketches import as_sketch
 from framework.models.digest import state_digest
+from framework.models.frozen import NOISE_MODE
 from framework.models.translation.condition import Condition, Kind
 
 LATENTS, SHEET, INPUT = "latents.safetensors", "sheet.png", "input.png"
@@ -237,7 +238,7 @@ def _encoder(request: Request, kind: Kind, watcher: Watcher) -> Drawer:
         random = torch.randn(request.n, belief.mean.shape[1], generator=rng).to(networks.where)
         ws = encoder.space.drawn(belief, random, request.psi)
         ws = steering.moved(ws if style is None else mix(ws, style, layers))
-        images = [generator.synthesis(part, noise_mode="const") for part in ws.split(16)]
+        images = [generator.synthesis(part, noise_mode=NOISE_MODE) for part in ws.split(16)]
         return torch.cat(images), ws
 
     height, width = generator.img_size

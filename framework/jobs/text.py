@@ -1,8 +1,7 @@
 """Pictures that a text describes: of seeds, or one that is changed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.control.describing import LEAST_SHARE, Described, described, touched
+from framework.control.describing import LEAST_SHARE, Described, described, nearest, touched
 from framework.errors import UserError, blame
 from framework.files import check_new_folder, new_folder
 from framework.formats.latents import write_latents
@@ -115,12 +114,7 @@ class Reader:
         """
         space = self.text_encoder.space
         steps = described(space, self.belief, ws, self.codes(generator), strength, keep)
-        before, best, *later = islice(steps, looks + 1)
-        for step in later:
-            nearer = (step.missed < best.missed)[:, None, None]
-            latents = torch.where(nearer, step.ws, best.ws)
-            best = Described(latents, torch.minimum(step.missed, best.missed), step.look)
-        return before, best
+        return nearest(steps, looks)
 
     def layers(self) -> dict[int, float]:
         """Return the layers that the text touches, with the share of each that it decides."""
@@ -182,7 +176,7 @@ def _of_picture(
     pictures = write_pictures(request, start, *drawn, folder, request.text)
     outcome = _outcome(request, networks, reader, before, after, folder, pictures, file, beside,
                        watcher)  # fmt: skip
-    return TextOutcome(**{**vars(outcome), "inversion": start.inversion})
+    return replace(outcome, inversion=start.inversion)
 
 
 def _outcome(

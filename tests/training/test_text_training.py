@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,7 @@ from framework.training.phases import Micro
 from framework.training.text.captions import captions_of
 from framework.training.text.module import TextTraining
 from framework.training.text.settings import TextSettings, Words
+from framework.training.trainer import TRAINER_DEFAULTS
 from tests.cli.conftest import save_small_model
 from tests.training.test_training_resume import differing
 from tests.training.tiny import tiny_data, train
@@ -66,6 +68,13 @@ def built(model) -> TextTraining:
     module = tiny(model)
     train(module, BATCH, pictures())  # type: ignore[arg-type]
     return module
+
+
+def test_a_size_that_is_left_open_is_the_models(model):
+    trainer = lightning.Trainer(**{**TRAINER_DEFAULTS, "accelerator": "cpu"})
+    data = TrainingImages(source="toycars:8", size=None, batch_size=BATCH)
+    tiny(model).foresee(trainer, data)
+    assert data.size == (16, 16)
 
 
 def test_a_resumed_run_is_bit_equal_and_codes_are_computed_once(model, tmp_path, cache):

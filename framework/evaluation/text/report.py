@@ -9,14 +9,13 @@ reads every picture.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from framework.control.describing import described
+from framework.control.describing import described, nearest
 from framework.data.toycars import ToyCars
 from framework.data.toycars_captions import TRAITS, Caption, captions, full_caption
 from framework.data.toycars_parameters import CarParameters, describe
@@ -100,13 +99,7 @@ class Measured:
         for rows in torch.arange(len(texts)).split(_AT_ONCE):
             said = Belief(belief.mean[rows], belief.log_std[rows])
             steps = described(self.texts.space, said, ws[rows], self._read, keep=keep)
-            _, best, *later = islice(steps, _LOOKS + 1)
-            latents, missed = best.ws, best.missed
-            for step in later:
-                nearer = (step.missed < missed)[:, None, None]
-                latents = torch.where(nearer, step.ws, latents)
-                missed = torch.minimum(step.missed, missed)
-            parts.append(latents)
+            parts.append(nearest(steps, _LOOKS)[1].ws)
         return torch.cat(parts)
 
     def _read(self, ws: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from framework.models.alignment.code_space import Belief, CodeSpace
 from framework.models.digest import state_digest
 from framework.models.encoders.loading import build_encoder
 from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.frozen import NOISE_MODE
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Generator
 from framework.training.alignment.codes import cached_codes
@@ -120,17 +121,9 @@ class AlignmentTraining(PhasedTraining[A]):
         """The coordinates of the codes, of the averaged encoder."""
         return self.encoder_ema.space  # type: ignore[return-value]
 
-    def foresee(
-        self,
-        trainer: lightning.Trainer,
-        data: TrainingImages,
-        about_run: dict[str, Any] | None = None,
-    ) -> None:
-        """Check all but the pictures; see `PhasedTraining`."""
-        super().foresee(trainer, data, about_run)
-        if data.size is None:
-            data.size = self.opened.generator.img_size
-        self._check_pictures(data.img_size, data.all_channels)
+    def own_size(self) -> tuple[int, int]:
+        """Return the generator's size; see `PhasedTraining`."""
+        return self.opened.generator.img_size
 
     def fresh(self) -> "AlignmentTraining[A]":
         """Return the same module, not built, with the same opened model."""
@@ -266,7 +259,7 @@ class AlignmentTraining(PhasedTraining[A]):
         random = torch.randn(belief.mean.shape, generator=rng, device=self.device)
         ws = self.space.drawn(belief, random, psi)
         generator = self.opened.generator.to(self.device)
-        return torch.cat([generator.synthesis(w, noise_mode="const") for w in ws.split(16)])
+        return torch.cat([generator.synthesis(w, noise_mode=NOISE_MODE) for w in ws.split(16)])
 
     def shown(self, count: int) -> tuple[Pairs, Sequence[int]]:
         """Return the pairs that the sheets are of, held out ones if there are, and their rows."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from framework.files import cache_folder, sha256_file, write_text
 from framework.formats.text_file import FORMAT, NAME, save_text_encoder
@@ -116,10 +116,6 @@ class TextTraining(AlignmentTraining[TextSettings]):
     def published(self) -> dict[str, Any]:
         """Return the text encoder."""
         return {"text": self.encoder_ema}
-
-    def networks(self) -> list[nn.Module]:
-        """Return the text encoder."""
-        return [self.encoder]
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""
