@@ -11,9 +11,12 @@ from torch import Tensor
 from framework.errors import UserError
 
 Mode = Literal["auto", "torch", "compiled"]
-OPS = ("upfirdn2d", "bias_act", "nearest_patches")  # the last on CPUs alone
+OPS: dict[str, tuple[str, ...]] = {  # device type -> operations that are written for it
+    "cpu": ("upfirdn2d", "bias_act", "modulate_act", "nearest_patches"),
+    "cuda": ("upfirdn2d", "bias_act"),
+}
 # `auto` compiles what was measured to be faster (benchmarks/README.md); CUDA was not measured.
-FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d", "nearest_patches")}
+FASTER: dict[str, tuple[str, ...]] = {"cpu": ("upfirdn2d", "modulate_act", "nearest_patches")}
 # Result sample (i, j) of `upfirdn2d` is the sum over (a, b) of gain * kernel[a, b], the kernel
 # turned around if `flip`, times source sample ((i * down + a - top) / up, (j * down + b - left) /
 # up), where those are whole numbers inside the picture. The caller gives the result's size.
@@ -25,6 +28,12 @@ SCHEMAS = {
     " -> Tensor",
     "bias_act_backward": "(Tensor grad, Tensor y, float slope, float gain, float limit)"
     " -> (Tensor, Tensor)",
+    "modulate_act": "(Tensor x, Tensor scale, Tensor? noise, Tensor? bias, float slope, float limit)"
+    " -> Tensor",
+    "modulate_act_forward": "(Tensor dx, Tensor dscale, Tensor dnoise, Tensor dbias, Tensor x, "
+    "Tensor scale, Tensor? y, float slope, float limit) -> Tensor",
+    "modulate_act_backward": "(Tensor grad, Tensor x, Tensor scale, Tensor? y, float slope, "
+    "float limit) -> (Tensor, Tensor, Tensor, Tensor)",
     "nearest_patches": "(Tensor target, Tensor source, Tensor active, Tensor allowed, Tensor start,"
     " int side, int iterations, int seed) -> (Tensor, Tensor)",
 }
@@ -53,7 +62,7 @@ def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
     if mode not in ("auto", "torch", "compiled"):
         raise UserError(f"ops {mode!r}: auto, torch or compiled")
     kind = torch.device(device).type
-    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS}[mode]
+    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS.get(kind, OPS["cpu"])}[mode]
     problem = _load(kind) if operations else None
     if problem and mode == "compiled":
         raise UserError(f"ops compiled: {problem}; ops auto or torch goes without")
@@ -160,6 +169,38 @@ def _fake_bias_act_backward(
     return _new(y, y.shape), y.new_empty(y.shape[1])
 
 
+def _fake_modulate_act(
+    x: Tensor,
+    scale: Tensor,
+    noise: Tensor | None,
+    bias: Tensor | None,
+    slope: float,
+    limit: float,
+) -> Tensor:
+    return _new(x, x.shape)
+
+
+def _fake_modulate_act_forward(
+    dx: Tensor,
+    dscale: Tensor,
+    dnoise: Tensor,
+    dbias: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    y: Tensor | None,
+    slope: float,
+    limit: float,
+) -> Tensor:
+    return _new(x, x.shape)
+
+
+def _fake_modulate_act_backward(
+    grad: Tensor, x: Tensor, scale: Tensor, y: Tensor | None, slope: float, limit: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    maps = scale.new_empty(x.shape[0], 1, *x.shape[2:])
+    return _new(x, x.shape), scale.new_empty(scale.shape), maps, scale.new_empty(x.shape[1])
+
+
 def _fake_nearest_patches(
     target: Tensor,
     source: Tensor,
@@ -186,5 +227,8 @@ FAKES = {
     "bias_act": _fake_bias_act,
     "bias_act_forward": _fake_bias_act_forward,
     "bias_act_backward": _fake_bias_act_backward,
+    "modulate_act": _fake_modulate_act,
+    "modulate_act_forward": _fake_modulate_act_forward,
+    "modulate_act_backward": _fake_modulate_act_backward,
     "nearest_patches": _fake_nearest_patches,
 }

@@ -5,7 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from framework.ops.bias_act import bias_act
 from framework.ops.conv2d_resample import conv2d_resample
+from framework.ops.modulate_act import modulate_act
 
 Modulation = Literal["scaled", "grouped"]
 DEMOD_EPS = 1e-8
@@ -21,6 +23,9 @@ def modulated_conv2d(
     gain: float = 1.0,
     modulation: Modulation = "scaled",
     noise: Tensor | None = None,
+    bias: Tensor | None = None,
+    act: str = "linear",
+    clamp: float | None = None,
 ) -> Tensor:
     """Convolve each sample with weights scaled by its own style, normalised to unit variance.
 
@@ -29,7 +34,7 @@ def modulated_conv2d(
     `scaled` multiplies the activations before and after one shared convolution; `grouped` makes
     the weights of each sample and convolves them as groups. They agree up to rounding. Gradients
     to the styles need no weight gradient in the scaled form, which is therefore the faster one in
-    training and in editing.
+    training and in editing; and noise, bias and activation are almost free there.
 
     Args:
         x: Features, shape (N, C, H, W).
@@ -40,7 +45,10 @@ def modulated_conv2d(
         demodulate: Whether to normalise; colour layers do not.
         gain: Constant factor on the result, free in the scaled form.
         modulation: Form of the computation, `scaled` or `grouped`.
-        noise: Added to the result, broadcastable to it; almost free in the scaled form.
+        noise: Added to the result, shape (N, 1, H', W'), (1, 1, H', W') or (H', W'), or None.
+        bias: Added to the result, shape (O,), or None.
+        act: Activation of all that, without a gain of its own: `lrelu` or `linear`.
+        clamp: Largest magnitude then, or None.
 
     Returns:
         Features, shape (N, O, H * up, W * up), in the dtype of `x`.
@@ -49,24 +57,37 @@ def modulated_conv2d(
     assert x.shape[:2] == (n, channels) and weight.shape[1] == channels
     if demodulate and x.dtype == torch.float16:
         weight, styles = _normalised_for_half(weight, styles)
-    if modulation == "scaled":
-        if not demodulate and weight.shape[2:] == (1, 1) and up == 1:
-            x = _mix_channels(x, weight * gain, styles)
-            return x if noise is None else x + noise
-        x = x * styles.to(x.dtype)[:, :, None, None]
-        scaled = weight if demodulate else weight * gain
-        x = conv2d_resample(x, scaled.to(x.dtype), kernel, up=up)
-        if not demodulate:
-            return x if noise is None else x + noise
-        norm = (demodulation(weight, styles) * gain).to(x.dtype)[:, :, None, None]
-        return x * norm if noise is None else torch.addcmul(noise, x, norm)
+    if modulation == "scaled" and demodulate:
+        x = conv2d_resample(modulate_act(x, styles), weight.to(x.dtype), kernel, up=up)
+        return modulate_act(x, demodulation(weight, styles) * gain, noise, bias, act, clamp)
+    if modulation == "grouped":
+        x = _grouped(x, weight, styles, kernel, up, demodulate, gain)
+    elif weight.shape[2:] == (1, 1) and up == 1:
+        x = _mix_channels(x, weight * gain, styles)
+    else:
+        weight = (weight * gain).to(x.dtype)
+        x = conv2d_resample(modulate_act(x, styles), weight, kernel, up=up)
+    x = x if noise is None else x + noise.to(x.dtype)
+    return bias_act(x, bias, act, gain=1.0, clamp=clamp, overwrite=True)
+
+
+def _grouped(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    kernel: Tensor | None,
+    up: int,
+    demodulate: bool,
+    gain: float,
+) -> Tensor:
+    """Convolve each sample, as a group, with its own weights."""
+    n = len(styles)
     per_sample = weight[None] * styles[:, None, :, None, None]
     if demodulate:
         per_sample = per_sample * demodulation(weight, styles)[:, :, None, None, None]
     grouped = (per_sample * gain).to(x.dtype).flatten(0, 1)
     x = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), grouped, kernel, up=up, groups=n)
-    x = x.reshape(n, -1, *x.shape[2:])
-    return x if noise is None else x + noise
+    return x.reshape(n, -1, *x.shape[2:])
 
 
 def _mix_channels(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from framework.models.stylegan2.layers import (
     normalize_2nd_moment,
     pyramid,
 )
-from framework.ops.bias_act import LRELU_GAIN, bias_act
+from framework.ops.bias_act import LRELU_GAIN
 from framework.ops.modulated_conv2d import Modulation, modulated_conv2d
 from framework.ops.upfirdn2d import setup_filter, upsample2d
 
@@ -150,7 +150,7 @@ class SynthesisLayer(nn.Module):
         """
         act_gain = gain * LRELU_GAIN
         noise = self._noise(x, noise_mode, rng)
-        x = modulated_conv2d(
+        return modulated_conv2d(
             x,
             self.weight,
             self.affine(w),
@@ -158,16 +158,16 @@ class SynthesisLayer(nn.Module):
             up=self.up,
             gain=act_gain,
             modulation=modulation,
-            noise=None if noise is None else noise * (self.noise_strength * act_gain).to(x.dtype),
+            noise=None if noise is None else noise * (self.noise_strength * act_gain),
+            bias=self.bias * act_gain,
+            act="lrelu",
+            clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
         )
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(x, self.bias * act_gain, gain=1.0, clamp=clamp, overwrite=True)
 
     def _noise(self, x: Tensor, mode: NoiseMode, rng: torch.Generator | None) -> Tensor | None:
         if mode == "random":
-            shape = (x.shape[0], 1, *self.size)
-            return torch.randn(shape, generator=rng, device=x.device).to(x.dtype)
-        return self.noise_const.to(x.dtype) if mode == "const" else None
+            return torch.randn((x.shape[0], 1, *self.size), generator=rng, device=x.device)
+        return self.noise_const if mode == "const" else None
 
 
 class ToRGBLayer(nn.Module):
@@ -186,8 +186,15 @@ class ToRGBLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, modulation: Modulation = "scaled") -> Tensor:
         """Map features (N, C, H, W) and w (N, w_dim) to colours (N, img_channels, H, W)."""
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, demodulate=False, modulation=modulation)
-        return bias_act(x, self.bias, act="linear", clamp=self.conv_clamp)
+        return modulated_conv2d(
+            x,
+            self.weight,
+            styles,
+            demodulate=False,
+            modulation=modulation,
+            bias=self.bias,
+            clamp=self.conv_clamp,
+        )
 
 
 class SynthesisBlock(nn.Module):
