@@ -28,8 +28,8 @@ SCHEMAS = {
     " -> Tensor",
     "bias_act_backward": "(Tensor grad, Tensor y, float slope, float gain, float limit)"
     " -> (Tensor, Tensor)",
-    "modulate_act": "(Tensor x, Tensor scale, Tensor? noise, Tensor? bias, float slope, float limit)"
-    " -> Tensor",
+    "modulate_act": "(Tensor x, Tensor scale, Tensor? noise, Tensor? bias, float slope, "
+    "float limit) -> Tensor",
     "modulate_act_forward": "(Tensor dx, Tensor dscale, Tensor dnoise, Tensor dbias, Tensor x, "
     "Tensor scale, Tensor? y, float slope, float limit) -> Tensor",
     "modulate_act_backward": "(Tensor grad, Tensor x, Tensor scale, Tensor? y, float slope, "
@@ -62,7 +62,9 @@ def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
     if mode not in ("auto", "torch", "compiled"):
         raise UserError(f"ops {mode!r}: auto, torch or compiled")
     kind = torch.device(device).type
-    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS.get(kind, OPS["cpu"])}[mode]
+    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS.get(kind, OPS["cpu"])}[
+        mode
+    ]
     problem = _load(kind) if operations else None
     if problem and mode == "compiled":
         raise UserError(f"ops compiled: {problem}; ops auto or torch goes without")

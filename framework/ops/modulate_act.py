@@ -52,12 +52,10 @@ def _compiled(
     limit: float,
 ) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
-    scale = scale.to(dtype).contiguous()
     if noise is not None:
-        noise = noise.to(dtype).reshape(-1, 1, *x.shape[2:]).contiguous()
-    if bias is not None:
-        bias = bias.to(dtype).contiguous()
-    return _Compiled.apply(x, scale, noise, bias, slope, limit)
+        noise = noise.to(dtype).reshape(-1, 1, *x.shape[2:])
+    bias = None if bias is None else bias.to(dtype)
+    return _Compiled.apply(x, scale.to(dtype), noise, bias, slope, limit)
 
 
 class _Compiled(torch.autograd.Function):

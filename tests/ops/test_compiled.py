@@ -11,8 +11,9 @@ from framework.models.stylegan2 import Discriminator, Generator
 from framework.ops import compiled
 from framework.ops.bias_act import bias_act
 from framework.ops.compiled import use_ops
+from framework.ops.modulate_act import modulate_act
 from framework.ops.upfirdn2d import setup_filter, upfirdn2d
-from framework.training.stylegan2.losses import r1_penalty
+from framework.training.stylegan2.losses import path_lengths, r1_penalty
 
 pytestmark = pytest.mark.usefixtures("cpu_ops")
 
@@ -102,6 +103,7 @@ def test_views_and_empty_batches(view, layout):
     x = tensor(2, 6, 9, 8, layout=layout)
     compare(lambda x: upfirdn2d(view(x), SMOOTH.double(), 2, 1, (2, 1), 4.0), x)
     compare(lambda x: bias_act(view(x), clamp=1.0), x)
+    compare(lambda x: modulate_act(view(x), view(x)[..., 0, 0], clamp=1.0), x)
 
 
 def test_results_keep_the_layout():
@@ -109,6 +111,7 @@ def test_results_keep_the_layout():
     x = tensor(2, 6, 8, 8, layout="channels_last")
     for y in (upfirdn2d(x, SMOOTH, padding=(2, 2)), bias_act(x, clamp=1.0)):
         assert y.is_contiguous(memory_format=torch.channels_last)
+    assert modulate_act(x, x[..., 0, 0]).is_contiguous(memory_format=torch.channels_last)
     for y in (upfirdn2d(x.contiguous(), SMOOTH), bias_act(x.contiguous(), clamp=1.0)):
         assert y.is_contiguous()
 
@@ -132,6 +135,65 @@ def test_bias_act_in_low_precision_rounds_once():
     x, bias = tensor(4, 6, 8, 8, dtype=torch.bfloat16), tensor(6, dtype=torch.bfloat16)
     exact = bias_act(x.float(), bias.float(), clamp=1.0)
     torch.testing.assert_close(bias_act(x, bias, clamp=1.0), exact.bfloat16(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 3, 7, 5), (3, 8, 9, 9), (1, 16, 33, 20), (2, 40, 3, 3), (2, 700, 1, 1), (2, 1, 9, 9)],
+)
+def test_modulate_act(shape, layout):
+    n, channels, *size = shape
+    x, scale, bias = tensor(*shape, layout=layout), tensor(n, channels, seed=3), tensor(channels)
+    options = {"act": "lrelu", "clamp": 1.2}
+    for noise in (tensor(n, 1, *size, seed=4), tensor(1, 1, *size), tensor(*size)):
+        compare(lambda x, s, n, b: modulate_act(x, s, n, b, **options), x, scale, noise, bias)
+    compare(lambda x, s, b: modulate_act(x, s, None, b, act="lrelu"), x, scale, bias)
+    compare(lambda x, s, n: modulate_act(x, s, n, act="lrelu"), x, scale, tensor(*size))
+    compare(lambda x, s: modulate_act(x, s, clamp=0.5), x, scale)
+    compare(modulate_act, x, scale)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_modulate_act_in_low_precision_rounds_once(dtype, layout):
+    use_ops("compiled")
+    x = tensor(3, 16, 12, 11, layout=layout, dtype=dtype)
+    inputs = [tensor(*size, dtype=torch.float32) for size in ((3, 16), (3, 1, 12, 11), (16,))]
+    flow = tensor(*x.shape, dtype=dtype, seed=1)
+
+    def values(x):
+        leaves = [v.detach().requires_grad_() for v in (x, *inputs)]
+        y = modulate_act(*leaves, act="lrelu")
+        return [y, *torch.autograd.grad(y, leaves, flow.to(y.dtype))]
+
+    low, exact = values(x), values(x.float())
+    for ours, theirs in zip(low[:2], exact[:2], strict=True):
+        assert ours.dtype == dtype and torch.equal(ours, theirs.to(dtype))
+    for ours, theirs in zip(low[2:], exact[2:], strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_derivatives_of_modulate_act_by_differences(layout):
+    use_ops("compiled")
+    leaves = [tensor(2, 3, 2, 2, layout=layout), tensor(2, 3, seed=5), tensor(2, 2), tensor(3)]
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+
+    def activate(*leaves):
+        return modulate_act(*leaves, act="lrelu", clamp=1.5).square()
+
+    assert gradcheck(activate, leaves) and gradgradcheck(activate, leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_not_finite_passes_through_modulate_act(dtype):
+    use_ops("compiled")
+    infinite = float("inf")
+    x = torch.tensor([float("nan"), infinite, -infinite, 3e38], dtype=dtype).reshape(1, 1, 2, 2)
+    y = modulate_act(x, torch.full((1, 1), 1e38), act="lrelu").flatten()
+    assert y[0].isnan() and y[1] == infinite and y[2] == -infinite and y[3] == infinite
+    assert modulate_act(x, torch.ones(1, 1), clamp=2.0).flatten()[0].isnan()
 
 
 def test_sums_over_many_pixels_stay_exact():
@@ -181,6 +243,7 @@ def test_threads_change_nothing():
         return [
             *derivatives(lambda x: upfirdn2d(x, SMOOTH, 1, 2, (1, 1)), x),
             *derivatives(lambda x, b: bias_act(x, b, clamp=1.0), x, bias),
+            *derivatives(lambda x, s: modulate_act(x, s, None, bias, "lrelu"), x, x[..., 0, 0]),
         ]
 
     before = torch.get_num_threads()
@@ -204,6 +267,10 @@ def test_networks_of_both_kinds_are_the_same_networks():
         images = generator(z)
         r1_penalty(discriminator(images), images).mean().backward()
         networks = itertools.chain(generator.parameters(), discriminator.parameters())
+        ws = generator.mapping(z)
+        pictures = generator.synthesis(ws, noise_mode="const")
+        path_lengths(pictures, ws, torch.ones_like(pictures)).sum().backward()
+        networks = itertools.chain(generator.parameters(), discriminator.parameters())
         return [images, *(p.grad.clone() for p in networks if p.grad is not None)]
 
     use_ops("torch")
@@ -219,6 +286,11 @@ SAMPLES = {
     "bias_act": lambda x: (x, torch.ones(3), 0.2, 1.0, float("nan")),
     "bias_act_forward": lambda x: (x, torch.ones(3), x, 0.2, 1.0, 2.0),
     "bias_act_backward": lambda x: (x, x, 0.2, 1.0, 2.0),
+    "modulate_act": lambda x: (x, torch.ones(2, 3), x[:1, :1], None, 0.2, 2.0),
+    "modulate_act_forward": lambda x: (
+        x, torch.ones(2, 3), x[:, :1], torch.ones(3), x, torch.ones(2, 3), x, 0.2, 2.0,
+    ),
+    "modulate_act_backward": lambda x: (x, x, torch.ones(2, 3), None, 1.0, float("nan")),
     "nearest_patches": lambda x: (
         x[0].movedim(0, 2), x[1].movedim(0, 2), torch.ones(6, 7) > 0, torch.ones(6, 7) > 0,
         torch.zeros(6, 7, 2, dtype=torch.int32), 3, 2, 0,

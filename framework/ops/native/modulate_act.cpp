@@ -214,12 +214,14 @@ void pull_plane(const acc_t* grad, slope_t slope, const acc_t* x, acc_t scale, a
   to_bias += at_bias;
 }
 
-// y = act(x * scale + noise + bias). scale (N, C); noise (N or 1, 1, H, W); bias (C); all of them
-// dense and in the type of computing.
+// y = act(x * scale + noise + bias). scale (N, C); noise (N or 1, 1, H, W); bias (C); all of them in
+// the type of computing.
 at::Tensor modulate_act(const at::Tensor& x, const at::Tensor& scale,
                         const std::optional<at::Tensor>& noise,
                         const std::optional<at::Tensor>& bias, double slope, double limit) {
-  const at::Tensor held = dense(x, x), y = at::empty_like(held);
+  const at::Tensor held = dense(x, x), y = at::empty_like(held), factors = scale.contiguous();
+  const at::Tensor added = noise ? noise->contiguous() : at::Tensor();
+  const at::Tensor shifts = bias ? bias->contiguous() : at::zeros({x.size(1)}, scale.options());
   if (y.numel() == 0) return y;
   const Tasks tasks(held);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "modulate_act", [&] {
@@ -228,14 +230,13 @@ at::Tensor modulate_act(const at::Tensor& x, const at::Tensor& scale,
     const int64_t channels = tasks.channels, pixels = tasks.pixels;
     const scalar_t* const from = held.const_data_ptr<scalar_t>();
     scalar_t* const to = y.data_ptr<scalar_t>();
-    const std::vector<acc_t> zeros(channels, acc_t(0));
-    const acc_t* const offsets = bias ? bias->const_data_ptr<acc_t>() : zeros.data();
-    const acc_t* const maps = noise ? noise->const_data_ptr<acc_t>() : nullptr;
+    const acc_t* const offsets = shifts.const_data_ptr<acc_t>();
+    const acc_t* const maps = noise ? added.const_data_ptr<acc_t>() : nullptr;
     at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
       Line<scalar_t, acc_t> line(tasks.line());
       for (; task < stop; ++task) {
         const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = scale.const_data_ptr<acc_t>() + n * channels;
+        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
         const acc_t* const map = maps && noise->size(0) > 1 ? maps + n * pixels : maps;
         for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
           const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
@@ -270,6 +271,8 @@ at::Tensor modulate_act_forward(const at::Tensor& dx, const at::Tensor& dscale,
                                 const std::optional<at::Tensor>& y, double slope, double limit) {
   const at::Tensor held = dense(x, x), moved = dense(dx, held), dy = at::empty_like(held);
   const at::Tensor result = y ? dense(*y, held) : at::Tensor();
+  const at::Tensor factors = scale.contiguous(), dfactors = dscale.contiguous();
+  const at::Tensor added = dnoise.contiguous(), shifts = dbias.contiguous();
   if (x.numel() == 0) return dy;
   const Tasks tasks(held);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "modulate_act", [&] {
@@ -280,14 +283,14 @@ at::Tensor modulate_act_forward(const at::Tensor& dx, const at::Tensor& dscale,
     const scalar_t* const from = moved.const_data_ptr<scalar_t>();
     const scalar_t* const at_y = y ? result.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* const to = dy.data_ptr<scalar_t>();
-    const acc_t* const offsets = dbias.const_data_ptr<acc_t>();
+    const acc_t* const offsets = shifts.const_data_ptr<acc_t>();
     at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
       Line<scalar_t, acc_t> moves(tasks.line()), results(tasks.line()), features(tasks.line());
       for (; task < stop; ++task) {
         const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = scale.const_data_ptr<acc_t>() + n * channels;
-        const acc_t* const ds = dscale.const_data_ptr<acc_t>() + n * channels;
-        const acc_t* const map = dnoise.const_data_ptr<acc_t>() + n * pixels;
+        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
+        const acc_t* const ds = dfactors.const_data_ptr<acc_t>() + n * channels;
+        const acc_t* const map = added.const_data_ptr<acc_t>() + n * pixels;
         for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
           const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
           if (tasks.last) {
@@ -332,7 +335,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> modulate_act_backward
     const std::optional<at::Tensor>& y, double slope, double limit) {
   const at::Tensor held = dense(x, x), flow = dense(grad, held), dx = at::empty_like(held);
   const at::Tensor result = y ? dense(*y, held) : at::Tensor();
-  const at::Tensor dscale = at::zeros_like(scale), dbias = at::empty({x.size(1)}, scale.options());
+  const at::Tensor factors = scale.contiguous(), dscale = at::zeros_like(factors);
+  const at::Tensor dbias = at::empty({x.size(1)}, scale.options());
   const at::Tensor dnoise = at::zeros({x.size(0), 1, x.size(2), x.size(3)}, scale.options());
   if (x.numel() == 0) return {dx, dscale, dnoise, dbias.zero_()};
   const Tasks tasks(held);
@@ -349,7 +353,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> modulate_act_backward
       Line<scalar_t, acc_t> grads(tasks.line()), results(tasks.line()), features(tasks.line());
       for (; task < stop; ++task) {
         const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = scale.const_data_ptr<acc_t>() + n * channels;
+        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
         acc_t* const map = dnoise.data_ptr<acc_t>() + n * pixels;
         acc_t* const to_scale = sums.data() + task * 2 * channels;
         acc_t* const to_bias = to_scale + channels;
