@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from framework.errors import UserError
+from framework.formats import open_model
+from framework.formats.model_folder import save_model_folder
+from framework.models.stylegan2 import Generator
 from framework.training.data import Batch
 from framework.training.ema import ema_beta
 from framework.training.phases import Phase
@@ -223,6 +226,25 @@ def test_half_precision_clamps_what_would_overflow():
         .config["conv_clamp"]
         is None
     )
+
+
+def test_a_model_that_a_cpu_trained_in_bfloat16_is_published_in_float32(tmp_path):
+    module = tiny_module(low_precision="bfloat16")
+    module.assemble((16, 16), 3, 0, torch.device("cpu"), batch=4)
+    average, discriminator = module.generator_ema, module.discriminator
+    for noise in (m for name, m in average.named_parameters() if "noise_strength" in name):
+        noise.data.fill_(0.5)
+    save_model_folder(tmp_path / "m", **module.published(), provenance={}, card="")
+    opened = open_model(str(tmp_path / "m"))
+    exact = Generator(**{**average.config, "low_precision_blocks": 0})
+    exact.load_state_dict(average.state_dict())
+    z = torch.randn(2, 8)
+    images = exact(z, noise_mode="const")
+    assert torch.equal(opened.network("generator")(z, noise_mode="const"), images)
+    assert not torch.equal(average(z, noise_mode="const"), images)  # training goes on as before
+    logits = opened.network("discriminator")(images)
+    assert not torch.equal(discriminator(images), logits)
+    assert opened.network("generator").digest == average.digest
 
 
 def test_without_penalty_both_optimizers_are_alike():
