@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.models.stylegan2.discriminator import Discriminator, DiscriminatorBlock
-from framework.models.stylegan2.generator import Generator, SynthesisBlock
+from framework.models.features.blocks import in_float32
+from framework.models.stylegan2.discriminator import Discriminator
+from framework.models.stylegan2.generator import Generator
 from framework.training.stylegan2.ada import AdaptiveAugment, AdaSettings
 from framework.training.stylegan2.game import Game
 from framework.training.stylegan2.objectives import LOSSES
@@ -69,18 +70,15 @@ def build_networks(
     return generator, discriminator
 
 
-def in_float32(network: Generator | Discriminator) -> Generator | Discriminator:
+def published_form(network: Generator | Discriminator) -> Generator | Discriminator:
     """Return the network, or if its blocks compute in bfloat16, a copy whose blocks do not.
 
     bfloat16 is how some CPUs train quickly; a model is edited on any machine, to the last digit.
     """
     if not network.config["low_precision_blocks"] or network.config["low_precision"] != "bfloat16":
         return network
-    exact = deepcopy(network)
+    exact = in_float32(deepcopy(network))
     exact.config = {**network.config, "low_precision_blocks": 0}
-    for block in exact.modules():
-        if isinstance(block, SynthesisBlock | DiscriminatorBlock):
-            block.dtype = torch.float32
     return exact
 
 

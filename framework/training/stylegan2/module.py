@@ -21,7 +21,7 @@ from framework.training.stylegan2.build import (
     build_game,
     build_networks,
     frozen_layers,
-    in_float32,
+    published_form,
 )
 from framework.training.stylegan2.health import Diversity, signs
 from framework.training.stylegan2.samples import FixedLatents, generator_card
@@ -251,8 +251,8 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
     def published(self) -> dict[str, Any]:
         """Return the averaged generator, and its opponent for fine-tuning."""
         return {
-            "generator": in_float32(self.generator_ema),
-            "discriminator": in_float32(self.discriminator),
+            "generator": published_form(self.generator_ema),
+            "discriminator": published_form(self.discriminator),
         }
 
     def card(self, name: str, data: dict[str, Any]) -> str:
