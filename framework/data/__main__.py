@@ -1,4 +1,4 @@
-"""`python -m framework.data inspect|prepare|shard|index`: check pictures, make sets of them."""
+"""`python -m framework.data COMMAND`: check pictures, make sets of them, describe them."""
 
 import inspect as signatures
 import json
@@ -15,6 +15,7 @@ from framework.command_line import (
     refuse_empty,
     run,
 )
+from framework.data.captions import captions
 from framework.data.images import open_dataset
 from framework.data.inspect import as_text, inspect
 from framework.data.prepare import prepare
@@ -53,16 +54,23 @@ which training needs.
 examples:
   python -m framework.data index /big/shards
   python -m framework.data index "https://host/data/{000..099}.tar" --out data.json"""
+CAPTIONS = """Write captions of photographs from their class and their colours, for a text encoder,
+and a table of attributes, for directions. Nothing is overwritten.
+
+examples:
+  python -m framework.data captions photos/ --out captions
+  python -m framework.data captions cars.zip --out captions --noun car --count 10"""
 
 _COMMANDS: dict[str, tuple[Callable[..., dict[str, Any]], str, str]] = {
     "inspect": (inspect, INSPECT, "report what is in a folder of pictures"),
     "prepare": (prepare, PREPARE, "make a zip of equal pictures for training"),
     "shard": (shard, SHARD, "make tar shards of data that outgrow a disk"),
     "index": (index_shards, INDEX, "write down what existing tar shards hold"),
+    "captions": (captions, CAPTIONS, "describe photographs by their class and their colours"),
 }
 _PLACEHOLDERS = {
     "source": "SOURCE", "out": "PATH", "size": "SIZE", "channels": "N", "shard_mb": "MB",
-    "seed": "N",
+    "seed": "N", "noun": "WORD", "count": "N",
 }  # fmt: skip
 
 
@@ -115,6 +123,8 @@ def _dispatch(words: list[str]) -> None:
         facts = function(**options)
     if command == "inspect":
         print(json.dumps(facts, indent=2) if as_json else as_text(facts))
+    elif command == "captions":
+        _report_captions(options["out"], facts)
     else:
         _report(options["out"], facts)
 
@@ -136,6 +146,17 @@ def _report(out: str | None, facts: dict[str, Any]) -> None:
         print(f"note: {remark}")
     for suffix, count in facts.get("never_read", {}).items():
         print(f"  never read: {count} .{suffix}")
+
+
+def _report_captions(out: str, facts: dict[str, Any]) -> None:
+    """Print how often captions may name each word."""
+    print(f"{out}: captions of {facts['count']} pictures")
+    for trait, counts in facts["words"].items():
+        print(f"  {trait:12}{', '.join(f'{word} ({count})' for word, count in counts.items())}")
+    if unusable := facts.get("unusable"):
+        print(f"  left out: {len(unusable)} unusable")
+    for remark in facts["remarks"]:
+        print(f"note: {remark}")
 
 
 def _dashed(word: str) -> str:

@@ -231,7 +231,9 @@ def raising(error: BaseException):
     return build
 
 
-@pytest.mark.parametrize("words", [[], ["inspect"], ["prepare"], ["shard"], ["index"]])
+@pytest.mark.parametrize(
+    "words", [[], ["inspect"], ["prepare"], ["shard"], ["index"], ["captions"]]
+)
 def test_help_shows_two_commands_and_needs_no_torch(words, capsys):
     assert main([*words, "--help"]) == 0
     assert capsys.readouterr().out.count("  python -m framework.data ") == 2

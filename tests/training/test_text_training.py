@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from framework.data.captions import captions
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats.run_checkpoint import checkpoint_path, read_checkpoint
 from framework.formats.text_file import NAME, load_text_encoder
@@ -252,6 +253,23 @@ def test_captions_in_files_are_read_and_mistakes_named(tmp_path):
     (texts / "1.txt").unlink()
     with pytest.raises(UserError, match="No such file"):
         captions_of(dataset, str(texts), 2)
+
+
+def test_photographs_are_described_by_a_command_and_learned(model, tmp_path):
+    for number in range(24):
+        kind, red = ("van", "car")[number % 2], 200 * (number // 12)
+        (tmp_path / "photos" / kind).mkdir(parents=True, exist_ok=True)
+        pixels = np.full((16, 16, 3), 128, np.uint8)
+        pixels[3:13, 3:13] = (red, 20, 20 + number)
+        Image.fromarray(pixels).save(tmp_path / "photos" / kind / f"{number}.png")
+    captions(tmp_path / "photos", tmp_path / "texts")
+    module = tiny(model, captions=str(tmp_path / "texts"), per_picture=5)
+    data = tiny_data(BATCH, source=str(tmp_path / "photos"), held_out=0.2)
+    train(module, 2 * BATCH, data)  # type: ignore[arg-type]
+    assert {"van", "car", "red", "black"} <= set(module._words)
+    assert module.encoder_ema.read(["a red van", "a black car"]).mean.isfinite().all()
+    with pytest.raises(UserError, match="did you mean van"):
+        module.encoder_ema.read(["a red vans"])
 
 
 def test_toy_cars_know_their_captions_and_a_file_of_them_is_json_free():

@@ -32,10 +32,14 @@ def captions_of(dataset: ImageDataset, folder: str | None, count: int) -> list[l
         return captions
     if not Path(folder).is_dir():
         raise UserError(f"{printable(folder)}: no such folder", "captions")
-    return [
-        _read(Path(folder) / f"{PurePosixPath(dataset.name(index)).stem}.txt", count)
-        for index in range(len(dataset))
-    ]
+    files: dict[str, str] = {}
+    for index in range(len(dataset)):
+        name = dataset.name(index)
+        file = f"{PurePosixPath(name).stem}.txt"
+        if file in files:
+            raise UserError(f"{file} would be of {files[file]} and of {name}", "captions")
+        files[file] = name
+    return [_read(Path(folder) / file, count) for file in files]
 
 
 def _read(file: Path, count: int) -> list[str]:
