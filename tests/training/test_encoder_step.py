@@ -1,5 +1,7 @@
 """What a step of an encoder's training does, and what settings make of it."""
 
+import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ import torch
 import yaml
 
 from framework.errors import UserError
+from framework.formats import open_model, save_model_folder
+from framework.formats.run_checkpoint import checkpoint_path
 from framework.models.digest import state_digest
+from framework.training.callbacks import RunCheckpoints
 from framework.training.data import Batch
 from framework.training.encoder.settings import EncoderSettings, Schedule
 from framework.training.phases import Micro
@@ -275,3 +280,60 @@ def test_a_batch_counts_each_picture_once(model):
     loss = module.phase_loss("Emain", batch, keyed_generator("cpu", 0))
     (outcome,) = module.phases[0].objective(Micro(batch.pictures, batch.labels, torch.Generator()))
     torch.testing.assert_close(loss, outcome.stats["Loss/E/loss"].sum())
+
+
+def published_encoder(model: Path, folder: Path, **settings: Any) -> Path:
+    """A model folder whose encoder has weights of its own."""
+    module = built(model, **settings)
+    torch.manual_seed(3)
+    for parameter in module.encoder_ema.parameters():
+        parameter.data.normal_()
+    return save_model_folder(folder, **module.published())
+
+
+def test_a_run_starts_from_a_models_encoder_with_its_own_generators_statistics(model, tmp_path):
+    start = published_encoder(tiny_model(tmp_path / "other", seed=5), tmp_path / "start")
+    module, begun = tiny_encoder(model, start_from=str(start)), {}
+    module.on_train_start = lambda: begun.update(deepcopy(module.state_dict()))  # type: ignore[method-assign]
+    train(module, 4, tiny_pictures())
+    encoder = open_model(start).encoder().tensors
+    names = [name for name, _ in module.encoder.named_parameters()]
+    assert names and all(torch.equal(begun[f"encoder.{n}"], encoder[n]) for n in names)
+    assert all(torch.equal(begun[f"encoder_ema.{n}"], encoder[n]) for n in names)
+    assert torch.equal(begun["encoder.w_avg"], module.objective.statistics.w_avg)
+    assert not torch.equal(begun["encoder.w_avg"], encoder["w_avg"])
+
+
+def test_a_run_that_goes_on_does_not_start_again(model, tmp_path):
+    start = published_encoder(model, tmp_path / "start")
+    module = tiny_encoder(model, start_from=str(start))
+    saving = RunCheckpoints(tmp_path, 1000.0, 1000.0, 9)
+    train(module, 4, tiny_pictures(), (saving,))
+    whole = weights(module)
+    again, begun = tiny_encoder(model, start_from=str(start)), {}
+    again.on_train_start = lambda: begun.update(weights(again))  # type: ignore[method-assign]
+    train(again, 8, tiny_pictures(), (), checkpoint_path(tmp_path, 4))
+    assert all(torch.equal(begun[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"channel_max": 8}, "its encoder has channel_max 16, this one 8"),
+        ({"encoder": "e4e"}, "of another kind; give --model.encoder dragline"),
+        ({"iterations": 2}, "its encoder has residual False, this one True"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused_in_one_line(settings, message, model, tmp_path):
+    start = published_encoder(model, tmp_path / "start")
+    module = built(model, start_from=str(start), **settings)
+    with pytest.raises(UserError, match=f"--model.start_from {re.escape(str(start))}: .*{message}"):
+        module._start(module.encoder)
+
+
+def test_a_start_without_an_encoder_and_one_of_another_generator_are_refused(model, tmp_path):
+    other = tiny_model(tmp_path / "wide", w_dim=7)
+    for start, message in [(model, "encoder"), (published_encoder(other, tmp_path / "s"), "of 6")]:
+        module = tiny_encoder(model, start_from=str(start))
+        with pytest.raises(UserError, match=f"--model.start_from.*{message}"):
+            module._start(built(model).encoder)

@@ -43,8 +43,8 @@ EVERYTHING: dict[str, Any] = {
 def tiny_model(folder: Path, seed: int = 0, opponent: bool = True, **sizes: Any) -> Path:
     """A model folder with a generator, and its opponent, that were never trained."""
     torch.manual_seed(seed)
+    described = {"z_dim": 5, "w_dim": sizes.pop("w_dim", 6), "mapping_layers": 2}
     common: dict[str, Any] = {"img_size": SIZE, "channel_base": 128, "channel_max": 8, **sizes}
-    described = {"z_dim": 5, "w_dim": 6, "mapping_layers": 2}
     generator = Generator(**described, **common).eval().requires_grad_(False)
     generator.mapping.w_avg.normal_(std=0.1)
     return save_model_folder(folder, generator, Discriminator(**common) if opponent else None)

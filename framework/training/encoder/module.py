@@ -1,7 +1,7 @@
 """Training an encoder for a generator, as a LightningModule."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -21,6 +21,7 @@ from framework.training.encoder.networks import (
     check_labels,
     new_networks,
     new_objective,
+    open_start,
     with_judges,
 )
 from framework.training.encoder.objectives import reconstruct
@@ -79,6 +80,25 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         fresh = EncoderTraining(**self.settings.arguments())
         fresh._frozen, fresh.note = self.opened, self.note
         return fresh
+
+    def foresee(
+        self,
+        trainer: lightning.Trainer,
+        data: TrainingImages,
+        about_run: dict[str, Any] | None = None,
+    ) -> None:
+        """Check all but the pictures; see `PhasedTraining`."""
+        super().foresee(trainer, data, about_run)
+        if about_run is None and self.settings.start_from is not None:
+            with sketching():
+                fresh = self.sketch(data.img_size, data.all_channels, 0, torch.device("cpu"))
+            self._start(cast(StyleEncoder, fresh["encoder"]))
+
+    def _start(self, fresh: StyleEncoder) -> StyleEncoder:
+        """Return the encoder to start from; it must be of the kind and sizes of the fresh one."""
+        assert self.settings.start_from is not None
+        with torch.device("cpu"):
+            return open_start(self.settings.start_from, self.opened.generator, fresh)
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Check that this can be trained; see `PhasedTraining`."""
@@ -160,9 +180,14 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     # Training
 
     def on_fit_start(self) -> None:
-        """Print which network compares pictures, if that was left open."""
+        """Start from another encoder, if a new run asks for that; say what was left open."""
         if self.note and self.trainer.is_global_zero:
             print(f"note: {self.note}", flush=True)
+        if self.settings.start_from is not None and self.seen_images == 0:
+            weights = self._start(self.encoder).state_dict()
+            for encoder in (self.encoder, self.encoder_ema):
+                encoder.load_state_dict(weights)
+                encoder.set_statistics(self.objective.statistics)
 
     def begin_batch(self) -> None:
         """Move the schedules to the images seen."""

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from framework.errors import UserError
+from framework.errors import UserError, blame
+from framework.formats import open_model
 from framework.models.encoders.dragline import Encoder
 from framework.models.encoders.irse50 import Encoder4Editing, GradualStyleEncoder, seen_size
 from framework.models.encoders.latent_discriminator import LatentDiscriminator
+from framework.models.encoders.loading import build_encoder
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import Distance, choose_distance
 from framework.models.features.similarity import Similarity, choose_similarity
@@ -19,6 +21,9 @@ from framework.models.stylegan2.styles import style_directions
 from framework.training.encoder.objectives import Reconstruction
 from framework.training.encoder.settings import EncoderSettings
 
+KINDS: dict[str, Any] = {
+    "dragline": Encoder, "e4e": Encoder4Editing, "psp": GradualStyleEncoder,
+}  # fmt: skip
 _DIRECTIONS = 10_000  # number of styles whose vectors are averaged
 
 
@@ -109,8 +114,7 @@ def _new_encoder(settings: EncoderSettings, generator: Generator) -> StyleEncode
         return Encoder(
             generator.img_size, generator.img_channels, generator.num_ws, generator.w_dim, **sizes
         )
-    kind = {"e4e": Encoder4Editing, "psp": GradualStyleEncoder}[settings.encoder]
-    return kind(
+    return KINDS[settings.encoder](
         generator.num_ws,
         generator.w_dim,
         generator.img_channels,
@@ -119,6 +123,28 @@ def _new_encoder(settings: EncoderSettings, generator: Generator) -> StyleEncode
         norm=sizes["norm"],
         residual=sizes["residual"],
     )
+
+
+def open_start(model: str, generator: Generator, fresh: StyleEncoder) -> StyleEncoder:
+    """Return the encoder that a run starts from.
+
+    Args:
+        model: Any model that opens here.
+        generator: The generator of the run.
+        fresh: The run's encoder, whose kind and sizes it must have.
+
+    Raises:
+        UserError: If the model has no encoder, or one of another kind or size.
+    """
+    with blame("--model.start_from", model):
+        start = build_encoder(open_model(model, "--model.start_from").encoder(), generator)
+        if type(start) is not type(fresh):
+            kind = next(name for name, family in KINDS.items() if type(start) is family)
+            raise UserError(f"its encoder is of another kind; give --model.encoder {kind}")
+        for name, value in start.config.items():
+            if value != fresh.config[name]:
+                raise UserError(f"its encoder has {name} {value}, this one {fresh.config[name]}")
+    return start
 
 
 def new_objective(

@@ -221,6 +221,9 @@ class EncoderSettings(AnnealedSettings):
     Args:
         generator: Any model that opens here: a shipped one's name, a model folder, a checkpoint of
             a run, another program's file. It stays as it is.
+        start_from: Any model whose encoder this one starts as: of the same kind and sizes, for a
+            generator with as many styles (a former state of this one, or of the same family). A run
+            that starts so needs no `progressive_kimg`.
         encoder: `dragline`, small, with heads that layers share; `e4e` or `psp`, IR-SE50 with a
             stack of convolutions for every layer (150 million parameters at 64 px).
         iterations: How often the encoder looks; more than once, it sees its own reconstruction
@@ -241,6 +244,7 @@ class EncoderSettings(AnnealedSettings):
     """
 
     generator: str = "vehicles64"
+    start_from: str | None = None
     encoder: Literal["dragline", "e4e", "psp"] = "dragline"
     iterations: int = 1
     architecture: Architecture = Architecture()
