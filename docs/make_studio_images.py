@@ -1,6 +1,7 @@
 """Take the pictures of docs/studio.md and the README: a drag on the page, in Chromium.
 
-    python docs/make_studio_images.py
+    python docs/make_studio_images.py         # all, or:
+    python docs/make_studio_images.py told    # the page after a text and with a slider moved
 
 It needs the extra `dev`, a Chromium (CHROMIUM_PATH, or on the PATH) and no network. The clip shows
 the page as it was, a screenshot as often as the machine can take one.
@@ -10,6 +11,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,19 +25,23 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from framework.jobs.directions import directions  # noqa: E402
+from framework.jobs.requests.control import DirectionsRequest  # noqa: E402
 from framework.studio.request import StudioRequest  # noqa: E402
 from framework.studio.server import Server  # noqa: E402
 
 IMAGES = ROOT / "docs/images"
 MODEL, SEED, HANDLE, TARGET = "vehicles64", 30, (40, 13), (46, 16)
+TOLD, TOLD_SEED, TEXT, SLIDES = "toycars64", 8, "a red car under a dusky sky", ("pca0", 1.5)
 CLIP_WIDTH_PX, CLIP_MS, QUALITY = 640, 120, 82
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(model: str = MODEL, directions: str | None = None) -> Iterator[str]:
     """The page's address, while it is there."""
     up = threading.Event()
-    server = Server(StudioRequest(model=MODEL, port=0), lambda _: up.set())
+    request = StudioRequest(model=model, directions=directions, port=0)
+    server = Server(request, lambda _: up.set())
     thread = threading.Thread(target=server.run)
     thread.start()
     up.wait()
@@ -46,12 +52,14 @@ def served() -> Iterator[str]:
         thread.join()
 
 
-def opened(browser: Any, address: str, width: int, height: int, scheme: str) -> Page:
+def opened(
+    browser: Any, address: str, width: int, height: int, scheme: str, seed: int = SEED
+) -> Page:
     """The page with the picture of the seed."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     page.goto(address)
     page.wait_for_selector("#picture[data-frames]")
-    page.fill("#seed", str(SEED))
+    page.fill("#seed", str(seed))
     page.keyboard.press("Enter")
     page.locator("#picture").focus()
     page.wait_for_timeout(1500)
@@ -103,9 +111,32 @@ def save(page: Page, name: str, width: int) -> None:
     shrunk(page.screenshot(), width).save(IMAGES / f"{name}.webp", quality=QUALITY, method=6)
 
 
+def told(browser: Any) -> None:
+    """Take the picture of the page after a text and with a slider moved."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = str(Path(folder, "found"))
+        directions(DirectionsRequest(model=TOLD, methods=("pca",), out=found))
+        with served(TOLD, found) as address:
+            page = opened(browser, address, 1280, 800, "light", TOLD_SEED)
+            page.fill("#text", TEXT)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#timeline[max='1']")
+            slider = page.locator(f"[data-direction={SLIDES[0]}]")
+            slider.fill(str(SLIDES[1]))
+            slider.dispatch_event("change")
+            page.wait_for_selector("#timeline[max='2']")
+            page.wait_for_timeout(1500)
+            save(page, "studio_told", 1000)
+            page.close()
+
+
 def main() -> None:
-    """Take all pictures."""
+    """Take all pictures, or the one of `told`."""
     browser_path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium")
+    if sys.argv[1:] == ["told"]:
+        with sync_playwright() as driver:
+            told(driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"]))
+        return
     with served() as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         page = opened(browser, address, 1280, 800, "light")
@@ -123,6 +154,7 @@ def main() -> None:
         page = opened(browser, address, 390, 844, "light")
         pull(page, lambda: None)
         save(page, "studio_phone_light", 390)
+        told(browser)
         browser.close()
 
 

@@ -69,19 +69,29 @@ def described(
         ws, look = ws + space.step(gap), look + 1
 
 
-def nearest(steps: Iterator[Described], looks: int) -> tuple[Described, Described]:
-    """Return pictures as they were, and each as it was nearest to what is said within some looks.
+def nearing(steps: Iterator[Described], looks: int) -> Iterator[tuple[Described, Described]]:
+    """Correct pictures some times, and keep of each what was nearest to what is said.
 
     Args:
         steps: Of `described`.
         looks: Corrections, at least one; the first makes the change.
+
+    Yields:
+        After each correction the pictures as they were, and as they were nearest so far.
     """
-    before, best, *later = islice(steps, looks + 1)
-    for step in later:
+    before, best = next(steps), next(steps)
+    yield before, best
+    for step in islice(steps, looks - 1):
         nearer = (step.missed < best.missed)[:, None, None]
         ws = torch.where(nearer, step.ws, best.ws)
         best = Described(ws, torch.minimum(step.missed, best.missed), step.look)
-    return before, best
+        yield before, best
+
+
+def nearest(steps: Iterator[Described], looks: int) -> tuple[Described, Described]:
+    """Return pictures as they were, and each as it was nearest within some looks; see `nearing`."""
+    *_, last = nearing(steps, looks)
+    return last
 
 
 def touched(space: CodeSpace, belief: Belief) -> Tensor:

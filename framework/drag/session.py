@@ -31,7 +31,8 @@ class _State:
 
     `start_ws` and `handles` are the picture and the points that tracking and mask compare with,
     from when the set of points was last changed. `step` is the last step of the last run. `change`
-    counts what the user did: all steps of one run have the same.
+    counts what the user did: all steps of one run have the same. `notes` say what else than drags
+    made the picture.
     """
 
     ws: Tensor
@@ -42,6 +43,7 @@ class _State:
     mask: Tensor | None = None
     step: DragStep | None = None
     change: int = 0
+    notes: tuple[Any, ...] = ()
 
 
 class DragSession:
@@ -147,6 +149,11 @@ class DragSession:
         return self._state.mask
 
     @property
+    def notes(self) -> tuple[Any, ...]:
+        """What `set_picture` was told, as far as it led to this picture."""
+        return self._state.notes
+
+    @property
     def last_step(self) -> DragStep | None:
         """The step at which the edit stands, or None if its points have not been dragged yet."""
         return self._state.step
@@ -204,6 +211,21 @@ class DragSession:
             if checked is not None:
                 checked = checked.to(self.ws.device, copy=True)
             self._push(replace(self._state, mask=checked))
+
+    def set_picture(self, ws: Tensor, notes: tuple[Any, ...]) -> None:
+        """Go on from another picture; points and mask stay where they are, tracking begins anew.
+
+        Args:
+            ws: Its latents, shape (1, num_ws, w_dim) or (num_ws, w_dim).
+            notes: What `notes` is from here on.
+
+        Raises:
+            InvalidEdit: If the latents do not fit the model, or the session is busy.
+        """
+        ws = self._model.own(ws)
+        with self._exclusive():
+            self._push(_State(ws, ws, self.points, self.points, self.targets, self.mask,
+                              notes=notes))  # fmt: skip
 
     def run(self, max_steps: int | None = None) -> Iterator[DragStep]:
         """Continue the drag; to stop, ask for no more steps or call `cancel`.
@@ -335,7 +357,7 @@ class DragSession:
     def _anchor(self, points: tuple[Point, ...], targets: tuple[Point, ...]) -> None:
         """Set new points on the current picture."""
         ws = self.ws.clone()  # an object of its own: its identity marks this drag
-        self._push(_State(ws, ws, points, points, targets, self.mask))
+        self._push(_State(ws, ws, points, points, targets, self.mask, notes=self.notes))
 
     def _push(self, state: _State, change: int | None = None) -> None:
         state = replace(state, change=self._state.change + 1 if change is None else change)

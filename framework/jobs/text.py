@@ -1,6 +1,6 @@
 """Pictures that a text describes: of seeds, or one that is changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.control.describing import LEAST_SHARE, Described, described, nearest, touched
+from framework.control.describing import LEAST_SHARE, Described, described, nearing, touched
 from framework.errors import UserError, blame
 from framework.files import check_new_folder, new_folder
 from framework.formats.latents import write_latents
@@ -29,6 +29,7 @@ from framework.models.frozen import NOISE_MODE
 from framework.models.stylegan2 import Generator
 from framework.models.text.encoder import TextEncoder
 
+LOOKS = TextRequest.looks
 _FAR = 0.7  # standard deviations of all pictures: a result that is not what the text says
 
 
@@ -65,6 +66,35 @@ class TextOutcome:
 
 
 @dataclass(frozen=True, eq=False)
+class Texts:
+    """What reads texts for a model: its text encoder, and its encoder of pictures."""
+
+    text_encoder: TextEncoder
+    encoder: StyleEncoder
+
+    @classmethod
+    def open(cls, networks: Networks, file: str | None = None) -> "Texts":
+        """Open a model's text encoder, of a file or folder, or its own.
+
+        Raises:
+            UserError: Naming the command that makes what is missing.
+        """
+        _ = networks.layered  # refuses diffusion models
+        text_encoder, encoder = networks.text_encoder(file), networks.encoder
+        assert encoder is not None
+        return cls(text_encoder, encoder)
+
+    def read(self, text: str) -> "Reader":
+        """Read a text.
+
+        Raises:
+            UserError: Naming the field `text`, and what is wrong with it.
+        """
+        with blame("text", repr(text[:60])):
+            return Reader(self.text_encoder.read([text]), self.text_encoder, self.encoder)
+
+
+@dataclass(frozen=True, eq=False)
 class Reader:
     """A text as a model's text encoder reads it.
 
@@ -85,11 +115,7 @@ class Reader:
         Raises:
             UserError: Naming what is missing, or wrong with the text.
         """
-        _ = networks.layered  # refuses diffusion models
-        text_encoder, encoder = networks.text_encoder(file), networks.encoder
-        assert encoder is not None
-        with blame("text", repr(text[:60])):
-            return cls(text_encoder.read([text]), text_encoder, encoder)
+        return Texts.open(networks, file).read(text)
 
     def codes(self, generator: Generator) -> Callable[[Tensor], Tensor]:
         """Return the function from latents to the codes that are read from their pictures."""
@@ -112,14 +138,36 @@ class Reader:
             looks: Corrections; the first makes the change.
             keep: Keep what the text does not decide for certain.
         """
+        *_, last = self.changing(generator, ws, strength, looks, keep)
+        return last
+
+    def changing(
+        self, generator: Generator, ws: Tensor, strength: float, looks: int, keep: bool = False
+    ) -> Iterator[tuple[Described, Described]]:
+        """Yield what `changed` returns, as far as it is after each correction."""
         space = self.text_encoder.space
         steps = described(space, self.belief, ws, self.codes(generator), strength, keep)
-        return nearest(steps, looks)
+        return nearing(steps, looks)
 
     def layers(self) -> dict[int, float]:
         """Return the layers that the text touches, with the share of each that it decides."""
         shares = touched(self.text_encoder.space, self.belief)[0].tolist()
         return {i: round(share, 3) for i, share in enumerate(shares) if share >= LEAST_SHARE}
+
+    def says_nothing(self) -> str:
+        """Return a note if the text touches no layer, else ""."""
+        if self.layers():
+            return ""
+        return "the text decides next to nothing: the pictures stay as they are"
+
+
+def missed_note(missed: Sequence[float]) -> str:
+    """Return a note if pictures are far from what a text says, else ""; of `TextOutcome.missed`."""
+    far = sum(value > _FAR for value in missed)
+    if not far:
+        return ""
+    which = f"{far} of {len(missed)} pictures are" if missed[1:] else "the picture is"
+    return f"{which} not what the text says, as far as the encoder sees: this model may not draw it"
 
 
 def text(request: TextRequest, watcher: Watcher = SILENT) -> TextOutcome:
@@ -131,8 +179,8 @@ def text(request: TextRequest, watcher: Watcher = SILENT) -> TextOutcome:
     folder = check_new_folder(request.out)
     networks = Networks(model_of(request), request.device)
     reader = Reader.open(networks, request.text, request.text_encoder)
-    if not reader.layers():
-        watcher.note("the text decides next to nothing: the pictures stay as they are")
+    if note := reader.says_nothing():
+        watcher.note(note)
     if request.starts_with_seeds:
         return _of_seeds(request, networks, reader, folder, watcher)
     return _of_picture(request, networks, reader, folder, watcher)
@@ -192,12 +240,8 @@ def _outcome(
     watcher: Watcher,
 ) -> TextOutcome:
     rounded = [[round(value, 3) for value in one.missed.tolist()] for one in (before, after)]
-    far = sum(value > _FAR for value in rounded[1])
-    if far and request.strength == 1:
-        watcher.note(
-            f"{far} of {len(rounded[1])} pictures are not what the text says, as far as the encoder"
-            " sees: this model may not draw it"
-        )
+    if request.strength == 1 and (note := missed_note(rounded[1])):
+        watcher.note(note)
     return TextOutcome(
         text=request.text,
         layers=reader.layers(),

@@ -99,7 +99,7 @@ class Dragging:
         took_ms = 1000 * (time.monotonic() - before_sec)
         self.step_ms = took_ms if not self.step_ms else 0.8 * self.step_ms + 0.2 * took_ms
         if step.status != "moving":
-            self._end_log()
+            self.stop()  # a picture that waits to be shown may not keep the edit busy
         return step.status == "moving"
 
     def _end_log(self) -> None:

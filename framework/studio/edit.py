@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from framework.control.layers import mix
 from framework.drag.edit_file import EditFile
@@ -18,6 +19,9 @@ from framework.drag.session import DragSession
 from framework.drag.settings import DragSettings, usual_preset
 from framework.drag.step import DragStep
 from framework.errors import UserError, spoken
+from framework.files import write_text
+from framework.formats.latents import write_latents
+from framework.jobs.edit import LATENTS
 from framework.jobs.models import Networks, portable_name, render, seed_latents
 from framework.jobs.outcomes import InvertOutcome, end_in_words
 from framework.jobs.outputs import EDIT
@@ -25,12 +29,15 @@ from framework.jobs.paste import OpenImage, open_image, open_linked
 from framework.jobs.video import replayed
 from framework.media.images import png_bytes
 from framework.media.video import FPS, write_video
+from framework.studio.control import DIRECTIONS, Change, commands, moved_along, since_drags
 from framework.studio.forms import PATHS
 from framework.studio.messages import Choose, Open, PhotoFacts, StageFacts, State
 from framework.studio.models import Models
+from framework.studio.storage import COMMANDS
 
 _SPOKEN = {"mask_weight": "mask weight", "steps": "max steps", "lr": "learning rate"}
 GIF_FPS = 12.0
+START, RESULT = "start", "result"
 
 
 @dataclass(eq=False)
@@ -154,22 +161,50 @@ class Edit:
         return self.drag.edit_file(portable_name(self.networks.model), digest)
 
     def saved(self) -> tuple[bytes, str]:
-        """Return the edit as a file, and its name; of a photograph, a zip with what belongs to it.
+        """Return the edit as a file, and its name; with what belongs to it, as a zip.
+
+        That is the photograph, and the files and commands by which directions and texts changed
+        the picture before it was dragged.
 
         Raises:
-            UserError: If nothing has been dragged.
+            UserError: If nothing has been done.
         """
         with tempfile.TemporaryDirectory(prefix="dragline-") as name:
             folder = Path(name)
-            self.record().save(folder / EDIT)
-            if self.inverted is None:
+            if self.drag.last_step is not None or not self.drag.notes:
+                self.record().save(folder / EDIT)
+            if self.inverted is None and not self.drag.notes:
                 return (folder / EDIT).read_bytes(), EDIT
-            self.inverted.copy_to(folder)
+            if self.inverted is not None:
+                self.inverted.copy_to(folder)
+            if self.drag.notes:
+                self._write_changes(folder)
             buffer = io.BytesIO()
             with zipfile.ZipFile(buffer, "w") as archive:
                 for file in sorted(folder.iterdir()):
                     archive.write(file, file.name)
             return buffer.getvalue(), "edit.zip"
+
+    def _write_changes(self, folder: Path) -> None:
+        """Write what changed the picture without a point: where it began, how, and the result."""
+        notes: tuple[Change, ...] = self.drag.notes
+        chain, dragged = since_drags(notes), self.drag.last_step is not None
+        start = self._write_latents(folder, START, chain[0].before)
+        if not dragged:
+            self._write_latents(folder, RESULT, self.drag.ws)
+        if directions := moved_along(notes):
+            directions.save(folder / DIRECTIONS)
+        model = portable_name(self.networks.model) if self.inverted is None else ""
+        result = LATENTS if self.inverted is None else start
+        lines = commands(notes, start, result, model, EDIT if dragged else "")
+        write_text(folder / COMMANDS, "\n".join(lines) + "\n")
+
+    def _write_latents(self, folder: Path, name: str, ws: Tensor) -> str:
+        """Write a picture as a command line takes it, with its photograph's facts if it has one."""
+        if self.inverted is None:
+            return write_latents(folder / f"{name}.safetensors", ws.cpu(), "dragline").name
+        image = self.inverted.image.edited(ws.cpu(), self.inverted.sha256)
+        return image.save(folder / f"{name}.inv.safetensors").name
 
     def clip(self, suffix: str) -> bytes:
         """Return the clip of the drag, .mp4 or .gif, as `edit.py video` draws it.
@@ -218,7 +253,8 @@ class Edit:
             places=drag.can_undo + drag.can_redo,
             can_undo=drag.last_change > 0,
             can_redo=drag.next_change > 0,
-            can_save=step is not None,
+            can_save=step is not None or bool(drag.notes),
+            has_drag=step is not None,
             preset=self.preset,
             settings=drag.settings.to_dict(),
         )

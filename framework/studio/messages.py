@@ -14,6 +14,7 @@ from framework.errors import UserError
 
 MAX_MESSAGE_BYTES = 256 * 1024  # a mask of 1024 x 1024 is 175 kB
 MAX_TEXT = 200  # characters of a name or a choice
+MAX_DESCRIPTION = 1000  # characters of a text; how long one may be, its encoder says
 MAX_LIST = 256
 Point = tuple[float, float]
 End = Literal["handle", "target"]
@@ -87,6 +88,32 @@ class Fill:
     """
 
     method: str | None = None
+
+
+@dataclass(frozen=True)
+class Steer:
+    """Bring directions to values, and go on from the picture there.
+
+    Args:
+        values: Values by the names of directions, in standard deviations from the picture as it
+            was opened; those of others stay.
+    """
+
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A slider is held: draw what `Steer` would make, and keep nothing."""
+
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Change the picture until it is what a text says, as `edit.py text --image` does."""
+
+    text: str = field(metadata={"most": MAX_DESCRIPTION})
 
 
 @dataclass(frozen=True)
@@ -169,8 +196,8 @@ class Ack:
 
 
 Command = (
-    Open | AddPoint | MovePoint | RemovePoint | SetMask | Fill | Run | Stop | Undo | Redo | Go
-    | Reset | Choose | Log | Hold | Release | Ack
+    Open | AddPoint | MovePoint | RemovePoint | SetMask | Fill | Steer | Slide | Describe | Run
+    | Stop | Undo | Redo | Go | Reset | Choose | Log | Hold | Release | Ack
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------ from server to page
@@ -250,6 +277,9 @@ class State:
         can_undo: Whether there is something to undo.
         can_redo: Whether there is something to redo.
         can_save: Whether there is an edit to save.
+        has_drag: Whether there is a drag to make a clip of.
+        directions: Values of the model's directions by name; empty if it has none.
+        texts: Whether the model reads texts.
         preset: Preset of the settings.
         settings: All settings.
         logs: Whether drags are logged to W&B.
@@ -285,6 +315,9 @@ class State:
     can_undo: bool = False
     can_redo: bool = False
     can_save: bool = False
+    has_drag: bool = False
+    directions: dict[str, float] = field(default_factory=dict)
+    texts: bool = False
     preset: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
     logs: bool = False

@@ -11,6 +11,7 @@ from framework.errors import UserError
 from framework.formats.opening import zoo_models
 from framework.jobs.models import Networks, portable_name, render, seed_latents
 from framework.media.draw import rgb
+from framework.studio.control import Control
 from framework.studio.runs import Runs
 
 MAX_OPEN = 3  # models in memory
@@ -27,10 +28,18 @@ class Models:
         folder: Folder whose models are offered, too, or None.
         device: Device of all models, as on a command line.
         runs: Training runs, whose snapshots are offered, too.
+        directions: File of the first model's directions; None for its folder's own.
+        text_encoder: File of the first model's text encoder; None likewise.
     """
 
     def __init__(
-        self, first: str | None, folder: str | None, device: str, runs: Runs | None = None
+        self,
+        first: str | None,
+        folder: str | None,
+        device: str,
+        runs: Runs | None = None,
+        directions: str | None = None,
+        text_encoder: str | None = None,
     ) -> None:
         self.device = device
         self.runs = Runs(None) if runs is None else runs
@@ -38,7 +47,9 @@ class Models:
         if folder is not None:
             self._paths |= {name: str(path) for name, path in _models_in(Path(folder)).items()}
         self.first = None if first is None else self._add(first)
+        self._given = (directions, text_encoder)
         self._open: OrderedDict[str, Networks] = OrderedDict()
+        self._controls: dict[str, Control] = {}
 
     @property
     def names(self) -> list[str]:
@@ -74,8 +85,17 @@ class Models:
         _ = networks.generator  # a model that cannot be opened is not kept
         self._open[name] = networks
         while len(self._open) > MAX_OPEN:
-            self._open.popitem(last=False)
+            closed, _ = self._open.popitem(last=False)
+            self._controls.pop(closed, None)
         return networks
+
+    def control(self, name: str) -> Control:
+        """Return the directions and the text encoder of a model; as `open`."""
+        networks = self.open(name)
+        if name not in self._controls:
+            given = self._given if name == self.first else (None, None)
+            self._controls[name] = Control.open(networks, *given)
+        return self._controls[name]
 
     def thumbnail(self, name: str, seed: int, psi: float) -> bytes:
         """Return a small JPEG of a seed's picture; the worker's thread alone calls this.

@@ -19,6 +19,10 @@ class StudioRequest:
         models: Folder whose model folders and model files the page offers, too.
         runs: Folder of a training run, or of several, to be watched on a page of its own; their
             snapshots are offered as models.
+        directions: File of `model`'s directions, as directions writes it, or rosinality's
+            factor.pt; by default the model folder's own directions.safetensors.
+        text_encoder: File or folder of `model`'s text encoder, as training writes it; by default
+            the model folder's own text.safetensors.
         host: Address to listen on. Any other than this machine's own needs the token that is
             printed with the page's address.
         port: Port to listen on; 0 takes a free one.
@@ -30,6 +34,8 @@ class StudioRequest:
     model: Annotated[str | None, Shown("MODEL")] = None
     models: Annotated[str | None, Shown("FOLDER")] = None
     runs: Annotated[str | None, Shown("FOLDER")] = None
+    directions: Annotated[str | None, Shown("FILE")] = None
+    text_encoder: Annotated[str | None, Shown("FILE")] = None
     host: Annotated[str, Shown("ADDRESS", advanced=True)] = "127.0.0.1"
     port: Annotated[int, Shown("N")] = 8000
     open: bool = False
@@ -37,7 +43,7 @@ class StudioRequest:
     device: Annotated[str, Shown("DEVICE", advanced=True)] = "auto"
 
     def __post_init__(self) -> None:
-        """Check the numbers.
+        """Check the numbers, and what goes together.
 
         Raises:
             UserError: Naming the field.
@@ -46,6 +52,9 @@ class StudioRequest:
             raise UserError(f"{self.port}: give a port from 0 (any free one) to 65535", "port")
         if not 1 <= self.sessions <= 64:
             raise UserError(f"{self.sessions}: give 1 to 64", "sessions")
+        for name in ("directions", "text_encoder"):
+            if getattr(self, name) is not None and self.model is None:
+                raise UserError(f"{getattr(self, name)}: of which model? Give `model`", name)
 
     @property
     def is_local(self) -> bool:

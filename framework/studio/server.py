@@ -318,9 +318,12 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, request: StudioRequest, ready: Callable[[str], Any]) -> None:
-        models = Models(request.model, request.models, request.device, Runs(request.runs))
+        models = Models(
+            request.model, request.models, request.device, Runs(request.runs),
+            request.directions, request.text_encoder,
+        )  # fmt: skip
         if models.first is not None:
-            models.open(models.first)  # what is wrong with it shows now
+            models.control(models.first)  # what is wrong with it shows now
         token = None if request.is_local else new_token()
         self.listener = _listening(request)
         port = self.listener.getsockname()[1]

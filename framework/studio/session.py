@@ -15,15 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from framework.drag.session import DragSession
 from framework.drag.step import DragStep
 from framework.errors import UserError
 from framework.files import new_folder
 from framework.jobs.log import StepLog
+from framework.jobs.models import render
 from framework.jobs.photograph import read_photo
 from framework.jobs.requests.framing import Framing
+from framework.jobs.text import missed_note
 from framework.studio import messages
+from framework.studio.control import Control, values_of
+from framework.studio.describing import Describing
 from framework.studio.dragging import Activity, Dragging, Inverting, Preview
 from framework.studio.edit import Edit
 from framework.studio.faults import in_a_line
@@ -38,7 +44,8 @@ from framework.studio.storage import Storage
 MAX_WAITING = 256  # commands
 MOST_EARLIER = 4  # edits that undo leads back to: each may have weights of its own
 _REPLACING = (Inverting, Filling)  # what ends with another edit
-_OF_ONE_KIND = (messages.Go, messages.Hold)  # of several in a row only the last counts
+# Of several in a row only the last counts.
+_OF_ONE_KIND = (messages.Go, messages.Hold, messages.Slide)
 _Question = tuple[Callable[[], Any], Future]
 _Kept = tuple[Edit, Path | None]  # an edit, and what is stored for it
 
@@ -60,9 +67,11 @@ class Session:
         self._inbox: deque[Command | _Question] = deque()
         self._lock = threading.Lock()
         self._edit: Edit | None = None
+        self._control = Control()  # of the edit's model
         self._edits = 0  # so far
         self._activity: Activity | None = None
         self._preview: Preview | None = None
+        self._slides = False  # whether a held slider's picture is shown
         self._folder: Path | None = None  # of the edit's photograph or file
         self._coming: Path | None = None  # what is stored for the edit that is being made
         self._earlier: list[_Kept] = []  # edits of which the next one was made, by filling
@@ -153,6 +162,7 @@ class Session:
         dragging = activity if isinstance(activity, Dragging) else None
         state = self._edit.state(dragging is not None)
         held = self._preview.point if self._preview is not None else None
+        values = values_of(self._edit.drag.notes)
         return replace(
             state,
             can_undo=state.can_undo or bool(self._earlier),
@@ -160,6 +170,8 @@ class Session:
             edit=self._edits,
             busy=busy,
             held=held,
+            directions={name: values.get(name, 0.0) for name in self._control.names},
+            texts=self._control.texts is not None,
             last_step=dragging.last_step if dragging else 0,
             step_ms=round(dragging.step_ms, 1) if dragging else 0.0,
             logs=self._logs,
@@ -236,6 +248,9 @@ class Session:
             case messages.Hold(handle, target, index):
                 self._hold(handle, target, index)
                 return
+            case messages.Slide(values):
+                self._slide(values)
+                return
             case messages.Release():
                 self._release()
                 return
@@ -273,6 +288,10 @@ class Session:
                 self._logs = wandb
             case messages.Fill(method):
                 self._fill(method)
+            case messages.Steer(values):
+                self._steer(values)
+            case messages.Describe(text):
+                self._describe(text)
             case messages.Run():
                 self._start()
             case messages.Undo():
@@ -294,7 +313,11 @@ class Session:
         self._turn_to(edit, folder)
 
     def _turn_to(self, edit: Edit, folder: Path | None) -> None:
-        self._edit, self._folder = edit, folder
+        control = self._models.control(edit.source.model)
+        if control is not self._control:
+            for complaint in control.complaints:
+                self.outbox.tell(Note(complaint))
+        self._edit, self._folder, self._control = edit, folder, control
         self._edits += 1
         self._known_mask = None
         self.outbox.clear_rows()
@@ -319,6 +342,43 @@ class Session:
         self._without(kept[:-MOST_EARLIER])
         self._earlier = kept[-MOST_EARLIER:]
         self._turn_to(edit, folder)
+
+    def _slide(self, values: dict[str, float]) -> None:
+        """A slider is held: show the picture that it would give."""
+        if self._activity is not None:
+            return
+        drag = self.edit.drag
+        ws = self._control.steered(drag.ws, drag.notes, values).ws
+        self._preview, self._slides = None, True
+        self._offer(lambda: render(drag.generator, ws), self._step_number)
+
+    def _steer(self, values: dict[str, float]) -> None:
+        """Go on from the picture that directions at these values give."""
+        drag = self.edit.drag
+        steered = self._control.steered(drag.ws, drag.notes, values)
+        self._slides = False  # the picture that is shown is the next one
+        with self._paused():
+            if not torch.equal(steered.ws, drag.ws):
+                drag.set_picture(steered.ws, steered.notes)
+            self._moved()
+
+    def _describe(self, text: str) -> None:
+        """Begin to change the picture until it is what a text says."""
+        control, drag = self._control, self.edit.drag
+        if control.texts is None:
+            raise UserError("this model has no text encoder", "text")
+        reader = control.texts.read(text)
+        self._stop()
+        before = drag.ws
+
+        def done(ws: Tensor, missed: float) -> None:
+            self._later = self._without(self._later)
+            drag.set_picture(ws, (*drag.notes, control.text_change(before, ws, text)))
+            if note := reader.says_nothing() or missed_note([missed]):
+                self.outbox.tell(Note(note, is_error=False))
+            self._moved()
+
+        self._activity = Describing(self.edit, reader, self._offer, done)
 
     def _undo(self) -> None:
         """Undo the last change of the edit; before its first one, what the edit was made by."""
@@ -420,7 +480,7 @@ class Session:
     @contextmanager
     def _paused(self) -> Iterator[DragSession]:
         """Change the edit between two steps; a drag that was under way goes on."""
-        drag, running = self.edit.drag, self._activity is not None
+        drag, running = self.edit.drag, isinstance(self._activity, Dragging)
         self._stop()
         self._later = self._without(self._later)
         yield drag
@@ -443,8 +503,8 @@ class Session:
 
     def _release(self) -> None:
         """Forget the preview; the picture is the edit's again."""
-        if self._preview is not None:
-            self._preview = None
+        if self._preview is not None or self._slides:
+            self._preview, self._slides = None, False
             self._offer(self.edit.picture, self._step_number)
 
     def _step_preview(self) -> None:

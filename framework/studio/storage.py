@@ -17,6 +17,7 @@ MOST_BYTES = 2 * 1024**3  # of all sessions together
 MOST_PIXELS = 40_000_000
 _MOST_ENTRIES, _MOST_UNPACKED = 8, 512 * 1024**2
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
+COMMANDS = "commands.txt"  # what changed a picture without a drag
 _ZIP_START = b"PK\x03\x04"
 
 
@@ -85,9 +86,12 @@ class Storage:
             return file
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return self._unpacked(archive)
+                names = archive.namelist()
+                if EDIT in names or COMMANDS not in names:
+                    return self._unpacked(archive)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
             raise UserError("not a zip as the studio saves it") from None
+        raise UserError(f"nothing is dragged in it; edit.py goes on from it as {COMMANDS} says")
 
     def _unpacked(self, archive: zipfile.ZipFile) -> Path:
         entries = archive.infolist()

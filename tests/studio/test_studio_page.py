@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from framework.cli.edit import main
 from framework.jobs.drag import drag as drag_job
 from framework.jobs.requests.drag import DragRequest
 from framework.studio.forms import PATHS
 from framework.studio.messages import State
 from framework.studio.request import StudioRequest
 from framework.studio.session import Session
+from tests.cli.conftest import save_small_model
+from tests.cli.describable import add_text_encoder
 from tests.studio.conftest import served, until
 
 BROWSER = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which(
@@ -232,6 +235,66 @@ def test_what_is_painted_is_filled_and_undo_brings_it_back(window):
     page.wait_for_selector("#fill:enabled")
     assert window.state.kind == "seed" and window.state.can_redo
     assert window.complaints == []
+
+
+@pytest.fixture(scope="module")
+def told_server(tmp_path_factory) -> Iterator[Any]:
+    """A server of a model that has directions and reads texts."""
+    root = tmp_path_factory.mktemp("told")
+    folder = add_text_encoder(save_small_model(root / "told", encoder=True))
+    found = ["--methods", "pca", "--count", "2", "--samples", "20", "--seeds", "1"]
+    assert main(["directions", "--model", str(folder), *found, "--out", str(root / "found")]) == 0
+    request = StudioRequest(
+        model=str(folder), directions=str(root / "found"), port=0, device="cpu", sessions=8
+    )
+    with served(request) as server:
+        yield server
+
+
+def test_a_slider_and_a_text_change_the_picture_and_undo_brings_it_back(browser, told_server):
+    window = Window(browser, told_server)
+    page, ws = window.page, window.session.edit.drag.ws
+    slider = page.locator("[data-direction=pca0]")
+    box = slider.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    before = int(page.get_attribute("#picture", "data-frames"))
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + box["width"] / 4, middle[1], steps=4)
+    until(lambda: int(page.get_attribute("#picture", "data-frames")) > before)
+    assert window.state.places == 0 and window.session.edit.drag.ws is ws
+    page.mouse.up()
+    until(lambda: window.state.directions["pca0"] > 1)
+    assert window.state.places == 1 and float(slider.input_value()) > 1
+    page.fill("#text", "a rad car")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#notes p:has-text('did you mean red?')")
+    page.fill("#text", "a red car")
+    page.keyboard.press("Enter")
+    until(lambda: window.state.places == 2)
+    page.focus("#picture")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    until(lambda: window.session.edit.drag.ws is ws)
+    until(lambda: slider.input_value() == "0")
+    page.keyboard.press("Control+y")
+    until(lambda: window.state.directions["pca0"] > 1)
+    page.wait_for_selector("#save-edit:not([aria-disabled=true])", state="attached")
+    assert page.get_attribute("#save-video", "aria-disabled") == "true"
+    assert window.complaints == []
+    window.close()
+
+
+def test_a_model_without_directions_and_texts_shows_no_control_of_them(window):
+    assert window.page.is_hidden("#text-box") and window.page.is_hidden("#directions-box")
+    assert window.page.is_visible("#logs")
+
+
+def test_ticks_stand_in_line_with_their_words(window):
+    tick = window.page.locator("#logs").bounding_box()
+    label = window.page.locator("label:has(#logs)").bounding_box()
+    assert tick["x"] == label["x"] and tick["width"] < 20
+    assert abs(tick["y"] + tick["height"] / 2 - label["y"] - label["height"] / 2) <= 1
 
 
 def test_start_frames_stop_and_undo(window):

@@ -1,5 +1,6 @@
 // The page: what the server says goes to the elements, what the user does goes to the server.
 
+import { Directions } from "./directions.js";
 import { SettingsForm } from "./form.js";
 import { Plots } from "./plots.js";
 import { Stage } from "./stage.js";
@@ -49,6 +50,10 @@ const wire = new Wire(described.messages.commands, {
 const plots = new Plots($("plots"));
 const form = new SettingsForm($("settings"), described.settings, (name, value) => {
   wire.send("Choose", { settings: { [name]: value } });
+});
+const directions = new Directions($("directions"), {
+  slide: (values) => wire.send("Slide", { values }),
+  steer: (values) => wire.send("Steer", { values }),
 });
 const stage = new Stage($("picture"), {
   add(handle, target, isGesture) {
@@ -135,10 +140,14 @@ function show(state) {
   $("run").disabled = !under_way && state.points.length === 0;
   $("undo").disabled = !state.can_undo;
   $("redo").disabled = !state.can_redo;
-  for (const id of ["save-edit", "save-video", "save-gif"]) $(id).setAttribute("aria-disabled", String(!state.can_save));
+  $("save-edit").setAttribute("aria-disabled", String(!state.can_save));
+  for (const id of ["save-video", "save-gif"]) $(id).setAttribute("aria-disabled", String(!state.has_drag));
   $("save-picture").setAttribute("aria-disabled", "false");
   $("save-photograph").hidden = !state.has_photo;
   showPhotograph(state.photo);
+  $("text-box").hidden = !state.texts;
+  $("directions-box").hidden = !Object.keys(state.directions).length;
+  directions.show(state.directions);
   if (document.activeElement !== $("timeline") || state.running) {
     $("timeline").max = state.places;
     $("timeline").value = state.place;
@@ -363,6 +372,11 @@ $("clear-mask").addEventListener("click", () => {
   wire.send("SetMask", { bits: null });
 });
 $("fill").addEventListener("click", () => wire.send("Fill"));
+$("describe").addEventListener("submit", (event) => {
+  event.preventDefault();
+  wire.send("Describe", { text: $("text").value });
+});
+$("zero-directions").addEventListener("click", () => directions.zero());
 $("preset").append(...described.presets.map((name) => new Option(name, name)));
 $("logs").addEventListener("change", () => wire.send("Log", { wandb: $("logs").checked }));
 $("preset").addEventListener("change", () => wire.send("Choose", { preset: $("preset").value }));
