@@ -35,6 +35,10 @@ VERBS = {
         "framework.evaluation.text.report:text",
         "measure a text encoder: retrieval, what texts draw, change and keep",
     ),
+    "text-photographs": (
+        "framework.evaluation.text.photographs:text_photographs",
+        "measure texts for a model of photographs, learned from written captions",
+    ),
     "parts": (
         "framework.evaluation.translation.reader:train_reader",
         "train the judge that reads parts and sketches back from toy cars",

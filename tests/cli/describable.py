@@ -1,5 +1,6 @@
 """A model that texts can be put to: its text encoder is untrained, and decides something anyway."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,10 +11,10 @@ from framework.models.digest import state_digest
 from framework.models.encoders.loading import build_encoder
 from framework.models.text.encoder import TextEncoder
 
-WORDS = ["a", "red", "car", "blue"]
+WORDS = ("a", "red", "car", "blue")
 
 
-def add_text_encoder(folder: Path) -> Path:
+def add_text_encoder(folder: Path, words: Sequence[str] = WORDS) -> Path:
     """Put one into the folder of a model with an encoder of pictures."""
     opened = open_model(str(folder))
     generator = opened.network("generator")
@@ -23,7 +24,7 @@ def add_text_encoder(folder: Path) -> Path:
         torch.manual_seed(3)
         encoder = TextEncoder(
             "words", generator.num_ws, generator.w_dim, coordinates=4, hidden=8, width=8, heads=2,
-            words=WORDS,
+            words=words,
         )  # fmt: skip
         encoder.encoder.answer.weight.normal_(std=0.5)
         encoder.encoder.answer.bias[4:] = -3.0  # it is sure

@@ -8,6 +8,7 @@ import torch
 from framework.data.toycars_captions import TRAITS
 from framework.errors import BrokenCheckpoint, UserError
 from framework.evaluation.text import judge as judges
+from framework.evaluation.text import model as models
 from framework.evaluation.text import report as reports
 from framework.evaluation.text.judge import TraitJudge, TraitNetwork, accuracy, draw, train_traits
 
@@ -67,7 +68,7 @@ def test_a_report_has_every_table(judge, tmp_path, monkeypatch):
     monkeypatch.setattr(reports, "_NEIGHBOURS", 8)
     monkeypatch.setattr(reports, "TEXTS", reports.TEXTS[:1])
     monkeypatch.setattr(reports, "PARAPHRASES", {"crimson": "red"})
-    monkeypatch.setattr(reports, "_LOOKS", 1)
+    monkeypatch.setattr(models, "LOOKS", 1)
     brief = reports.text(str(tmp_path / "out"), n=20)
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert brief["R@1"] > 0.5 and facts["paraphrases"] == {"crimson": None}

@@ -15,37 +15,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.control.describing import described, nearest
 from framework.data.toycars import ToyCars
 from framework.data.toycars_captions import TRAITS, Caption, captions, full_caption
 from framework.data.toycars_parameters import CarParameters, describe
-from framework.errors import UserError, blame
+from framework.errors import UserError
 from framework.evaluation.formatting import markdown_table, strict
 from framework.evaluation.intervals import bootstrap, wilson
 from framework.evaluation.session import session_facts
 from framework.evaluation.sheet import sheet
 from framework.evaluation.text.judge import SIZE_PX, TraitJudge, cached_judge
+from framework.evaluation.text.model import TextModel
 from framework.files import check_new_folder, new_folder, write_text
-from framework.formats import open_model
-from framework.formats.text_file import MAKES_ONE, NAME, load_text_encoder
-from framework.inversion.embed import codes_of
 from framework.media.draw import enlarge
 from framework.media.images import save_png, to_uint8
 from framework.models.alignment.code_space import Belief
-from framework.models.digest import state_digest
-from framework.models.encoders.loading import build_encoder
-from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.features.distance import Distance, choose_distance
-from framework.models.frozen import NOISE_MODE
-from framework.models.stylegan2 import Generator
-from framework.models.stylegan2.statistics import styles_of_seeds
-from framework.models.text.encoder import TextEncoder
 from framework.training.alignment.retrieval import retrieval
 
 CARS_SEED = 99_001  # of the captions; no training and no judge has these cars
 NUMBERS, PAGE = "report.json", "report.md"
 _WORST, _SHOWN = 8, 5
-_LOOKS, _PSI, _AT_ONCE, _NEIGHBOURS, _VARIANTS = 4, 0.7, 16, 400, 4
+_NEIGHBOURS, _VARIANTS = 400, 4
 TEXTS = (
     "a red car facing left under a clear sky", "a yellow van with big wheels",
     "a navy sedan under a dusky sky", "a tall green car", "a low white car under a golden sky",
@@ -65,50 +55,16 @@ _SENTENCES = {"car": "a red {} facing left", "big": "a red car with {} wheels"}
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """A model with what reads its texts and its pictures.
+class Measured(TextModel):
+    """A model of toy cars, and what judges its pictures.
 
     Attributes:
-        generator: The generator.
-        encoder: Its encoder of pictures.
-        texts: Its text encoder.
         judge: The judge of traits.
         distance: A perceptual distance.
     """
 
-    generator: Generator
-    encoder: StyleEncoder
-    texts: TextEncoder
     judge: TraitJudge
     distance: Distance
-
-    @torch.no_grad()
-    def draw(self, ws: Tensor) -> Tensor:
-        """Draw pictures, (N, 3, H, W) in [-1, 1]."""
-        parts = [self.generator.synthesis(w, noise_mode=NOISE_MODE) for w in ws.split(_AT_ONCE)]
-        return torch.cat(parts).clamp(-1, 1)
-
-    def codes(self, pictures: Tensor) -> Tensor:
-        """Read the codes of pictures."""
-        parts = pictures.split(_AT_ONCE)
-        return torch.cat([codes_of(self.generator, self.encoder, part) for part in parts])
-
-    def changed(self, texts: Sequence[str], ws: Tensor, keep: bool = False) -> Tensor:
-        """Change pictures to what texts say, as the verb `text` does; latents of each text."""
-        belief, parts = self.texts.read(texts), []
-        for rows in torch.arange(len(texts)).split(_AT_ONCE):
-            said = Belief(belief.mean[rows], belief.log_std[rows])
-            steps = described(self.texts.space, said, ws[rows], self._read, keep=keep)
-            parts.append(nearest(steps, _LOOKS)[1].ws)
-        return torch.cat(parts)
-
-    def _read(self, ws: Tensor) -> Tensor:
-        return self.codes(self.draw(ws))
-
-    def seeds(self, count: int, seed: int) -> Tensor:
-        """Latents of random pictures."""
-        styles = torch.cat([*styles_of_seeds(self.generator, count, seed, at_once=_AT_ONCE)])
-        return self.generator.mapping.truncate(styles, _PSI)
 
 
 def text(
@@ -169,22 +125,13 @@ def text(
     }
 
 
-def _open(model: str, file: str | None) -> Measured:
-    with blame("model", model):
-        opened = open_model(model)
-        generator = opened.network("generator")
-        if tuple(generator.img_size) != (SIZE_PX, SIZE_PX) or "encoder" not in opened.networks:
-            raise UserError(f"no model of toy cars of {SIZE_PX} px with an encoder")
-        encoder = build_encoder(opened.encoder(), generator)
-        path = opened.path / NAME if file is None else file
-        if file is None and not (opened.path / NAME).is_file():
-            raise UserError(f"has no text encoder; {MAKES_ONE} {model} trains one")
-    with blame("text_encoder", str(path)):
-        texts = load_text_encoder(path, generator.digest, state_digest(encoder), model)
-        texts.check_packages()
-    own = opened.network("discriminator") if "discriminator" in opened.networks else None
-    distance, _ = choose_distance("auto", own)
-    return Measured(generator, encoder, texts, cached_judge(), distance)
+def _open(name: str, file: str | None) -> Measured:
+    model = TextModel.open(name, file)
+    size, channels = tuple(model.generator.img_size), model.generator.img_channels
+    if (*size, channels) != (SIZE_PX, SIZE_PX, 3):
+        raise UserError(f"{name}: no model of toy cars of {SIZE_PX} px", "model")
+    distance, _ = choose_distance("auto", model.discriminator)
+    return Measured(**vars(model), judge=cached_judge(), distance=distance)
 
 
 # ----------------------------------------------------------------------------------------- measures
