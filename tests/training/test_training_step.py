@@ -228,7 +228,7 @@ def test_half_precision_clamps_what_would_overflow():
     )
 
 
-def test_a_model_that_a_cpu_trained_in_bfloat16_is_published_in_float32(tmp_path):
+def test_a_model_that_a_cpu_trained_in_bfloat16_opens_in_float32(tmp_path):
     module = tiny_module(low_precision="bfloat16")
     module.assemble((16, 16), 3, 0, torch.device("cpu"), batch=4)
     average, discriminator = module.generator_ema, module.discriminator

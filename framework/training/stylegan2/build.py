@@ -1,13 +1,11 @@
 """Fresh networks and the game they play, built from the settings of a run."""
 
-from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import nn
 
 from framework.errors import UserError
-from framework.models.features.blocks import in_float32
 from framework.models.stylegan2.discriminator import Discriminator
 from framework.models.stylegan2.generator import Generator
 from framework.training.stylegan2.ada import AdaptiveAugment, AdaSettings
@@ -68,18 +66,6 @@ def build_networks(
         generator.synthesis.memory_format = torch.channels_last
         discriminator.memory_format = torch.channels_last
     return generator, discriminator
-
-
-def published_form(network: Generator | Discriminator) -> Generator | Discriminator:
-    """Return the network, or if its blocks compute in bfloat16, a copy whose blocks do not.
-
-    bfloat16 is how some CPUs train quickly; a model is edited on any machine, to the last digit.
-    """
-    if not network.config["low_precision_blocks"] or network.config["low_precision"] != "bfloat16":
-        return network
-    exact = in_float32(deepcopy(network))
-    exact.config = {**network.config, "low_precision_blocks": 0}
-    return exact
 
 
 def frozen_layers(discriminator: Discriminator, count: int) -> list[nn.Module]:

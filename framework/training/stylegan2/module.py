@@ -17,12 +17,7 @@ from framework.ops.compiled import use_ops
 from framework.training.data import TrainingImages
 from framework.training.phased import Average, Headline, PhasedTraining, Sign
 from framework.training.precision import pick_low_precision, slow_remark
-from framework.training.stylegan2.build import (
-    build_game,
-    build_networks,
-    frozen_layers,
-    published_form,
-)
+from framework.training.stylegan2.build import build_game, build_networks, frozen_layers
 from framework.training.stylegan2.health import Diversity, signs
 from framework.training.stylegan2.samples import FixedLatents, generator_card
 from framework.training.stylegan2.settings import StyleGAN2Settings
@@ -250,10 +245,7 @@ class StyleGAN2Training(PhasedTraining[StyleGAN2Settings]):
 
     def published(self) -> dict[str, Any]:
         """Return the averaged generator, and its opponent for fine-tuning."""
-        return {
-            "generator": published_form(self.generator_ema),
-            "discriminator": published_form(self.discriminator),
-        }
+        return {"generator": self.generator_ema, "discriminator": self.discriminator}
 
     def card(self, name: str, data: dict[str, Any]) -> str:
         """Return the model card of a snapshot, Markdown."""
