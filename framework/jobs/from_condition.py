@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from framework.formats.used_by import mark_used
 from framework.jobs.models import Networks, check_psi, pick_device, portable_name, seed_latents
 from framework.jobs.requests.translation import FromLabelRequest, FromSketchRequest
 from framework.jobs.steering import open_steering
+from framework.jobs.text import LOOKS, Reader, missed_note
 from framework.jobs.watcher import SILENT, Watcher
 from framework.media.draw import enlarge, enlargement, rgb
 from framework.media.images import grid, read_bytes, read_image, save_png, to_float, to_uint8
@@ -48,6 +49,8 @@ class DrawnOutcome:
         size: (H, W) of the pictures.
         seconds: Seconds of reading the input and drawing, models not counted.
         notes: What was changed of the input.
+        text: The text, or None.
+        missed: How far each picture is from where the text takes it, as in `TextOutcome`.
         files: Files that were written.
         file: The latents, of a StyleGAN2.
         model: The model's name.
@@ -57,6 +60,8 @@ class DrawnOutcome:
     size: tuple[int, int]
     seconds: float
     notes: list[str]
+    text: str | None
+    missed: list[float]
     files: list[str]
     file: Path | None
     model: str
@@ -64,6 +69,14 @@ class DrawnOutcome:
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome for scripts, ready for JSON."""
         return {**vars(self), "file": self.file and str(self.file)}
+
+
+class Drawn(NamedTuple):
+    """Pictures (n, C, H, W), and of a StyleGAN2 their latents; with a text, as `DrawnOutcome`."""
+
+    images: Tensor
+    ws: Tensor | None = None
+    missed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +87,13 @@ class Drawer:
         method: Its name.
         condition: What it draws from.
         img_size: (H, W) of its pictures and conditions.
-        draw: Function from one condition, uint8 (1, c, H, W), to pictures (n, C, H, W) and their
-            latents, where it has some.
+        draw: Function from one condition, uint8 (1, c, H, W), to pictures.
     """
 
     method: str
     condition: Condition
     img_size: tuple[int, int]
-    draw: Callable[[Tensor], tuple[Tensor, Tensor | None]]
+    draw: Callable[[Tensor], Drawn]
 
 
 def draw(request: Request, watcher: Watcher = SILENT) -> DrawnOutcome:
@@ -102,8 +114,10 @@ def draw(request: Request, watcher: Watcher = SILENT) -> DrawnOutcome:
         levels, notes = read_condition(file, drawer.condition, drawer.img_size)
     for note in notes:
         watcher.note(f"{file}: {note}")
-    images, ws = drawer.draw(torch.from_numpy(planar(levels)[None]))
+    images, ws, missed = drawer.draw(torch.from_numpy(planar(levels)[None]))
     pictures, seconds = to_uint8(images), round(time.monotonic() - start_sec, 3)
+    if note := missed_note(missed):
+        watcher.note(note)
     folder = new_folder(request.out)
     shown = coloured(levels[..., 0]) if kind == "labels" else rgb(levels)
     names = [f"picture{i}.png" for i in range(len(pictures))]
@@ -116,8 +130,8 @@ def draw(request: Request, watcher: Watcher = SILENT) -> DrawnOutcome:
         mark_used(request.model, latents)
     files = [*names, INPUT, SHEET, *([LATENTS] if latents else [])]
     return DrawnOutcome(
-        drawer.method, drawer.img_size, seconds, notes, [str(folder / n) for n in files], latents,
-        portable_name(request.model),
+        drawer.method, drawer.img_size, seconds, notes, request.text, [*missed],
+        [str(folder / n) for n in files], latents, portable_name(request.model),
     )  # fmt: skip
 
 
@@ -191,7 +205,7 @@ def _translation(request: Request, kind: Kind, watcher: Watcher) -> Drawer:
         translator.method,
         translator.condition,
         translator.img_size,
-        lambda levels: (_translated(translator, levels.to(device), count, request, style), None),
+        lambda levels: Drawn(_translated(translator, levels.to(device), count, request, style)),
     )
 
 
@@ -225,21 +239,29 @@ def _encoder(request: Request, kind: Kind, watcher: Watcher) -> Drawer:
         digests = generator.digest, state_digest(networks.encoder)
         encoder = load_condition_encoder(file, kind, *digests, request.model).to(networks.where)
     steering, layers = open_steering(request, networks), ()
-    style = None
+    reader = style = None
+    if request.text is not None:
+        reader = Reader.open(networks, request.text, request.text_encoder)
+        if note := reader.says_nothing():
+            watcher.note(note)
     if request.style_seed is not None and request.layers is not None:
         with blame("layers", repr(request.layers)):
             layers = networks.layers.parse(request.layers)
         style = seed_latents(generator, request.style_seed, request.psi)
 
     @torch.no_grad()
-    def drawn(levels: Tensor) -> tuple[Tensor, Tensor]:
+    def drawn(levels: Tensor) -> Drawn:
         belief = encoder(levels.to(networks.where))
         rng = torch.Generator().manual_seed(request.seed)
         random = torch.randn(request.n, belief.mean.shape[1], generator=rng).to(networks.where)
         ws = encoder.space.drawn(belief, random, request.psi)
         ws = steering.moved(ws if style is None else mix(ws, style, layers))
+        missed: list[float] = []
+        if reader is not None:  # last, so that the picture shows it
+            _, after = reader.changed(generator, ws, 1.0, LOOKS, keep=True)
+            ws, missed = after.ws, [round(value, 3) for value in after.missed.tolist()]
         images = [generator.synthesis(part, noise_mode=NOISE_MODE) for part in ws.split(16)]
-        return torch.cat(images), ws
+        return Drawn(torch.cat(images), ws, tuple(missed))
 
     height, width = generator.img_size
     return Drawer("encoder", encoder.condition, (height, width), drawn)

@@ -10,10 +10,12 @@ from PIL import Image
 
 from framework.cli.edit import main
 from framework.data.toycars import ToyCars
+from framework.errors import UserError
 from framework.formats import load_generator, open_model
 from framework.formats.condition_file import save_condition_encoder
 from framework.formats.latents import read_latents
 from framework.formats.translator_folder import save_translator
+from framework.jobs.requests.translation import FromSketchRequest
 from framework.models.alignment.condition import ConditionEncoder
 from framework.models.digest import state_digest
 from framework.models.encoders.loading import build_encoder
@@ -22,12 +24,13 @@ from framework.models.translation.resnet import ResnetTranslator
 from framework.models.translation.spade import SpadeGenerator, StyleReader
 from framework.models.translation.unet import UNet
 from tests.cli.conftest import save_small_model
+from tests.cli.describable import add_text_encoder
 
 SIZE, NAMES = (16, 16), ("background", "shadow", "body")
 CONDITIONS = {"sketch": Condition("sketch"), "labels": Condition("labels", 1, 3, NAMES)}
 
 
-def save_encoders(folder, seed=0):
+def save_encoders(folder, seed=0, at=None):
     """Give a small model encoders of sketches and of labels, untrained but with a say."""
     generator, opened = load_generator(folder), open_model(folder)
     digests = generator.digest, state_digest(build_encoder(opened.encoder(), generator))
@@ -39,7 +42,8 @@ def save_encoders(folder, seed=0):
         )
         encoder.space.set_codes(codes)
         torch.nn.init.normal_(encoder.encoder.answer.weight, generator=rng)
-        save_condition_encoder(folder, encoder, *digests, "small")
+        (at or folder).mkdir(exist_ok=True)
+        save_condition_encoder(at or folder, encoder, *digests, "small")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,9 @@ def place(tmp_path_factory):
         torch.manual_seed(0)
         save_small_model(root / "small", encoder=True)
         save_encoders(root / "small")
+        add_text_encoder(root / "small")
         save_small_model(root / "other", encoder=True, seed=1)
+        save_encoders(root / "other", at=root / "other" / "theirs")
         save_translator(root / "pix2pix", "pix2pix", {"picture": UNet(1, 3, 4, 3)},
                         CONDITIONS["sketch"], SIZE)  # fmt: skip
         save_translator(root / "cyclegan", "cyclegan", {"picture": ResnetTranslator(1, 3, 4, 1)},
@@ -107,6 +113,22 @@ def test_what_is_drawn_is_mixed_and_edited_on(place, capsys):
     assert main([*edit, "--style-seed", "4", "--layers", "5", "--out", on]) == 0
 
 
+@pytest.mark.parametrize("verb", ["from-sketch {at}/sketch.png", "from-label {at}/labels.png"])
+def test_a_text_changes_what_an_input_drew_as_the_text_verb_does(place, verb, capsys, tmp_path):
+    words = f"{verb} --model {{at}}/small --n 2"
+    plain = drawn(place, capsys, words)[3] / "latents.safetensors"
+    facts, _, pictures, out = drawn(place, capsys, f"{words} --text red")
+    ws = read_latents(out / "latents.safetensors")
+    assert facts["text"] == "red" and len(facts["missed"]) == len(pictures) == 2
+    for i in range(2):
+        after = tmp_path / str(i)
+        words = ["text", "red", "--model", str(place / "small"), "--image", str(plain)]
+        assert main([*words, "--pick", str(i), "--out", str(after)]) == 0
+        one = read_latents(after / "latents.safetensors")
+        assert torch.allclose(one[0], ws[i], atol=1e-4)
+        assert not torch.allclose(ws[i], read_latents(plain)[i], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "count"),
     [
@@ -160,6 +182,17 @@ def test_sketches_of_any_look_are_read_and_what_was_changed_is_said(place, capsy
         ("from-sketch {at}/sketch.png --model {at}/small --style {at}/colour.png", "--style of tr"),
         ("from-sketch {at}/sketch.png --model {at}/small --layers 1", "belong together"),
         ("from-sketch {at}/sketch.png --model {at}/small --n 0", "--n 0: give 1 to 64"),
+        ("from-sketch {at}/sketch.png --model {at}/small --text=", "--text '': is empty"),
+        ("from-sketch {at}/sketch.png --model {at}/small --text rad", "did you mean red?"),
+        ("from-label {at}/labels.png --model {at}/small --text crimson", "no 'crimson'"),
+        ("from-sketch {at}/sketch.png --model {at}/other --encoder {at}/other/theirs --text red",
+         "has no text encoder; python train.py fit --config configs/train/text/toycars64.yaml"),
+        ("from-sketch {at}/sketch.png --model {at}/other --encoder {at}/other/theirs --text red"
+         " --text-encoder {at}/small", "trains its own"),
+        ("from-sketch {at}/sketch.png --model {at}/small --text-encoder {at}/small",
+         "only with --text"),
+        ("from-sketch {at}/sketch.png --model {at}/pix2pix --text red",
+         "--text a translation has no latents"),
         ("from-sketch {at}/sketch.png --model {at}/small --style-seed 1 --layers 9", "--layers"),
     ],
 )  # fmt: skip
@@ -169,6 +202,11 @@ def test_what_cannot_be_drawn_is_one_line_and_leaves_nothing(place, capsys, word
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and message in said, said
     assert not out.exists()
+
+
+def test_a_text_of_a_request_says_something():
+    with pytest.raises(UserError, match="text: is empty"):
+        FromSketchRequest(sketch="s", model="m", out="o", text=" ")
 
 
 # G33f

@@ -21,6 +21,10 @@ class ConditionRequest(Steered):
         out: New or empty folder.
         n: Pictures, which differ in what the input leaves open.
         encoder: File of the encoder, or its folder, where the model folder holds none.
+        text: What else is to be seen, such as "a red car under a clear sky": the input decides the
+            shape, the text changes what it names; of a StyleGAN2.
+        text_encoder: File or folder of the text encoder, as training writes it; by default the
+            model folder's own text.safetensors.
         style_seed: Seed of a picture whose styles the layers of `layers` take; of a StyleGAN2.
         layers: Groups of layers (pose, shape, colour, detail) or numbers such as 0-2,5.
         style: Picture whose style all take, of a translation that reads one (SPADE).
@@ -33,6 +37,8 @@ class ConditionRequest(Steered):
     out: Annotated[str, Shown("PATH")]
     n: Annotated[int, Shown("N")] = 4
     encoder: Annotated[str | None, Shown("FILE")] = None
+    text: Annotated[str | None, Shown("TEXT")] = None
+    text_encoder: Annotated[str | None, Shown("FILE", advanced=True)] = None
     style_seed: Annotated[int | None, Shown("N")] = None
     layers: Annotated[str | None, Shown("LAYERS")] = None
     style: Annotated[str | None, Shown("PICTURE")] = None
@@ -52,11 +58,15 @@ class ConditionRequest(Steered):
         check_seed(self.seed)
         if (self.style_seed is None) != (self.layers is None):
             raise UserError("`style_seed` and `layers` belong together; give both")
+        if self.text is not None and not self.text.strip():
+            raise UserError(": is empty; say what is to be seen, such as 'a red car'", "text")
+        if self.text_encoder is not None and self.text is None:
+            raise UserError(f"{self.text_encoder}: only with `text`", "text_encoder")
 
     @property
     def of_stylegan(self) -> list[str]:
         """The fields that are given and mean something to a StyleGAN2 alone."""
-        values = {"style_seed": self.style_seed, "encoder": self.encoder}
+        values = {"style_seed": self.style_seed, "encoder": self.encoder, "text": self.text}
         given = [name for name, value in values.items() if value is not None]
         return [*given, *(["direction"] if self.direction else [])]
 
