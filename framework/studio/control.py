@@ -60,10 +60,10 @@ class Control:
             if directions or text_encoder:
                 _ = networks.layered  # refuses it
             return cls()
-        table = texts = None
+        table = layers = texts = None
         try:
             if directions or (own / DIRECTIONS).is_file():
-                table = open_directions(networks, directions)
+                table, layers = open_directions(networks, directions), networks.layers
         except UserError as error:
             if directions:
                 raise
@@ -75,7 +75,6 @@ class Control:
             if text_encoder:
                 raise
             complaints.append(str(error))
-        layers = None if table is None else networks.layers
         return cls(table, layers, texts, text_encoder, tuple(complaints))
 
     @property

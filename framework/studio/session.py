@@ -299,6 +299,7 @@ class Session:
             case messages.Redo():
                 self._redo()
             case messages.Go(place):
+                self._stop()  # which may make a step of its own
                 self._go(place - self.edit.drag.can_undo)
             case messages.Reset():
                 self._stop()
@@ -382,6 +383,7 @@ class Session:
 
     def _undo(self) -> None:
         """Undo the last change of the edit; before its first one, what the edit was made by."""
+        self._stop()
         steps = self.edit.drag.last_change
         if steps or not self._earlier:
             self._go(-steps)
@@ -390,6 +392,7 @@ class Session:
 
     def _redo(self) -> None:
         """Make the next change again, which may be the one that led to another edit."""
+        self._stop()
         steps = self.edit.drag.next_change
         if steps or not self._later:
             self._go(steps)

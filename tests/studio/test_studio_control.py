@@ -135,6 +135,17 @@ def test_a_text_is_stopped_after_a_look_and_a_point_starts_nothing(session):
     assert not torch.equal(session.edit.drag.ws, ws) and session.state().points == [(5.0, 8.0)]
 
 
+def test_an_undo_while_a_text_is_under_way_undoes_the_text_alone(session):
+    do(session, *PULL, messages.Run())
+    ws, places = session.edit.drag.ws, session.state().places
+    session.put(messages.Describe(TEXT))
+    session.turn()
+    session.put(messages.Undo())
+    session.turn()
+    assert torch.equal(session.edit.drag.ws, ws)
+    assert session.state().place == places and session.state().can_redo
+
+
 def test_what_a_page_saves_is_made_again_by_its_commands(session, tmp_path, monkeypatch):
     """Directions, a text, a drag from there: the latents of the commands, bit for bit."""
     do(session, messages.Steer({"pca0": 1.5}), messages.Describe(TEXT))
@@ -219,6 +230,7 @@ def test_a_model_without_them_has_no_control(models, storage, model, tmp_path):
     strange = save_small_model(tmp_path / "strange", encoder=True, seed=9)
     for name in ("text.safetensors", "directions.safetensors"):
         shutil.copy(model / name, strange)  # of other weights
+    (strange / "layers.json").write_text("{}")
     session = Session(Models(str(strange), None, "cpu"), storage)
     do(session, messages.Open("strange"))
     said = told(session)
