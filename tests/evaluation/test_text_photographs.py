@@ -106,12 +106,13 @@ def test_a_probe_of_classes_says_how_often_it_is_right():
     assert judge.cross_validated["share"] < 0.7  # of noise nothing can be known
 
 
-@pytest.mark.parametrize("case", ["weights", "table", "other pictures", "n", "held_out"])
+@pytest.mark.parametrize("case", ["weights", "table", "other pictures", "n", "held_out",
+                                  "strength"])  # fmt: skip
 def test_mistakes_are_one_line(case, photos, texts, model, tmp_path, monkeypatch, capsys):
     words = ["text-photographs", "--data", str(photos), "--captions", str(texts), "--model",
              str(model), "--out", str(tmp_path / "out")]  # fmt: skip
     about = {"weights": "lite0", "table": "attributes.csv", "other pictures": "--captions",
-             "n": "--n", "held_out": "--held_out"}[case]  # fmt: skip
+             "n": "--n", "held_out": "--held_out", "strength": "--strength"}[case]  # fmt: skip
     if case == "weights":
         monkeypatch.setattr(photographs, "find_weights", lambda weights: None)
     elif case == "table":
@@ -121,7 +122,11 @@ def test_mistakes_are_one_line(case, photos, texts, model, tmp_path, monkeypatch
         lines = (texts / "attributes.csv").read_text().splitlines()
         (tmp_path / "some" / "attributes.csv").write_text("\n".join(lines[:30]) + "\n")
         words[4] = str(tmp_path / "some")
-    words += {"n": ["--n", "3"], "held_out": ["--held_out", "0.9"]}.get(case, [])
+    words += {
+        "n": ["--n", "3"],
+        "held_out": ["--held_out", "0.9"],
+        "strength": ["--strength", "0"],
+    }.get(case, [])
     assert main(words) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and about in error

@@ -74,12 +74,14 @@ class TextModel:
         parts = pictures.split(_AT_ONCE)
         return torch.cat([codes_of(self.generator, self.encoder, part) for part in parts])
 
-    def changed(self, texts: Sequence[str], ws: Tensor, keep: bool = False) -> Tensor:
+    def changed(
+        self, texts: Sequence[str], ws: Tensor, keep: bool = False, strength: float = 1.0
+    ) -> Tensor:
         """Change pictures to what texts say, as the verb `text` does; latents of each text."""
         belief, parts = self.texts.read(texts), []
         for rows in torch.arange(len(texts)).split(_AT_ONCE):
             said = Belief(belief.mean[rows], belief.log_std[rows])
-            steps = described(self.texts.space, said, ws[rows], self._read, keep=keep)
+            steps = described(self.texts.space, said, ws[rows], self._read, strength, keep)
             parts.append(nearest(steps, LOOKS)[1].ws)
         return torch.cat(parts)
 

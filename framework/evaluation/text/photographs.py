@@ -41,6 +41,7 @@ NUMBERS, PAGE, SHEET = "report.json", "report.md", "edits.png"
 _FOLDS, _PENALTY, _AT_ONCE = 5, 0.1, 64
 _COMMON = 0.02  # share of the training pictures that a colour has which texts name
 _MOST_CAPTIONS, _SHOWN = 100, 5
+MOST_STRENGTH = 4.0
 
 
 class ClassProbe:
@@ -108,6 +109,7 @@ def text_photographs(
     crop: Crop = "center",
     n: int = 100,
     seed: int = 0,
+    strength: float = 1.0,
 ) -> dict[str, Any]:
     """Measure a text encoder that learned from captions that `framework.data captions` wrote.
 
@@ -121,6 +123,7 @@ def text_photographs(
         crop: As in its training.
         n: Held-out photographs, and pictures of seeds, that are changed.
         seed: Seed of the pictures of seeds, and of which colour and class a text names.
+        strength: Share of the way that photographs go to the text, as of the verb `text`.
 
     Returns:
         Retrieval, and the shares of texts that were obeyed, in brief.
@@ -132,6 +135,8 @@ def text_photographs(
         raise UserError(f"{n}: give 10 to 10000", "n")
     if not 0 < held_out <= LARGEST_SHARE:
         raise UserError(f"{held_out}: give above 0, up to {LARGEST_SHARE}", "held_out")
+    if not 0 < strength <= MOST_STRENGTH:
+        raise UserError(f"{strength:g}: give above 0, up to {MOST_STRENGTH:g}", "strength")
     check_new_folder(out)
     weights = find_weights(LITE0)
     if weights is None:
@@ -157,11 +162,14 @@ def text_photographs(
             "photographs, cross-validated": judge.cross_validated,
             "held-out photographs": _agreeing(judge.classes(pictures), own),
         },
-        "photographs": changed(opened, judge, codes[:: max(1, len(codes) // n)][:n], common, seed),
+        "strength": strength,
+        "photographs": changed(
+            opened, judge, codes[:: max(1, len(codes) // n)][:n], common, seed, strength
+        ),
         "seeds": drawn(opened, judge, n, common, seed),
     }  # fmt: skip
     folder = new_folder(out)
-    save_png(folder / SHEET, shown(opened, pictures, codes, rest, common))
+    save_png(folder / SHEET, shown(opened, pictures, codes, common, strength))
     write_text(folder / NUMBERS, json.dumps(strict(report), indent=2) + "\n")
     write_text(folder / PAGE, page(report))
     photographs = report["photographs"]
@@ -250,8 +258,9 @@ def retrieved(model: TextModel, texts: Sequence[Sequence[str]], codes: Tensor) -
 
 
 def changed(
-    model: TextModel, judge: Judge, codes: Tensor, colours: Sequence[str], seed: int
-) -> dict[str, Any]:
+    model: TextModel, judge: Judge, codes: Tensor, colours: Sequence[str], seed: int,
+    strength: float,
+) -> dict[str, Any]:  # fmt: skip
     """Name another colour, or another class, of photographs as the model has them."""
     rng = np.random.default_rng(seed)
     before = _levels(model.draw(codes))
@@ -263,7 +272,7 @@ def changed(
     for trait, kept in (("colour", "class"), ("class", "colour")):
         asked = [rng.choice([w for w in words[trait] if w != old]) for old in was[trait]]
         texts = [sentences[trait].format(word) for word in asked]
-        after = _levels(model.draw(model.changed(texts, codes, keep=True)))
+        after = _levels(model.draw(model.changed(texts, codes, True, strength)))
         now = {"colour": judge.colours(after), "class": judge.classes(after)}
         table[f"{trait} named"] = {
             "named and right": _agreeing(now[trait], asked),
@@ -298,15 +307,15 @@ def drawn(
 
 
 def shown(
-    model: TextModel, pictures: Tensor, codes: Tensor, dataset: ImageDataset, colours: Sequence[str]
+    model: TextModel, pictures: Tensor, codes: Tensor, colours: Sequence[str], strength: float
 ) -> np.ndarray:
     """A sheet of held-out photographs, as the model has them, and what each colour makes."""
     texts = [f"something {colour}" for colour in colours]
     rows = []
     for i in range(0, len(codes), max(1, len(codes) // _SHOWN))[:_SHOWN]:
-        ws = model.changed(texts, codes[i : i + 1].expand(len(texts), -1, -1), keep=True)
+        ws = model.changed(texts, codes[i : i + 1].expand(len(texts), -1, -1), True, strength)
         tiles = [pictures[i : i + 1], _levels(model.draw(torch.cat([codes[i : i + 1], ws])))]
-        rows.append((dataset.name(i), [_tile(each) for part in tiles for each in part]))
+        rows.append((f"held-out photograph {i}", [_tile(each) for part in tiles for each in part]))
     return sheet(["photograph", "as the model has it", *texts], rows)
 
 
@@ -339,7 +348,7 @@ def page(report: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
     lines = [
         f"# Texts of {report['model']} ({report['generator']}): {report['captions']} photographs"
-        " held out\n",
+        f" held out, strength {report['strength']:g}\n",
         "Colours are read by the probe that wrote the captions; classes by a linear probe on lite0,"
         f" right in {_percent(report['judge']['photographs, cross-validated'])} of photographs"
         " (cross-validated).\n",
