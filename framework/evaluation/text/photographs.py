@@ -237,8 +237,8 @@ def retrieved(model: TextModel, texts: Sequence[Sequence[str]], codes: Tensor) -
     """R@1 and R@5 of 100 by kind of caption, and the most that the captions allow.
 
     Many pictures have the same caption. Who tells all captions apart, and knows no more, finds a
-    picture among m of the same one with a chance of 1 / m, and within five looks of 5 / m. Words that
-    mean the same count as different here.
+    picture among m of the same one with a chance of 1 / m, and within five looks of 5 / m. Words
+    that mean the same count as different here.
     """
     places, found = model.texts.space.coordinates(codes), {}
     for kind, at in {"everything": -1, "some traits": 0}.items():
