@@ -49,8 +49,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or leaves anything in the user's cache."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    """No test reads or leaves anything in the user's cache; workers compile operations once."""
+    cache = tmp_path_factory.mktemp("cache")
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = tmp_path_factory.getbasetemp().parent / "ops"
+        shared.mkdir(exist_ok=True)
+        (cache / "dragline").mkdir()
+        (cache / "dragline" / "ops").symlink_to(shared)
 
 
 TINY = {
