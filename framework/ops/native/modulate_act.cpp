@@ -214,6 +214,44 @@ void pull_plane(const acc_t* grad, slope_t slope, const acc_t* x, acc_t scale, a
   to_bias += at_bias;
 }
 
+// Some pixels of a sample with all their channels (channels last), or of one channel.
+struct Chunk {
+  int64_t task, sample, channel, pixel, pixels;  // channel: 0 if it has all
+  int64_t at, size;                              // place in memory, and numbers
+};
+
+// Calls `body` with each chunk and three lines of buffers, tasks shared out to threads.
+template <typename scalar_t, typename acc_t, typename body_t>
+void each_chunk(const Tasks& tasks, const body_t& body) {
+  at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
+    Line<scalar_t, acc_t> a(tasks.line()), b(tasks.line()), c(tasks.line());
+    for (; task < stop; ++task) {
+      const int64_t n = tasks.sample(task), first = n * tasks.channels * tasks.pixels;
+      for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
+        const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
+        if (tasks.last) {
+          const int64_t at = first + p * tasks.channels;
+          body(Chunk{task, n, 0, p, count, at, count * tasks.channels}, a, b, c);
+          continue;
+        }
+        for (int64_t channel = 0; channel < tasks.channels; ++channel) {
+          const int64_t at = first + channel * tasks.pixels + p;
+          body(Chunk{task, n, channel, p, count, at, count}, a, b, c);
+        }
+      }
+    }
+  });
+}
+
+// Calls `loop` with what tells the slope of the activation at each number of a chunk; y is null if
+// it is 1 everywhere.
+template <typename scalar_t, typename acc_t, typename loop_t>
+void with_slope(const scalar_t* y, const Chunk& chunk, Line<scalar_t, acc_t>& line,
+                const Activation<acc_t>& act, const loop_t& loop) {
+  if (y == nullptr) return loop(Straight());
+  loop(Bent<acc_t>{line.read(y + chunk.at, chunk.size), act});
+}
+
 // y = act(x * scale + noise + bias). scale (N, C); noise (N or 1, 1, H, W); bias (C); all of them in
 // the type of computing.
 at::Tensor modulate_act(const at::Tensor& x, const at::Tensor& scale,
@@ -226,38 +264,26 @@ at::Tensor modulate_act(const at::Tensor& x, const at::Tensor& scale,
   const Tasks tasks(held);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "modulate_act", [&] {
     using acc_t = at::opmath_type<scalar_t>;
+    using Buffer = Line<scalar_t, acc_t>;
     const auto act = activation<acc_t>(slope, limit);
-    const int64_t channels = tasks.channels, pixels = tasks.pixels;
     const scalar_t* const from = held.const_data_ptr<scalar_t>();
     scalar_t* const to = y.data_ptr<scalar_t>();
     const acc_t* const offsets = shifts.const_data_ptr<acc_t>();
     const acc_t* const maps = noise ? added.const_data_ptr<acc_t>() : nullptr;
-    at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
-      Line<scalar_t, acc_t> line(tasks.line());
-      for (; task < stop; ++task) {
-        const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
-        const acc_t* const map = maps && noise->size(0) > 1 ? maps + n * pixels : maps;
-        for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
-          const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
-          const acc_t* const here = map ? map + p : nullptr;
-          if (tasks.last) {
-            const int64_t at = first + p * channels;
-            const acc_t* const in = line.read(from + at, count * channels);
-            with_channels(channels, [&](auto fixed) {
-              push(in, s, here, offsets, line.result(to + at), count, fixed, act);
-            });
-            line.write(to + at, count * channels);
-            continue;
-          }
-          for (int64_t c = 0; c < channels; ++c) {
-            const int64_t at = first + c * pixels + p;
-            const acc_t* const in = line.read(from + at, count);
-            push_plane(in, s[c], here, offsets[c], line.result(to + at), count, act);
-            line.write(to + at, count);
-          }
-        }
+    const int64_t stride = noise && noise->size(0) > 1 ? tasks.pixels : 0;
+    each_chunk<scalar_t, acc_t>(tasks, [&](const Chunk& k, Buffer& line, Buffer&, Buffer&) {
+      const acc_t* const s = factors.const_data_ptr<acc_t>() + k.sample * tasks.channels;
+      const acc_t* const map = maps ? maps + k.sample * stride + k.pixel : nullptr;
+      const acc_t* const in = line.read(from + k.at, k.size);
+      acc_t* const out = line.result(to + k.at);
+      if (tasks.last) {
+        with_channels(tasks.channels, [&](auto channels) {
+          push(in, s, map, offsets, out, k.pixels, channels, act);
+        });
+      } else {
+        push_plane(in, s[k.channel], map, offsets[k.channel], out, k.pixels, act);
       }
+      line.write(to + k.at, k.size);
     });
   });
   return y;
@@ -277,59 +303,39 @@ at::Tensor modulate_act_forward(const at::Tensor& dx, const at::Tensor& dscale,
   const Tasks tasks(held);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "modulate_act", [&] {
     using acc_t = at::opmath_type<scalar_t>;
+    using Buffer = Line<scalar_t, acc_t>;
     const auto act = activation<acc_t>(slope, limit);
-    const int64_t channels = tasks.channels, pixels = tasks.pixels;
     const scalar_t* const at_x = held.const_data_ptr<scalar_t>();
     const scalar_t* const from = moved.const_data_ptr<scalar_t>();
     const scalar_t* const at_y = y ? result.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* const to = dy.data_ptr<scalar_t>();
     const acc_t* const offsets = shifts.const_data_ptr<acc_t>();
-    at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
-      Line<scalar_t, acc_t> moves(tasks.line()), results(tasks.line()), features(tasks.line());
-      for (; task < stop; ++task) {
-        const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
-        const acc_t* const ds = dfactors.const_data_ptr<acc_t>() + n * channels;
-        const acc_t* const map = added.const_data_ptr<acc_t>() + n * pixels;
-        for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
-          const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
-          if (tasks.last) {
-            const int64_t at = first + p * channels, size = count * channels;
-            const acc_t* const move = moves.read(from + at, size);
-            const acc_t* const in = features.read(at_x + at, size);
-            const auto run = [&](auto slope) {
-              with_channels(channels, [&](auto fixed) {
-                shift(move, in, slope, s, ds, map + p, offsets, moves.result(to + at), count,
-                      fixed);
-              });
-            };
-            if (at_y) run(Bent<acc_t>{results.read(at_y + at, size), act});
-            else run(Straight());
-            moves.write(to + at, size);
-            continue;
-          }
-          for (int64_t c = 0; c < channels; ++c) {
-            const int64_t at = first + c * pixels + p;
-            const acc_t* const move = moves.read(from + at, count);
-            const acc_t* const in = features.read(at_x + at, count);
-            const auto run = [&](auto slope) {
-              shift_plane(move, in, slope, s[c], ds[c], map + p, offsets[c],
-                          moves.result(to + at), count);
-            };
-            if (at_y) run(Bent<acc_t>{results.read(at_y + at, count), act});
-            else run(Straight());
-            moves.write(to + at, count);
-          }
+    each_chunk<scalar_t, acc_t>(tasks, [&](const Chunk& k, Buffer& a, Buffer& b, Buffer& c) {
+      const acc_t* const s = factors.const_data_ptr<acc_t>() + k.sample * tasks.channels;
+      const acc_t* const ds = dfactors.const_data_ptr<acc_t>() + k.sample * tasks.channels;
+      const acc_t* const map = added.const_data_ptr<acc_t>() + k.sample * tasks.pixels + k.pixel;
+      const acc_t* const move = a.read(from + k.at, k.size);
+      const acc_t* const in = b.read(at_x + k.at, k.size);
+      acc_t* const out = a.result(to + k.at);
+      with_slope(at_y, k, c, act, [&](auto slopes) {
+        if (tasks.last) {
+          with_channels(tasks.channels, [&](auto channels) {
+            shift(move, in, slopes, s, ds, map, offsets, out, k.pixels, channels);
+          });
+        } else {
+          const int64_t i = k.channel;
+          shift_plane(move, in, slopes, s[i], ds[i], map, offsets[i], out, k.pixels);
         }
-      }
+      });
+      a.write(to + k.at, k.size);
     });
   });
   return dy;
 }
 
-// The transpose of that: gradients to x, scale, each sample's noise (N, 1, H, W) and bias, from that to the result; y is
-// the result if it was bent. Sums are made in tasks that do not depend on the number of threads,
-// so the result does not either.
+// The transpose of that: gradients to x, scale, each sample's noise (N, 1, H, W) and bias, from that
+// to the result; y is the result if it was bent. Sums are made in tasks that do not depend on the
+// number of threads, so the result does not either.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> modulate_act_backward(
     const at::Tensor& grad, const at::Tensor& x, const at::Tensor& scale,
     const std::optional<at::Tensor>& y, double slope, double limit) {
@@ -342,53 +348,33 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> modulate_act_backward
   const Tasks tasks(held);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, x.scalar_type(), "modulate_act", [&] {
     using acc_t = at::opmath_type<scalar_t>;
+    using Buffer = Line<scalar_t, acc_t>;
     const auto act = activation<acc_t>(slope, limit);
-    const int64_t channels = tasks.channels, pixels = tasks.pixels;
+    const int64_t channels = tasks.channels;
     const scalar_t* const at_x = held.const_data_ptr<scalar_t>();
     const scalar_t* const from = flow.const_data_ptr<scalar_t>();
     const scalar_t* const at_y = y ? result.const_data_ptr<scalar_t>() : nullptr;
     scalar_t* const to = dx.data_ptr<scalar_t>();
     std::vector<acc_t> sums(tasks.count() * 2 * channels, acc_t(0));
-    at::parallel_for(0, tasks.count(), 2, [&](int64_t task, int64_t stop) {
-      Line<scalar_t, acc_t> grads(tasks.line()), results(tasks.line()), features(tasks.line());
-      for (; task < stop; ++task) {
-        const int64_t n = tasks.sample(task), first = n * channels * pixels;
-        const acc_t* const s = factors.const_data_ptr<acc_t>() + n * channels;
-        acc_t* const map = dnoise.data_ptr<acc_t>() + n * pixels;
-        acc_t* const to_scale = sums.data() + task * 2 * channels;
-        acc_t* const to_bias = to_scale + channels;
-        for (int64_t p = tasks.begin(task); p < tasks.end(task); p += tasks.step()) {
-          const int64_t count = std::min(tasks.step(), tasks.end(task) - p);
-          if (tasks.last) {
-            const int64_t at = first + p * channels;
-            const int64_t size = count * channels;
-            const acc_t* const g = grads.read(from + at, size);
-            const acc_t* const in = features.read(at_x + at, size);
-            const auto run = [&](auto slope) {
-              with_channels(channels, [&](auto fixed) {
-                pull(g, slope, in, s, grads.result(to + at), to_scale, to_bias, map + p, count,
-                     fixed);
-              });
-            };
-            if (at_y) run(Bent<acc_t>{results.read(at_y + at, size), act});
-            else run(Straight());
-            grads.write(to + at, size);
-            continue;
-          }
-          for (int64_t c = 0; c < channels; ++c) {
-            const int64_t at = first + c * pixels + p;
-            const acc_t* const g = grads.read(from + at, count);
-            const acc_t* const in = features.read(at_x + at, count);
-            const auto run = [&](auto slope) {
-              pull_plane(g, slope, in, s[c], grads.result(to + at), to_scale[c], to_bias[c],
-                         map + p, count);
-            };
-            if (at_y) run(Bent<acc_t>{results.read(at_y + at, count), act});
-            else run(Straight());
-            grads.write(to + at, count);
-          }
+    each_chunk<scalar_t, acc_t>(tasks, [&](const Chunk& k, Buffer& a, Buffer& b, Buffer& c) {
+      const acc_t* const s = factors.const_data_ptr<acc_t>() + k.sample * channels;
+      acc_t* const map = dnoise.data_ptr<acc_t>() + k.sample * tasks.pixels + k.pixel;
+      acc_t* const to_scale = sums.data() + k.task * 2 * channels;
+      acc_t* const to_bias = to_scale + channels;
+      const acc_t* const g = a.read(from + k.at, k.size);
+      const acc_t* const in = b.read(at_x + k.at, k.size);
+      acc_t* const out = a.result(to + k.at);
+      with_slope(at_y, k, c, act, [&](auto slopes) {
+        if (tasks.last) {
+          with_channels(channels, [&](auto fixed) {
+            pull(g, slopes, in, s, out, to_scale, to_bias, map, k.pixels, fixed);
+          });
+        } else {
+          const int64_t i = k.channel;
+          pull_plane(g, slopes, in, s[i], out, to_scale[i], to_bias[i], map, k.pixels);
         }
-      }
+      });
+      a.write(to + k.at, k.size);
     });
     acc_t* const of_scale = dscale.data_ptr<acc_t>();
     std::vector<double> of_bias(channels, 0);
