@@ -136,6 +136,7 @@ GOOD = {
     "data prepare": ["{photos} --out {out}.zip --size 16"],
     "data shard": ["{photos} --out {out} --size 16"],
     "data index": ["{shards} --out {shards}/new.json"],
+    "data captions": ["{photos} --out {out} --noun car"],
 }
 
 
