@@ -43,6 +43,7 @@ class Case:
     def function(self) -> Callable[..., Any]:
         """The operation as a function of x and a bias."""
         from framework.ops.bias_act import bias_act
+        from framework.ops.modulate_act import modulate_act
         from framework.ops.upfirdn2d import setup_filter, upfirdn2d
 
         kernel = setup_filter([1, 3, 3, 1])
@@ -53,6 +54,10 @@ class Case:
             "picture, doubling": lambda x, _, k: upfirdn2d(x, k, up=2, padding=(2, 1), gain=4.0),
             "bias, lrelu": lambda x, b, _: bias_act(x, b, gain=1.0),
             "bias, lrelu, clamp": lambda x, b, _: bias_act(x, b, gain=1.0, clamp=256.0),
+            "modulation": lambda x, b, _: modulate_act(x, b.expand(len(x), -1)),
+            "a layer's end": lambda x, b, _: modulate_act(
+                x, b.expand(len(x), -1), x.detach()[:, :1].contiguous(), b, "lrelu"
+            ),
         }
         return lambda x, b: uses[self.use](x, b, kernel.to(x.device))
 
@@ -83,6 +88,9 @@ def cases(name: str, args: argparse.Namespace) -> Iterator[Case]:
             for side, channels in sides.items():
                 shape = (batch, channels, side, side)
                 yield Case("bias_act", "bias, lrelu", shape, layout, dtype)
+                if args.device == "cpu":
+                    yield Case("modulate_act", "modulation", shape, layout, dtype)
+                    yield Case("modulate_act", "a layer's end", shape, layout, dtype)
                 if dtype == "float16":
                     yield Case("bias_act", "bias, lrelu, clamp", shape, layout, dtype)
                 wide = (batch, channels, side + 1, side + 1)
@@ -114,7 +122,7 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, dict[str, float]]
         y = function(x, bias)
         if kind == "forward":
             return
-        inputs = [x, bias] if case.op == "bias_act" else [x]
+        inputs = [x] if case.op == "upfirdn2d" else [x, bias]
         grads = torch.autograd.grad(y, inputs, flow, create_graph=kind == "double")
         if kind == "double":
             torch.autograd.grad(grads[0], flow, x.detach().broadcast_to(grads[0].shape))

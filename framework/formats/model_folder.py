@@ -209,8 +209,8 @@ def _verified(folder: Path, description: dict[str, Any], kind: str) -> Path:
 def build(kind: str, config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
     """Build a network from its configuration and tensors, checked before memory is allocated.
 
-    bfloat16 is how some CPUs train quickly; a model that opens computes in float32 on a CPU, so it
-    draws the same on any machine, to the last digit.
+    bfloat16 is how some CPUs train quickly. A model that was trained so opens in float32: it draws
+    alike on every machine, and edits are exact.
 
     Raises:
         BrokenCheckpoint: If anything does not fit; `where` names the file.

@@ -18,7 +18,6 @@ from framework.models.text.encoder import TOWERS, TextEncoder
 
 FORMAT = "dragline-text"
 NAME = "text.safetensors"
-MAKES_ONE = "python train.py fit --config configs/train/text/toycars64.yaml --model.generator"
 MAKES_ENCODER = "train.py fit --config configs/train/encoder/small.yaml --model.generator"
 _MOST_UNITS, _MOST_WORDS, _MOST_LAYERS = 1 << 16, 1 << 20, 64
 _COMPLAINT = "cannot be read as a text encoder"
@@ -48,8 +47,14 @@ def load_text_encoder(
     path = path / NAME if path.is_dir() else path
     if not path.exists():
         raise UserError(f"{path}: no such file")
-    digests, remedy = (generator_digest, encoder_digest), f"{MAKES_ONE} {model}"
+    digests, remedy = (generator_digest, encoder_digest), makes_one(model)
     return load_owned(path, FORMAT, _COMPLAINT, _new, *digests, model, remedy)
+
+
+def makes_one(model: str) -> str:
+    """Return the command that trains a text encoder: toy cars have captions, photographs none."""
+    name = "toycars64" if Path(model).name.startswith("toycars") else "vehicles64"
+    return f"python train.py fit --config configs/train/text/{name}.yaml --model.generator {model}"
 
 
 def _new(config: Any, tensors: Mapping[str, Tensor]) -> TextEncoder:

@@ -14,7 +14,7 @@ from framework.control.layers import FILE, LayerMap
 from framework.errors import UserError, blame
 from framework.formats.devices import usable_device
 from framework.formats.opening import OpenedModel, load_prompted, open_model, usual_network
-from framework.formats.text_file import MAKES_ENCODER, MAKES_ONE, load_text_encoder
+from framework.formats.text_file import MAKES_ENCODER, load_text_encoder, makes_one
 from framework.formats.text_file import NAME as TEXT_FILE
 from framework.inversion.embed import mean_ws
 from framework.inversion.familiarity import Familiarity, familiarity
@@ -180,8 +180,8 @@ class Networks:
         path = self.opened.path / TEXT_FILE if file is None else Path(file)
         if file is None and not path.is_file():
             raise UserError(
-                f"{self.model}: has no text encoder; {MAKES_ONE} {self.model} trains one, give what"
-                " it writes as `text_encoder`",
+                f"{self.model}: has no text encoder; {makes_one(self.model)} trains one, give"
+                " what it writes as `text_encoder`",
                 "model",
             )
         with blame("model" if file is None else "text_encoder", str(path)):

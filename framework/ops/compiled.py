@@ -62,10 +62,8 @@ def use_ops(mode: Mode, device: torch.device | str = "cpu") -> tuple[str, ...]:
     if mode not in ("auto", "torch", "compiled"):
         raise UserError(f"ops {mode!r}: auto, torch or compiled")
     kind = torch.device(device).type
-    operations = {"auto": FASTER.get(kind, ()), "torch": (), "compiled": OPS.get(kind, OPS["cpu"])}[
-        mode
-    ]
-    problem = _load(kind) if operations else None
+    operations = {"auto": FASTER, "torch": {}, "compiled": OPS}[mode].get(kind, ())
+    problem = _load(kind) if operations or mode == "compiled" else None
     if problem and mode == "compiled":
         raise UserError(f"ops compiled: {problem}; ops auto or torch goes without")
     if problem:

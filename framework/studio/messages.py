@@ -97,9 +97,11 @@ class Steer:
     Args:
         values: Values by the names of directions, in standard deviations from the picture as it
             was opened; those of others stay.
+        stamp: Number of the message, which `State.steered` repeats once it was heard.
     """
 
     values: dict[str, float]
+    stamp: int = 0
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,7 @@ class State:
         can_save: Whether there is an edit to save.
         has_drag: Whether there is a drag to make a clip of.
         directions: Values of the model's directions by name; empty if it has none.
+        steered: Stamp of the last `Steer` that these values are after.
         texts: Whether the model reads texts.
         preset: Preset of the settings.
         settings: All settings.
@@ -317,6 +320,7 @@ class State:
     can_save: bool = False
     has_drag: bool = False
     directions: dict[str, float] = field(default_factory=dict)
+    steered: int = 0
     texts: bool = False
     preset: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)

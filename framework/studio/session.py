@@ -72,6 +72,7 @@ class Session:
         self._activity: Activity | None = None
         self._preview: Preview | None = None
         self._slides = False  # whether a held slider's picture is shown
+        self._steered = 0
         self._folder: Path | None = None  # of the edit's photograph or file
         self._coming: Path | None = None  # what is stored for the edit that is being made
         self._earlier: list[_Kept] = []  # edits of which the next one was made, by filling
@@ -171,6 +172,7 @@ class Session:
             busy=busy,
             held=held,
             directions={name: values.get(name, 0.0) for name in self._control.names},
+            steered=self._steered,
             texts=self._control.texts is not None,
             last_step=dragging.last_step if dragging else 0,
             step_ms=round(dragging.step_ms, 1) if dragging else 0.0,
@@ -288,7 +290,8 @@ class Session:
                 self._logs = wandb
             case messages.Fill(method):
                 self._fill(method)
-            case messages.Steer(values):
+            case messages.Steer(values, stamp):
+                self._steered = stamp
                 self._steer(values)
             case messages.Describe(text):
                 self._describe(text)

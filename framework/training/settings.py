@@ -104,3 +104,22 @@ class AnnealedSettings(TrainingSettings):
             return self.lr
         done = min(seen_images / (self.lr_kimg * 1000), 1.0)
         return self.lr_final + (self.lr - self.lr_final) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class AveragedSettings(AnnealedSettings):
+    """Settings of a run whose network is averaged.
+
+    Args:
+        ema_kimg: Half-life of the average of the network, which is the one that is published, in
+            thousands of images.
+        ema_rampup: The half-life is at most this share of the images seen; null for no ramp.
+    """
+
+    ema_kimg: float = 0.5
+    ema_rampup: float | None = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("ema_kimg", above_zero=True)
+        self._number("ema_rampup")

@@ -186,7 +186,7 @@ def test_sketches_of_any_look_are_read_and_what_was_changed_is_said(place, capsy
         ("from-sketch {at}/sketch.png --model {at}/small --text rad", "did you mean red?"),
         ("from-label {at}/labels.png --model {at}/small --text crimson", "no 'crimson'"),
         ("from-sketch {at}/sketch.png --model {at}/other --encoder {at}/other/theirs --text red",
-         "has no text encoder; python train.py fit --config configs/train/text/toycars64.yaml"),
+         "has no text encoder; python train.py fit --config configs/train/text/vehicles64.yaml"),
         ("from-sketch {at}/sketch.png --model {at}/other --encoder {at}/other/theirs --text red"
          " --text-encoder {at}/small", "trains its own"),
         ("from-sketch {at}/sketch.png --model {at}/small --text-encoder {at}/small",

@@ -11,6 +11,7 @@ from framework.evaluation.text import judge as judges
 from framework.evaluation.text import model as models
 from framework.evaluation.text import report as reports
 from framework.evaluation.text.judge import TraitJudge, TraitNetwork, accuracy, draw, train_traits
+from framework.jobs.requests.text import TextRequest
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,10 @@ def test_a_judge_answers_with_values_and_is_the_same_from_its_file(judge, tmp_pa
     }  # fmt: skip
     with pytest.raises(UserError, match="64x64"):
         judge(torch.zeros(1, 3, 32, 32))
+
+
+def test_pictures_are_corrected_as_often_as_the_verb_does():
+    assert models.LOOKS == TextRequest.looks
 
 
 def test_training_lowers_the_loss_and_changes_the_network():

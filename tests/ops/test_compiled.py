@@ -1,6 +1,7 @@
 """The compiled operations equal torch's: values, and derivatives of both orders."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from framework.errors import UserError
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.ops import compiled
 from framework.ops.bias_act import bias_act
+from framework.ops.build import NATIVE
 from framework.ops.compiled import use_ops
 from framework.ops.modulate_act import modulate_act
 from framework.ops.upfirdn2d import setup_filter, upfirdn2d
@@ -308,6 +310,13 @@ def test_torch_compile_is_told_the_truth(name, layout):
 
 def test_every_declared_operation_is_sampled():
     assert set(SAMPLES) == set(compiled.SCHEMAS)
+
+
+@pytest.mark.parametrize(("device", "ending"), [("cpu", "cpp"), ("cuda", "cu")])
+def test_an_operation_is_listed_for_the_devices_that_it_is_written_for(device, ending):
+    sources = "".join(path.read_text() for path in sorted(NATIVE.glob(f"*.{ending}")))
+    written = set(re.findall(r'm\.impl\("(\w+)"', sources))
+    assert {name for name in written if name in compiled.OPS["cpu"]} == set(compiled.OPS[device])
 
 
 def test_auto_takes_what_was_measured_faster():

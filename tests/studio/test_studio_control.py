@@ -108,8 +108,8 @@ def test_sliders_are_steps_and_together_one_move_of_the_command_line(session, mo
     assert torch.equal(session.edit.drag.ws, ws) and not session.state().can_save
     do(session, messages.Undo(), messages.Undo(), messages.Redo())
     assert session.state().directions["pca0"] == 1.5
-    do(session, messages.Steer({"pca0": 1.5}))  # it is there already
-    assert session.state().can_redo
+    do(session, messages.Steer({"pca0": 1.5}, stamp=7))  # it is there already
+    assert session.state().can_redo and session.state().steered == 7
 
 
 def test_a_text_is_a_step_and_does_what_the_command_does(session, model, tmp_path):

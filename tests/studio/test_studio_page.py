@@ -266,6 +266,11 @@ def test_a_slider_and_a_text_change_the_picture_and_undo_brings_it_back(browser,
     page.mouse.up()
     until(lambda: window.state.directions["pca0"] > 1)
     assert window.state.places == 1 and float(slider.input_value()) > 1
+    page.focus("#picture")
+    page.keyboard.press("Control+z")  # at once
+    until(lambda: slider.input_value() == "0")
+    page.keyboard.press("Control+y")
+    until(lambda: float(slider.input_value()) > 1)
     page.fill("#text", "a rad car")
     page.keyboard.press("Enter")
     page.wait_for_selector("#notes p:has-text('did you mean red?')")

@@ -328,7 +328,7 @@ def test_an_encoder_that_does_not_fit_is_refused_in_one_line(settings, message, 
     start = published_encoder(model, tmp_path / "start")
     module = built(model, start_from=str(start), **settings)
     with pytest.raises(UserError, match=f"--model.start_from {re.escape(str(start))}: .*{message}"):
-        module._start(module.encoder)
+        module.opened_start(module.encoder)
 
 
 def test_a_start_without_an_encoder_and_one_of_another_generator_are_refused(model, tmp_path):
@@ -336,4 +336,4 @@ def test_a_start_without_an_encoder_and_one_of_another_generator_are_refused(mod
     for start, message in [(model, "encoder"), (published_encoder(other, tmp_path / "s"), "of 6")]:
         module = tiny_encoder(model, start_from=str(start))
         with pytest.raises(UserError, match=f"--model.start_from.*{message}"):
-            module._start(built(model).encoder)
+            module.opened_start(built(model).encoder)

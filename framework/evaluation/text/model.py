@@ -10,7 +10,7 @@ from torch import Tensor
 from framework.control.describing import described, nearest
 from framework.errors import UserError, blame
 from framework.formats import open_model
-from framework.formats.text_file import MAKES_ONE, NAME, load_text_encoder
+from framework.formats.text_file import NAME, load_text_encoder, makes_one
 from framework.inversion.embed import codes_of
 from framework.models.alignment.code_space import Belief
 from framework.models.digest import state_digest
@@ -56,7 +56,7 @@ class TextModel:
             encoder = build_encoder(opened.encoder(), generator)
             path = opened.path / NAME if text_encoder is None else text_encoder
             if text_encoder is None and not (opened.path / NAME).is_file():
-                raise UserError(f"has no text encoder; {MAKES_ONE} {model} trains one")
+                raise UserError(f"has no text encoder; {makes_one(model)} trains one")
         with blame("text_encoder", str(path)):
             texts = load_text_encoder(path, generator.digest, state_digest(encoder), model)
             texts.check_packages()

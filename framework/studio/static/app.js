@@ -44,6 +44,7 @@ const wire = new Wire(described.messages.commands, {
   },
   lost() {
     $("status").textContent = "no connection; trying again …";
+    directions.forget();
   },
 });
 
@@ -53,7 +54,7 @@ const form = new SettingsForm($("settings"), described.settings, (name, value) =
 });
 const directions = new Directions($("directions"), {
   slide: (values) => wire.send("Slide", { values }),
-  steer: (values) => wire.send("Steer", { values }),
+  steer: (values, stamp) => wire.send("Steer", { values, stamp }),
 });
 const stage = new Stage($("picture"), {
   add(handle, target, isGesture) {
@@ -147,7 +148,7 @@ function show(state) {
   showPhotograph(state.photo);
   $("text-box").hidden = !state.texts;
   $("directions-box").hidden = !Object.keys(state.directions).length;
-  directions.show(state.directions);
+  directions.show(state.directions, state.steered);
   if (document.activeElement !== $("timeline") || state.running) {
     $("timeline").max = state.places;
     $("timeline").value = state.place;

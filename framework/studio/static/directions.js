@@ -2,30 +2,36 @@
 
 const MOST = 3; // standard deviations; beyond, pictures break
 const STEP = 0.1;
-const SETTLING_MS = 300;
 
 export class Directions {
-  // asked: {slide(values), steer(values)}, values by the names of directions
+  // asked: {slide(values), steer(values, stamp)}, values by the names of directions
   constructor(box, asked) {
     this.box = box;
     this.asked = asked;
     this.rows = {};
     this.held = null; // name of the slider that is held
     this.next = null; // what its picture is to be drawn at
-    this.settled = {}; // until when a value that was just chosen counts more than an older one
+    this.sent = 0; // stamp of the last values that were asked for
   }
 
-  show(values) {
+  // Show the server's values, which it had after it heard the stamp `steered`.
+  show(values, steered) {
     const names = Object.keys(values);
     if (names.join(" ") !== Object.keys(this.rows).join(" ")) {
       this.rows = {};
       this.held = this.next = null;
       this.box.replaceChildren(...names.map((name) => this.row(name)));
     }
+    if (steered < this.sent) return; // older than what was asked for
+    this.sent = steered;
     for (const [name, value] of Object.entries(values)) {
-      const old = performance.now() < (this.settled[name] ?? 0);
-      if (name !== this.held && !old) this.set(name, value);
+      if (name !== this.held) this.set(name, value);
     }
+  }
+
+  // The connection is lost, and with it maybe what was asked for.
+  forget() {
+    this.sent = 0;
   }
 
   row(name) {
@@ -61,11 +67,8 @@ export class Directions {
 
   settle(values) {
     this.held = this.next = null;
-    for (const [name, value] of Object.entries(values)) {
-      this.set(name, value);
-      this.settled[name] = performance.now() + SETTLING_MS;
-    }
-    this.asked.steer(values);
+    for (const [name, value] of Object.entries(values)) this.set(name, value);
+    this.asked.steer(values, ++this.sent);
   }
 
   zero() {

@@ -1,7 +1,6 @@
 """Training an encoder of another input onto a frozen image encoder's codes."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 import lightning
@@ -21,9 +20,10 @@ from framework.training.alignment.codes import cached_codes
 from framework.training.alignment.objectives import Aligning
 from framework.training.alignment.retrieval import retrieval
 from framework.training.alignment.settings import AlignmentSettings
+from framework.training.averaged import AveragedTraining
 from framework.training.callbacks import KimgCallback
 from framework.training.data import ImageStream, TrainingImages
-from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.phased import Headline
 from framework.training.phases import Micro
 from framework.training.randomness import keyed_generator
 
@@ -56,7 +56,7 @@ class Pairs(NamedTuple):
     inputs: Tensor
 
 
-class AlignmentTraining(PhasedTraining[A]):
+class AlignmentTraining(AveragedTraining[A]):
     """Trains an encoder of another input, and averages it; subclasses say of which.
 
     An "image" of the run is a picture with one of its inputs.
@@ -64,6 +64,7 @@ class AlignmentTraining(PhasedTraining[A]):
 
     encoder: nn.Module
     encoder_ema: nn.Module
+    averaged = "encoder"
     longest_gradient = 5.0
     widths = ("hidden",)
     headlines = (
@@ -193,35 +194,17 @@ class AlignmentTraining(PhasedTraining[A]):
     ) -> None:
         """Build everything; without codes, the coordinates stay empty."""
         self.batch_size = batch
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.encoder = self.new_encoder().to(device)
+        self.encoder = self.new_networks(size, channels, c_dim, device)["encoder"]
         space: Any = self.encoder.space
         if self._pairs is not None:
             space.set_codes(self._pairs.codes)
-        self.encoder_ema = deepcopy(self.encoder).eval().requires_grad_(False)
-        self.ema_kimg = [self.settings.ema_kimg]
+        self.begin_average()
         self.phases = Aligning(self.encoder, space, self.pairs, self.settings.weights).phases()
-
-    def networks(self) -> list[nn.Module]:
-        """Return the encoder."""
-        return [self.encoder]
-
-    def averages(self) -> list[Average]:
-        """Return the averaged encoder; none before it is built."""
-        if not hasattr(self, "encoder_ema"):
-            return []
-        rampup = self.settings.ema_rampup
-        return [Average(self.encoder_ema, self.encoder, self.ema_kimg[0], rampup)]
 
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
         begun = self.warmup_share(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
-
-    def begin_batch(self) -> None:
-        """Move the learning rate to the pairs seen."""
-        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from framework.errors import UserError
-from framework.training.settings import AnnealedSettings, TrainingGroup
+from framework.training.settings import AveragedSettings, TrainingGroup
 
 _MOST_UNITS = 8192
 
@@ -37,7 +37,7 @@ class AlignmentWeights(TrainingGroup):
 
 
 @dataclass(frozen=True)
-class AlignmentSettings(AnnealedSettings):
+class AlignmentSettings(AveragedSettings):
     """Settings of `AlignmentTraining`.
 
     Args:
@@ -59,12 +59,10 @@ class AlignmentSettings(AnnealedSettings):
     weights: AlignmentWeights = AlignmentWeights()
     warmup_kimg: float = 5.0
     ema_kimg: float = 5.0
-    ema_rampup: float | None = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("coordinates", "hidden", least=1, most=_MOST_UNITS)
-        self._number("ema_kimg", above_zero=True)
-        self._number("ema_rampup", "warmup_kimg")
+        self._number("warmup_kimg")
         if self.mirror:
             raise self._error("mirror", "false: what is said of a picture may name a side")

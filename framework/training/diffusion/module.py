@@ -1,6 +1,5 @@
 """Training a diffusion model of pixels, as a LightningModule."""
 
-from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,16 +14,17 @@ from framework.formats.diffusion_folder import save_diffusion_folder
 from framework.models.diffusion.sampling import sample
 from framework.models.diffusion.schedule import schedule_of
 from framework.models.diffusion.unet import check_diffusers, pixel_unet, to_cells, to_pictures
+from framework.training.averaged import AveragedTraining
 from framework.training.data import TrainingImages
 from framework.training.diffusion.exhibit import FixedNoise
 from framework.training.diffusion.objectives import Denoising
 from framework.training.diffusion.settings import DiffusionSettings
-from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.phased import Headline
 from framework.training.precision import pick_low_precision
 from framework.training.run_folder import CONFIG
 
 
-class DiffusionTraining(PhasedTraining[DiffusionSettings]):
+class DiffusionTraining(AveragedTraining[DiffusionSettings]):
     """Trains an unconditional U-Net of pixels to take noise out of pictures, and averages it.
 
     Settings: `DiffusionSettings`.
@@ -32,6 +32,7 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
 
     unet: nn.Module
     unet_ema: nn.Module
+    averaged = "unet"
     longest_gradient = 1.0
     widths = ("channels",)
     headlines = (
@@ -72,11 +73,8 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
     ) -> None:
         """Build everything."""
         s, self.batch_size = self.settings, batch
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.unet = self._new(size, channels).to(device)
-        self.unet_ema = deepcopy(self.unet).eval().requires_grad_(False)
-        self.ema_kimg = [s.ema_kimg]
+        self.unet = self.new_networks(size, channels, c_dim, device)["unet"]
+        self.begin_average()
         low = pick_low_precision(s.low_precision, device)
         self._low = getattr(torch, low) if low else None
         cells = partial(to_cells, cell_px=s.unet.cell_px)
@@ -90,24 +88,10 @@ class DiffusionTraining(PhasedTraining[DiffusionSettings]):
         with torch.autocast(x.device.type, self._low, enabled=self._low is not None):
             return unet(x, t).sample.float()
 
-    def networks(self) -> list[nn.Module]:
-        """Return the U-Net."""
-        return [self.unet]
-
-    def averages(self) -> list[Average]:
-        """Return the averaged U-Net; none before it is built."""
-        if not hasattr(self, "unet_ema"):
-            return []
-        return [Average(self.unet_ema, self.unet, self.ema_kimg[0], self.settings.ema_rampup)]
-
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
         begun = self.warmup_share(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
-
-    def begin_batch(self) -> None:
-        """Move the learning rate to the images seen."""
-        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""

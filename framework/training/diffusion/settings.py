@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from framework.errors import UserError
 from framework.models.diffusion.schedule import PREDICTIONS
 from framework.training.precision import Choice
-from framework.training.settings import AnnealedSettings, TrainingGroup
+from framework.training.settings import AveragedSettings, TrainingGroup
 
 Noise = Literal["cosine", "linear"]
 _MOST_CHANNELS, _GROUPS = 4096, 16
@@ -48,7 +48,7 @@ class UNet(TrainingGroup):
 
 
 @dataclass(frozen=True)
-class DiffusionSettings(AnnealedSettings):
+class DiffusionSettings(AveragedSettings):
     """Settings of `DiffusionTraining`.
 
     Args:
@@ -88,8 +88,8 @@ class DiffusionSettings(AnnealedSettings):
         super().__post_init__()
         self._whole("timesteps", least=2, most=100_000)
         self._whole("sample_steps", least=1)
-        self._number("ema_kimg", "snr_gamma", above_zero=True)
-        self._number("ema_rampup", "warmup_kimg")
+        self._number("snr_gamma", above_zero=True)
+        self._number("warmup_kimg")
         self._choice("noise", get_args(Noise))
         self._choice("prediction", [name for name in PREDICTIONS if name != "epsilon"])
         self._choice("low_precision", get_args(Choice))

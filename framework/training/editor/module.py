@@ -1,6 +1,5 @@
 """Training a latent transformer for a generator, as a LightningModule."""
 
-from copy import deepcopy
 from typing import Any, NamedTuple
 
 import lightning
@@ -13,12 +12,13 @@ from framework.models.encoders.weights import EncoderWeights
 from framework.models.sketch import sketching
 from framework.models.stylegan2 import Discriminator, Generator
 from framework.models.stylegan2.work import synthesis_gflop
+from framework.training.averaged import AveragedTraining
 from framework.training.data import TrainingImages
 from framework.training.editor.exhibit import Motions
 from framework.training.editor.flow import check_opencv, check_size
 from framework.training.editor.objectives import Following
 from framework.training.editor.settings import EditorSettings
-from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.phased import Headline
 from framework.training.run_folder import CONFIG
 
 
@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     encoder: EncoderWeights | None
 
 
-class EditorTraining(PhasedTraining[EditorSettings]):
+class EditorTraining(AveragedTraining[EditorSettings]):
     """Trains a latent transformer on pictures that the generator itself makes, and averages it.
 
     Settings: `EditorSettings`. An "image" of the run is a path between two pictures.
@@ -44,6 +44,7 @@ class EditorTraining(PhasedTraining[EditorSettings]):
 
     editor: LatentTransformer
     editor_ema: LatentTransformer
+    averaged = "editor"
     needs_pictures = False
     longest_gradient = 1.0  # a batch of long motions would spoil Adam's scale for a hundred others
     headlines = (
@@ -118,12 +119,9 @@ class EditorTraining(PhasedTraining[EditorSettings]):
         """Build everything; the pictures of the data are not looked at."""
         self.batch_size = batch
         generator = self.opened.generator.to(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.editor = self._new().to(device)
+        self.editor = self.new_networks(size, channels, c_dim, device)["editor"]
         self.editor.set_statistics(generator)
-        self.editor_ema = deepcopy(self.editor).eval().requires_grad_(False)
-        self.ema_kimg = [self.settings.ema_kimg]
+        self.begin_average()
         self.objective = Following(self.editor, generator, self.settings)
         self.phases = self.objective.phases()
 
@@ -131,25 +129,10 @@ class EditorTraining(PhasedTraining[EditorSettings]):
         """Return the operations of a forward pass; see `PhasedTraining`."""
         return synthesis_gflop(self.opened.generator, share)
 
-    def networks(self) -> list[nn.Module]:
-        """Return the editor."""
-        return [self.editor]
-
-    def averages(self) -> list[Average]:
-        """Return the averaged editor; none before it is built."""
-        if not hasattr(self, "editor_ema"):
-            return []
-        rampup = self.settings.ema_rampup
-        return [Average(self.editor_ema, self.editor, self.ema_kimg[0], rampup)]
-
     def learning_rate(self, network: nn.Module) -> float:
         """Return the learning rate at this point of the run."""
         begun = self.warmup_share(self.settings.warmup_kimg)
         return begun * self.settings.learning_rate(self.seen_images)
-
-    def begin_batch(self) -> None:
-        """Move the learning rate to the paths seen."""
-        self.move_learning_rates()
 
     # What it shows
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from framework.errors import UserError
-from framework.training.settings import AnnealedSettings, TrainingGroup
+from framework.training.settings import AveragedSettings, TrainingGroup
 
 _MOST_UNITS, _MOST_LAYERS = 8192, 64
 
@@ -108,7 +108,7 @@ class EditorWeights(TrainingGroup):
 
 
 @dataclass(frozen=True)
-class EditorSettings(AnnealedSettings):
+class EditorSettings(AveragedSettings):
     """Settings of `EditorTraining`.
 
     Args:
@@ -138,11 +138,8 @@ class EditorSettings(AnnealedSettings):
     transformer: Transformer = Transformer()
     paths: Paths = Paths()
     weights: EditorWeights = EditorWeights()
-    ema_kimg: float = 0.5
-    ema_rampup: float | None = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("match_px", least=1, most=16)
-        self._number("ema_kimg", above_zero=True)
-        self._number("ema_rampup", "warmup_kimg")
+        self._number("warmup_kimg")

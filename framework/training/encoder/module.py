@@ -46,6 +46,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     def __init__(self, **settings: Any) -> None:
         super().__init__(EncoderSettings(**settings))
         self._frozen: Frozen | None = None
+        self._start: list[StyleEncoder] = []  # in a list: it is no part of a checkpoint
         self.note = ""
 
     # Construction
@@ -92,13 +93,20 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         if about_run is None and self.settings.start_from is not None:
             with sketching():
                 fresh = self.sketch(data.img_size, data.all_channels, 0, torch.device("cpu"))
-            self._start(cast(StyleEncoder, fresh["encoder"]))
+            self.opened_start(cast(StyleEncoder, fresh["encoder"]))
 
-    def _start(self, fresh: StyleEncoder) -> StyleEncoder:
-        """Return the encoder to start from; it must be of the kind and sizes of the fresh one."""
-        assert self.settings.start_from is not None
-        with torch.device("cpu"):
-            return open_start(self.settings.start_from, self.opened.generator, fresh)
+    def opened_start(self, fresh: StyleEncoder) -> StyleEncoder:
+        """Return the encoder to start from, opened once and kept until the run has begun.
+
+        Raises:
+            UserError: If it is not of the kind and sizes of the fresh one.
+        """
+        if not self._start:
+            assert self.settings.start_from is not None
+            with torch.device("cpu"):  # also if a caller only sketches
+                start = open_start(self.settings.start_from, self.opened.generator, fresh)
+            self._start.append(start)
+        return self._start[0]
 
     def plan(self, trainer: lightning.Trainer, data: TrainingImages) -> dict[str, Any]:
         """Check that this can be trained; see `PhasedTraining`."""
@@ -184,10 +192,11 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
         if self.note and self.trainer.is_global_zero:
             print(f"note: {self.note}", flush=True)
         if self.settings.start_from is not None and self.seen_images == 0:
-            weights = self._start(self.encoder).state_dict()
+            weights = self.opened_start(self.encoder).state_dict()
             for encoder in (self.encoder, self.encoder_ema):
                 encoder.load_state_dict(weights)
                 encoder.set_statistics(self.objective.statistics)
+        self._start.clear()
 
     def begin_batch(self) -> None:
         """Move the schedules to the images seen."""

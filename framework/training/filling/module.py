@@ -1,6 +1,5 @@
 """Training a network that fills holes, as a LightningModule."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ from framework.errors import UserError
 from framework.formats.filler_folder import save_filler
 from framework.media.images import to_float, to_uint8
 from framework.models.filling.network import CELL_PX, HoleFiller, HoleJudge
+from framework.training.averaged import AveragedTraining
 from framework.training.data import TrainingImages
 from framework.training.filling.objectives import Filling, draw_holes
 from framework.training.filling.settings import FillingSettings
-from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.phased import Headline
 from framework.training.randomness import keyed_generator
 from framework.training.run_folder import CONFIG
 
@@ -24,7 +24,7 @@ _MOST_SHOWN = 32
 _MACS_OF_WIDTH = 60  # multiplications at each place of the deep layers, in widths squared
 
 
-class FillingTraining(PhasedTraining[FillingSettings]):
+class FillingTraining(AveragedTraining[FillingSettings]):
     """Trains a network to fill holes in pictures of the data, and averages it.
 
     Settings: `FillingSettings`.
@@ -32,6 +32,7 @@ class FillingTraining(PhasedTraining[FillingSettings]):
 
     filler: HoleFiller
     filler_ema: HoleFiller
+    averaged = "filler"
     judge: HoleJudge
     longest_gradient = 10.0
     widths = ("width",)
@@ -63,31 +64,14 @@ class FillingTraining(PhasedTraining[FillingSettings]):
     ) -> None:
         """Build everything."""
         self.batch_size = batch
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = self.sketch(size, channels, c_dim, device)
-        self.filler, self.judge = (networks[n].to(device) for n in ("filler", "judge"))  # type: ignore[assignment]
-        self.filler_ema = deepcopy(self.filler).eval().requires_grad_(False)
-        self.ema_kimg = [self.settings.ema_kimg]
+        networks = self.new_networks(size, channels, c_dim, device)
+        self.filler, self.judge = networks["filler"], networks["judge"]
+        self.begin_average()
         self.phases = Filling(self.filler, self.judge, self.settings).phases()
 
     def networks(self) -> list[nn.Module]:
         """Return the filler and its judge, if it has one."""
         return [self.filler, self.judge] if self.settings.adversarial > 0 else [self.filler]
-
-    def averages(self) -> list[Average]:
-        """Return the averaged filler; none before it is built."""
-        if not hasattr(self, "filler_ema"):
-            return []
-        return [Average(self.filler_ema, self.filler, self.ema_kimg[0], self.settings.ema_rampup)]
-
-    def learning_rate(self, network: nn.Module) -> float:
-        """Return the learning rate at this point of the run."""
-        return self.settings.learning_rate(self.seen_images)
-
-    def begin_batch(self) -> None:
-        """Move the learning rates to the images seen."""
-        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""

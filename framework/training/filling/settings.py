@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from framework.training.settings import AnnealedSettings
+from framework.training.settings import AveragedSettings
 
 
 @dataclass(frozen=True)
-class FillingSettings(AnnealedSettings):
+class FillingSettings(AveragedSettings):
     """Settings of `FillingTraining`.
 
     Args:
@@ -36,15 +36,13 @@ class FillingSettings(AnnealedSettings):
     adversarial: float = 0.01
     adversarial_from_kimg: float = 40.0
     ema_kimg: float = 2.0
-    ema_rampup: float | None = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("width", least=4, most=1024)
         self._number("hole_area", "discount", above_zero=True)
         self._number("hole_area", below=0.5)
-        self._number("adversarial", "adversarial_from_kimg", "ema_rampup")
-        self._number("ema_kimg", above_zero=True)
+        self._number("adversarial", "adversarial_from_kimg")
         if self.discount > 1:
             raise self._error("discount", "at most 1")
         if self.width % 4:

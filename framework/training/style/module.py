@@ -1,6 +1,5 @@
 """Training a decoder of styles, as a LightningModule."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from framework.media.images import to_float, to_uint8
 from framework.models.features.lite0 import EfficientNetLite0, load_lite0
 from framework.models.features.weights import LITE0, find_weights
 from framework.models.style.network import StyleDecoder, restyled
+from framework.training.averaged import AveragedTraining
 from framework.training.data import TrainingImages
-from framework.training.phased import Average, Headline, PhasedTraining
+from framework.training.phased import Headline
 from framework.training.randomness import keyed_generator
 from framework.training.run_folder import CONFIG
 from framework.training.style.objectives import Decoding
@@ -28,7 +28,7 @@ _CELL_PX = 16  # the deepest features' positions
 _MACS_OF_WIDTH = 14  # multiplications of decoder and features at a pixel, in widths
 
 
-class StyleTraining(PhasedTraining[StyleDecoderSettings]):
+class StyleTraining(AveragedTraining[StyleDecoderSettings]):
     """Trains a decoder of adapted features on pictures of the data, and averages it.
 
     Settings: `StyleDecoderSettings`.
@@ -36,6 +36,7 @@ class StyleTraining(PhasedTraining[StyleDecoderSettings]):
 
     decoder: StyleDecoder
     decoder_ema: StyleDecoder
+    averaged = "decoder"
     longest_gradient = 10.0
     widths = ("width",)
     headlines = (
@@ -70,12 +71,8 @@ class StyleTraining(PhasedTraining[StyleDecoderSettings]):
     ) -> None:
         """Build everything."""
         self.batch_size = batch
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = self.sketch(size, channels, c_dim, device)
-        self.decoder = networks["decoder"].to(device)  # type: ignore[assignment]
-        self.decoder_ema = deepcopy(self.decoder).eval().requires_grad_(False)
-        self.ema_kimg = [self.settings.ema_kimg]
+        self.decoder = self.new_networks(size, channels, c_dim, device)["decoder"]
+        self.begin_average()
         self._seen = [self.frozen_network().to(device)]
         count, side = self.settings.patterns, max(size)
         drawn = np.stack([pattern(i, side)[: size[0], : size[1]] for i in range(count)])
@@ -91,24 +88,6 @@ class StyleTraining(PhasedTraining[StyleDecoderSettings]):
     def features(self, pictures: Tensor) -> list[Tensor]:
         """Return the frozen features of pictures (N, 3, H, W)."""
         return self._seen[0].rectified(pictures)
-
-    def networks(self) -> list[nn.Module]:
-        """Return the decoder."""
-        return [self.decoder]
-
-    def averages(self) -> list[Average]:
-        """Return the averaged decoder; none before it is built."""
-        if not hasattr(self, "decoder_ema"):
-            return []
-        return [Average(self.decoder_ema, self.decoder, self.ema_kimg[0], self.settings.ema_rampup)]
-
-    def learning_rate(self, network: nn.Module) -> float:
-        """Return the learning rate at this point of the run."""
-        return self.settings.learning_rate(self.seen_images)
-
-    def begin_batch(self) -> None:
-        """Move the learning rates to the images seen."""
-        self.move_learning_rates()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""

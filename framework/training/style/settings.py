@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from framework.training.settings import AnnealedSettings
+from framework.training.settings import AveragedSettings
 
 
 @dataclass(frozen=True)
-class StyleDecoderSettings(AnnealedSettings):
+class StyleDecoderSettings(AveragedSettings):
     """Settings of `StyleTraining`.
 
     Args:
@@ -32,14 +32,11 @@ class StyleDecoderSettings(AnnealedSettings):
     patterns: int = 200
     style_weight: float = 3.0
     identity_weight: float = 3.0
-    ema_kimg: float = 0.5
-    ema_rampup: float | None = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("width", least=4, most=1024)
         self._whole("patterns", least=1, most=100_000)
-        self._number("style_weight", "identity_weight", "ema_rampup")
-        self._number("ema_kimg", above_zero=True)
+        self._number("style_weight", "identity_weight")
         if self.width % 4:
             raise self._error("width", "a multiple of 4")

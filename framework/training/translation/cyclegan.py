@@ -42,7 +42,7 @@ class CycleGANTraining(TranslationTraining[CycleGANSettings]):
     def __init__(self, **settings: Any) -> None:
         super().__init__(CycleGANSettings(**settings))
 
-    def new_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
+    def method_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
         """Return generator, judge and buffer of each side."""
         s, seen = self.settings, self.condition.channels
         if self.condition.kind == "labels":

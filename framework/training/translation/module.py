@@ -1,7 +1,6 @@
 """What the trainings of translations share, as a LightningModule."""
 
 from abc import abstractmethod
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +16,8 @@ from framework.media.draw import rgb
 from framework.media.images import to_float, to_uint8
 from framework.media.label_maps import coloured
 from framework.models.translation.condition import Condition
+from framework.training.averaged import AveragedTraining
 from framework.training.data import TrainingImages
-from framework.training.phased import Average, PhasedTraining
 from framework.training.phases import Micro, Phase
 from framework.training.randomness import keyed_generator
 from framework.training.run_folder import CONFIG
@@ -30,7 +29,7 @@ _MOST_SHOWN = 16
 _SHARE_OF_WORK = 1 / 16  # of the places at which an average weight is applied
 
 
-class TranslationTraining(PhasedTraining[T]):
+class TranslationTraining(AveragedTraining[T]):
     """Trains a network from conditions to pictures against a judge, and averages it.
 
     Pairs come as pictures whose last channels are the condition's; see `framework.data.pairs`.
@@ -45,6 +44,7 @@ class TranslationTraining(PhasedTraining[T]):
     translator: nn.Module
     translator_ema: nn.Module
     judge: nn.Module
+    averaged = "translator"
     takes_condition = True
     widths = ("width",)
 
@@ -56,7 +56,7 @@ class TranslationTraining(PhasedTraining[T]):
     # What a method says
 
     @abstractmethod
-    def new_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
+    def method_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
         """Return untrained networks, `translator` and `judge` at least.
 
         Args:
@@ -108,7 +108,7 @@ class TranslationTraining(PhasedTraining[T]):
         self, size: tuple[int, int], channels: int, c_dim: int, device: torch.device
     ) -> dict[str, nn.Module]:
         """Return the networks; `channels` are those of picture and condition."""
-        networks = self.new_networks(channels - self.condition.img_channels, size)
+        networks = self.method_networks(channels - self.condition.img_channels, size)
         for network in networks["translator"].modules():
             multiple = getattr(network, "multiple", 1)
             if size[0] % multiple or size[1] % multiple:
@@ -122,13 +122,9 @@ class TranslationTraining(PhasedTraining[T]):
     ) -> None:
         """Build everything."""
         self.batch_size, self.img_channels = batch, channels - self.condition.img_channels
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            networks = self.sketch(size, channels, c_dim, device)
-        for name, network in networks.items():
-            self.add_module(name, network.to(device))
-        self.translator_ema = deepcopy(self.translator).eval().requires_grad_(False)
-        self.ema_kimg = [self.settings.ema_kimg]
+        for name, network in self.new_networks(size, channels, c_dim, device).items():
+            self.add_module(name, network)
+        self.begin_average()
         self._made: dict[int, Any] = {}
         self.phases = self.new_phases()
 
@@ -136,21 +132,10 @@ class TranslationTraining(PhasedTraining[T]):
         """Return the translator and its judge."""
         return [self.translator, self.judge]
 
-    def averages(self) -> list[Average]:
-        """Return the averaged translator; none before it is built."""
-        if not hasattr(self, "translator_ema"):
-            return []
-        pair = self.translator_ema, self.translator
-        return [Average(*pair, self.ema_kimg[0], self.settings.ema_rampup)]
-
-    def learning_rate(self, network: nn.Module) -> float:
-        """Return the learning rate at this point of the run."""
-        return self.settings.learning_rate(self.seen_images)
-
     def begin_batch(self) -> None:
         """Move the learning rates to the images seen; forget the last batch's pictures."""
         self._made.clear()
-        self.move_learning_rates()
+        super().begin_batch()
 
     def gflop(self, sketch: dict[str, nn.Module], share: int) -> float:
         """Return the operations of a forward pass; see `PhasedTraining`."""

@@ -30,7 +30,7 @@ class Pix2PixTraining(TranslationTraining[Pix2PixSettings]):
     def __init__(self, **settings: Any) -> None:
         super().__init__(Pix2PixSettings(**settings))
 
-    def new_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
+    def method_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
         """Return a U-Net, and a judge that sees condition and picture."""
         s, seen = self.settings, self.condition.channels
         return {

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from framework.models.translation.condition import MOST_LABELS
-from framework.training.settings import AnnealedSettings
+from framework.training.settings import AveragedSettings
 
 
 @dataclass(frozen=True)
-class TranslationSettings(AnnealedSettings):
+class TranslationSettings(AveragedSettings):
     """Settings of every translation.
 
     Args:
@@ -31,16 +31,12 @@ class TranslationSettings(AnnealedSettings):
     num_labels: int = 10
     judge_width: int = 32
     judge_layers: int = 2
-    ema_kimg: float = 0.5
-    ema_rampup: float | None = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._whole("num_labels", least=2, most=MOST_LABELS)
         self._whole("judge_width", least=1, most=1024)
         self._whole("judge_layers", least=1, most=5)
-        self._number("ema_kimg", above_zero=True)
-        self._number("ema_rampup")
 
 
 @dataclass(frozen=True)

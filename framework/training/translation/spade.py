@@ -83,7 +83,7 @@ class SpadeTraining(TranslationTraining[SpadeSettings]):
         fresh._distance = self._distance
         return fresh
 
-    def new_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
+    def method_networks(self, channels: int, size: tuple[int, int]) -> dict[str, nn.Module]:
         """Return generator, reader of styles if there is one, and judges of both sides together."""
         s, seen = self.settings, self.condition.channels
         generator = SpadeGenerator(seen, channels, s.width, size, s.z_dim, s.hidden)
