@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 Choice = Literal["auto", "none", "float16", "bfloat16"]
+Autocast = Literal["auto", "none", "bfloat16"]  # float16 would need scaled losses
 
 
 def has_native_bfloat16() -> bool:
@@ -25,6 +26,16 @@ def pick_low_precision(choice: Choice, device: torch.device) -> str | None:
     if device.type == "cuda":
         return "float16"
     return "bfloat16" if device.type == "cpu" and has_native_bfloat16() else None
+
+
+def autocast(choice: Autocast, device: torch.device) -> torch.autocast:
+    """Return a context in which convolutions and matrices compute as chosen.
+
+    `auto` is bfloat16 on CUDA and on CPUs with instructions for it, else float32.
+    """
+    quick = device.type == "cuda" or (device.type == "cpu" and has_native_bfloat16())
+    low = choice == "bfloat16" or (choice == "auto" and quick)
+    return torch.autocast(device.type, torch.bfloat16, enabled=low)
 
 
 def slow_remark(choice: Choice, device: torch.device) -> str | None:

@@ -12,7 +12,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import drag_step, ops, step_worker, train_step  # noqa: E402
+from benchmarks import drag_step, encoder_step, ops, step_worker, train_step  # noqa: E402
+from framework.ops import compiled  # noqa: E402
 
 
 def gpu_sh(out, python):
@@ -74,7 +75,7 @@ def test_operations_side_by_side(tmp_path, monkeypatch, capsys):
     ])  # fmt: skip
     ops.main()
     rows = json.loads((tmp_path / "ops.json").read_text())["rows"]
-    assert len(rows) == 2 * 4 + 1
+    assert len(rows) == 2 * 6 + 1
     assert all(ms > 0 for row in rows for kind in row["ms"].values() for ms in kind.values())
     printed = capsys.readouterr().out
     assert printed.count("| upfirdn2d |") == 2 * 3 + 1 + 2 and "×) |" in printed
@@ -168,3 +169,12 @@ def test_the_rows_take_the_same_steps(drag_step_arguments):
         found.append(getattr(state, "ws", state)[:1])
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], atol=1e-5, rtol=1e-4)
+
+
+def test_an_encoders_step_is_measured_in_every_precision(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(compiled, "use_ops", lambda ops, device: None)  # they stay for a process
+    encoder_step.main(["--batch", "2", "--rounds", "1"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[-4:]]
+    assert [(row[0].strip("| "), row[1]) for row in rows] == list(encoder_step.VARIANTS)
+    assert all(float(row[2]) > 0 and float(row[4].strip("| ")) > 0.99 for row in rows)

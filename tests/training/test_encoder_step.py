@@ -72,6 +72,26 @@ def test_every_recipe_trains_whatever_the_generators_sizes(name, model):
     assert module.facts()["perceptual"]["name"] == "dfeat"
 
 
+def test_low_precision_changes_gradients_little_and_losses_stay_float32(model):
+    """Against float32, whose gradient the one of bfloat16 must follow and not equal."""
+    gradients = []
+    for choice in ("none", "bfloat16"):
+        module = built(model, low_precision=choice, adv_latent=0.1)
+        outcome = next(module.objective.e_main(micro()))
+        assert {term.dtype for term in outcome.stats.values()} == {torch.float32}
+        outcome.loss.backward()
+        grads = [p.grad for p in module.encoder.parameters() if p.grad is not None]
+        assert {g.dtype for g in grads} == {torch.float32}
+        gradients.append(torch.cat([g.flatten() for g in grads]))
+    assert not torch.equal(*gradients)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.98
+
+
+def test_float16_is_refused(model):
+    with pytest.raises(UserError, match="low_precision"):
+        tiny_encoder(model, low_precision="float16")
+
+
 def test_a_batch_of_one_picture_trains(model):
     module = tiny_encoder(model, **EVERYTHING)
     train(module, 12, tiny_pictures(1))

@@ -20,6 +20,7 @@ NETWORKS: dict[str, Any] = {
     "map_channels": 8,
     "head_features": 16,
     "width": 16,
+    "low_precision": "none",
 }
 EVERYTHING: dict[str, Any] = {
     "adv_image": 0.1,

@@ -20,7 +20,7 @@ from framework.training.diffusion.exhibit import FixedNoise
 from framework.training.diffusion.objectives import Denoising
 from framework.training.diffusion.settings import DiffusionSettings
 from framework.training.phased import Headline
-from framework.training.precision import pick_low_precision
+from framework.training.precision import autocast
 from framework.training.run_folder import CONFIG
 
 
@@ -75,8 +75,6 @@ class DiffusionTraining(AveragedTraining[DiffusionSettings]):
         s, self.batch_size = self.settings, batch
         self.unet = self.new_networks(size, channels, c_dim, device)["unet"]
         self.begin_average()
-        low = pick_low_precision(s.low_precision, device)
-        self._low = getattr(torch, low) if low else None
         cells = partial(to_cells, cell_px=s.unet.cell_px)
         self.objective = Denoising(
             self.unet, partial(self.predict, self.unet), self.schedule, cells, s.snr_gamma, s.mirror
@@ -85,7 +83,7 @@ class DiffusionTraining(AveragedTraining[DiffusionSettings]):
 
     def predict(self, unet: nn.Module, x: Tensor, t: Tensor | int) -> Tensor:
         """Return a network's output, float32, computed in the precision of the run."""
-        with torch.autocast(x.device.type, self._low, enabled=self._low is not None):
+        with autocast(self.settings.low_precision, x.device):
             return unet(x, t).sample.float()
 
     def learning_rate(self, network: nn.Module) -> float:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from framework.errors import UserError
 from framework.models.diffusion.schedule import PREDICTIONS
-from framework.training.precision import Choice
+from framework.training.precision import Autocast
 from framework.training.settings import AveragedSettings, TrainingGroup
 
 Noise = Literal["cosine", "linear"]
@@ -79,7 +79,7 @@ class DiffusionSettings(AveragedSettings):
     noise: Noise = "cosine"
     prediction: Literal["v_prediction", "sample"] = "v_prediction"
     snr_gamma: float = 5.0
-    low_precision: Choice = "auto"
+    low_precision: Autocast = "auto"
     ema_kimg: float = 20.0
     ema_rampup: float | None = 0.1
     sample_steps: int = 25
@@ -92,7 +92,7 @@ class DiffusionSettings(AveragedSettings):
         self._number("warmup_kimg")
         self._choice("noise", get_args(Noise))
         self._choice("prediction", [name for name in PREDICTIONS if name != "epsilon"])
-        self._choice("low_precision", get_args(Choice))
+        self._choice("low_precision", get_args(Autocast))
         if self.sample_steps > self.timesteps:
             raise UserError(f"{self.sample_steps}: at most {self.timesteps}", "sample_steps")
 

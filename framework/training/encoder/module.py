@@ -13,6 +13,7 @@ from framework.models.encoders.loading import encoder_weights
 from framework.models.encoders.style_encoder import StyleEncoder
 from framework.models.sketch import sketching
 from framework.models.stylegan2.work import synthesis_gflop
+from framework.ops.compiled import use_ops
 from framework.training.callbacks import KimgCallback
 from framework.training.data import TrainingImages
 from framework.training.encoder.exhibit import Pairs
@@ -135,6 +136,7 @@ class EncoderTraining(PhasedTraining[EncoderSettings]):
     ) -> None:
         """Build everything for pictures of `size` in batches of `batch`."""
         self.batch_size = batch
+        use_ops(self.settings.machine.ops, device)
         for part in filter(None, self.opened):
             part.to(device)
         with torch.random.fork_rng(devices=[]):

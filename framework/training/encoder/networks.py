@@ -175,6 +175,7 @@ def new_objective(
         s.discriminators,
         s.judges.loss_px,
         s.mirror,
+        s.machine.low_precision,
     )
 
 

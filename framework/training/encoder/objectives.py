@@ -23,6 +23,7 @@ from framework.models.stylegan2.styles import style_vectors
 from framework.training.encoder import losses
 from framework.training.encoder.settings import Discriminators, Schedule, Weights, in_images
 from framework.training.phases import Micro, Outcome, Phase
+from framework.training.precision import Autocast, autocast
 from framework.training.stylegan2.augment import random_flips
 from framework.training.stylegan2.losses import r1_penalty
 
@@ -59,6 +60,7 @@ class Reconstruction:
         loss_px: Most pixels of the longer side at which pictures are compared (by a
             discriminator's features at its own size); None for the pictures' own size.
         mirror: Show pictures mirrored half of the time.
+        low_precision: What the networks compute in; see `Machine`.
     """
 
     encoder: StyleEncoder
@@ -75,6 +77,7 @@ class Reconstruction:
     r1: Discriminators = field(default_factory=Discriminators)
     loss_px: int | None = None
     mirror: bool = False
+    low_precision: Autocast = "none"
 
     def __post_init__(self) -> None:
         self._results: dict[int, Reconstructed] = {}
@@ -109,8 +112,8 @@ class Reconstruction:
         of_pictures = self._features(pictures)
         current = self._start(pictures)
         for look in range(1, self.iterations + 1):
-            ws = self.encoder(pictures, self.stage, current)
-            images = self.generator.synthesis(ws, noise_mode="const")
+            ws = self._encoded(pictures, current)
+            images = self._drawn(ws)
             terms = self._terms(pictures, of_pictures, images, ws, micro.labels)
             weighted = [getattr(self.weights, kind) * term for kind, (_, term) in terms.items()]
             loss = torch.stack(weighted).sum(dim=0)
@@ -123,13 +126,23 @@ class Reconstruction:
             current = self._results[micro.first] = Reconstructed(images.detach(), ws.detach())
             yield Outcome(total, stats if look == self.iterations else _numbered(stats, look))
 
+    def _encoded(self, pictures: Tensor, current: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Return the encoder's styles, (N, num_ws, w_dim), in float32."""
+        with autocast(self.low_precision, pictures.device):
+            return self.encoder(pictures, self.stage, current).float()
+
+    def _drawn(self, ws: Tensor) -> Tensor:
+        """Return the generator's pictures of styles, in float32."""
+        with autocast(self.low_precision, ws.device):
+            return self.generator.synthesis(ws, noise_mode="const").float()
+
     def _start(self, pictures: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return what a residual encoder corrects first: the mean style and its picture."""
         if not self.encoder.residual:
             return None
         ws = self.statistics.w_avg.expand(1, self.encoder.num_ws, -1)
         with torch.no_grad():
-            image = self.generator.synthesis(ws, noise_mode="const")
+            image = self._drawn(ws)
         return image.expand(len(pictures), -1, -1, -1), ws.expand(len(pictures), -1, -1)
 
     def _terms(
@@ -170,7 +183,9 @@ class Reconstruction:
             return []
         # A discriminator only takes pictures of its own size.
         own_size = isinstance(self.distance, DiscriminatorDistance)
-        return self.distance.features(images if own_size else self._compared(images))
+        compared = images if own_size else self._compared(images)
+        with autocast(self.low_precision, images.device):
+            return [level.float() for level in self.distance.features(compared)]
 
     def _compared(self, images: Tensor) -> Tensor:
         """Return pictures at the size of the comparison."""
@@ -200,7 +215,7 @@ class Reconstruction:
         count = int((torch.rand(n, device=device, generator=micro.rng) < self.share).sum())
         with torch.no_grad():
             ws = self.real_styles(micro)[n - count :].repeat(1, self.encoder.num_ws, 1)
-            fakes = [self.generator.synthesis(ws, noise_mode="const")] if count else []
+            fakes = [self._drawn(ws)] if count else []
         return torch.cat([reals[: n - count], *fakes]), ws
 
     def reals(self, micro: Micro) -> Tensor:

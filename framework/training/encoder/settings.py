@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from framework.errors import UserError
+from framework.ops.compiled import Mode
+from framework.training.precision import Autocast
 from framework.training.settings import MOST_IMAGES, AnnealedSettings, TrainingGroup
 
 _MOST_UNITS, _MOST_CHANNEL_BASE, _MOST_BLOCKS, _MOST_WIDTH = 8192, 2**20, 64, 1024
@@ -215,6 +217,27 @@ class Averaging(TrainingGroup):
 
 
 @dataclass(frozen=True)
+class Machine(TrainingGroup):
+    """How numbers are computed; the same run may go on with other values.
+
+    Args:
+        low_precision: What encoder, generator and the features that compare pictures compute in:
+            `auto` is bfloat16 on CPUs that have it and on CUDA. Losses are float32, and so are
+            the discriminators of `adv_image` and `adv_latent`.
+        ops: `torch`; `auto` compiles kernels on first use where they measured faster, `compiled`
+            all of them. A machine without a compiler goes on with torch, except for `compiled`.
+    """
+
+    group = "machine"
+
+    low_precision: Autocast = "auto"
+    ops: Mode = "torch"
+
+    def __post_init__(self) -> None:
+        self._choice("low_precision", get_args(Autocast))
+
+
+@dataclass(frozen=True)
 class EncoderSettings(AnnealedSettings):
     """Settings of `EncoderTraining`.
 
@@ -241,6 +264,7 @@ class EncoderSettings(AnnealedSettings):
         schedule: Changes over the run.
         discriminators: Training of the discriminators of `adv_image` and `adv_latent`.
         averaging: The average of the encoder.
+        machine: How numbers are computed.
     """
 
     generator: str = "vehicles64"
@@ -253,6 +277,7 @@ class EncoderSettings(AnnealedSettings):
     schedule: Schedule = Schedule()
     discriminators: Discriminators = Discriminators()
     averaging: Averaging = Averaging()
+    machine: Machine = Machine()
 
     def __post_init__(self) -> None:
         super().__post_init__()
