@@ -18,6 +18,9 @@ _PASSED_OVER = frozenset(
     "the this that these it its is are was be has have had one some please very of on at to in and"
     " a an with which there shows showing".split()
 )
+_LIKELY = (
+    0.6  # how alike letters must be to offer a word: "rad" for "red", not "ring" for "crimson"
+)
 _LARGEST_STEP = 0.02
 
 
@@ -81,13 +84,14 @@ class Vocabulary:
         return [_START, *(self._numbers[word] for word in known)]
 
     def _complaint(self, unknown: Sequence[str]) -> str:
-        """Name the words that are not known, each with the nearest one that is."""
-        offers = []
+        """Name the words that are not known, each with the nearest one, or else all that are."""
+        offers, strange = [], len(unknown) > 2
         for word in unknown[:3]:
-            near = difflib.get_close_matches(word, self.words, 1, 0.5)
+            near = difflib.get_close_matches(word, self.words, 1, _LIKELY)
             offers.append(f"{word!r}" + (f" (did you mean {near[0]}?)" if near else ""))
+            strange |= not near
         more = f" and {len(unknown) - 3} more" if unknown[3:] else ""
-        known = ", ".join(self.words) if len(unknown) > 2 else ""
+        known = ", ".join(word for word in self.words if word not in _PASSED_OVER) * strange
         return f"the captions that it learned from have no {', '.join(offers)}{more}" + (
             f"; they have {known}"[:300] if known else ""
         )

@@ -9,7 +9,7 @@ from framework.models.text import sentences
 from framework.models.text.encoder import TextEncoder
 from framework.models.text.words import MOST_WORDS, Vocabulary, words_of
 
-CAPTIONS = ["a red car", "a sky blue van facing left", "a five-spoke wheel"]
+CAPTIONS = ["a red car", "a sky blue van facing left", "a five-spoke wheel, a ring"]
 WORDS = Vocabulary.of(CAPTIONS).words
 
 
@@ -34,7 +34,8 @@ def test_numbers_are_padded_and_words_that_name_nothing_are_passed_over():
         ("   \n", "is empty"),
         ("...!", "says nothing"),
         ("the and of", "says nothing"),
-        ("a crimson car", r"no 'crimson'"),
+        ("a crimson car", r"no 'crimson'; they have .*\bred\b"),
+        ("a crimson ring", r"no 'crimson'; they have"),
         ("a rad car", r"'rad' \(did you mean red\?\)"),
         ("ein rotes Auto fährt nach links", "'ein'"),
         ("красная машина", "'красная'"),
