@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framework.evaluation.generator.features import SUFFIXES
 from framework.evaluation.generator.measure import Report
 
 # ruff: noqa: E501 - a table's row is one line
@@ -32,7 +33,7 @@ seeds with `truncation_psi` 0.7.
 
 {protocol}
 Two halves of the real pictures, {half} each, have `swd_mean` {swd_real:.2f}. Numbers that end in
-`_d` are not FID or KID and compare only if the features are of the same network. `metrics.json`
+`_lite` or `_d` are not FID or KID and compare only if the features are of the same network. `metrics.json`
 has every number with its protocol in full.
 
 ## How it was made
@@ -77,13 +78,14 @@ EDITOR = """{title}
     {command}
 {notes}"""
 
-# The numbers on a card, in this order: name, format, and which direction is better.
+# The numbers on a card, in this order: name, format, and which direction is better; each
+# with the suffixes by which numbers of other feature networks are told apart.
 _MEASURES = (
     ("fid", ".2f", "lower"),
-    ("kid", ".4f", "lower"), ("kid_d", ".4f", "lower"),
-    ("precision", ".2f", "higher"), ("precision_d", ".2f", "higher"),
-    ("recall", ".2f", "higher"), ("recall_d", ".2f", "higher"),
-    ("ppl", ".3g", "lower"), ("ppl_d", ".3g", "lower"),
+    ("kid", ".4f", "lower"),
+    ("precision", ".2f", "higher"),
+    ("recall", ".2f", "higher"),
+    ("ppl", ".3g", "lower"),
     ("swd_mean", ".2f", "lower"),
 )  # fmt: skip
 
@@ -123,7 +125,8 @@ def measures_table(reports: dict[str, Report]) -> str:
         f"| | {' | '.join(map(_cell, reports))} | better |",
         f"|---|{'---|' * (len(reports) + 1)}",
     ]
-    for number, form, better in _MEASURES:
+    for name, form, better, suffix in ((*m, s) for m in _MEASURES for s in SUFFIXES.values()):
+        number = f"{name}{suffix}"
         if all(number in numbers for numbers in flat.values()):
             values = [_written(numbers, number, form) for numbers in flat.values()]
             lines.append(f"| `{number}` | {' | '.join(values)} | {better} |")

@@ -65,6 +65,7 @@ from framework.threads import use_threads
 SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 8192
 README, REPORT = "README.md", "inversion"
 JPEG_QUALITY = 92  # of the report's sheets: a tenth of their size as PNG
+_PATHS = ("source", "generator", "start_from")  # settings that may be paths of one machine
 COMMAND = "python train.py fit with the settings of config.json"
 
 
@@ -114,7 +115,7 @@ def publish(
         "batch_size": config["data"]["batch_size"],
     }
     with _whole_folder(folder) as staged:
-        save_model_folder(staged, generator, discriminator, provenance, half=True)
+        save_model_folder(staged, generator, discriminator, _portable(provenance), half=True)
         reports = {folder.name: ruler.report(staged, "--run")}
         if before is not None:
             name = Path(before).name
@@ -140,9 +141,10 @@ def publish(
 
 def _texts(card: CardTexts, data: dict[str, Any]) -> dict[str, str]:
     """The texts of the card, with their defaults."""
+    source = Path(data["source"]).name
     return {
-        "title": card.title or f"A StyleGAN2 trained on {data['source']}.",
-        "data": card.data or data["source"],
+        "title": card.title or f"A StyleGAN2 trained on {source}.",
+        "data": card.data or source,
         "licence": card.licence or "see the data",
         "machine": f" on {card.machine}" if card.machine else "",
         "command": card.command or COMMAND,
@@ -299,11 +301,15 @@ def _pair(snapshot: str, folder: Path, kind: str) -> tuple[OpenedModel, dict[str
 
 
 def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
-    """An encoder's provenance, without the path of the photographs on that machine."""
-    data = provenance.get("data", {})
-    if "source" not in data:
-        return provenance
-    return {**provenance, "data": {**data, "source": Path(data["source"]).name}}
+    """A provenance with names in place of the paths of data and models on that machine."""
+    return {
+        name: _portable(value)
+        if isinstance(value, dict)
+        else Path(value).name
+        if name in _PATHS and value
+        else value
+        for name, value in provenance.items()
+    }
 
 
 def _reconstruction(report: Path) -> str:
@@ -348,7 +354,7 @@ def publish_editor(snapshot: str, model: str, command: str = "", notes: str = ""
     folder = Path(model)
     run_model, networks = _pair(snapshot, folder, "editor")
     editor = run_model.network("editor")
-    provenance = run_model.network("generator").provenance["editor"]
+    provenance = _portable(run_model.network("generator").provenance["editor"])
     facts = {
         "title": EDITOR_TITLE,
         "millions": parameter_count(editor) / 1e6,

@@ -35,11 +35,8 @@ SHIPPED = (
 _SHIPPED_FILE = Path(__file__).parents[2] / "zoo" / SHIPPED / "discriminator.safetensors"
 _LIBRARY = "torch_fidelity"
 _UNPUBLISHED = ("name", "range")  # facts that the protocols of `ppl` and `ppl_d` do not contain
-_SUFFIXES = {
-    "lpips-vgg": "",
-    "lite0": "_lite",
-    "dfeat": "_d",
-}  # suffixes of path lengths, by distance
+# By distance between pictures, how the names of numbers end that its network's features give.
+SUFFIXES = {"lpips-vgg": "", "lite0": "_lite", "dfeat": "_d"}
 _SMALL_PX, _LARGE_PX = 128, 224  # Lite0 was trained on 224 px; small pictures do not gain by it
 _EXTRA = "pip install 'dragline[metrics]'"
 _ADVICE = (
@@ -185,7 +182,7 @@ class PerceptualDistance(nn.Module):
     def __init__(self, distance: Distance, about: dict[str, Any] | None = None) -> None:
         super().__init__()
         self.distance, self.about = distance, about or {}
-        self.suffix = _SUFFIXES[distance.name]
+        self.suffix = SUFFIXES[distance.name]
 
     @torch.no_grad()
     def forward(self, a: Tensor, b: Tensor) -> Tensor:

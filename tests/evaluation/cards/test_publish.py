@@ -17,9 +17,10 @@ from framework.data import open_dataset
 from framework.data.shard_writer import shard
 from framework.errors import UserError
 from framework.evaluation.cards import publish as publishing
+from framework.evaluation.cards.card import measures_table
 from framework.evaluation.cards.publish import CardTexts, publish
 from framework.evaluation.generator.features import open_networks
-from framework.evaluation.generator.measure import MetricSettings, measure
+from framework.evaluation.generator.measure import MetricSettings, Report, measure
 from framework.evaluation.generator.neighbours import nearest, nearest_other
 from framework.formats import load_discriminator, load_generator, save_model_folder
 from framework.formats.run_checkpoint import FORMAT_VERSION, checkpoint_path, write_checkpoint
@@ -56,7 +57,10 @@ def write_run(run_dir: Path, source: str = "toycars:100", labels: str = "none", 
     facts |= {"generator": generator.config, "discriminator": discriminator.config}
     write_checkpoint({"state_dict": state, "dragline": facts}, checkpoint_path(run_dir, 2500))
     data = {"source": source, "size": 32, "channels": 3, "crop": "center", "batch_size": 4}
-    settings = {"data": data | {"labels": labels}, "model": {"init_args": {"lr": 0.002}}}
+    settings = {
+        "data": data | {"labels": labels},
+        "model": {"init_args": {"lr": 0.002, "start_from": "/data/somebody/old"}},
+    }
     (run_dir / "config.yaml").write_text(yaml.safe_dump(settings))
     ticks = [{"Timing/sec_per_tick": {"mean": 1800.0}}] * 3
     lines = [json.dumps(tick) for tick in ticks] + ['{"cut']
@@ -93,6 +97,7 @@ def test_publish(run, tmp_path, capsys):
     assert "{" not in card
     generator, discriminator = load_generator(out), load_discriminator(out)
     assert generator.provenance["seen_kimg"] == 2.5
+    assert generator.provenance["training"] == {"lr": 0.002, "start_from": "old"}
     assert discriminator.img_size == (32, 32)
     assert read_image(out / "samples.png").shape == (4 * 32, 16 * 32, 3)
     assert read_image(out / "nearest.png").shape == (4 * 32, 16 * 32, 3)
@@ -128,6 +133,15 @@ def test_the_card_compares_by_the_measures_of_validate(run, tmp_path):
         assert text in card, text
 
 
+@pytest.mark.parametrize("suffix", ["", "_lite", "_d"])
+def test_a_card_shows_the_numbers_of_any_feature_network(suffix):
+    numbers = {f"{kind}{suffix}": 0.5 for kind in ("fid", "kid", "precision", "recall", "ppl")}
+    report = Report({"all": {**numbers, f"kid{suffix}_ci95": 0.25, "swd_mean": 1.0}})
+    table = rows(f"## What it is worth\n{measures_table({'a': report, 'b': report})}")
+    assert list(table) == [*numbers, "swd_mean"]
+    assert table[f"kid{suffix}"] == ["0.5000 ± 0.2500"] * 2
+
+
 def test_a_card_says_whose_opponent_judges(run, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     publish(str(run), str(first), metrics=FEW)
@@ -153,12 +167,13 @@ def test_labels_and_shards_are_published_too(run, tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         save_png(path, rng.integers(0, 256, (32, 32, 3), np.uint8))
     shard(tmp_path / "photos", tmp_path / "shards", labels="folders", shard_mb=0.03)
-    source = f"shards:{tmp_path / 'shards'}"
+    source = f"shards:{tmp_path / 'shards'}"  # the card has its name alone
     (tmp_path / "labelled").mkdir()
     write_run(tmp_path / "labelled", source, "folders", c_dim=2)
     publish(str(tmp_path / "labelled"), str(tmp_path / "out"), metrics=FEW)
     assert load_generator(tmp_path / "out").c_dim == 2
-    assert "24 real ones" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "24 real ones" in card and str(tmp_path) not in card
 
 
 def test_nothing_is_overwritten(run, tmp_path):

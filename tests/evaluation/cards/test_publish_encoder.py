@@ -17,7 +17,11 @@ from framework.models.encoders.loading import build_encoder, encoder_weights
 from framework.models.stylegan2 import Generator
 
 SIZES: dict[str, Any] = {"img_size": (16, 16), "channel_base": 64, "channel_max": 8}
-TRAINED = {"seen_kimg": 7.5, "data": {"source": "/data/somebody/cars", "count": 3}}
+TRAINED = {
+    "seen_kimg": 7.5,
+    "data": {"source": "/data/somebody/cars", "count": 3},
+    "training": {"generator": "/data/somebody/models/mine", "start_from": None, "lr": 0.5},
+}
 
 
 def model(folder: Path, seed: int = 0, encoder: Encoder | None = None) -> Path:
@@ -55,7 +59,11 @@ def test_the_folder_has_the_encoder_and_its_report(tmp_path, report):
     publish_encoder(str(snapshot), str(kept), str(report), command="python train.py fit")
     generator = load_generator(kept)
     assert generator.digest == before
-    trained = {"seen_kimg": 7.5, "data": {"source": "cars", "count": 3}}
+    trained = {
+        "seen_kimg": 7.5,
+        "data": {"source": "cars", "count": 3},
+        "training": {"generator": "mine", "start_from": None, "lr": 0.5},
+    }
     assert generator.provenance["encoder"] == trained
     pictures = torch.rand(2, 3, 16, 16) * 2 - 1
     found = build_encoder(open_model(kept).encoder(), generator)
@@ -91,7 +99,8 @@ def with_editor(folder: Path, seed: int = 0) -> Path:
     generator = Generator(**SIZES, z_dim=4, w_dim=4, mapping_layers=1)
     editor = LatentTransformer.new(generator, 2, 8, width=8, heads=2, depth=1, hidden=8)
     torch.nn.init.normal_(editor.head.weight)
-    provenance = {"data": "none", "editor": {"seen_kimg": 1.5}}
+    training = {"generator": "/data/somebody/models/mine"}
+    provenance = {"data": "none", "editor": {"seen_kimg": 1.5, "training": training}}
     return save_model_folder(folder, generator, None, provenance, half=True, editor=editor)
 
 
@@ -105,7 +114,8 @@ def test_an_editor_joins_encoder_and_discriminator_and_is_replaced(tmp_path, rep
     assert opened.networks == ("generator", "editor", "encoder")
     mine, theirs = (open_model(f).network("editor").head.weight for f in (kept, snapshot))
     assert torch.equal(mine, theirs)
-    assert opened.network("generator").provenance["editor"] == {"seen_kimg": 1.5}
+    provenance = opened.network("generator").provenance["editor"]
+    assert provenance == {"seen_kimg": 1.5, "training": {"generator": "mine"}}
     card = (kept / "README.md").read_text()
     assert card.count("## Latent transformer") == 1 and card.count("A note.") == 1
     assert card.index("## Latent transformer") < card.index("## Encoder") < card.index("a table")
