@@ -11,7 +11,6 @@ import io
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,22 +24,20 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from framework.jobs.directions import directions  # noqa: E402
-from framework.jobs.requests.control import DirectionsRequest  # noqa: E402
 from framework.studio.request import StudioRequest  # noqa: E402
 from framework.studio.server import Server  # noqa: E402
 
 IMAGES = ROOT / "docs/images"
 MODEL, SEED, HANDLE, TARGET = "vehicles64", 30, (40, 13), (46, 16)
-TOLD, TOLD_SEED, TEXT, SLIDES = "toycars64", 8, "a red car under a dusky sky", ("pca0", 1.5)
+TOLD, TOLD_SEED, TEXT, SLIDES = "toycars64", 8, "a red car under a dusky sky", ("tall", 2.0)
 CLIP_WIDTH_PX, CLIP_MS, QUALITY = 640, 120, 82
 
 
 @contextmanager
-def served(model: str = MODEL, directions: str | None = None) -> Iterator[str]:
+def served(model: str = MODEL) -> Iterator[str]:
     """The page's address, while it is there."""
     up = threading.Event()
-    request = StudioRequest(model=model, directions=directions, port=0)
+    request = StudioRequest(model=model, port=0)
     server = Server(request, lambda _: up.set())
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -113,21 +110,18 @@ def save(page: Page, name: str, width: int) -> None:
 
 def told(browser: Any) -> None:
     """Take the picture of the page after a text and with a slider moved."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = str(Path(folder, "found"))
-        directions(DirectionsRequest(model=TOLD, methods=("pca",), out=found))
-        with served(TOLD, found) as address:
-            page = opened(browser, address, 1280, 800, "light", TOLD_SEED)
-            page.fill("#text", TEXT)
-            page.keyboard.press("Enter")
-            page.wait_for_selector("#timeline[max='1']")
-            slider = page.locator(f"[data-direction={SLIDES[0]}]")
-            slider.fill(str(SLIDES[1]))
-            slider.dispatch_event("change")
-            page.wait_for_selector("#timeline[max='2']")
-            page.wait_for_timeout(1500)
-            save(page, "studio_told", 1000)
-            page.close()
+    with served(TOLD) as address:
+        page = opened(browser, address, 1280, 800, "light", TOLD_SEED)
+        page.fill("#text", TEXT)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#timeline[max='1']")
+        slider = page.locator(f"[data-direction={SLIDES[0]}]")
+        slider.fill(str(SLIDES[1]))
+        slider.dispatch_event("change")
+        page.wait_for_selector("#timeline[max='2']")
+        page.wait_for_timeout(1500)
+        save(page, "studio_told", 1000)
+        page.close()
 
 
 def main() -> None:
