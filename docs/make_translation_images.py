@@ -1,6 +1,6 @@
 """Draw the picture of docs/translation.md that shows sketches with texts, and say how it was.
 
-    python docs/make_translation_images.py runs/sketch-encoder/network-000200
+    python docs/make_translation_images.py         # by the model's own encoder, or by another
 
 Held-out cars' sketches; of each the most likely picture, and what three texts make of it. It prints
 how far each row of pictures follows the sketch, as the judge of docs/translation.md reads it.
@@ -27,7 +27,7 @@ TEXTS = (None, "a red car", "a yellow car under a dusky sky", "a blue car with b
 MODEL, CARS, SHOWN, SEED, FACTOR = "toycars64", 24, 5, 777, 2
 
 
-def picture(encoder: str, sketch: Path, text: str | None, folder: Path) -> np.ndarray:
+def picture(encoder: str | None, sketch: Path, text: str | None, folder: Path) -> np.ndarray:
     """What the command draws of a sketch and a text, uint8 (64, 64, 3)."""
     out = folder / f"{sketch.stem}-{TEXTS.index(text)}"
     draw(
@@ -39,7 +39,7 @@ def picture(encoder: str, sketch: Path, text: str | None, folder: Path) -> np.nd
         return np.array(image)
 
 
-def main(encoder: str) -> None:
+def main(encoder: str | None = None) -> None:
     """Draw all, measure all, and write the first cars."""
     sketches = [ToyCars(64, CARS, SEED)[i].sketch for i in range(CARS)]
     with tempfile.TemporaryDirectory() as name:
