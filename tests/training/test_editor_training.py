@@ -98,12 +98,14 @@ def following(weights: EditorWeights, paths: Paths) -> Following:
     return Following(editor, generator, settings)
 
 
-def overfitted(weights: EditorWeights, steps: int, name: str) -> tuple[float, float]:
+def overfitted(
+    weights: EditorWeights, steps: int, name: str, lr: float = 5e-3
+) -> tuple[float, float]:
     """One term before and after learning one set of pairs by heart."""
     objective = following(weights, Paths(pairs=3, points=2))
     rng = torch.Generator().manual_seed(3)
     asked = draw(objective.generator, 32, 1, 6, objective.settings.paths, rng)
-    adam = torch.optim.Adam(objective.editor.parameters(), lr=5e-3)
+    adam = torch.optim.Adam(objective.editor.parameters(), lr=lr)
     values = []
     for _ in range(steps):
         terms = objective.terms(asked)
@@ -123,7 +125,7 @@ def test_it_learns_a_few_true_changes_by_heart():
 
 
 def test_it_learns_through_the_generator_to_move_points():
-    before, after = overfitted(EditorWeights(), 40, "move")
+    before, after = overfitted(EditorWeights(), 40, "move", lr=1e-3)
     assert after < 0.3 * before
 
 

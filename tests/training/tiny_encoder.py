@@ -20,7 +20,6 @@ NETWORKS: dict[str, Any] = {
     "map_channels": 8,
     "head_features": 16,
     "width": 16,
-    "low_precision": "none",
 }
 EVERYTHING: dict[str, Any] = {
     "adv_image": 0.1,
@@ -53,7 +52,8 @@ def tiny_model(folder: Path, seed: int = 0, opponent: bool = True, **sizes: Any)
 
 def tiny_encoder(model: Path, **settings: Any) -> EncoderTraining:
     """A training module, its networks not built yet."""
-    arguments = {"generator": str(model), **NETWORKS, **settings}
+    exact = {"low_precision": "none"}  # the same on every machine
+    arguments = {"generator": str(model), **NETWORKS, **exact, **settings}
     return EncoderTraining(**in_groups(EncoderSettings, **arguments))
 
 
