@@ -65,7 +65,8 @@ from framework.threads import use_threads
 SEEDS, COLUMNS, NEIGHBOURS, COMPARED = 32, 16, 3, 8192
 README, REPORT = "README.md", "inversion"
 JPEG_QUALITY = 92  # of the report's sheets: a tenth of their size as PNG
-_PATHS = ("source", "generator", "start_from")  # settings that may be paths of one machine
+# Settings that may be paths of one machine.
+_PATHS = ("source", "generator", "start_from", "perceptual_weights", "similarity_weights")
 COMMAND = "python train.py fit with the settings of config.json"
 
 
@@ -302,14 +303,13 @@ def _pair(snapshot: str, folder: Path, kind: str) -> tuple[OpenedModel, dict[str
 
 def _portable(provenance: dict[str, Any]) -> dict[str, Any]:
     """A provenance with names in place of the paths of data and models on that machine."""
-    return {
-        name: _portable(value)
-        if isinstance(value, dict)
-        else Path(value).name
-        if name in _PATHS and value
-        else value
-        for name, value in provenance.items()
-    }
+    portable = dict(provenance)
+    for name, value in provenance.items():
+        if isinstance(value, dict):
+            portable[name] = _portable(value)
+        elif name in _PATHS and value:
+            portable[name] = Path(value).name
+    return portable
 
 
 def _reconstruction(report: Path) -> str:

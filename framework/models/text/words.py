@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -18,9 +19,9 @@ _PASSED_OVER = frozenset(
     "the this that these it its is are was be has have had one some please very of on at to in and"
     " a an with which there shows showing".split()
 )
-_LIKELY = (
-    0.6  # how alike letters must be to offer a word: "rad" for "red", not "ring" for "crimson"
-)
+# How alike letters must be to offer a word: "red" for "rad", and not "ring" for "crimson".
+_LIKELY = 0.6
+_MOST_SHOWN = 600  # characters of known words in a complaint: those of the toy cars' captions
 _LARGEST_STEP = 0.02
 
 
@@ -85,16 +86,18 @@ class Vocabulary:
 
     def _complaint(self, unknown: Sequence[str]) -> str:
         """Name the words that are not known, each with the nearest one, or else all that are."""
-        offers, strange = [], len(unknown) > 2
-        for word in unknown[:3]:
-            near = difflib.get_close_matches(word, self.words, 1, _LIKELY)
-            offers.append(f"{word!r}" + (f" (did you mean {near[0]}?)" if near else ""))
-            strange |= not near
+        shown = unknown[:3]
+        near = [difflib.get_close_matches(word, self.words, 1, _LIKELY) for word in shown]
+        offers = [
+            f"{word!r}" + (f" (did you mean {known[0]}?)" if known else "")
+            for word, known in zip(shown, near, strict=True)
+        ]
         more = f" and {len(unknown) - 3} more" if unknown[3:] else ""
-        known = ", ".join(word for word in self.words if word not in _PASSED_OVER) * strange
-        return f"the captions that it learned from have no {', '.join(offers)}{more}" + (
-            f"; they have {known}"[:300] if known else ""
-        )
+        complaint = f"the captions that it learned from have no {', '.join(offers)}{more}"
+        if len(unknown) < 3 and all(near):
+            return complaint
+        words = ", ".join(word for word in self.words if word not in _PASSED_OVER)
+        return f"{complaint}; they have {shorten(words, _MOST_SHOWN, placeholder=' …')}"
 
 
 class WordTower(nn.Module):

@@ -223,7 +223,7 @@ class Machine(TrainingGroup):
     Args:
         low_precision: What encoder, generator and the features that compare pictures compute in:
             `auto` is bfloat16 on CPUs that have it and on CUDA. Losses are float32, and so are
-            the discriminators of `adv_image` and `adv_latent`.
+            `similarity` and the discriminators of `adv_image` and `adv_latent`.
         ops: `torch`; `auto` compiles kernels on first use where they measured faster, `compiled`
             all of them. A machine without a compiler goes on with torch, except for `compiled`.
     """

@@ -20,7 +20,12 @@ SIZES: dict[str, Any] = {"img_size": (16, 16), "channel_base": 64, "channel_max"
 TRAINED = {
     "seen_kimg": 7.5,
     "data": {"source": "/data/somebody/cars", "count": 3},
-    "training": {"generator": "/data/somebody/models/mine", "start_from": None, "lr": 0.5},
+    "training": {
+        "generator": "/data/somebody/models/mine",
+        "start_from": None,
+        "lr": 0.5,
+        "judges": {"perceptual_weights": "/data/somebody/vgg.pth"},
+    },
 }
 
 
@@ -62,7 +67,12 @@ def test_the_folder_has_the_encoder_and_its_report(tmp_path, report):
     trained = {
         "seen_kimg": 7.5,
         "data": {"source": "cars", "count": 3},
-        "training": {"generator": "mine", "start_from": None, "lr": 0.5},
+        "training": {
+            "generator": "mine",
+            "start_from": None,
+            "lr": 0.5,
+            "judges": {"perceptual_weights": "vgg.pth"},
+        },
     }
     assert generator.provenance["encoder"] == trained
     pictures = torch.rand(2, 3, 16, 16) * 2 - 1
