@@ -1,6 +1,7 @@
 """`edit.py text`: pictures that a text describes."""
 
 from shlex import quote
+from statistics import fmean
 
 from framework.cli.terminal import Terminal, listed
 from framework.jobs.requests.text import TextRequest
@@ -22,6 +23,7 @@ def text(request: TextRequest, terminal: Terminal, json: bool = False) -> None:
       python edit.py text "a van under a golden sky" --model toycars64 --n 8 --seed 20 --out out/van
       python edit.py text "a yellow car" --model toycars64 --image car.jpg --out out/yellow
       python edit.py text "facing left" --image out/yellow --out out/left
+      python edit.py text "a crimson car" --model vehicles64 --clip ViT-B-32.safetensors --out out/x
 
     Args:
         json: End with one line of JSON: text, layers, missed, missed_before, files, file, model,
@@ -31,8 +33,12 @@ def text(request: TextRequest, terminal: Terminal, json: bool = False) -> None:
 
     outcome = text(request, terminal)
     terminal.say(listed(outcome.files))
-    touched = ", ".join(f"{layer} ({share:.0%})" for layer, share in outcome.layers.items())
-    terminal.say(f"the text decides of the layers: {touched or 'none'}")
+    if request.clip is None:
+        touched = ", ".join(f"{layer} ({share:.0%})" for layer, share in outcome.layers.items())
+        terminal.say(f"the text decides of the layers: {touched or 'none'}")
+    else:
+        was, now = (1 - fmean(missed) for missed in (outcome.missed_before, outcome.missed))
+        terminal.say(f"CLIP's cosine of picture and text: {was:.3f} before, {now:.3f} now")
     model = (
         "" if outcome.file.name.endswith(".inv.safetensors") else f" --model {quote(outcome.model)}"
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from framework.control.clip_optimisation import ClipWeights, optimised
 from framework.control.describing import LEAST_SHARE, Described, described, nearing, touched
 from framework.errors import UserError, blame
 from framework.files import check_new_folder, new_folder
@@ -25,9 +27,10 @@ from framework.jobs.watcher import SILENT, Watcher
 from framework.media.images import grid, save_png
 from framework.models.alignment.code_space import Belief
 from framework.models.encoders.style_encoder import StyleEncoder
+from framework.models.features.clip import Clip
 from framework.models.frozen import NOISE_MODE
 from framework.models.stylegan2 import Generator
-from framework.models.text.encoder import TextEncoder
+from framework.models.text.encoder import TextEncoder, check_text
 
 LOOKS = TextRequest.looks
 _FAR = 0.7  # standard deviations of all pictures: a result that is not what the text says
@@ -40,9 +43,10 @@ class TextOutcome:
     Args:
         text: The text.
         layers: Share of what varies in each layer that the text decides, for layers that it
-            touches.
+            touches; of no layer if CLIP reads the text.
         missed: How far each picture is from where the text takes it, as the image encoder sees it:
-            root mean square over the coordinates, in the standard deviations of all pictures.
+            root mean square over the coordinates, in the standard deviations of all pictures. To
+            CLIP, 1 - the cosine of picture and text.
         missed_before: The same of the pictures before.
         files: Files that were written.
         file: The one that a drag, or the next text, continues from.
@@ -161,6 +165,57 @@ class Reader:
         return "the text decides next to nothing: the pictures stay as they are"
 
 
+@dataclass(frozen=True, eq=False)
+class ClipReader:
+    """A text as CLIP reads it: what a `Reader` does, by optimisation.
+
+    Args:
+        clip: CLIP.
+        vector: The text's, (1, 512).
+        steps: Steps of the optimisation.
+        watcher: Sees how far it is.
+    """
+
+    clip: Clip
+    vector: Tensor
+    steps: int
+    watcher: Watcher
+
+    @classmethod
+    def open(cls, networks: Networks, request: TextRequest, watcher: Watcher) -> "ClipReader":
+        """Open CLIP's weights, and read a text.
+
+        Raises:
+            UserError: Naming what is missing, or wrong with the text.
+        """
+        _ = networks.layered  # refuses diffusion models
+        assert request.clip is not None
+        with blame("text", repr(request.text[:60])):
+            check_text(request.text)
+        clip = Clip.open(request.clip, "`clip`").to(networks.where)
+        return cls(clip, clip.texts([request.text]), request.clip_steps, watcher)
+
+    def changed(
+        self, generator: Generator, ws: Tensor, strength: float, looks: int, keep: bool = False
+    ) -> tuple[Described, Described]:
+        """Return pictures as they were, and as they are after the optimisation."""
+        weights = ClipWeights(clip=strength * ClipWeights.clip)
+        steps = optimised(generator, ws, lambda x: self.clip(x, self.vector), weights)
+        before = after = next(steps)
+        for after in islice(steps, self.steps):
+            cosine = 1 - after.missed.mean().item()
+            self.watcher.progress(f"clip: step {after.look} of {self.steps}, cosine {cosine:.3f}")
+        return before, after
+
+    def layers(self) -> dict[int, float]:
+        """Return no layer: CLIP may touch all."""
+        return {}
+
+    def says_nothing(self) -> str:
+        """Return no note: CLIP reads any text."""
+        return ""
+
+
 def missed_note(missed: Sequence[float]) -> str:
     """Return a note if pictures are far from what a text says, else ""; of `TextOutcome.missed`."""
     far = sum(value > _FAR for value in missed)
@@ -178,7 +233,7 @@ def text(request: TextRequest, watcher: Watcher = SILENT) -> TextOutcome:
     """
     folder = check_new_folder(request.out)
     networks = Networks(model_of(request), request.device)
-    reader = Reader.open(networks, request.text, request.text_encoder)
+    reader = _reader(request, networks, watcher)
     if note := reader.says_nothing():
         watcher.note(note)
     if request.starts_with_seeds:
@@ -186,8 +241,18 @@ def text(request: TextRequest, watcher: Watcher = SILENT) -> TextOutcome:
     return _of_picture(request, networks, reader, folder, watcher)
 
 
+def _reader(request: TextRequest, networks: Networks, watcher: Watcher) -> Reader | ClipReader:
+    if request.clip is not None:
+        return ClipReader.open(networks, request, watcher)
+    return Reader.open(networks, request.text, request.text_encoder)
+
+
 def _of_seeds(
-    request: TextRequest, networks: Networks, reader: Reader, folder: Path, watcher: Watcher
+    request: TextRequest,
+    networks: Networks,
+    reader: Reader | ClipReader,
+    folder: Path,
+    watcher: Watcher,
 ) -> TextOutcome:
     """Change the pictures of some seeds."""
     generator = networks.generator
@@ -209,7 +274,11 @@ def _of_seeds(
 
 
 def _of_picture(
-    request: TextRequest, networks: Networks, reader: Reader, folder: Path, watcher: Watcher
+    request: TextRequest,
+    networks: Networks,
+    reader: Reader | ClipReader,
+    folder: Path,
+    watcher: Watcher,
 ) -> TextOutcome:
     """Change one picture, inverted first if it is a photograph."""
     start = open_start(request, networks, folder, watcher)
@@ -230,7 +299,7 @@ def _of_picture(
 def _outcome(
     request: TextRequest,
     networks: Networks,
-    reader: Reader,
+    reader: Reader | ClipReader,
     before: Described,
     after: Described,
     folder: Path,
@@ -240,7 +309,7 @@ def _outcome(
     watcher: Watcher,
 ) -> TextOutcome:
     rounded = [[round(value, 3) for value in one.missed.tolist()] for one in (before, after)]
-    if request.strength == 1 and (note := missed_note(rounded[1])):
+    if request.clip is None and request.strength == 1 and (note := missed_note(rounded[1])):
         watcher.note(note)
     return TextOutcome(
         text=request.text,

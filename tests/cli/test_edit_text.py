@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from framework.models.alignment.code_space import Belief, CodeSpace
 from framework.training.alignment.retrieval import retrieval
 from tests.cli.conftest import save_small_model
 from tests.cli.describable import add_text_encoder
+from tests.stand_in_clip import install
 
 TEXT = "a red car"
 
@@ -91,6 +93,30 @@ def test_the_last_picture_of_a_drag_is_described(model, tmp_path):
     assert read_latents(out / "latents.safetensors").shape[0] == 1
 
 
+# G54f
+def test_a_model_without_a_text_encoder_is_optimised_for_clip(
+    small_model, tmp_path, capsys, monkeypatch
+):
+    out, weights = tmp_path / "out", install(tmp_path, monkeypatch)
+    words = ["--clip", weights, "--clip-steps", 20, "--n", 2, "--json"]
+    assert run("a red car", "--model", small_model, *words, "--out", out) == 0
+    *_, line, _, told = capsys.readouterr().out.splitlines()
+    told = json.loads(told)
+    was, now = (1 - fmean(told[name]) for name in ("missed_before", "missed"))
+    assert line == f"CLIP's cosine of picture and text: {was:.3f} before, {now:.3f} now"
+    assert now > was + 0.1 and told["layers"] == {}
+    before = latents_of(small_model, 0)
+    assert not torch.allclose(read_latents(out / "latents.safetensors")[:1], before, atol=0.01)
+    again = tmp_path / "again"
+    words = ["--model", small_model, "--image", told["file"], "--pick", 0, *words[:4]]
+    assert run("a blue car", *words, "--out", again) == 0
+    assert np.array_equal(picture(again / "before.png"), picture(out / "seed0000.png"))
+
+
+def latents_of(model: Path, seed: int) -> torch.Tensor:
+    return seed_latents(load_generator(model), seed, TextRequest.psi)
+
+
 def space() -> CodeSpace:
     torch.manual_seed(1)
     made = CodeSpace(4, 5, 6)
@@ -148,6 +174,9 @@ def test_touched_layers_are_those_of_the_decided_coordinates():
         (["a red car", "--model", "{model}", "--looks", "0"], "--looks 0"),
         (["a red car", "--model", "{model}", "--pick", "1"], "only with --image"),
         (["a red car", "--model", "{model}", "--image", "a.png", "--edit", "b"], "one of them"),
+        (["a red car", "--model", "{model}", "--clip", "nowhere"], "--clip: nowhere is no file"),
+        (["a red car", "--model", "{model}", "--clip", "a", "--text-encoder", "b"], "one of them"),
+        (["a red car", "--model", "{model}", "--clip", "a", "--clip-steps", "0"], "--clip-steps 0"),
     ],
 )  # fmt: skip
 def test_mistakes_about_texts_are_one_line_and_leave_nothing(

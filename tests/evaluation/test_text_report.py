@@ -1,6 +1,7 @@
 """The report on texts, and the judge of traits: what they count, on a judge that knows nothing."""
 
 import json
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from framework.evaluation.text import judge as judges
 from framework.evaluation.text import model as models
 from framework.evaluation.text import report as reports
 from framework.evaluation.text.judge import TraitJudge, TraitNetwork, accuracy, draw, train_traits
+from framework.formats import load_generator
 from framework.jobs.requests.text import TextRequest
+from framework.models.features.clip import Clip
+from tests.stand_in_clip import install
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,7 @@ def test_a_judge_answers_with_values_and_is_the_same_from_its_file(judge, tmp_pa
 
 def test_pictures_are_corrected_as_often_as_the_verb_does():
     assert models.LOOKS == TextRequest.looks
+    assert reports._CLIP_STEPS == TextRequest.clip_steps
 
 
 def test_training_lowers_the_loss_and_changes_the_network():
@@ -74,18 +79,31 @@ def test_a_report_has_every_table(judge, tmp_path, monkeypatch):
     monkeypatch.setattr(reports, "TEXTS", reports.TEXTS[:1])
     monkeypatch.setattr(reports, "PARAPHRASES", {"crimson": "red"})
     monkeypatch.setattr(models, "LOOKS", 1)
-    brief = reports.text(str(tmp_path / "out"), n=20)
+    monkeypatch.setattr(reports, "_CLIP_STEPS", 1)
+    brief = reports.text(str(tmp_path / "out"), n=20, clip=str(install(tmp_path, monkeypatch)))
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert brief["R@1"] > 0.5 and facts["paraphrases"] == {"crimson": None}
     named = facts["text_to_image"]["named"]
     counts = {way: {t: row["of"] for t, row in table.items()} for way, table in named.items()}
-    assert len(counts) == 5 and len({json.dumps(each) for each in counts.values()}) == 1
+    assert len(counts) == 6 and len({json.dumps(each) for each in counts.values()}) == 1
     of = next(iter(counts.values()))
     assert of["all"] == sum(of[trait] for trait in TRAITS) > 60
     assert facts["manipulation"]["kept"]["all"]["of"] == 20 * (len(TRAITS) - 1)
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| crimson | refused: never seen |" in page and "| colour |" in page
     assert {"texts.png", "edits.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_pictures_are_optimised_for_their_own_text(tmp_path, monkeypatch):
+    clip = Clip.open(install(tmp_path, monkeypatch), "clip")
+    measured = reports.Measured(load_generator("toycars64"), *[cast(Any, None)] * 5, clip=clip)
+    monkeypatch.setattr(reports, "_CLIP_STEPS", 3)
+    start = measured.seeds(2, 0)
+    texts = ["a red car", "a blue car"]
+    made = measured.optimised(texts, start)
+    said = clip.texts(texts)
+    with torch.no_grad():
+        assert (clip(measured.draw(made), said) < clip(measured.draw(start), said)).all()
 
 
 def test_mistakes_are_named(tmp_path):

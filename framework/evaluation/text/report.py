@@ -9,12 +9,15 @@ reads every picture.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from framework.control.clip_optimisation import optimised
 from framework.data.toycars import ToyCars
 from framework.data.toycars_captions import TRAITS, Caption, captions, full_caption
 from framework.data.toycars_parameters import CarParameters, describe
@@ -29,13 +32,14 @@ from framework.files import check_new_folder, new_folder, write_text
 from framework.media.draw import enlarge
 from framework.media.images import save_png, to_uint8
 from framework.models.alignment.code_space import Belief
+from framework.models.features.clip import Clip
 from framework.models.features.distance import Distance, choose_distance
 from framework.training.alignment.retrieval import retrieval
 
 CARS_SEED = 99_001  # of the captions; no training and no judge has these cars
 NUMBERS, PAGE = "report.json", "report.md"
 _WORST, _SHOWN = 8, 5
-_NEIGHBOURS, _VARIANTS = 400, 4
+_NEIGHBOURS, _VARIANTS, _CLIP_STEPS = 400, 4, 200
 TEXTS = (
     "a red car facing left under a clear sky", "a yellow van with big wheels",
     "a navy sedan under a dusky sky", "a tall green car", "a low white car under a golden sky",
@@ -65,12 +69,23 @@ class Measured(TextModel):
 
     judge: TraitJudge
     distance: Distance
+    clip: Clip | None
+
+    def optimised(self, texts: Sequence[str], ws: Tensor) -> Tensor:
+        """Optimise pictures until CLIP finds texts in them, as the verb does; their latents."""
+        assert self.clip is not None
+        found = []
+        for vector, start in zip(self.clip.texts(texts).split(1), ws.split(1), strict=True):
+            steps = optimised(self.generator, start, partial(self.clip, text=vector))
+            found.append(next(islice(steps, _CLIP_STEPS, None)).ws)
+        return torch.cat(found)
 
 
 def text(
     out: str,
     model: str = "toycars64",
     text_encoder: str | None = None,
+    clip: str | None = None,
     n: int = 200,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -83,6 +98,8 @@ def text(
             worst.png.
         model: Zoo name or model folder with an encoder, of toy cars of 64 px.
         text_encoder: File or folder of the text encoder; the model folder's own if None.
+        clip: File of CLIP's weights (open_clip's ViT-B-32), to compare with latents that are
+            optimised until CLIP finds the text in the picture, half a minute of a core each.
         n: Captions; retrieval takes whole groups of 100 of them.
         seed: Seed of the pictures that are changed.
 
@@ -92,7 +109,7 @@ def text(
     if not 20 <= n <= 10_000:
         raise UserError(f"{n}: give 20 to 10000", "n")
     check_new_folder(out)
-    measured = _open(model, text_encoder)
+    measured = _open(model, text_encoder, clip)
     folder = new_folder(out)
     cars = ToyCars(SIZE_PX, n, CARS_SEED)
     parameters = [cars.parameters(i) for i in range(n)]
@@ -125,13 +142,14 @@ def text(
     }
 
 
-def _open(name: str, file: str | None) -> Measured:
+def _open(name: str, file: str | None, clip: str | None) -> Measured:
     model = TextModel.open(name, file)
     size, channels = tuple(model.generator.img_size), model.generator.img_channels
     if (*size, channels) != (SIZE_PX, SIZE_PX, 3):
         raise UserError(f"{name}: no model of toy cars of {SIZE_PX} px", "model")
     distance, _ = choose_distance("auto", model.discriminator)
-    return Measured(**vars(model), judge=cached_judge(), distance=distance)
+    towers = None if clip is None else Clip.open(clip, "clip")
+    return Measured(**vars(model), judge=cached_judge(), distance=distance, clip=towers)
 
 
 # ----------------------------------------------------------------------------------------- measures
@@ -188,6 +206,8 @@ def drawn_from(
         "the code of the real picture": measured.draw(codes),
         "the real picture": pictures,
     }
+    if measured.clip is not None:
+        ways["optimised for CLIP"] = measured.draw(measured.optimised(texts, start))
     table = {}
     for way, shown in ways.items():
         found = measured.judge(shown)

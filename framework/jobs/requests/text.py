@@ -10,7 +10,7 @@ from framework.jobs.requests.framing import FRAMING, Framing
 from framework.jobs.requests.pictures import MAX_SEED
 
 _OF_PHOTOGRAPHS = ("stages", *FRAMING)
-_MOST, _MOST_LOOKS, _MOST_STRENGTH = 64, 50, 4.0
+_MOST, _MOST_LOOKS, _MOST_STEPS, _MOST_STRENGTH = 64, 50, 10_000, 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +30,12 @@ class TextRequest(Framing):
         edit: edit.safetensors of a drag, whose last picture is changed.
         text_encoder: File or folder of the text encoder, as training writes it; by default the
             model folder's own text.safetensors.
+        clip: File of CLIP's weights (open_clip's ViT-B-32; extra `clip`): the latents are optimised
+            until CLIP finds the text in the picture, in place of a text encoder, and for any model.
         strength: Share of the way from the picture to what the text says; more than 1 exaggerates.
+            With `clip` the weight of the text against the picture before.
         looks: Times that the image encoder looks at the result and corrects it.
+        clip_steps: Steps of the optimisation with `clip`.
         pick: Which picture of a file with several latents: its name or its number, counted from 0;
             the last by default.
         paste: What of the edit goes back into the photograph: changed, only where it differs; box,
@@ -53,8 +57,10 @@ class TextRequest(Framing):
     image: Annotated[str | None, Shown("FILE")] = None
     edit: Annotated[str | None, Shown("FILE")] = None
     text_encoder: Annotated[str | None, Shown("FILE")] = None
+    clip: Annotated[str | None, Shown("FILE")] = None
     strength: Annotated[float, Shown("SHARE")] = 1.0
     looks: Annotated[int, Shown("N", advanced=True)] = 4
+    clip_steps: Annotated[int, Shown("N", advanced=True)] = 200
     pick: Annotated[str | None, Shown("N|NAME", advanced=True)] = None
     paste: Annotated[Paste, Shown(advanced=True)] = "changed"
     photo: Annotated[str | None, Shown("PHOTO", advanced=True)] = None
@@ -77,7 +83,10 @@ class TextRequest(Framing):
             raise UserError("`image` and `edit` given; give one of them, or none to begin with")
         if self.starts_with_seeds and self.model is None:
             raise UserError(": give a zoo name, a model folder or a file", "model")
+        if self.clip is not None and self.text_encoder is not None:
+            raise UserError("`clip` and `text_encoder` given; give one of them")
         _check("n", self.n, 1, _MOST)
+        _check("clip_steps", self.clip_steps, 1, _MOST_STEPS)
         _check("seed", self.seed, 0, MAX_SEED - self.n)
         _check("looks", self.looks, 1, _MOST_LOOKS)
         if not 0 < self.strength <= _MOST_STRENGTH:

@@ -4,9 +4,7 @@ All need weights that nobody ships, so none is a default. On pictures unlike the
 they mean little: encoders of other subjects did better without them (restyle-encoder#50).
 """
 
-import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +14,16 @@ from torch import Tensor, nn
 
 from framework.errors import UserError
 from framework.files import sha256_file
-from framework.models.features.blocks import suited
-from framework.models.features.weights import RESNET50, find_weights, read_weights
+from framework.models.features.clip import CLIP, CLIP_MODEL, open_network
+from framework.models.features.view import View
+from framework.models.features.weights import RESNET50, fill, find_weights
 
 CHOICES = ("arcface", "resnet50", "clip")
-CLIP_MODEL = "ViT-B-32"
-_CLIP_EXTRA = "pip install 'dragline[clip]'"
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class View:
-    """A network's input: its side, mean and deviation of the channels on [0, 1].
-
-    The network sees the part `box` of a picture: (left, top, right, bottom), shares of its sides.
-    """
-
-    side_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    box: Box = (0.0, 0.0, 1.0, 1.0)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Convert pictures (N, C, H, W) in [-1, 1] to (N, 3, side_px, side_px)."""
-        height, width = images.shape[2:]
-        left, top, right, bottom = self.box
-        images = images[
-            :,
-            :,
-            round(top * height) : round(bottom * height),
-            round(left * width) : round(right * width),
-        ]
-        images = (suited(images.float(), (self.side_px, self.side_px), 3) + 1) / 2
-        mean, std = (images.new_tensor(x)[:, None, None] for x in (self.mean, self.std))
-        return (images - mean) / std
 
 
 # Faces aligned as FFHQ's: rows 35 to 223 and columns 32 to 220 of 256 (pSp, e4e).
 FACE = View(112, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (32 / 256, 35 / 256, 220 / 256, 223 / 256))
 IMAGENET = View(224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-CLIP = View(
-    224, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-)  # Radford et al. 2021
 
 
 class Similarity(nn.Module):
@@ -149,7 +115,7 @@ def _resnet50(path: Path | None, flag: str) -> Similarity:
     with torch.random.fork_rng(devices=[]):
         network = resnet50(weights=None)
     network.fc = nn.Identity()  # type: ignore[assignment]
-    _fill(network, read_weights(path), path)
+    fill(network, path)
     return Similarity("resnet50", network, IMAGENET, path, f"{RESNET50.name}, pooled features")
 
 
@@ -165,32 +131,11 @@ def _arcface(backbone: Any, path: Path) -> Similarity:
         nn.Linear(width * 7 * 7, width),
         nn.BatchNorm1d(width),
     )
-    _fill(network, read_weights(path), path)
+    fill(network, path)
     layers = nn.Sequential(network.input_layer, network.body, network.output_layer)
     return Similarity("arcface", layers, FACE, path, "IR-SE50, ArcFace")
 
 
 def _clip(path: Path, flag: str) -> Similarity:
-    """Make open_clip's network with weights read here: the library would download and unpickle.
-
-    It was tested with a stand-in for the library only.
-    """
-    try:
-        library = importlib.import_module("open_clip")
-    except ImportError as error:
-        raise UserError(f"{flag} clip: open_clip is not installed; {_CLIP_EXTRA}") from error
-    with torch.random.fork_rng(devices=[]):
-        model = library.create_model(CLIP_MODEL, pretrained=None)
-    _fill(model, read_weights(path), path)
-    return Similarity("clip", model.visual, CLIP, path, f"CLIP {CLIP_MODEL}, pictures")
-
-
-def _fill(network: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Load a network's weights; others, such as a head's, are ignored."""
-    own = network.state_dict()
-    missing = [
-        n for n, tensor in own.items() if n not in weights or weights[n].shape != tensor.shape
-    ]
-    if missing:
-        raise UserError(f"{path}: no weights of this network (no {missing[0]} of its shape)")
-    network.load_state_dict({name: weights[name] for name in own})
+    network = open_network(path, f"{flag} clip").visual
+    return Similarity("clip", network, CLIP, path, f"CLIP {CLIP_MODEL}, pictures")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.files import sha256_file
@@ -213,3 +213,18 @@ def _download(weights: Published, folder: Path, flag: str) -> Path:
             f"and give its folder with {flag}"
         ) from error
     return path
+
+
+def fill(network: nn.Module, path: Path) -> None:
+    """Load a network's weights from a file; others in there, such as a head's, are ignored.
+
+    Raises:
+        UserError: If the file holds no weights of this network.
+    """
+    own, weights = network.state_dict(), read_weights(path)
+    missing = [
+        n for n, tensor in own.items() if n not in weights or weights[n].shape != tensor.shape
+    ]
+    if missing:
+        raise UserError(f"{path}: no weights of this network (no {missing[0]} of its shape)")
+    network.load_state_dict({name: weights[name] for name in own})

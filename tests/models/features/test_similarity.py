@@ -15,7 +15,8 @@ from framework.errors import UserError
 from framework.files import sha256_file
 from framework.models.features import similarity, weights
 from framework.models.features.blocks import suited
-from framework.models.features.similarity import CLIP_MODEL, FACE, IMAGENET, choose_similarity
+from framework.models.features.clip import CLIP, CLIP_MODEL
+from framework.models.features.similarity import FACE, IMAGENET, choose_similarity
 from tests.models.features.networks import random_pictures
 
 pytestmark = pytest.mark.usefixtures("bare")
@@ -190,5 +191,5 @@ def test_clip_is_its_picture_tower(tmp_path, monkeypatch):
     assert asked == [(CLIP_MODEL, None)]  # nothing is fetched by the library
     a, b = random_pictures(1, 224), random_pictures(1, 224, seed=1)
     torch.testing.assert_close(found.network.state_dict(), model.visual.state_dict())
-    embedded = [F.normalize(model.visual(similarity.CLIP(x)), dim=1) for x in (a, b)]
+    embedded = [F.normalize(model.visual(CLIP(x)), dim=1) for x in (a, b)]
     torch.testing.assert_close(found(a, b), 1 - (embedded[0] * embedded[1]).sum(dim=1))
