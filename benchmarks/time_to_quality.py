@@ -240,7 +240,8 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
     named = curves(rows)
     most = max(row["cpu_minutes"] for row in rows)
     levels = [math.log10(max(row["kid_lite"], 1e-5)) for row in rows]
-    low, high = math.floor(min(levels) * 5) / 5, math.ceil(max(levels) * 5) / 5
+    steps = 5 if max(levels) - min(levels) > 0.5 else 20  # lines for each power of ten
+    low, high = math.floor(min(levels) * steps) / steps, math.ceil(max(levels) * steps) / steps
 
     def place(row: dict[str, Any]) -> tuple[float, float]:
         level = math.log10(max(row["kid_lite"], 1e-5))
@@ -248,14 +249,17 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
         return x, top + (height - top - bottom) * (high - level) / max(high - low, 1e-9)
 
     parts = []
-    for step in range(round(low * 5), round(high * 5) + 1):
-        y = top + (height - top - bottom) * (high - step / 5) / max(high - low, 1e-9)
+    for step in range(round(low * steps), round(high * steps) + 1):
+        y = top + (height - top - bottom) * (high - step / steps) / max(high - low, 1e-9)
         parts.append(
             f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ccc"/>'
         )
         parts.append(
-            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10 ** (step / 5):.2g}</text>'
+            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10 ** (step / steps):.2g}</text>'
         )
+    for minutes in range(0, math.floor(most) + 1, max(1, round(most / 6))):
+        x = left + (width - left - right) * minutes / most
+        parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle">{minutes}</text>')
     for number, (name, curve) in enumerate(named.items()):
         colour = f"hsl({number * 360 / len(named):.0f} 70% 42%)"
         points = [place(row) for row in curve]
@@ -267,7 +271,7 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
         )
     parts.append(
         f'<text x="{(left + width - right) / 2}" y="{height - 10}" text-anchor="middle">'
-        f"CPU minutes (right edge {most:.0f}); kid_lite upwards, logarithmic</text>"
+        "CPU minutes; kid_lite, logarithmic: lower is better</text>"
     )
     style = "text{font:12px system-ui,sans-serif}"
     return (
