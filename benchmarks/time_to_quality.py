@@ -254,9 +254,8 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
         parts.append(
             f'<line x1="{left}" x2="{width - right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ccc"/>'
         )
-        parts.append(
-            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{10 ** (step / steps):.2g}</text>'
-        )
+        level = f"{10 ** (step / steps):.2g}"
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{level}</text>')
     for minutes in range(0, math.floor(most) + 1, max(1, round(most / 6))):
         x = left + (width - left - right) * minutes / most
         parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle">{minutes}</text>')
