@@ -69,7 +69,7 @@ HELP = {
   python train.py fit --config configs/train/stylegan2/vehicles64.yaml --data.source my_pictures \\
       --run.dir runs/mine --model.regularization.r1_gamma 0.2
   python train.py fit --config configs/train/encoder/small.yaml --data.source my_pictures \\
-      --model.generator runs/mine/network-000400
+      --model.generator runs/mine/network-000880
 
 Settings come from the YAML; the command line wins. First the run (--run.*), how it is measured
 (--metrics.*), then the pictures (--data.*), the networks and their training (--model.*; all of
