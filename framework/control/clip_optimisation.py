@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from framework.control.describing import Described
+from framework.errors import UserError
 from framework.models.frozen import NOISE_MODE, Adam, adam_update, gradients
 from framework.models.stylegan2 import Generator
 from framework.models.stylegan2.statistics import style_statistics
@@ -56,6 +57,9 @@ def optimised(
     Yields:
         The pictures as they are, then after each step those of the smallest loss so far; `missed`
         is 1 - the cosine.
+
+    Raises:
+        UserError: At the first step, if a picture or its cosine is not finite.
     """
     w = weights or ClipWeights()
     with gradients(False):
@@ -72,6 +76,8 @@ def optimised(
             changed = (pictures - before).square().mean(dim=(1, 2, 3))
             loss = w.clip * missed + w.pixel * changed
             loss = loss + w.latent * moved.square().mean(dim=(1, 2))
+            if look == 0 and not bool(loss.isfinite().all()):
+                raise UserError("the model, or CLIP, gives NaN or infinity for these latents")
             (gradient,) = torch.autograd.grad(loss.sum(), moved)
         with gradients(False):
             better = loss < least

@@ -200,12 +200,21 @@ class ClipReader:
     ) -> tuple[Described, Described]:
         """Return pictures as they were, and as they are after the optimisation."""
         weights = ClipWeights(clip=strength * ClipWeights.clip)
-        steps = optimised(generator, ws, lambda x: self.clip(x, self.vector), weights)
-        before = after = next(steps)
-        for after in islice(steps, self.steps):
-            cosine = 1 - after.missed.mean().item()
-            self.watcher.progress(f"clip: step {after.look} of {self.steps}, cosine {cosine:.3f}")
-        return before, after
+        ends = []
+        for number, one in enumerate(ws.split(1), 1):  # one graph at a time, of any model's size
+            steps = optimised(generator, one, lambda x: self.clip(x, self.vector), weights)
+            before = after = next(steps)
+            for after in islice(steps, self.steps):
+                self.watcher.progress(
+                    f"clip: picture {number} of {len(ws)}, step {after.look} of {self.steps},"
+                    f" cosine {1 - after.missed.item():.3f}"
+                )
+            ends.append((before, after))
+        first, last = (
+            Described(torch.cat([x.ws for x in side]), torch.cat([x.missed for x in side]), look)
+            for side, look in zip(zip(*ends, strict=True), (0, self.steps), strict=True)
+        )
+        return first, last
 
     def layers(self) -> dict[int, float]:
         """Return no layer: CLIP may touch all."""

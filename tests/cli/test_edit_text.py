@@ -177,6 +177,8 @@ def test_touched_layers_are_those_of_the_decided_coordinates():
         (["a red car", "--model", "{model}", "--clip", "nowhere"], "--clip: nowhere is no file"),
         (["a red car", "--model", "{model}", "--clip", "a", "--text-encoder", "b"], "one of them"),
         (["a red car", "--model", "{model}", "--clip", "a", "--clip-steps", "0"], "--clip-steps 0"),
+        (["a red car", "--model", "{model}", "--clip", "a", "--looks", "9"], "not with --clip"),
+        (["a red car", "--model", "{model}", "--clip-steps", "9"], "only with --clip"),
     ],
 )  # fmt: skip
 def test_mistakes_about_texts_are_one_line_and_leave_nothing(

@@ -1,6 +1,7 @@
 """benchmarks/time_to_quality.py: its clock, its table, its recipes, and one tiny run of it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def test_the_table_says_when_each_recipe_reached_the_last_kid_of_the_base():
     assert {line[0]: line[-1] for line in lines[2:]} == {
         "today": "60", "fast": "30", "slow": "not reached"
     }  # fmt: skip
-    assert "polyline" in ttq.plot(rows) and "slow" in ttq.plot(rows)
+    plot = ttq.plot(rows)
+    assert "polyline" in plot and "slow" in plot
+    assert re.findall(r'y="394" text-anchor="middle">(\d+)<', plot) == [*map(str, range(0, 61, 10))]
 
 
 @pytest.mark.parametrize("name", ttq.RECIPES)

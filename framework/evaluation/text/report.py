@@ -39,7 +39,7 @@ from framework.training.alignment.retrieval import retrieval
 CARS_SEED = 99_001  # of the captions; no training and no judge has these cars
 NUMBERS, PAGE = "report.json", "report.md"
 _WORST, _SHOWN = 8, 5
-_NEIGHBOURS, _VARIANTS, _CLIP_STEPS = 400, 4, 200
+_NEIGHBOURS, _VARIANTS, _CLIP_STEPS, _AT_ONCE = 400, 4, 200, 16
 TEXTS = (
     "a red car facing left under a clear sky", "a yellow van with big wheels",
     "a navy sedan under a dusky sky", "a tall green car", "a low white car under a golden sky",
@@ -75,8 +75,9 @@ class Measured(TextModel):
         """Optimise pictures until CLIP finds texts in them, as the verb does; their latents."""
         assert self.clip is not None
         found = []
-        for vector, start in zip(self.clip.texts(texts).split(1), ws.split(1), strict=True):
-            steps = optimised(self.generator, start, partial(self.clip, text=vector))
+        parts = zip(self.clip.texts(texts).split(_AT_ONCE), ws.split(_AT_ONCE), strict=True)
+        for vectors, start in parts:
+            steps = optimised(self.generator, start, partial(self.clip, text=vectors))
             found.append(next(islice(steps, _CLIP_STEPS, None)).ws)
         return torch.cat(found)
 
@@ -99,7 +100,7 @@ def text(
         model: Zoo name or model folder with an encoder, of toy cars of 64 px.
         text_encoder: File or folder of the text encoder; the model folder's own if None.
         clip: File of CLIP's weights (open_clip's ViT-B-32), to compare with latents that are
-            optimised until CLIP finds the text in the picture, half a minute of a core each.
+            optimised until CLIP finds the text in the picture.
         n: Captions; retrieval takes whole groups of 100 of them.
         seed: Seed of the pictures that are changed.
 

@@ -85,6 +85,10 @@ class TextRequest(Framing):
             raise UserError(": give a zoo name, a model folder or a file", "model")
         if self.clip is not None and self.text_encoder is not None:
             raise UserError("`clip` and `text_encoder` given; give one of them")
+        if self.clip is not None and self.looks != TextRequest.looks:
+            raise UserError(f"{self.looks}: not with `clip`, which takes `clip_steps`", "looks")
+        if self.clip is None and self.clip_steps != TextRequest.clip_steps:
+            raise UserError(f"{self.clip_steps}: only with `clip`", "clip_steps")
         _check("n", self.n, 1, _MOST)
         _check("clip_steps", self.clip_steps, 1, _MOST_STEPS)
         _check("seed", self.seed, 0, MAX_SEED - self.n)

@@ -74,12 +74,13 @@ def open_network(path: Path, flag: str) -> Any:
         UserError: If the extra is not installed, or the file holds no such weights.
     """
     library = _library(flag)
-    logging.disable(logging.WARNING)  # it warns that it read no weights
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))  # it warns that it read no weights
     try:
         with torch.random.fork_rng(devices=[]):
             network = library.create_model(CLIP_MODEL, pretrained=None)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
     fill(network, path)
     return network
 
