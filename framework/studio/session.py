@@ -4,9 +4,7 @@ The worker's thread alone calls `turn`; `put`, `ask`, `join` and `leave` are for
 """
 
 import secrets
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,19 +33,15 @@ from framework.studio.edit import Edit
 from framework.studio.faults import in_a_line
 from framework.studio.filling import Filling
 from framework.studio.frames import Frame
+from framework.studio.inbox import Inbox, Question
 from framework.studio.masks import pack, unpack
-from framework.studio.messages import BadMessage, Command, Note, State
+from framework.studio.messages import Command, Note, State
 from framework.studio.models import Models
 from framework.studio.outbox import Outbox
 from framework.studio.storage import Storage
+from framework.studio.trail import Kept, Trail
 
-MAX_WAITING = 256  # commands
-MOST_EARLIER = 4  # edits that undo leads back to: each may have weights of its own
 _REPLACING = (Inverting, Filling)  # what ends with another edit
-# Of several in a row only the last counts.
-_OF_ONE_KIND = (messages.Go, messages.Hold, messages.Slide)
-_Question = tuple[Callable[[], Any], Future]
-_Kept = tuple[Edit, Path | None]  # an edit, and what is stored for it
 
 
 class Session:
@@ -64,8 +58,8 @@ class Session:
         self.connected = False
         self.used_sec = time.monotonic()
         self._models, self._storage = models, storage
-        self._inbox: deque[Command | _Question] = deque()
-        self._lock = threading.Lock()
+        self._inbox = Inbox()
+        self._trail = Trail(storage)
         self._edit: Edit | None = None
         self._control = Control()  # of the edit's model
         self._edits = 0  # so far
@@ -75,8 +69,6 @@ class Session:
         self._steered = 0
         self._folder: Path | None = None  # of the edit's photograph or file
         self._coming: Path | None = None  # what is stored for the edit that is being made
-        self._earlier: list[_Kept] = []  # edits of which the next one was made, by filling
-        self._later: list[_Kept] = []  # those that were undone
         self._logs, self._logged = False, 0  # drags to W&B; how many so far
         self._known_mask: Any = None  # what the page shows
         self._due: tuple[Callable[[], np.ndarray], int] | None = None  # a picture not shown yet
@@ -93,14 +85,14 @@ class Session:
         if isinstance(command, messages.Ack):
             self.outbox.acknowledge(command.frame)
         else:
-            self._append(command)
+            self._inbox.put(command)
 
     def ask(self, function: Callable[[], Any]) -> Future:
         """Let the worker's thread call a function between two steps."""
         self.used_sec = time.monotonic()
-        future: Future = Future()
-        self._append((function, future))
-        return future
+        question = Question(function)
+        self._inbox.put(question)
+        return question.future
 
     def join(self) -> None:
         """A page shows this session from now on."""
@@ -110,12 +102,7 @@ class Session:
     def leave(self) -> None:
         """The page is gone: what it had asked for is dropped, a drag stops after its step."""
         self.outbox.disconnect()
-        with self._lock:
-            for item in self._inbox:
-                if isinstance(item, tuple):
-                    item[1].cancel()
-            self._inbox.clear()
-            self._inbox.append(messages.Stop())
+        self._inbox.replace(messages.Stop())
         self.connected, self.used_sec = False, time.monotonic()
 
     @property
@@ -129,7 +116,7 @@ class Session:
     def turn(self) -> None:
         """Do what the page has asked for, then at most one step of what is under way."""
         changed = False
-        while (item := self._next()) is not None:
+        while (item := self._inbox.take()) is not None:
             self._guarded(item)
             changed = True
         if self._activity is not None:
@@ -166,8 +153,8 @@ class Session:
         values = values_of(self._edit.drag.notes)
         return replace(
             state,
-            can_undo=state.can_undo or bool(self._earlier),
-            can_redo=state.can_redo or bool(self._later),
+            can_undo=state.can_undo or self._trail.leads_back,
+            can_redo=state.can_redo or self._trail.leads_on,
             edit=self._edits,
             busy=busy,
             held=held,
@@ -209,30 +196,13 @@ class Session:
         """Remove what was stored for it."""
         self._storage.remove(self._folder)
         self._discard()
-        self._earlier = self._without(self._earlier)
-        self._later = self._without(self._later)
-
-    def _append(self, item: Command | _Question) -> None:
-        with self._lock:
-            if len(self._inbox) >= MAX_WAITING:
-                raise BadMessage("too many commands at once")
-            self._inbox.append(item)
-
-    def _next(self) -> Command | _Question | None:
-        """Take the next command; of several places in a row only the last is gone to."""
-        with self._lock:
-            while self._inbox:
-                item = self._inbox.popleft()
-                follower = self._inbox[0] if self._inbox else None
-                if not (isinstance(item, _OF_ONE_KIND) and type(item) is type(follower)):
-                    return item
-        return None
+        self._trail.forget()
 
     def _guarded(self, item: Any) -> None:
         """Do one thing; what goes wrong is told in a line, and the session lives on."""
         try:
-            if isinstance(item, tuple):
-                answer(*item)
+            if isinstance(item, Question):
+                item.answer()
             elif callable(item):
                 item()
             else:
@@ -306,7 +276,7 @@ class Session:
                 self._go(place - self.edit.drag.can_undo)
             case messages.Reset():
                 self._stop()
-                self._later = self._without(self._later)
+                self._trail.forget_later()
                 self.edit.drag.reset()
                 self._moved()
 
@@ -314,14 +284,19 @@ class Session:
         """Show another edit from now on."""
         self._coming = None
         self.forget()
-        self._turn_to(edit, folder)
+        self._turn_to(Kept(edit, folder))
 
-    def _turn_to(self, edit: Edit, folder: Path | None) -> None:
+    @property
+    def _kept(self) -> Kept:
+        return Kept(self.edit, self._folder)
+
+    def _turn_to(self, kept: Kept) -> None:
+        edit = kept.edit
         control = self._models.control(edit.source.model)
         if control is not self._control:
             for complaint in control.complaints:
                 self.outbox.tell(Note(complaint))
-        self._edit, self._folder, self._control = edit, folder, control
+        self._edit, self._folder, self._control = edit, kept.folder, control
         self._edits += 1
         self._known_mask = None
         self.outbox.clear_rows()
@@ -339,13 +314,10 @@ class Session:
 
     def _follow(self, edit: Edit, folder: Path) -> None:
         """Go on with an edit that was made of this one; undo leads back."""
-        self._later = self._without(self._later)
         self._coming = None
         self.edit.drag.forget_undone()
-        kept = [*self._earlier, (self.edit, self._folder)]
-        self._without(kept[:-MOST_EARLIER])
-        self._earlier = kept[-MOST_EARLIER:]
-        self._turn_to(edit, folder)
+        self._trail.follow(self._kept)
+        self._turn_to(Kept(edit, folder))
 
     def _slide(self, values: dict[str, float]) -> None:
         """A slider is held: show the picture that it would give."""
@@ -376,7 +348,7 @@ class Session:
         before = drag.ws
 
         def done(ws: Tensor, missed: float) -> None:
-            self._later = self._without(self._later)
+            self._trail.forget_later()
             drag.set_picture(ws, (*drag.notes, control.text_change(before, ws, text)))
             if note := reader.says_nothing() or missed_note([missed]):
                 self.outbox.tell(Note(note, is_error=False))
@@ -388,31 +360,19 @@ class Session:
         """Undo the last change of the edit; before its first one, what the edit was made by."""
         self._stop()
         steps = self.edit.drag.last_change
-        if steps or not self._earlier:
+        if steps or not self._trail.leads_back:
             self._go(-steps)
         else:
-            self._exchange(self._later, self._earlier)
+            self._turn_to(self._trail.back(self._kept))
 
     def _redo(self) -> None:
         """Make the next change again, which may be the one that led to another edit."""
         self._stop()
         steps = self.edit.drag.next_change
-        if steps or not self._later:
+        if steps or not self._trail.leads_on:
             self._go(steps)
         else:
-            self._exchange(self._earlier, self._later)
-
-    def _exchange(self, put: list[_Kept], take: list[_Kept]) -> None:
-        """Leave the edit, and take up the last one of a list."""
-        self._stop()
-        put.append((self.edit, self._folder))
-        self._turn_to(*take.pop())
-
-    def _without(self, edits: list[_Kept]) -> list[_Kept]:
-        """Remove what is stored for edits that nothing leads to any more; return an empty list."""
-        for _, folder in edits:
-            self._storage.remove(folder)
-        return []
+            self._turn_to(self._trail.on(self._kept))
 
     def _set_mask(self, bits: str | None) -> None:
         with self._paused() as drag:
@@ -433,7 +393,7 @@ class Session:
         """Begin or continue the drag."""
         self._release()
         if self._activity is None:
-            self._later = self._without(self._later)
+            self._trail.forget_later()
             if self.edit.drag.last_step is None:
                 self.outbox.clear_rows()
             log = self._new_log() if self._logs else None
@@ -488,7 +448,7 @@ class Session:
         """Change the edit between two steps; a drag that was under way goes on."""
         drag, running = self.edit.drag, isinstance(self._activity, Dragging)
         self._stop()
-        self._later = self._without(self._later)
+        self._trail.forget_later()
         yield drag
         if running and drag.points:
             self._start()
@@ -559,13 +519,3 @@ class Session:
             step.step, step.motion_loss, step.max_distance_px, step.mean_drift,
             step.min_confidence,
         ])  # fmt: skip
-
-
-def answer(function: Callable[[], Any], future: Future) -> None:
-    """Call a function for somebody who waits for the result."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(function())
-    except Exception as error:
-        future.set_exception(error)

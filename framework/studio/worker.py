@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from framework.errors import UserError
-from framework.studio.session import MAX_WAITING, answer
+from framework.studio.inbox import MAX_WAITING, Question
 from framework.studio.sessions import Sessions
 
 
@@ -20,7 +20,7 @@ class Worker:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._questions: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._questions: deque[Question] = deque()
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="studio worker", daemon=True)
@@ -41,10 +41,10 @@ class Worker:
         """
         if len(self._questions) >= MAX_WAITING:
             raise UserError("too many questions at once")
-        future: Future = Future()
-        self._questions.append((function, future))
+        question = Question(function)
+        self._questions.append(question)
         self._wake.set()
-        return future
+        return question.future
 
     def close(self, timeout_sec: float = 3.0) -> None:
         """End after the step that is being made."""
@@ -61,6 +61,6 @@ class Worker:
                 if not self._closing:
                     session.turn()
             if self._questions:
-                answer(*self._questions.popleft())
+                self._questions.popleft().answer()
             elif not busy:
                 self._wake.wait()

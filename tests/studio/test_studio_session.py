@@ -15,11 +15,12 @@ from framework.jobs.requests.framing import Framing
 from framework.models.editors.latent_transformer import LatentTransformer
 from framework.studio import messages, sessions
 from framework.studio.frames import HEADER, Frame
+from framework.studio.inbox import MAX_WAITING
 from framework.studio.masks import pack
 from framework.studio.messages import BadMessage, State
 from framework.studio.models import Models
 from framework.studio.outbox import MAX_NOTES, MAX_ROWS, Outbox
-from framework.studio.session import MAX_WAITING, Session
+from framework.studio.session import Session
 from framework.studio.sessions import Full, Sessions
 from tests.models.diffusion.tiny import tiny_folder
 from tests.studio.conftest import until
