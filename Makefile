@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 # One thread a worker: small tensors gain nothing from more, and workers share the cores. Bytecode
 # is written in any case: tests start some hundred programs, and each would compile everything anew.
 test: $(INSTALLED_DEV)
-	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --durations=10
+	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist worksteal --durations=10
 
 lint: $(INSTALLED_DEV)
 	@$(PY) -m ruff check .
