@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 
 from framework.studio.frames import Frame
-from framework.studio.messages import Event, Mask, Note, Rows, State, to_text
+from framework.studio.messages import Event, Mask, Note, Rows, State
+from framework.studio.wire import to_text
 
 MAX_IN_FLIGHT = 2  # frames sent and not yet shown
 MAX_NOTES = 20

@@ -24,11 +24,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from framework.errors import UserError
 from framework.jobs.models import pick_device
 from framework.jobs.requests.framing import FRAMING, Crop, Framing
-from framework.studio import messages
+from framework.studio import messages, wire
 from framework.studio.connections import Connections
 from framework.studio.edit import Edit
 from framework.studio.forms import presets, settings_form
-from framework.studio.messages import MAX_TEXT, BadMessage, Note, read_command, to_text
+from framework.studio.messages import BadMessage, Note
 from framework.studio.models import Models
 from framework.studio.request import StudioRequest
 from framework.studio.runs import Runs
@@ -145,7 +145,7 @@ class Studio:
 
     async def _description(self, _: Request) -> Response:
         return JSONResponse({
-            "messages": messages.describe(), "settings": settings_form(), "presets": presets(),
+            "messages": wire.describe(), "settings": settings_form(), "presets": presets(),
         })  # fmt: skip
 
     async def _seed(self, request: Request) -> Response:
@@ -249,7 +249,7 @@ class Studio:
             session.id, models.names, models.first, self._device, bool(models.runs.names)
         )
         try:
-            await socket.send_text(to_text(hello))
+            await socket.send_text(wire.to_text(hello))
             self.worker.wake()
             # Neither waits for the other for ever: whichever ends takes the other with it.
             tasks = [
@@ -284,7 +284,7 @@ class Studio:
                 try:
                     if len(text) > messages.MAX_MESSAGE_BYTES:
                         raise BadMessage("a message is too long")
-                    session.put(read_command(text))
+                    session.put(wire.read_command(text))
                 except BadMessage as error:
                     bad += 1
                     session.outbox.tell(Note(str(error)))
@@ -407,7 +407,7 @@ def _framing(asked: Mapping[str, str]) -> Framing:
     Raises:
         UserError: Naming the field, if one does not fit.
     """
-    given = {name: value for name in FRAMING if (value := asked.get(name, "")[:MAX_TEXT])}
+    given = {name: value for name in FRAMING if (value := asked.get(name, "")[: wire.MAX_TEXT])}
     if given.get("crop", "center") not in get_args(Crop):
         raise UserError("no such way to crop", "crop")
     if "rotate" in given:

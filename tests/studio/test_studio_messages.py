@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from framework.drag.settings import DragSettings
-from framework.studio import messages
+from framework.studio import messages, wire
 from framework.studio.forms import PATHS, settings_form
 from framework.studio.frames import HEADER, Frame, encode
 from framework.studio.masks import pack, unpack
-from framework.studio.messages import BadMessage, read_command
+from framework.studio.messages import BadMessage
+from framework.studio.wire import read_command
 
 
 def test_commands_are_read():
@@ -54,7 +55,7 @@ def test_anything_else_is_refused_in_a_line(text):
 
 
 def test_the_description_has_every_message():
-    described = messages.describe()
+    described = wire.describe()
     assert described["commands"]["MovePoint"] == ["index", "end", "to"]
     assert set(described["commands"]) == {kind.__name__ for kind in get_args(messages.Command)}
     assert "points" in described["events"]["State"]
@@ -62,8 +63,8 @@ def test_the_description_has_every_message():
 
 def test_events_are_strict_json():
     with pytest.raises(ValueError, match="JSON"):
-        messages.to_text(messages.Rows(["a"], [[float("nan")]], False))
-    assert json.loads(messages.to_text(messages.Note("<b>"))) == {
+        wire.to_text(messages.Rows(["a"], [[float("nan")]], False))
+    assert json.loads(wire.to_text(messages.Note("<b>"))) == {
         "type": "Note", "text": "<b>", "is_error": True, "field": "",
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from framework.studio import connections, messages, server
+from framework.studio import connections, messages, server, wire
 from framework.studio.request import StudioRequest
 from tests.studio.conftest import ask, served, until
 
@@ -59,7 +59,7 @@ class Page:
         self.wire.close()
 
     def say(self, command: object) -> None:
-        self.wire.send(messages.to_text(command))  # type: ignore[arg-type]
+        self.wire.send(wire.to_text(command))  # type: ignore[arg-type]
 
     def read(self, acknowledge: bool = True) -> None:
         message = self.wire.recv(60)
@@ -341,8 +341,8 @@ def test_many_connections_are_refused_and_the_server_recovers(running):
     wires = [socket.create_connection(address) for _ in range(server.MAX_CONNECTIONS + 20)]
     until(lambda: len(running.server_state.connections) >= server.MAX_CONNECTIONS)
     assert httpx.get(f"{running.address}health").status_code == 503
-    for wire in wires:
-        wire.close()
+    for one in wires:
+        one.close()
     until(lambda: len(running.server_state.connections) < server.MAX_CONNECTIONS)
     assert httpx.get(f"{running.address}health").status_code == 200
 
