@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -91,110 +92,175 @@ def _refine(
     encoder: StyleEncoder | None,
     statistics: StyleStatistics,
 ) -> Iterator[InversionStep]:
-    """The loop in one piece; nothing is yielded inside a `with`."""
-    deadline = deadline_of(settings.max_seconds)
-    rng = torch.Generator().manual_seed(settings.seed)
-    weights = {n: getattr(settings, n) for n in ("pixel", "perceptual", "encoder", "prior")}
-    weights["noise"] = settings.noise_weight
-
+    """The loop; nothing is yielded inside a `with`."""
     with gradients(False):
-        network = in_float32(shell(generator))
-        origin = _origin(network, encoder)
-        # The variables: latents, and noise maps if enabled; each picture has its own rows.
-        moving = {"ws": start}
-        if settings.noise == "optimise":
-            moving |= noise_maps(network, len(start))
-        optimizers = {name: Adam.new(value) for name, value in moving.items()}
-        if settings.space == "w":
-            optimizers["ws"] = Adam.new(start[:, :1])
-        rows = torch.arange(len(start), device=start.device)
-        finished = torch.zeros_like(rows, dtype=torch.bool)
-        best = no_best(target.pictures) | moving
-        best["perceptual"] = best["loss"]
-        latest: dict[str, Tensor] = {}
-    step, diverged = 0, False
-
+        run = _Refinement(generator, target, start, settings, encoder, statistics)
     while True:
         with gradients(True):
-            moving = {name: value.detach().requires_grad_() for name, value in moving.items()}
-            maps = {name: value for name, value in moving.items() if name != "ws"}
-            ws = moving["ws"]
-            if settings.latent_noise > 0:
-                ws = ws + _shake(optimizers["ws"].mean[:1], step, settings, statistics, rng)
-            images = picture(network, ws, maps)
-            visible = target.visible(images)
-            terms = target.terms(visible)
-            if encoder is not None:
-                terms["encoder"] = _encoder_term(encoder, visible, ws, origin, statistics)
-            if settings.prior > 0:
-                # Not deviations squared: a root has no gradient at `w_avg`, where many begin.
-                terms["prior"] = statistics.normalise(ws).square().mean(dim=(1, 2))
-            if maps:
-                terms["noise"] = noise_loss(maps.values())
-            loss = weighted_sum(terms, weights)
-
+            drawn = run.draw()
         with gradients(False):
-            finite = loss.isfinite()
-            if step == 0 and not bool(finite.all()):
-                raise UserError("the model gives NaN or infinity for these latents or pictures")
-            latest = with_rows(latest or {"loss": loss, **terms}, rows, {"loss": loss, **terms})
-            candidate = {
-                "loss": loss,
-                "step": torch.full_like(rows, step),
-                "images": images,
-                "ws": ws,
-            }
-            candidate |= {"perceptual": terms.get("perceptual", loss), **maps}
-            better = torch.nonzero(loss < best["loss"][rows])[:, 0]
-            best = with_rows(best, rows[better], {n: t[better] for n, t in candidate.items()})
-            over = ~finite
-            if settings.stop is not None:
-                over = over | (best["perceptual"][rows] <= settings.stop)
-            finished = finished.index_copy(0, rows, over)
-            diverged = diverged or not bool(finite.all())
-            status = status_of(
-                "diverged" if diverged else "done",
-                bool(over.all()),
-                step >= settings.steps,
-                time.monotonic() >= deadline,
-            )
-
-        yield InversionStep(
-            stage="refine",
-            step=step,
-            status=status,
-            ws=best["ws"],
-            noise={name: best[name] for name in maps},
-            deltas=None,
-            loss=latest["loss"],
-            best_loss=best["loss"],
-            best_step=best["step"],
-            finished=finished,
-            terms={name: value for name, value in latest.items() if name != "loss"},
-            images=best["images"],
-        )
-        if status != "running":
+            step = run.judge(drawn)
+        yield step
+        if step.status != "running":
             return
-
         with gradients(True):
-            grads = torch.autograd.grad(loss.sum(), list(moving.values()))
+            slopes = run.slopes(drawn)
+        del drawn, step  # its graph goes before the next is made: half the memory
         with gradients(False):
-            lr = settings.lr * ramp(step, settings.steps)
-            for (name, value), gradient in zip(moving.items(), grads, strict=True):
-                if name == "ws" and settings.space == "w":
-                    gradient = gradient.sum(dim=1, keepdim=True)
-                optimizers[name], update = adam_update(optimizers[name], gradient, lr)
-                if name == "ws":
-                    moving[name] = value.detach() + update * statistics.w_std
-                else:
-                    moving[name] = _standardised(value.detach() + update)
-            if bool(over.any()):
-                rows, target = rows[~over], target.rows(~over)
-                moving = {name: value[~over] for name, value in moving.items()}
-                optimizers = {name: _rows(adam, ~over) for name, adam in optimizers.items()}
-        step += 1
-        # Free this step's graph before the next is made: half the memory.
-        del ws, maps, images, visible, terms, loss, candidate, grads
+            run.move(slopes)
+        del slopes
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Pictures (M, C, H, W) of latents (M, num_ws, w_dim), and their loss (M,) with its terms."""
+
+    ws: Tensor
+    images: Tensor
+    terms: dict[str, Tensor]
+    loss: Tensor
+
+
+class _Refinement:
+    """The variables of all photographs, the best so far of each, and the rules of a step.
+
+    Of N photographs the M that are not finished are moved on; `_rows` are their numbers.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        target: Target,
+        start: Tensor,
+        settings: RefineSettings,
+        encoder: StyleEncoder | None,
+        statistics: StyleStatistics,
+    ) -> None:
+        self._target, self._settings = target, settings
+        self._encoder, self._statistics = encoder, statistics
+        self._deadline = deadline_of(settings.max_seconds)
+        self._rng = torch.Generator().manual_seed(settings.seed)
+        self._weights = {
+            "pixel": settings.pixel,
+            "perceptual": settings.perceptual,
+            "encoder": settings.encoder,
+            "prior": settings.prior,
+            "noise": settings.noise_weight,
+        }
+        self._network = in_float32(shell(generator))
+        self._origin = _origin(self._network, encoder)
+        self._step, self._diverged = 0, False
+        # Latents, and noise maps if enabled; each photograph has its own rows.
+        self._moving = {"ws": start}
+        if settings.noise == "optimise":
+            self._moving |= noise_maps(self._network, len(start))
+        self._optimizers = {name: Adam.new(value) for name, value in self._moving.items()}
+        if settings.space == "w":
+            self._optimizers["ws"] = Adam.new(start[:, :1])
+        self._rows = torch.arange(len(start), device=start.device)
+        self._over = self._finished = torch.zeros_like(self._rows, dtype=torch.bool)
+        self._best = no_best(target.pictures) | self._moving
+        self._best["perceptual"] = self._best["loss"]
+        self._latest: dict[str, Tensor] = {}
+
+    def draw(self) -> _Drawn:
+        """Draw the pictures of this step's latents, with the graph of their loss."""
+        settings, statistics = self._settings, self._statistics
+        self._moving = {n: value.detach().requires_grad_() for n, value in self._moving.items()}
+        ws, maps = self._moving["ws"], self._maps(self._moving)
+        if settings.latent_noise > 0:
+            like = self._optimizers["ws"].mean[:1]
+            ws = ws + _shake(like, self._step, settings, statistics, self._rng)
+        images = picture(self._network, ws, maps)
+        visible = self._target.visible(images)
+        terms = self._target.terms(visible)
+        if self._encoder is not None:
+            terms["encoder"] = _encoder_term(self._encoder, visible, ws, self._origin, statistics)
+        if settings.prior > 0:
+            # Not deviations squared: a root has no gradient at `w_avg`, where many begin.
+            terms["prior"] = statistics.normalise(ws).square().mean(dim=(1, 2))
+        if maps:
+            terms["noise"] = noise_loss(maps.values())
+        return _Drawn(ws, images, terms, weighted_sum(terms, self._weights))
+
+    def judge(self, drawn: _Drawn) -> InversionStep:
+        """Keep what is better than before, and say which photographs are finished.
+
+        Raises:
+            UserError: If the loss is not finite at the start.
+        """
+        finite = drawn.loss.isfinite()
+        if self._step == 0 and not bool(finite.all()):
+            raise UserError("the model gives NaN or infinity for these latents or pictures")
+        losses = {"loss": drawn.loss, **drawn.terms}
+        self._latest = with_rows(self._latest or losses, self._rows, losses)
+        self._keep_better(drawn)
+        self._over = ~finite
+        if self._settings.stop is not None:
+            near = self._best["perceptual"][self._rows] <= self._settings.stop
+            self._over = self._over | near
+        self._finished = self._finished.index_copy(0, self._rows, self._over)
+        self._diverged = self._diverged or not bool(finite.all())
+        status = status_of(
+            "diverged" if self._diverged else "done",
+            bool(self._over.all()),
+            self._step >= self._settings.steps,
+            time.monotonic() >= self._deadline,
+        )
+        return InversionStep(
+            stage="refine",
+            step=self._step,
+            status=status,
+            ws=self._best["ws"],
+            noise=self._maps(self._best),
+            deltas=None,
+            loss=self._latest["loss"],
+            best_loss=self._best["loss"],
+            best_step=self._best["step"],
+            finished=self._finished,
+            terms={name: value for name, value in self._latest.items() if name != "loss"},
+            images=self._best["images"],
+        )
+
+    def slopes(self, drawn: _Drawn) -> dict[str, Tensor]:
+        """Return the gradient of the loss for each variable."""
+        slopes = torch.autograd.grad(drawn.loss.sum(), list(self._moving.values()))
+        return dict(zip(self._moving, slopes, strict=True))
+
+    def move(self, slopes: dict[str, Tensor]) -> None:
+        """Make a step of Adam, and leave finished photographs out from now on."""
+        lr = self._settings.lr * ramp(self._step, self._settings.steps)
+        if self._settings.space == "w":
+            slopes = slopes | {"ws": slopes["ws"].sum(dim=1, keepdim=True)}
+        for name, slope in slopes.items():
+            before = self._moving[name].detach()
+            self._optimizers[name], update = adam_update(self._optimizers[name], slope, lr)
+            if name == "ws":
+                self._moving[name] = before + update * self._statistics.w_std
+            else:
+                self._moving[name] = _standardised(before + update)
+        if bool(self._over.any()):
+            left = ~self._over
+            self._rows, self._target = self._rows[left], self._target.rows(left)
+            self._moving = {name: value[left] for name, value in self._moving.items()}
+            self._optimizers = {name: _rows(adam, left) for name, adam in self._optimizers.items()}
+        self._step += 1
+
+    def _keep_better(self, drawn: _Drawn) -> None:
+        better = torch.nonzero(drawn.loss < self._best["loss"][self._rows])[:, 0]
+        candidate = {
+            "loss": drawn.loss,
+            "step": torch.full_like(self._rows, self._step),
+            "images": drawn.images,
+            "perceptual": drawn.terms.get("perceptual", drawn.loss),
+            **self._moving,
+            "ws": drawn.ws,  # with the noise on them
+        }
+        rows = {name: value[better] for name, value in candidate.items()}
+        self._best = with_rows(self._best, self._rows[better], rows)
+
+    def _maps(self, of: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: of[name] for name in self._moving if name != "ws"}
 
 
 def ramp(step: int, steps: int) -> float:
