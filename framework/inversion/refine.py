@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,20 +82,13 @@ def refine(
         if statistics is None:
             statistics = style_statistics(generator, _SAMPLES)
     encoder = encoder if settings.encoder > 0 else None
-    return _refine(generator, target, start, settings, encoder, statistics)
+    return _steps(partial(_Refinement, generator, target, start, settings, encoder, statistics))
 
 
-def _refine(
-    generator: Generator,
-    target: Target,
-    start: Tensor,
-    settings: RefineSettings,
-    encoder: StyleEncoder | None,
-    statistics: StyleStatistics,
-) -> Iterator[InversionStep]:
+def _steps(begin: Callable[[], "_Refinement"]) -> Iterator[InversionStep]:
     """The loop; nothing is yielded inside a `with`."""
     with gradients(False):
-        run = _Refinement(generator, target, start, settings, encoder, statistics)
+        run = begin()
     while True:
         with gradients(True):
             drawn = run.draw()
