@@ -21,10 +21,12 @@ help:
 demo: $(INSTALLED)
 	@$(PY) edit.py demo
 
-# One thread a worker: small tensors gain nothing from more, and workers share the cores. Bytecode
-# is written in any case: tests start some hundred programs, and each would compile everything anew.
+# One thread a worker: small tensors gain nothing from more, and workers share the cores. Each
+# keeps its files to the end (worksteal): what a file's tests share is made once. Bytecode is written
+# in any case: programs that tests start would compile anew whatever they import.
 test: $(INSTALLED_DEV)
-	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(WORKERS) --dist worksteal --durations=10
+	@env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(PY) -m pytest -q \
+	  -n $(WORKERS) --dist worksteal --durations=10
 
 lint: $(INSTALLED_DEV)
 	@$(PY) -m ruff check .

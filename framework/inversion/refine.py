@@ -99,7 +99,7 @@ def _steps(begin: Callable[[], "_Refinement"]) -> Iterator[InversionStep]:
             return
         with gradients(True):
             slopes = run.slopes(drawn)
-        del drawn, step  # its graph goes before the next is made: half the memory
+        del drawn, step  # a graph goes before the next is made: half the memory
         with gradients(False):
             run.move(slopes)
         del slopes

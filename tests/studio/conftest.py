@@ -9,13 +9,18 @@ from typing import Any
 
 import pytest
 
+from framework.studio import messages
+from framework.studio.messages import State
 from framework.studio.models import Models
 from framework.studio.request import StudioRequest
 from framework.studio.server import Server, Studio
+from framework.studio.session import Session
 from framework.studio.storage import Storage
 
 HOST, PORT = "127.0.0.1", 8000
 HERE = f"http://{HOST}:{PORT}"
+PULL = messages.AddPoint((20, 30), (40, 34))
+SMALL = messages.Choose("small")  # many small steps, also on an untrained model
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,33 @@ def studio(models) -> Iterator[Studio]:
 @pytest.fixture
 def app(studio):
     return studio.app(HOST, PORT)
+
+
+@pytest.fixture
+def session(models, storage) -> Session:
+    """A session with a picture and a point, without a worker: the test makes its turns."""
+    session = Session(models, storage)
+    session.put(messages.Open(models.first, seed=3))
+    session.put(SMALL)
+    session.put(PULL)
+    session.turn()
+    return session
+
+
+def state(session: Session) -> State:
+    """What the page shows."""
+    return session.state()
+
+
+def turns(session: Session, count: int) -> None:
+    """Let the session take turns."""
+    for _ in range(count):
+        session.turn()
+
+
+def told(session: Session) -> str:
+    """What the page was told since it was last asked, frames left out."""
+    return "".join(m for m in session.outbox.take() if isinstance(m, str))
 
 
 class Answer:

@@ -22,7 +22,7 @@ from framework.studio.request import StudioRequest
 from framework.studio.session import Session
 from tests.cli.conftest import save_small_model
 from tests.cli.describable import add_text_encoder
-from tests.studio.conftest import until
+from tests.studio.conftest import told, until
 
 FOUND = ["--methods", "pca", "--count", "2", "--samples", "20", "--seeds", "1"]
 PULL = (
@@ -56,10 +56,6 @@ def do(session: Session, *commands: messages.Command) -> None:
     for command in commands:
         session.put(command)
         until(lambda: session.turn() or not session._activity)
-
-
-def told(session: Session) -> str:
-    return "".join(m for m in session.outbox.take() if isinstance(m, str))
 
 
 def unpacked(session: Session, folder: Path) -> list[str]:
