@@ -264,6 +264,8 @@ def test_no_page_names_a_snapshot_that_its_own_command_deletes():
         options = dict(itertools.pairwise(words))
         if words[1:3] == ["train.py", "fit"] and "--run.dir" in options:
             settings = yaml.safe_load((ROOT / options["--config"]).read_text("utf-8"))["run"]
+            given = {key.removeprefix("--run."): options[key] for key in options if "--run." in key}
+            settings |= {key: yaml.safe_load(value) for key, value in given.items()}
             runs.setdefault(options["--run.dir"], (page, kept_at_the_end(settings)))
         named += [(page, w) for w in words if re.fullmatch(r".*/network-\d[\d-]*", w)]
     assert "runs/mine" in runs and named
