@@ -308,6 +308,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{path}: its digest does not match its contents; damaged, or edited: then remove "
             f'"{_CONFIG}" from "{DIGEST}" in it'
         )
+    files = [f"{name}.safetensors" for name in (*_NETWORKS, "encoder")]
+    unnamed = [f for f in files if f not in digests and (folder / f).exists()]
+    if unnamed:  # or the network would seem not to be there
+        raise BrokenCheckpoint(f'{path}: "{DIGEST}" has no digest of {unnamed[0]}')
     return description
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from framework.errors import BrokenCheckpoint, UserError
 from framework.formats import load_discriminator, load_generator, save_model_folder
+from framework.formats.model_folder import networks_in
 from framework.formats.run_checkpoint import FORMAT_VERSION, write_checkpoint
 from framework.models.digest import state_digest
 from framework.models.stylegan2 import Discriminator, Generator
@@ -133,6 +134,15 @@ def test_what_is_not_there(tmp_path, folder):
     (folder / "generator.safetensors").unlink()
     assert "missing" in refusal(folder)
     load_discriminator(folder)
+
+
+def test_a_network_without_a_digest_is_not_passed_over(folder):
+    """As when somebody removes more of `sha256` than the message about an edited file says."""
+    description = json.loads((folder / "config.json").read_text())
+    del description["sha256"]["config.json"], description["sha256"]["discriminator.safetensors"]
+    (folder / "config.json").write_text(json.dumps(description))
+    for read in (networks_in, load_generator, load_discriminator):
+        assert "no digest of discriminator.safetensors" in refusal(folder, read)
 
 
 def test_a_folder_without_discriminator(tmp_path):

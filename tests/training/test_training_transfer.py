@@ -71,7 +71,9 @@ def test_a_model_without_discriminator(tmp_path):
     folder = save_model_folder(tmp_path / "m", generator(1))
     ours = discriminator(7)
     report = start_from(str(folder), generator(5), [generator(6)], ours)
-    assert len(report) == 2 and equal(ours, discriminator(7)) == set(ours.state_dict())
+    assert equal(ours, discriminator(7)) == set(ours.state_dict())
+    assert report[2].network == "discriminator" and not report[2].fitting
+    assert report[2].lines()[0].split() == ["discriminator", "b16", "12", "new"]
 
 
 def test_a_damaged_discriminator_is_not_taken_for_a_missing_one(model):

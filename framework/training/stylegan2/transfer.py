@@ -105,9 +105,9 @@ def start_from(
     check_start(start, generator, discriminator, partial)
     report = [copy_fitting("generator", generator, start.generator)]
     report += [copy_fitting("average", average, start.average) for average in averages]
-    if start.discriminator is not None:
-        report.append(copy_fitting("discriminator", discriminator, start.discriminator))
-    return report
+    if start.discriminator is None:
+        return [*report, CopyReport("discriminator", [], list(discriminator.state_dict()), [])]
+    return [*report, copy_fitting("discriminator", discriminator, start.discriminator)]
 
 
 def check_start(start: Start, generator: Any, discriminator: Any, partial: bool = False) -> None:
