@@ -348,9 +348,8 @@ class TrainCLI(LightningCLI):
             )
         if isinstance(self.model, EncoderTraining):
             return validate_encoder(self.run_settings, self.model, self.trainer, self.datamodule)
-        data, device = self.datamodule.dataset, self.trainer.strategy.root_device
-        metrics = self.metric_settings
-        return validate_generator(self.run_settings, metrics, data, device, line.show)
+        metrics, device = self.metric_settings, self.trainer.strategy.root_device
+        return validate_generator(self.run_settings, metrics, self.datamodule, device, line.show)
 
     def _use_threads(self) -> None:
         """On a CPU, choose the number of threads by the work of a batch, not by the load."""

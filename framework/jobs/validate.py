@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from framework.data import ImageDataset
 from framework.errors import UserError
 from framework.evaluation.generator.measure import MetricSettings, Report, check_fit, measure
 from framework.evaluation.generator.models import choose_networks, note_opponent, seen_kimg
@@ -36,7 +35,7 @@ class Validation:
 def validate_generator(
     run: RunSettings,
     settings: MetricSettings,
-    dataset: ImageDataset,
+    data: TrainingImages,
     device: torch.device,
     watch: Callable[[str], None],
 ) -> Validation:
@@ -45,7 +44,7 @@ def validate_generator(
     Args:
         run: The run whose newest checkpoint is measured, unless `settings` names a model.
         settings: Settings of the measurement.
-        dataset: The real pictures.
+        data: The real pictures; of the model's size if theirs was left open.
         device: Device of the computation.
         watch: Function that gets texts of progress.
 
@@ -55,9 +54,11 @@ def validate_generator(
     opened = _open_model(run, settings)
     generator = opened.network("generator")
     name = settings.model or str(opened.path)
-    check_fit(generator, dataset, name)
+    if data.size is None:
+        data.size = generator.img_size
+    check_fit(generator, data.dataset, name)
     networks = choose_networks(settings)
-    report = measure(generator, dataset, networks, settings, device, watch)
+    report = measure(generator, data.dataset, networks, settings, device, watch)
     note_opponent(report, networks, opened)
     kimg = seen_kimg(generator.provenance)
     notes = [] if settings.model or kimg is None else _log(run, report, kimg)

@@ -193,9 +193,10 @@ def test_a_strategy_that_spawns_can_hand_the_callback_over():
 def test_validate_measures_any_model_that_fits_the_pictures(environment, tmp_path, trained):
     args = ["validate", "--config", str(CONFIG), "--run.dir", str(tmp_path / "none"), *FEW]
     model = str(trained / "network-000000-024")
-    text = said([*args, "--metrics.model", model], tmp_path / "log", 0, environment)
-    found = report(text)
+    one = [*args, "--metrics.model", model, "--data.size", "null"]  # the model's
+    found = report(said(one, tmp_path / "log", 0, environment))
     assert found["model"] == model and found["protocol"]["kid_d"]["fakes"] == 16
+    assert found["protocol"]["kid_d"]["data"]["size"] == "16x16"
     text = said([*args, "--metrics.model", "toycars64"], tmp_path / "log2", 2, environment)
     assert re.match(r"error: toycars64 draws 64x64 px.*the pictures are 16x16 px", text)
     assert not (tmp_path / "none").exists()
