@@ -150,28 +150,34 @@ def test_every_room_has_a_rule():
     assert {room_of(name) for name in MODULES} <= set(ROOMS)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_stay_within_the_room_rules(name: str):
-    ours = {i for i in imports(name, TREES[name]) if i.split(".")[0] == "framework"}
-    assert FRONT_DOOR not in ours, f"{name} imports the front door; name the room"
-    foreign = {i for i in ours if room_of(i) not in may_import(name)}
-    assert not foreign, f"{name} may not import {sorted(foreign)}"
+def within(*rooms: str) -> list[str]:
+    """The modules of some rooms."""
+    return [name for name in MODULES if room_of(name) in rooms]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_only_training_knows_lightning_and_wandb(name: str):
-    if room_of(name) in TRAINS:
-        return
-    used = {i.split(".")[0] for i in imports(name, TREES[name])} & TRAINERS
-    if name == "framework.dashboard":
-        used -= {"wandb"}
-    assert not used, f"{name} imports {sorted(used)}"
+def test_imports_stay_within_the_room_rules():
+    ours = {n: {i for i in imports(n, TREES[n]) if i.split(".")[0] == FRONT_DOOR} for n in MODULES}
+    assert not [n for n in MODULES if FRONT_DOOR in ours[n]], "name the room, not the front door"
+    foreign = {n: {i for i in ours[n] if room_of(i) not in may_import(n)} for n in MODULES}
+    assert not {name: found for name, found in foreign.items() if found}
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "ops"])
-def test_ops_stand_on_torch_alone(name: str):
-    libraries = {i.split(".")[0] for i in imports(name, TREES[name])}
-    assert libraries - set(sys.stdlib_module_names) <= {"torch", "framework"}
+def libraries(name: str) -> set[str]:
+    """The packages that a module imports."""
+    return {i.split(".")[0] for i in imports(name, TREES[name])}
+
+
+def test_only_training_knows_lightning_and_wandb():
+    used = {n: libraries(n) & TRAINERS for n in MODULES if room_of(n) not in TRAINS}
+    used["framework.dashboard"] -= {"wandb"}
+    assert not {name: found for name, found in used.items() if found}
+
+
+def test_ops_stand_on_torch_alone():
+    allowed = {"torch", "framework", *sys.stdlib_module_names}
+    assert not {
+        name: libraries(name) - allowed for name in within("ops") if libraries(name) - allowed
+    }
 
 
 def test_only_command_lines_and_training_open_the_dashboard():
@@ -188,9 +194,9 @@ def speaks_to_a_terminal(tree: ast.AST) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "jobs"])
-def test_jobs_neither_print_nor_name_flags(name: str):
-    assert not speaks_to_a_terminal(TREES[name])
+def test_jobs_neither_print_nor_name_flags():
+    said = {name: speaks_to_a_terminal(TREES[name]) for name in within("jobs")}
+    assert not {name: faults for name, faults in said.items() if faults}
 
 
 @pytest.mark.parametrize("source", ["print(1)", 'UserError("--psi 2: no")', '"""See --help."""'])
@@ -261,10 +267,11 @@ def test_imports_stand_at_the_top():
     assert sum(map(in_functions, TREES.values())) < MOST_IN_FUNCTIONS
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if room_of(n) == "cli" and n not in OF_TRAIN])
-def test_a_verb_knows_its_job_and_nothing_below(name: str):
-    rooms = {room_of(i) for i in imports(name, TREES[name]) if i.startswith("framework.")}
-    assert rooms <= {"cli", "jobs", "studio", "command_line", "threads"} | EVERYWHERE
+def test_a_verb_knows_its_job_and_nothing_below():
+    known = {"cli", "jobs", "studio", "command_line", "threads"} | EVERYWHERE
+    verbs = {n: imports(n, TREES[n]) for n in within("cli") if n not in OF_TRAIN}
+    below = [(n, i) for n, named in verbs.items() for i in named if i.startswith("framework.")]
+    assert not [(n, i) for n, i in below if room_of(i) not in known]
 
 
 def test_of_an_edit_only_the_job_is_put_off_until_it_is_chosen():
@@ -306,8 +313,13 @@ def test_what_is_counted_is_seen():
     assert posing_modules(tree) == ["Callable"]
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_nothing_that_is_read_can_run(name: str):
+def test_nothing_that_is_read_can_run():
+    found = {name: runs_what_it_reads(name) for name in SOURCES}
+    assert not {name: faults for name, faults in found.items() if faults}
+
+
+def runs_what_it_reads(name: str) -> list[str]:
+    """Calls and imports of a module that could run what a file holds."""
     faults = []
     for called, call in calls(TREES[name]):
         if (
@@ -319,9 +331,8 @@ def test_nothing_that_is_read_can_run(name: str):
         ):
             faults.append(f"line {call.lineno}: {called}")
     unsafe = {"_pickle", "dill", "joblib", "marshal", "shelve"}
-    faults += sorted(unsafe & {i.split(".")[0] for i in imports(name, TREES[name])})
-    faults += sorted(taken_from("pickle", TREES[name]) - PICKLE_ERRORS)
-    assert not faults, f"{name}: {faults}"
+    faults += sorted(unsafe & libraries(name))
+    return faults + sorted(taken_from("pickle", TREES[name]) - PICKLE_ERRORS)
 
 
 def test_a_script_that_only_edits_loads_neither_trainer_nor_compiler():

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -67,20 +68,25 @@ def test_versions_with_known_holes_are_refused(name: str, refused: list[str], ac
 HOSTS = {"torch_utils"}
 
 
+def distributions(nodes: Iterable[ast.AST]) -> set[str]:
+    """Distributions, and other packages, that are imported by these nodes."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return {INSTALLED_AS.get(name, name) for name in names}
+
+
 def third_party(paths: list[Path]) -> set[str]:
     """Distributions that these files import."""
-    names = set()
-    for path in paths:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names.add(node.module.split(".")[0])
+    trees = [ast.parse(path.read_text("utf-8")) for path in paths]
+    names = set().union(*(distributions(ast.walk(tree)) for tree in trees))
     ours = {p.stem for p in ROOT.glob("*.py")} | {"framework", "tests", "benchmarks", "examples"}
     ours |= {p.stem for path in paths for p in path.parent.glob("*.py")}
     ours |= {p.name for p in (ROOT / "tests").iterdir()}
-    foreign = names - set(sys.stdlib_module_names) - ours - HOSTS
-    return {INSTALLED_AS.get(name, name) for name in foreign}
+    return names - set(sys.stdlib_module_names) - ours - HOSTS
 
 
 def sources(*folders: str) -> list[Path]:
@@ -94,13 +100,14 @@ def test_whatever_is_imported_is_declared():
     assert third_party(sources("tests", "benchmarks")) <= set(RUNTIME) | OPTIONAL | DEVELOPMENT
 
 
-@pytest.mark.parametrize("path", sources("framework"), ids=relative)
-def test_extras_are_imported_where_they_are_used(path: Path):
-    late = OPTIONAL - ROOMS_OF_EXTRAS.get(path.relative_to(ROOT / "framework").parts[0], set())
-    for node in ast.parse(path.read_text("utf-8")).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            text = ast.unparse(node)
-            assert not [name for name in late if name.replace("-", "_") in text.split()], text
+def test_extras_are_imported_where_they_are_used():
+    early = []
+    for path in sources("framework"):
+        room = path.relative_to(ROOT / "framework").parts[0]
+        late = OPTIONAL - set(RUNTIME) - ROOMS_OF_EXTRAS.get(room, set())
+        body = ast.parse(path.read_text("utf-8")).body
+        early += [(relative(path), name) for name in sorted(late & distributions(body))]
+    assert not early
 
 
 @pytest.mark.parametrize("target", PYPROJECT["project"]["scripts"].values())
@@ -260,17 +267,22 @@ def test_places_named_in_documents_exist():
     assert [pair for pair in sorted(named) if not (ROOT / pair[1]).exists()] == []
 
 
-@pytest.mark.parametrize("command", commands())
-def test_documents_show_commands_that_exist(command: str):
+def test_documents_show_commands_that_exist():
+    shown = commands()
+    assert len(shown) > 100
+    configs = [config for command in shown for config in re.findall(r"--config[ =](\S+)", command)]
+    assert not [config for config in configs if not (ROOT / config).is_file()]
+    assert not {command: flags for command in shown if (flags := unknown_flags(command))}
+
+
+def unknown_flags(command: str) -> list[str]:
+    """The flags of a command line that its program's help does not name."""
     words = command.split()[1:]
     verb = 3 if words[0] == "-m" else 2
-    for config in re.findall(r"--config[ =](\S+)", command):
-        assert (ROOT / config).is_file(), config
-    shown = help_of(*words[:verb])
+    said = help_of(*words[:verb])
     flags = {word.split("=")[0] for word in words[verb:] if word.startswith("--")}
     flags -= {flag for flag in flags if flag.startswith("--model.")}  # known with the model's class
-    unknown = {flag for flag in flags if not re.search(rf"{re.escape(flag)}\b", shown)}
-    assert not unknown, f"{' '.join(words[:verb])} has no {sorted(unknown)}"
+    return sorted(flag for flag in flags if not re.search(rf"{re.escape(flag)}\b", said))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=relative)
