@@ -1,5 +1,6 @@
 """What several rooms' tests share: a machine without accounts, and an untrained model folder."""
 
+import gc
 import os
 import random
 import sys
@@ -13,6 +14,9 @@ import pytest
 for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_BASE_URL"):
     os.environ.pop(name, None)
 os.environ["WANDB_MODE"] = "disabled"
+
+# Collecting makes millions of objects that stay: the collector would go through them again and again.
+gc.disable()
 
 _HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}
 
@@ -45,6 +49,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     draw = random.Random(seed)
     groups = sorted(files.values(), key=lambda _: draw.random())
     items[:] = [item for group in groups for item in draw.sample(group, len(group))]
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected, and what collecting the tests made is passed over."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
