@@ -15,7 +15,7 @@ for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_PROJECT", "WANDB_BASE_URL"):
     os.environ.pop(name, None)
 os.environ["WANDB_MODE"] = "disabled"
 
-# Collecting makes millions of objects that stay: the collector would go through them again and again.
+# Collecting tests makes millions of objects that stay: not to be gone through again and again.
 gc.disable()
 
 _HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "", None}

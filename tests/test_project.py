@@ -70,7 +70,7 @@ HOSTS = {"torch_utils"}
 
 def distributions(nodes: Iterable[ast.AST]) -> set[str]:
     """Distributions, and other packages, that are imported by these nodes."""
-    names = set()
+    names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
